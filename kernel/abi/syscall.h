@@ -1,0 +1,106 @@
+/* System calls of the control partition.
+ *
+ * SYSCALL with rax = number, arguments in rdi, rsi, rdx, r10, r8, r9; rax returns an enum
+ * hv_status (negative) or a non-negative value; rcx and r11 are lost (SDM 2B, SYSCALL).  All
+ * pointers are user addresses, checked by the kernel and copied once.  `vm` is a slot number,
+ * `vcpu` an index in that VM. */
+#ifndef BULKHEAD_KERNEL_ABI_SYSCALL_H
+#define BULKHEAD_KERNEL_ABI_SYSCALL_H
+
+#include "kernel/abi/types.h"
+
+/* X(identifier, name) in order of number. */
+#define SYSCALLS(X)                                                                                \
+    X(SYS_NULL, "null")             /* () returns 0; the round trip that `make bench` measures */  \
+    X(SYS_WAIT, "wait")             /* (deadline TSC, ~0 = none): take completions, sleep until an \
+                                     * event or the deadline */                                    \
+    X(SYS_EXIT, "exit")             /* (code): ends this instance; the kernel starts a new one */  \
+    X(SYS_LOG_WRITE, "log_write")   /* (level, text, len): one record in the kernel's log ring */  \
+    X(SYS_LOG_READ, "log_read")     /* (struct log_cursor *, buf, len): bytes copied, 0 at end */  \
+    X(SYS_MEM_MAP, "mem_map")       /* (len): zeroed private memory; returns its address */        \
+    X(SYS_MEM_UNMAP, "mem_unmap")   /* (addr, len) */                                              \
+    X(SYS_MEM_STAT, "mem_stat")     /* (struct mem_stat *) */                                      \
+    X(SYS_SET_TLS, "set_tls")       /* (addr): FS base */                                          \
+    X(SYS_SYMBOLS, "symbols")       /* (addr of struct image_symbols, len): for crash backtraces */ \
+    X(SYS_IRQ_BIND, "irq_bind")     /* (gsi, bit): edge interrupt of a granted device */           \
+    X(SYS_HOST_RESET, "host_reset") /* (0 reboot, 1 power off) */                                  \
+    X(SYS_CPU_STAT, "cpu_stat")     /* (cpu, struct cpu_stat *) */                                 \
+    X(SYS_VM_CREATE, "vm_create")   /* (struct vm_create *): returns slot */                       \
+    X(SYS_VM_DESTROY, "vm_destroy") /* (vm): everything it owned is free again */                  \
+    X(SYS_VM_MEM, "vm_mem")         /* (vm, gpa, len, flags): give it RAM, at most 64 MiB a call */ \
+    X(SYS_VM_RUN, "vm_run")         /* (vm): let its vCPUs run */                                  \
+    X(SYS_VM_PAUSE, "vm_pause")     /* (vm): on return none of its vCPUs executes */               \
+    X(SYS_VM_MSI, "vm_msi")         /* (vm, address, data): deliver as the local APICs would */    \
+    X(SYS_VM_INFO, "vm_info")       /* (vm, struct vm_info *): also how a restart finds VMs */     \
+    X(SYS_VCPU_CREATE, "vcpu_create") /* (vm, vcpu): in reset state; 0 active, others wait-SIPI */ \
+    X(SYS_VCPU_RESET, "vcpu_reset") /* (vm, vcpu): back to that state; VM must be paused */        \
+    X(SYS_VCPU_GET, "vcpu_get")     /* (vm, vcpu): page.full := state; must not be running */      \
+    X(SYS_VCPU_SET, "vcpu_set")     /* (vm, vcpu): state := page.full */                           \
+    X(SYS_VCPU_LINT, "vcpu_lint")   /* (vm, vcpu, level): LINT0 from the PIC; EXIT_EXTINT follows */ \
+    X(SYS_VCPU_NMI, "vcpu_nmi")     /* (vm, vcpu) */                                               \
+    X(SYS_VCPU_APIC, "vcpu_apic")   /* (vm, vcpu, offset, write, value): one local APIC register   \
+                                     * access, for xAPIC MMIO that the control partition decoded */ \
+    X(SYS_VCPU_SCHED, "vcpu_sched") /* (vm, vcpu, weight, cpu mask): 0 = leave as it is */
+
+#define SYSCALL_ID(id, name) id,
+enum syscall_number { SYSCALLS(SYSCALL_ID) SYS_COUNT };
+#undef SYSCALL_ID
+
+/* Log levels say who is at fault. */
+enum log_level {
+    LOG_PANIC,   /* Bulkhead is wrong and cannot go on */
+    LOG_ERROR,   /* Bulkhead or the hardware is wrong */
+    LOG_WARN,    /* the machine lacks something; a fallback is in use */
+    LOG_NOTICE,  /* a guest or a user did something wrong */
+    LOG_INFO,    /* what happened */
+    LOG_DEBUG,
+    LOG_LEVELS
+};
+
+struct log_cursor {
+    u64 seq;   /* next record wanted; the kernel advances it */
+    u64 lost;  /* records that were overwritten before they were read */
+    u64 tsc;   /* of the record returned */
+    u32 level; /* of the record returned */
+    u32 cpu;
+};
+
+struct mem_stat {
+    u64 total, free;            /* bytes, all frames */
+    u64 kernel;                 /* image, tables, per-CPU, page tables of the host */
+    u64 control_used, control_limit;
+    u64 guests_used;            /* RAM, tables and overhead of all VMs */
+    u64 free_2m;                /* free 2 MiB chunks */
+};
+
+struct cpu_stat { /* TSC ticks since boot */
+    u64 idle, control, guest, kernel;
+    u32 runnable; /* vCPUs waiting or running here */
+    u32 online;
+};
+
+#define VM_NAME_LEN 64
+struct vm_create {
+    char name[VM_NAME_LEN];
+    u64 ram_limit;    /* bytes; quota = this and the kernel's overhead */
+    u64 state_size;   /* device-model state kept across restarts, multiple of 4 KiB */
+    const void *policy; /* struct vm_policy */
+};
+
+#define VM_MEM_READONLY BIT(0) /* guest may not write (firmware) */
+
+enum vm_run_state { VM_EMPTY, VM_PAUSED, VM_RUNNING };
+
+struct vm_info {
+    char name[VM_NAME_LEN];
+    u32 slot;
+    u32 run_state;      /* enum vm_run_state */
+    u32 vcpu_count;
+    u32 pad;
+    u64 ram_bytes;
+    u64 overhead_bytes; /* kernel memory beside RAM and EPT */
+    u64 ept_bytes;
+    u64 state_size;
+};
+
+#endif

@@ -1,0 +1,39 @@
+/* The control partition: one ring-3 process with one thread, which runs on whichever core last
+ * gave it work.  It is scheduled before any vCPU, since every exit it serves blocks one. */
+#ifndef BULKHEAD_KERNEL_CONTROL_H
+#define BULKHEAD_KERNEL_CONTROL_H
+
+#include "kernel/abi/control_page.h"
+#include "kernel/abi/status.h"
+#include "kernel/cpu.h"
+#include "kernel/pgtab.h"
+
+struct control {
+    struct spinlock lock;         /* state, cpu */
+    enum { CONTROL_BLOCKED, CONTROL_READY, CONTROL_RUNNING } state;
+    u32 cpu;                      /* where it runs, or must run next */
+    struct user_frame frame;      /* valid unless RUNNING */
+    u64 fs_base;
+    u64 wait_deadline;
+    struct control_page *page;    /* physmap address */
+    struct pgtab space;           /* root is every CPU's CR3, for good: only the lower half ever
+                                   * changes, so HOST_CR3 is written once */
+    struct quota quota;
+    void *xsave;                  /* FPU/SSE state while not RUNNING */
+    u32 restarts;
+};
+extern struct control control;
+
+void control_init(const struct boot_info *bi);  /* build the first instance */
+/* Make it runnable here if it sleeps (called after an event bit was set).  Any core. */
+void control_wake(void);
+/* Enter ring 3 on this CPU; state must be READY and cpu this one. */
+void control_resume(void) NORETURN;
+/* A fault in ring 3: report it with a backtrace, build a fresh instance, schedule. */
+void control_crashed(struct user_frame *f, const char *why) NORETURN;
+
+/* The only ways a user pointer is used: checked against the lower half's page tables. */
+MUST_CHECK enum hv_status user_read(void *dst, u64 user, u64 len);
+MUST_CHECK enum hv_status user_write(u64 user, const void *src, u64 len);
+
+#endif

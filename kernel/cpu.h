@@ -1,0 +1,76 @@
+/* Per-CPU data: one struct a core, found through GS.
+ *
+ * The kernel runs with IF=0 throughout (only idle opens it for one instruction) and has one stack
+ * a CPU, emptied at every scheduling point: nothing in the kernel ever blocks.
+ *
+ * Lock order: vm->lock, then vcpu->lock, then a CPU's runq lock, then mem lock, then log lock.
+ * Never take two locks of one kind. */
+#ifndef BULKHEAD_KERNEL_CPU_H
+#define BULKHEAD_KERNEL_CPU_H
+
+#include "kernel/abi/layout.h"
+#include "kernel/abi/syscall.h"
+#include "kernel/abi/types.h"
+#include "kernel/spinlock.h"
+
+struct vcpu;
+struct timer;
+
+/* Reasons for the slow path, checked before every return to a guest or to ring 3. */
+#define ATTENTION_RESCHED BIT(0) /* another entity may deserve this CPU */
+#define ATTENTION_KICK BIT(1)    /* the running vCPU has new events or must stop */
+
+struct user_frame { /* registers of ring 3, as entry.S stores them; iretq tail last */
+    u64 r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+    u64 vector, error;
+    u64 rip, cs, rflags, rsp, ss;
+};
+
+struct cpu {
+    struct cpu *self;       /* offset 0: this_cpu() */
+    u64 stack_top;          /* entry.S and vmx_exit.S load RSP from here */
+    u64 user_rsp;           /* scratch of the SYSCALL entry */
+    u64 *guest_regs;        /* regs[] of the vCPU being run; vmx_exit.S saves there */
+    struct vcpu *running;   /* vCPU whose guest state is loaded and that was entered last */
+    volatile u64 attention; /* ATTENTION_*; set by any core, cleared by its own */
+    u64 deadline;           /* TSC of the next timer here; ~0 none.  Compared at every exit */
+    u32 id;                 /* dense index, 0 = boot CPU */
+    u32 apic_id;
+    bool online;
+    bool hvm_enabled;
+    bool control_here;      /* ring 3 runs on this CPU now */
+    u64 mark;               /* TSC when `accounting` last changed */
+    u32 accounting;         /* index into struct cpu_stat's four counters */
+    struct cpu_stat stat;
+
+    /* Run queue; others take runq_lock to add a vCPU. */
+    struct spinlock runq_lock;
+    struct vcpu *runq_head;
+    u64 min_vruntime;
+    u32 runq_count;
+
+    struct timer *timers;   /* sorted by deadline; own core only */
+
+    void *vmxon_page;       /* vendor's per-CPU page */
+    void *tables;           /* GDT, TSS, IST stacks: cpu_tables.c */
+    u64 last_exit_reason;   /* for the panic report */
+    u64 last_exit_rip;
+    u64 last_exit_qualification;
+    volatile u32 ipi_call_pending;
+} __attribute__((aligned(4096)));
+
+_Static_assert(offsetof(struct cpu, self) == 0, "this_cpu()");
+_Static_assert(offsetof(struct cpu, stack_top) == 8, "entry.S");
+_Static_assert(offsetof(struct cpu, user_rsp) == 16, "entry.S");
+
+extern struct cpu *cpus[CPU_MAX];
+extern u32 cpu_count; /* CPUs online; fixed after boot */
+
+static inline struct cpu *this_cpu(void)
+{
+    struct cpu *c;
+    asm("mov %%gs:0, %0" : "=r"(c));
+    return c;
+}
+
+#endif

@@ -1,0 +1,45 @@
+/* What a vendor backend (VT-x in vmx*.c, AMD-V in svm*.c) supplies: the whole contract.
+ *
+ * Chosen once at boot; `hvm` is NULL on a machine without.  Nothing outside the backends knows a
+ * VMCS or a VMCB. */
+#ifndef BULKHEAD_KERNEL_HVM_H
+#define BULKHEAD_KERNEL_HVM_H
+
+#include "kernel/abi/host_info.h"
+#include "kernel/abi/status.h"
+#include "kernel/vcpu.h"
+
+struct hvm_ops {
+    const char *name; /* "VT-x" */
+    /* On each CPU, after paging and APIC are up.  Boot CPU first: it also solves capabilities and
+     * fills `features`/reason/try in host_info.  HV_ENOVTX: no guests on this machine. */
+    enum hv_status (*cpu_enable)(struct host_info *hi);
+
+    enum hv_status (*vm_init)(struct vm *vm); /* npt format and root, permission maps */
+    void (*vm_fini)(struct vm *vm);
+    enum hv_status (*vcpu_init)(struct vcpu *v); /* memory only; state is set by vcpu_reset */
+    void (*vcpu_fini)(struct vcpu *v);
+    void (*vcpu_reset)(struct vcpu *v, bool init); /* SDM 3A table 10-1; init: INIT, else power-up */
+    void (*vcpu_startup)(struct vcpu *v, u8 sipi_vector);
+
+    /* Own core.  Enter the guest and handle its exits until one wants the scheduler; loads the
+     * vCPU's state first if it is not the one loaded here.  Ends in sched_leave_guest(). */
+    void (*run)(struct vcpu *v) NORETURN;
+    /* Own core: write back everything cached here so that another core may load it. */
+    void (*unload)(struct vcpu *v);
+
+    /* vCPU not running, on its home core or unloaded. */
+    void (*get_state)(struct vcpu *v, struct vcpu_state *out);
+    enum hv_status (*set_state)(struct vcpu *v, const struct vcpu_state *in);
+    /* Take the reply in v->page (action bits), on the home core just before it runs again. */
+    void (*complete_exit)(struct vcpu *v);
+
+    void (*flush)(struct vm *vm); /* own core: INVEPT or ASID flush after npt lost a mapping */
+};
+
+extern const struct hvm_ops *hvm; /* NULL: none */
+extern const struct hvm_ops hvm_vmx;
+
+void hvm_detect(struct host_info *hi); /* picks `hvm` by CPUID */
+
+#endif

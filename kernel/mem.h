@@ -1,0 +1,40 @@
+/* Physical memory: 4 KiB frames, 2 MiB and 1 GiB blocks, with a quota a partition.
+ *
+ * All RAM is cut into 2 MiB chunks; a chunk is free, whole (in a 2 MiB or 1 GiB block) or split
+ * into 512 frames under a bitmap.  Callable on any core; takes the memory lock. */
+#ifndef BULKHEAD_KERNEL_MEM_H
+#define BULKHEAD_KERNEL_MEM_H
+
+#include "kernel/abi/boot_info.h"
+#include "kernel/abi/layout.h"
+#include "kernel/abi/types.h"
+
+struct quota {
+    const char *name;
+    u64 used;  /* bytes; changed under the memory lock */
+    u64 limit; /* bytes */
+};
+
+extern struct quota quota_kernel; /* no limit */
+
+/* len: PAGE_SIZE, PAGE_2M or PAGE_1G, naturally aligned.  Zeroed.  HPA_NONE: quota or memory is
+ * used up; nothing changed. */
+MUST_CHECK hpa_t mem_alloc(struct quota *q, u64 len);
+/* Gives back what mem_alloc returned for the same quota and length. */
+void mem_free(struct quota *q, hpa_t at, u64 len);
+
+void mem_init(const struct boot_info *bi); /* boot CPU, once */
+u64 mem_total(void);
+u64 mem_free_bytes(void);
+u64 mem_free_chunks(void);
+
+static inline void *phys_to_virt(hpa_t h)
+{
+    return (void *)(PHYSMAP_BASE + h.raw);
+}
+static inline hpa_t virt_to_phys(const void *v) /* physmap pointers only */
+{
+    return HPA((u64)v - PHYSMAP_BASE);
+}
+
+#endif

@@ -1,0 +1,55 @@
+/* One four-level table builder for every format: the host's page tables, EPT, and later NPT and
+ * VT-d.  Pure: reaches memory through mem_alloc/mem_free and phys_to_virt only. */
+#ifndef BULKHEAD_KERNEL_PGTAB_H
+#define BULKHEAD_KERNEL_PGTAB_H
+
+#include "kernel/abi/status.h"
+#include "kernel/abi/types.h"
+#include "kernel/mem.h"
+
+/* Neutral attributes; each format encodes them. */
+#define PG_R BIT(0)
+#define PG_W BIT(1)
+#define PG_X BIT(2)
+#define PG_USER BIT(3)   /* host format: ring 3 may */
+#define PG_UC BIT(4)     /* uncached; else write-back */
+#define PG_GLOBAL BIT(5) /* host format */
+
+struct pgtab_format {
+    const char *name;
+    u64 (*leaf)(u64 pa, u32 attr, bool big); /* entry for a page; big: 2 MiB or 1 GiB */
+    u64 (*table)(u64 pa);                    /* entry for a lower table */
+    bool (*present)(u64 entry);
+    bool (*is_leaf)(u64 entry);              /* for levels 2 and 3 */
+    u32 (*attr)(u64 entry);                  /* of a leaf */
+};
+extern const struct pgtab_format pgtab_host; /* SDM 3A 4.5; in pgtab_formats.c */
+extern const struct pgtab_format pgtab_ept;  /* SDM 3C 29.3 */
+
+struct pgtab {
+    const struct pgtab_format *format;
+    hpa_t root;
+    struct quota *quota;
+    u64 table_bytes;   /* memory the tables take */
+    bool use_1g;       /* 1 GiB leaves allowed */
+    bool use_2m;
+    u64 address_limit; /* first address that may not be mapped */
+};
+
+MUST_CHECK enum hv_status pgtab_init(struct pgtab *t, const struct pgtab_format *f,
+                                     struct quota *q, bool use_2m, bool use_1g);
+/* Frees every table (not what they map). */
+void pgtab_fini(struct pgtab *t);
+/* Map [va, va+len) to pa on, with the largest leaves that alignment allows.  All or nothing.
+ * HV_EINVAL unaligned or out of range, HV_EEXIST something is mapped there, HV_ENOMEM. */
+MUST_CHECK enum hv_status pgtab_map(struct pgtab *t, u64 va, u64 pa, u64 len, u32 attr);
+/* Unmap; splits big leaves at the ends if it must.  HV_ENOMEM only from such a split, then
+ * nothing changed.  Holes are fine.  Flushing is the caller's. */
+MUST_CHECK enum hv_status pgtab_unmap(struct pgtab *t, u64 va, u64 len);
+/* False: not mapped.  *size: bytes of the leaf. */
+MUST_CHECK bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, u64 *size);
+/* Share the subtree of one top-level entry with another table of the same format. */
+u64 pgtab_top_entry(const struct pgtab *t, unsigned index);
+void pgtab_set_top_entry(struct pgtab *t, unsigned index, u64 entry);
+
+#endif

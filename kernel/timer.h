@@ -1,0 +1,32 @@
+/* One-shot timers on the core that sets them, in TSC ticks.
+ *
+ * cpu->deadline is always the earliest; the hardware timer (local APIC) is armed for it while the
+ * core idles or runs ring 3, the VMX preemption timer (or the APIC timer where there is none)
+ * while it runs a guest. */
+#ifndef BULKHEAD_KERNEL_TIMER_H
+#define BULKHEAD_KERNEL_TIMER_H
+
+#include "kernel/abi/types.h"
+
+struct timer {
+    struct timer *next;
+    u64 deadline;
+    void (*fire)(struct timer *); /* on the core that set it, IF=0; may set timers */
+    bool armed;
+};
+
+static inline u64 tsc_read(void)
+{
+    u32 lo, hi;
+    asm volatile("rdtsc" : "=a"(lo), "=d"(hi));
+    return (u64)hi << 32 | lo;
+}
+
+extern u64 tsc_hz;
+
+void timer_set(struct timer *t, u64 deadline); /* own core; re-arms if armed */
+void timer_cancel(struct timer *t);            /* own core; harmless if not armed */
+void timer_run(void);                          /* fire what is due; own core */
+void timer_arm_hardware(void);                 /* program the APIC timer for cpu->deadline */
+
+#endif
