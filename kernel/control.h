@@ -9,22 +9,22 @@
 #include "kernel/pgtab.h"
 
 struct control {
-    struct spinlock lock;         /* state, cpu */
+    struct spinlock lock; /* state, cpu */
     enum { CONTROL_BLOCKED, CONTROL_READY, CONTROL_RUNNING } state;
-    u32 cpu;                      /* where it runs, or must run next */
-    struct user_frame frame;      /* valid unless RUNNING */
+    u32 cpu;                 /* where it runs, or must run next */
+    struct user_frame frame; /* valid unless RUNNING */
     u64 fs_base;
     u64 wait_deadline;
-    struct control_page *page;    /* physmap address */
-    struct pgtab space;           /* root is every CPU's CR3, for good: only the lower half ever
-                                   * changes, so HOST_CR3 is written once */
+    struct control_page *page; /* physmap address */
+    struct pgtab space;        /* root is every CPU's CR3, for good: only the lower half ever
+                                * changes, so HOST_CR3 is written once */
     struct quota quota;
-    void *xsave;                  /* FPU/SSE state while not RUNNING */
+    void *xsave; /* FPU/SSE state while not RUNNING */
     u32 restarts;
 };
 extern struct control control;
 
-void control_init(const struct boot_info *bi);  /* build the first instance */
+void control_init(const struct boot_info *bi); /* build the first instance */
 /* Make it runnable here if it sleeps (called after an event bit was set).  Any core. */
 void control_wake(void);
 /* Enter ring 3 on this CPU; state must be READY and cpu this one. */

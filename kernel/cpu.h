@@ -38,9 +38,9 @@ struct cpu {
     u32 apic_id;
     bool online;
     bool hvm_enabled;
-    bool control_here;      /* ring 3 runs on this CPU now */
-    u64 mark;               /* TSC when `accounting` last changed */
-    u32 accounting;         /* index into struct cpu_stat's four counters */
+    bool control_here; /* ring 3 runs on this CPU now */
+    u64 mark;          /* TSC when `accounting` last changed */
+    u32 accounting;    /* index into struct cpu_stat's four counters */
     struct cpu_stat stat;
 
     /* Run queue; others take runq_lock to add a vCPU. */
@@ -49,11 +49,11 @@ struct cpu {
     u64 min_vruntime;
     u32 runq_count;
 
-    struct timer *timers;   /* sorted by deadline; own core only */
+    struct timer *timers; /* sorted by deadline; own core only */
 
-    void *vmxon_page;       /* vendor's per-CPU page */
-    void *tables;           /* GDT, TSS, IST stacks: cpu_tables.c */
-    u64 last_exit_reason;   /* for the panic report */
+    void *vmxon_page;     /* vendor's per-CPU page */
+    void *tables;         /* GDT, TSS, IST stacks: cpu_tables.c */
+    u64 last_exit_reason; /* for the panic report */
     u64 last_exit_rip;
     u64 last_exit_qualification;
     volatile u32 ipi_call_pending;

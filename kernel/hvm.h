@@ -19,7 +19,8 @@ struct hvm_ops {
     void (*vm_fini)(struct vm *vm);
     enum hv_status (*vcpu_init)(struct vcpu *v); /* memory only; state is set by vcpu_reset */
     void (*vcpu_fini)(struct vcpu *v);
-    void (*vcpu_reset)(struct vcpu *v, bool init); /* SDM 3A table 10-1; init: INIT, else power-up */
+    void (*vcpu_reset)(struct vcpu *v,
+                       bool init); /* SDM 3A table 10-1; init: INIT, else power-up */
     void (*vcpu_startup)(struct vcpu *v, u8 sipi_vector);
 
     /* Own core.  Enter the guest and handle its exits until one wants the scheduler; loads the

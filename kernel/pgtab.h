@@ -20,8 +20,8 @@ struct pgtab_format {
     u64 (*leaf)(u64 pa, u32 attr, bool big); /* entry for a page; big: 2 MiB or 1 GiB */
     u64 (*table)(u64 pa);                    /* entry for a lower table */
     bool (*present)(u64 entry);
-    bool (*is_leaf)(u64 entry);              /* for levels 2 and 3 */
-    u32 (*attr)(u64 entry);                  /* of a leaf */
+    bool (*is_leaf)(u64 entry); /* for levels 2 and 3 */
+    u32 (*attr)(u64 entry);     /* of a leaf */
 };
 extern const struct pgtab_format pgtab_host; /* SDM 3A 4.5; in pgtab_formats.c */
 extern const struct pgtab_format pgtab_ept;  /* SDM 3C 29.3 */
@@ -30,14 +30,14 @@ struct pgtab {
     const struct pgtab_format *format;
     hpa_t root;
     struct quota *quota;
-    u64 table_bytes;   /* memory the tables take */
-    bool use_1g;       /* 1 GiB leaves allowed */
+    u64 table_bytes; /* memory the tables take */
+    bool use_1g;     /* 1 GiB leaves allowed */
     bool use_2m;
     u64 address_limit; /* first address that may not be mapped */
 };
 
-MUST_CHECK enum hv_status pgtab_init(struct pgtab *t, const struct pgtab_format *f,
-                                     struct quota *q, bool use_2m, bool use_1g);
+MUST_CHECK enum hv_status pgtab_init(struct pgtab *t, const struct pgtab_format *f, struct quota *q,
+                                     bool use_2m, bool use_1g);
 /* Frees every table (not what they map). */
 void pgtab_fini(struct pgtab *t);
 /* Map [va, va+len) to pa on, with the largest leaves that alignment allows.  All or nothing.

@@ -10,7 +10,8 @@ struct vcpu;
 /* Pick and enter; drops the current stack.  Own core, no lock held. */
 void sched_run(void) NORETURN;
 /* From the vendor's exit path when an exit handler blocked the vCPU, or cpu->attention is set, or
- * cpu->deadline has passed: account it, fire timers, requeue it if it still may run, sched_run(). */
+ * cpu->deadline has passed: account it, fire timers, requeue it if it still may run, sched_run().
+ */
 void sched_leave_guest(struct vcpu *v) NORETURN;
 void sched_enqueue(struct vcpu *v); /* any core: put on its home queue, preempt there if due */
 void sched_dequeue(struct vcpu *v); /* any core: take off its queue if it is on one */

@@ -9,58 +9,59 @@
 #include "kernel/vm.h"
 
 /* Why a vCPU does not run; several may hold.  0: runnable. */
-#define BLOCK_PAUSED BIT(0)   /* its VM is paused */
-#define BLOCK_EXIT BIT(1)     /* waits for the control partition's reply */
-#define BLOCK_HLT BIT(2)      /* halted, nothing to deliver */
-#define BLOCK_SIPI BIT(3)     /* INIT received, waits for SIPI */
-#define BLOCK_STOPPED BIT(4)  /* triple fault or entry failure: for good, until reset */
+#define BLOCK_PAUSED BIT(0)  /* its VM is paused */
+#define BLOCK_EXIT BIT(1)    /* waits for the control partition's reply */
+#define BLOCK_HLT BIT(2)     /* halted, nothing to deliver */
+#define BLOCK_SIPI BIT(3)    /* INIT received, waits for SIPI */
+#define BLOCK_STOPPED BIT(4) /* triple fault or entry failure: for good, until reset */
 
 /* Requests from other cores, taken before the next entry (after a kick if it runs). */
 #define REQUEST_INIT BIT(0)
 #define REQUEST_SIPI BIT(1)
 #define REQUEST_NMI BIT(2)
-#define REQUEST_EVENT BIT(3)   /* the local APIC has something new */
-#define REQUEST_FLUSH BIT(4)   /* EPT changed: INVEPT before entry */
+#define REQUEST_EVENT BIT(3) /* the local APIC has something new */
+#define REQUEST_FLUSH BIT(4) /* EPT changed: INVEPT before entry */
 
 struct vlapic; /* vlapic.h */
 
 struct vcpu {
     struct vm *vm;
     u32 index;
-    struct vcpu_page *page;    /* physmap address of the shared page */
-    volatile u32 blocked;      /* BLOCK_*; atomic */
-    volatile u32 requests;     /* REQUEST_*; atomic */
-    volatile bool on_cpu;      /* its guest state is loaded and may be executing */
+    struct vcpu_page *page; /* physmap address of the shared page */
+    volatile u32 blocked;   /* BLOCK_*; atomic */
+    volatile u32 requests;  /* REQUEST_*; atomic */
+    volatile bool on_cpu;   /* its guest state is loaded and may be executing */
     bool in_runq;
-    u32 cpu;                   /* home: run queue, loaded state and timers live there */
-    struct spinlock lock;      /* blocked/runq transitions */
+    u32 cpu;              /* home: run queue, loaded state and timers live there */
+    struct spinlock lock; /* blocked/runq transitions */
     struct vcpu *runq_next;
     u64 vruntime;
-    u32 weight;                /* 100 = normal */
-    u64 cpu_mask;              /* physical CPUs it may use */
-    u64 slice_start;           /* TSC when it was put on the CPU */
+    u32 weight;      /* 100 = normal */
+    u64 cpu_mask;    /* physical CPUs it may use */
+    u64 slice_start; /* TSC when it was put on the CPU */
     u64 ready_since;
 
     struct vlapic *lapic;
     struct timer apic_timer;
     u32 sipi_vector;
-    bool extint_line;          /* LINT0 from the PIC */
+    bool extint_line; /* LINT0 from the PIC */
 
     /* Vendor-neutral cached state. */
     u64 xcr0;
     u64 stored_msr[VM_STORED_MSRS];
-    void *xsave;               /* FPU/AVX state while not loaded */
+    void *xsave; /* FPU/AVX state while not loaded */
     bool fpu_loaded;
-    void *vendor;              /* VMCS and friends */
+    void *vendor; /* VMCS and friends */
 };
 
 MUST_CHECK enum hv_status vcpu_get(struct vm *vm, u64 index, struct vcpu **out);
 
 /* For exit handlers, on the vCPU's own core: */
-void vcpu_forward(struct vcpu *v, enum exit_kind kind); /* page is filled: PENDING, block, wake control */
-void vcpu_block(struct vcpu *v, u32 reason);            /* then return EXIT_RESCHED */
+void vcpu_forward(struct vcpu *v,
+                  enum exit_kind kind);      /* page is filled: PENDING, block, wake control */
+void vcpu_block(struct vcpu *v, u32 reason); /* then return EXIT_RESCHED */
 /* From any core: */
-void vcpu_unblock(struct vcpu *v, u32 reason);          /* enqueue if nothing else blocks it */
-void vcpu_request(struct vcpu *v, u32 request);         /* set, unblock HLT/SIPI as fits, kick */
+void vcpu_unblock(struct vcpu *v, u32 reason);  /* enqueue if nothing else blocks it */
+void vcpu_request(struct vcpu *v, u32 request); /* set, unblock HLT/SIPI as fits, kick */
 
 #endif

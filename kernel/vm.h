@@ -15,17 +15,17 @@ struct vm {
     struct spinlock lock;
     char name[VM_NAME_LEN];
     u32 slot;
-    u32 run_state;              /* enum vm_run_state */
+    u32 run_state; /* enum vm_run_state */
     u32 vcpu_count;
     struct vcpu *vcpus[VM_VCPUS];
-    struct quota quota;         /* RAM, tables and overhead */
-    struct pgtab npt;           /* guest-physical to host-physical: EPT or NPT */
-    struct pgtab window;        /* host-format: the control partition's view (one PML4 entry) */
+    struct quota quota;  /* RAM, tables and overhead */
+    struct pgtab npt;    /* guest-physical to host-physical: EPT or NPT */
+    struct pgtab window; /* host-format: the control partition's view (one PML4 entry) */
     u64 ram_bytes, ram_limit;
     u64 state_size;
-    struct vm_policy *policy;   /* a copy, checked */
-    u8 cpuid_index[3][64];      /* leaf 0.., 4000_0000.., 8000_0000..: 1 + first row, 0 none */
-    void *vendor;               /* MSR bitmap page and the like */
+    struct vm_policy *policy; /* a copy, checked */
+    u8 cpuid_index[3][64];    /* leaf 0.., 4000_0000.., 8000_0000..: 1 + first row, 0 none */
+    void *vendor;             /* MSR bitmap page and the like */
     u64 unknown_msr_count;
 };
 

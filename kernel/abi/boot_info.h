@@ -20,11 +20,11 @@
 #define BOOT_NAME_LEN 96
 
 enum boot_mem_type {
-    BOOT_MEM_FREE = 1,      /* usable at once */
-    BOOT_MEM_LOADER = 2,    /* boot_info, boot page tables, boot stack: reclaim when done */
-    BOOT_MEM_IMAGE = 3,     /* kernel, control image, modules: keep */
-    BOOT_MEM_FIRMWARE = 4,  /* runtime services, ACPI tables: never touch, map read-only */
-    BOOT_MEM_RESERVED = 5,  /* reserved or unusable */
+    BOOT_MEM_FREE = 1,     /* usable at once */
+    BOOT_MEM_LOADER = 2,   /* boot_info, boot page tables, boot stack: reclaim when done */
+    BOOT_MEM_IMAGE = 3,    /* kernel, control image, modules: keep */
+    BOOT_MEM_FIRMWARE = 4, /* runtime services, ACPI tables: never touch, map read-only */
+    BOOT_MEM_RESERVED = 5, /* reserved or unusable */
     BOOT_MEM_MMIO = 6,
 };
 
@@ -41,9 +41,9 @@ struct boot_region { /* sorted by base, no overlap, 4 KiB granular */
 
 struct boot_segment { /* one PT_LOAD, already in memory, page aligned at both ends */
     u64 vaddr;
-    u64 paddr;   /* memsz bytes rounded up to 4 KiB, contiguous, tail zeroed */
+    u64 paddr; /* memsz bytes rounded up to 4 KiB, contiguous, tail zeroed */
     u64 memsz;
-    u32 prot;    /* BOOT_SEG_*; never W and X together */
+    u32 prot; /* BOOT_SEG_*; never W and X together */
     u32 pad;
 };
 
@@ -68,7 +68,7 @@ struct boot_module { /* a file under \bulkhead\guests, or bulkhead.conf itself a
 };
 
 struct boot_framebuffer {
-    u64 paddr; /* 0: none */
+    u64 paddr;                 /* 0: none */
     u32 width, height, stride; /* stride in pixels */
     u32 format;                /* 0: RGBX, 1: BGRX */
 };
@@ -82,12 +82,12 @@ struct boot_info {
     char loader[32];
     char firmware[64]; /* vendor and revision as text */
 
-    u64 tsc_at_entry;  /* TSC when the loader started */
-    u64 tsc_at_exit;   /* TSC just after ExitBootServices */
-    u64 rsdp;          /* 0: no ACPI */
-    u64 smbios;        /* 0: none */
-    u64 trampoline;    /* a free 4 KiB page below 1 MiB for starting CPUs; 0: none */
-    i64 unix_time;     /* seconds UTC from the firmware clock; 0: unknown */
+    u64 tsc_at_entry; /* TSC when the loader started */
+    u64 tsc_at_exit;  /* TSC just after ExitBootServices */
+    u64 rsdp;         /* 0: no ACPI */
+    u64 smbios;       /* 0: none */
+    u64 trampoline;   /* a free 4 KiB page below 1 MiB for starting CPUs; 0: none */
+    i64 unix_time;    /* seconds UTC from the firmware clock; 0: unknown */
 
     struct boot_image kernel;
     struct boot_image control; /* pristine: the kernel copies writable segments */

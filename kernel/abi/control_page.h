@@ -10,19 +10,19 @@
 #include "kernel/abi/types.h"
 
 /* Bits of control_page.events. */
-#define EVENT_IRQ BIT(0)   /* irq_pending has news */
-#define EVENT_VCPU BIT(1)  /* vcpu_pending has news */
-#define EVENT_LOG BIT(2)   /* the kernel log grew a record of level NOTICE or worse */
+#define EVENT_IRQ BIT(0)  /* irq_pending has news */
+#define EVENT_VCPU BIT(1) /* vcpu_pending has news */
+#define EVENT_LOG BIT(2)  /* the kernel log grew a record of level NOTICE or worse */
 
 struct control_page {
     /* kernel to control */
-    volatile u64 events;                   /* EVENT_* */
-    volatile u64 irq_pending;              /* bit = the one given to SYS_IRQ_BIND */
-    volatile u64 vm_pending;               /* bit = VM slot with bits in vcpu_pending */
-    volatile u64 vcpu_pending[VM_SLOTS];   /* bit = vCPU index whose page is EXIT_PENDING */
+    volatile u64 events;                 /* EVENT_* */
+    volatile u64 irq_pending;            /* bit = the one given to SYS_IRQ_BIND */
+    volatile u64 vm_pending;             /* bit = VM slot with bits in vcpu_pending */
+    volatile u64 vcpu_pending[VM_SLOTS]; /* bit = vCPU index whose page is EXIT_PENDING */
     /* control to kernel */
-    volatile u64 vm_complete;              /* bit = VM slot with bits in vcpu_complete */
-    volatile u64 vcpu_complete[VM_SLOTS];  /* bit = vCPU index whose page is EXIT_COMPLETE */
+    volatile u64 vm_complete;             /* bit = VM slot with bits in vcpu_complete */
+    volatile u64 vcpu_complete[VM_SLOTS]; /* bit = vCPU index whose page is EXIT_COMPLETE */
 };
 
 _Static_assert(sizeof(struct control_page) <= PAGE_SIZE, "one page");

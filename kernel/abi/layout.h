@@ -6,10 +6,10 @@
 #include "kernel/abi/types.h"
 
 /* Control partition, ring 3.  Everything below is in PML4 entry 0. */
-#define USER_IMAGE_BASE 0x0000000000400000ull  /* control.elf is linked here */
-#define USER_HEAP_BASE 0x0000001000000000ull   /* SYS_MEM_MAP places memory from here up */
+#define USER_IMAGE_BASE 0x0000000000400000ull /* control.elf is linked here */
+#define USER_HEAP_BASE 0x0000001000000000ull  /* SYS_MEM_MAP places memory from here up */
 #define USER_HEAP_END 0x0000002000000000ull
-#define USER_MODULE_BASE 0x0000002000000000ull /* boot modules, read-only */
+#define USER_MODULE_BASE 0x0000002000000000ull  /* boot modules, read-only */
 #define USER_CONTROL_PAGE 0x0000003000000000ull /* struct control_page, read-write */
 #define USER_HOST_INFO 0x0000003000100000ull    /* struct host_info, read-only */
 #define USER_MMIO_BASE 0x0000003100000000ull    /* granted device registers */
@@ -22,10 +22,10 @@
 #define VM_SLOTS 32
 #define VM_VCPUS 64
 #define VM_WINDOW(slot) ((u64)((slot) + 1) << 39)
-#define VM_WINDOW_RAM 0x0ull                /* + guest-physical address */
-#define VM_WINDOW_VCPUS 0x4000000000ull     /* + index * PAGE_SIZE: struct vcpu_page */
-#define VM_WINDOW_STATE 0x4100000000ull     /* device-model state that survives a restart */
-#define VM_RAM_GPA_END 0x4000000000ull      /* guest RAM lies below 256 GiB */
+#define VM_WINDOW_RAM 0x0ull            /* + guest-physical address */
+#define VM_WINDOW_VCPUS 0x4000000000ull /* + index * PAGE_SIZE: struct vcpu_page */
+#define VM_WINDOW_STATE 0x4100000000ull /* device-model state that survives a restart */
+#define VM_RAM_GPA_END 0x4000000000ull  /* guest RAM lies below 256 GiB */
 #define VM_STATE_MAX (1 * MIB)
 
 /* Kernel, ring 0. */

@@ -16,7 +16,7 @@ struct image_symbols {
     u64 base;         /* virtual address the offsets count from */
     u32 strings_size; /* bytes; every string NUL terminated */
     u32 pad;
-    u32 offsets[];    /* count function offsets, then count name offsets, then strings */
+    u32 offsets[]; /* count function offsets, then count name offsets, then strings */
 };
 
 #endif

@@ -10,6 +10,7 @@
 #include "kernel/abi/types.h"
 
 /* X(identifier, name) in order of number. */
+/* clang-format off */
 #define SYSCALLS(X)                                                                                \
     X(SYS_NULL, "null")             /* () returns 0; the round trip that `make bench` measures */  \
     X(SYS_WAIT, "wait")             /* (deadline TSC, ~0 = none): take completions, sleep until an \
@@ -41,6 +42,7 @@
     X(SYS_VCPU_APIC, "vcpu_apic")   /* (vm, vcpu, offset, write, value): one local APIC register   \
                                      * access, for xAPIC MMIO that the control partition decoded */ \
     X(SYS_VCPU_SCHED, "vcpu_sched") /* (vm, vcpu, weight, cpu mask): 0 = leave as it is */
+/* clang-format on */
 
 #define SYSCALL_ID(id, name) id,
 enum syscall_number { SYSCALLS(SYSCALL_ID) SYS_COUNT };
@@ -48,11 +50,11 @@ enum syscall_number { SYSCALLS(SYSCALL_ID) SYS_COUNT };
 
 /* Log levels say who is at fault. */
 enum log_level {
-    LOG_PANIC,   /* Bulkhead is wrong and cannot go on */
-    LOG_ERROR,   /* Bulkhead or the hardware is wrong */
-    LOG_WARN,    /* the machine lacks something; a fallback is in use */
-    LOG_NOTICE,  /* a guest or a user did something wrong */
-    LOG_INFO,    /* what happened */
+    LOG_PANIC,  /* Bulkhead is wrong and cannot go on */
+    LOG_ERROR,  /* Bulkhead or the hardware is wrong */
+    LOG_WARN,   /* the machine lacks something; a fallback is in use */
+    LOG_NOTICE, /* a guest or a user did something wrong */
+    LOG_INFO,   /* what happened */
     LOG_DEBUG,
     LOG_LEVELS
 };
@@ -66,11 +68,11 @@ struct log_cursor {
 };
 
 struct mem_stat {
-    u64 total, free;            /* bytes, all frames */
-    u64 kernel;                 /* image, tables, per-CPU, page tables of the host */
+    u64 total, free; /* bytes, all frames */
+    u64 kernel;      /* image, tables, per-CPU, page tables of the host */
     u64 control_used, control_limit;
-    u64 guests_used;            /* RAM, tables and overhead of all VMs */
-    u64 free_2m;                /* free 2 MiB chunks */
+    u64 guests_used; /* RAM, tables and overhead of all VMs */
+    u64 free_2m;     /* free 2 MiB chunks */
 };
 
 struct cpu_stat { /* TSC ticks since boot */
@@ -82,8 +84,8 @@ struct cpu_stat { /* TSC ticks since boot */
 #define VM_NAME_LEN 64
 struct vm_create {
     char name[VM_NAME_LEN];
-    u64 ram_limit;    /* bytes; quota = this and the kernel's overhead */
-    u64 state_size;   /* device-model state kept across restarts, multiple of 4 KiB */
+    u64 ram_limit;      /* bytes; quota = this and the kernel's overhead */
+    u64 state_size;     /* device-model state kept across restarts, multiple of 4 KiB */
     const void *policy; /* struct vm_policy */
 };
 
@@ -94,7 +96,7 @@ enum vm_run_state { VM_EMPTY, VM_PAUSED, VM_RUNNING };
 struct vm_info {
     char name[VM_NAME_LEN];
     u32 slot;
-    u32 run_state;      /* enum vm_run_state */
+    u32 run_state; /* enum vm_run_state */
     u32 vcpu_count;
     u32 pad;
     u64 ram_bytes;

@@ -12,11 +12,13 @@
 #include "kernel/abi/types.h"
 
 /* Order of the x86 encoding (SDM 2, table 2-2), so a decoded register number is an index. */
+/* clang-format off */
 enum vcpu_reg {
     REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
     REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
     REG_COUNT
 };
+/* clang-format on */
 
 enum exit_state { EXIT_FREE, EXIT_PENDING, EXIT_PROCESSING, EXIT_COMPLETE };
 
@@ -41,7 +43,11 @@ struct vcpu_segment {
     u64 base;
 };
 
-enum vcpu_segment_index { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
+/* clang-format off */
+enum vcpu_segment_index {
+    SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT
+};
+/* clang-format on */
 
 /* Everything else that makes a vCPU: read and written as a whole by SYS_VCPU_GET / SYS_VCPU_SET
  * while the vCPU does not run. */
@@ -71,41 +77,41 @@ enum vcpu_activity { VCPU_ACTIVE, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_SHUTDOWN };
 #define VCPU_EXIT_COUNTERS 80
 #define VCPU_FAIL_TEXT 160
 
-struct vcpu_stats { /* written by the kernel only; read by anyone */
-    u64 run_ticks;    /* TSC ticks spent in guest mode and in handling its exits */
-    u64 steal_ticks;  /* runnable but not running */
+struct vcpu_stats {  /* written by the kernel only; read by anyone */
+    u64 run_ticks;   /* TSC ticks spent in guest mode and in handling its exits */
+    u64 steal_ticks; /* runnable but not running */
     u64 entries;
     u64 exits[VCPU_EXIT_COUNTERS]; /* by enum exit_class in kernel/abi/exit_class.h */
-    u64 forwarded;    /* exits that went to the control partition */
-    u64 injected;     /* interrupts delivered */
+    u64 forwarded;                 /* exits that went to the control partition */
+    u64 injected;                  /* interrupts delivered */
 };
 
 struct vcpu_page {
     u64 regs[REG_COUNT]; /* general registers; live while the vCPU is not running */
 
-    volatile u32 state;  /* enum exit_state */
-    u32 kind;            /* enum exit_kind */
+    volatile u32 state; /* enum exit_state */
+    u32 kind;           /* enum exit_kind */
 
     /* Filled with every message.  */
     u64 rip, rflags, cr0, cr3, cr4, efer;
     u32 cs_access, ss_access; /* for mode and privilege of the decoder */
     u64 cs_base;
-    u32 insn_len;        /* 0: unknown, the decoder must find it */
-    u32 hw_reason;       /* raw exit reason / EXITCODE, for messages */
+    u32 insn_len;  /* 0: unknown, the decoder must find it */
+    u32 hw_reason; /* raw exit reason / EXITCODE, for messages */
     u64 hw_qualification;
-    u64 hw_intr_info;    /* interruption information, low 32; error code, high 32 */
+    u64 hw_intr_info; /* interruption information, low 32; error code, high 32 */
 
     union {
         struct {
             u16 port;
-            u8 size;     /* 1, 2, 4 */
-            u8 in;       /* 1: IN, reply in `data` */
-            u8 string;   /* INS/OUTS: memory operand at `gla` */
+            u8 size;   /* 1, 2, 4 */
+            u8 in;     /* 1: IN, reply in `data` */
+            u8 string; /* INS/OUTS: memory operand at `gla` */
             u8 rep;
             u8 pad[2];
-            u32 data;    /* OUT: value; IN: the reply, zero-extended by the kernel as the CPU does */
+            u32 data; /* OUT: value; IN: the reply, zero-extended by the kernel as the CPU does */
             u32 pad2;
-            u64 gla;     /* string forms: linear address */
+            u64 gla; /* string forms: linear address */
         } io;
         struct {
             u64 gpa;
@@ -119,7 +125,7 @@ struct vcpu_page {
     char fail_text[VCPU_FAIL_TEXT];
 
     /* Reply. */
-    u32 action;          /* REPLY_* */
+    u32 action; /* REPLY_* */
     u32 reply_vector;
     u32 reply_error;
     u32 pad;

@@ -9,9 +9,9 @@
 #define POLICY_MSR_MAX 64
 
 /* cpuid_row.flags: what the kernel fills in at the exit, because only it knows. */
-#define CPUID_SUBLEAF BIT(0)   /* row holds for this ECX only; else for every ECX */
-#define CPUID_APIC_ID BIT(1)   /* 1H: EBX[31:24]; BH, 1FH: EDX = x2APIC id of the vCPU */
-#define CPUID_CR4 BIT(2)       /* 1H: OSXSAVE from CR4; 7H: OSPKE from CR4 */
+#define CPUID_SUBLEAF BIT(0)    /* row holds for this ECX only; else for every ECX */
+#define CPUID_APIC_ID BIT(1)    /* 1H: EBX[31:24]; BH, 1FH: EDX = x2APIC id of the vCPU */
+#define CPUID_CR4 BIT(2)        /* 1H: OSXSAVE from CR4; 7H: OSPKE from CR4 */
 #define CPUID_XSAVE_SIZE BIT(3) /* DH.0/DH.1: EBX follows the guest's XCR0 | XSS */
 
 struct cpuid_row { /* sorted by (leaf, subleaf) */
@@ -22,10 +22,10 @@ struct cpuid_row { /* sorted by (leaf, subleaf) */
 };
 
 enum msr_kind {
-    MSR_FAULT,    /* #GP on both */
-    MSR_CONST,    /* reads `value`; writes raise #GP */
-    MSR_IGNORE,   /* reads `value`; writes are dropped */
-    MSR_STORED,   /* a private copy a vCPU, initially `value`; bits outside `mask` must stay zero */
+    MSR_FAULT,  /* #GP on both */
+    MSR_CONST,  /* reads `value`; writes raise #GP */
+    MSR_IGNORE, /* reads `value`; writes are dropped */
+    MSR_STORED, /* a private copy a vCPU, initially `value`; bits outside `mask` must stay zero */
 };
 
 struct msr_row { /* sorted by first; MSRs the kernel virtualises itself (EFER, APIC, TSC, ...) may
