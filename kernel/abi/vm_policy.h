@@ -5,8 +5,8 @@
 
 #include "kernel/abi/types.h"
 
-#define POLICY_CPUID_MAX 96
-#define POLICY_MSR_MAX 64
+#define POLICY_CPUID_MAX 64
+#define POLICY_MSR_MAX 48
 
 /* cpuid_row.flags: what the kernel fills in at the exit, because only it knows. */
 #define CPUID_SUBLEAF BIT(0)    /* row holds for this ECX only; else for every ECX */
@@ -43,6 +43,8 @@ struct vm_policy {
     struct cpuid_row cpuid[POLICY_CPUID_MAX];
     struct msr_row msr[POLICY_MSR_MAX];
 };
+
+_Static_assert(sizeof(struct vm_policy) <= 4096, "the kernel keeps it in one frame");
 
 #define VM_STORED_MSRS 16 /* MSR_STORED rows a VM may have */
 
