@@ -1,5 +1,8 @@
 /* CPUID and MSR policy of one VM: tables that the control partition fills and the kernel obeys.
- * A leaf or MSR that no row names reads as zero (CPUID) or raises #GP (MSR) and is counted. */
+ * A leaf or MSR that no row names reads as zero (CPUID) or raises #GP (MSR) and is counted.
+ *
+ * Time as the guest is told it (CPUID 15H): the input clock of the local APIC's timer, before its
+ * divider, ticks at the rate of the TSC (the "crystal" is the TSC). */
 #ifndef BULKHEAD_KERNEL_ABI_VM_POLICY_H
 #define BULKHEAD_KERNEL_ABI_VM_POLICY_H
 
