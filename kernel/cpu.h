@@ -48,6 +48,8 @@ struct cpu {
     struct vcpu *runq_head;
     u64 min_vruntime;
     u32 runq_count;
+    struct vcpu *last;  /* vCPU that ran here last: kept on while it is not far ahead */
+    volatile bool idle; /* halted or about to: a good home for a waiting vCPU */
 
     struct timer *timers; /* sorted by deadline; own core only */
 

@@ -13,7 +13,12 @@ void sched_run(void) NORETURN;
  * cpu->deadline has passed: account it, fire timers, requeue it if it still may run, sched_run().
  */
 void sched_leave_guest(struct vcpu *v) NORETURN;
-void sched_enqueue(struct vcpu *v); /* any core: put on its home queue, preempt there if due */
+/* v->lock held, nothing blocks it, it is neither queued nor on a CPU: put on its home's queue and
+ * make that core look.  Any core. */
+void sched_enqueue(struct vcpu *v);
 void sched_dequeue(struct vcpu *v); /* any core: take off its queue if it is on one */
+void sched_place(struct vcpu *v);   /* choose a home for a new vCPU */
+/* Own core: hand waiting vCPUs to idle cores.  Called on a kick that found ring 3 running. */
+void sched_balance(void);
 
 #endif

@@ -23,6 +23,7 @@
 #define REQUEST_FLUSH BIT(4) /* EPT changed: INVEPT before entry */
 
 struct vlapic; /* vlapic.h */
+struct control_page;
 
 struct vcpu {
     struct vm *vm;
@@ -38,11 +39,11 @@ struct vcpu {
     u64 vruntime;
     u32 weight;      /* 100 = normal */
     u64 cpu_mask;    /* physical CPUs it may use */
-    u64 slice_start; /* TSC when it was put on the CPU */
-    u64 ready_since;
+        u64 ready_since;
 
     struct vlapic *lapic;
     struct timer apic_timer;
+    bool timer_moving; /* apic_timer was armed on the old home: arm it on the new one */
     u32 sipi_vector;
     bool extint_line; /* LINT0 from the PIC */
 
@@ -55,6 +56,17 @@ struct vcpu {
 };
 
 MUST_CHECK enum hv_status vcpu_get(struct vm *vm, u64 index, struct vcpu **out);
+
+/* On the control partition's core, VM lock not held: */
+MUST_CHECK enum hv_status vcpu_create(struct vm *vm, u32 index);
+void vcpu_destroy(struct vcpu *v); /* must not be on a CPU or queue */
+/* Make this core its home, so that hvm->get_state and the like may be called.  HV_EBUSY: it may
+ * run. */
+MUST_CHECK enum hv_status vcpu_pull(struct vcpu *v);
+/* Move every completion announced in the control page to its vCPU: SYS_WAIT. */
+void vcpu_take_completions(struct control_page *page);
+/* A new instance of the control partition must see every unanswered exit again. */
+void vcpu_replay_exits(struct control_page *page);
 
 /* For exit handlers, on the vCPU's own core: */
 void vcpu_forward(struct vcpu *v,

@@ -11,6 +11,8 @@
 
 struct vcpu;
 
+#define VM_RAM_REGIONS 8
+
 struct vm {
     struct spinlock lock;
     char name[VM_NAME_LEN];
@@ -22,6 +24,10 @@ struct vm {
     struct pgtab npt;    /* guest-physical to host-physical: EPT or NPT */
     struct pgtab window; /* host-format: the control partition's view (one PML4 entry) */
     u64 ram_bytes, ram_limit;
+    struct {
+        u64 gpa, len;
+    } ram[VM_RAM_REGIONS]; /* what SYS_VM_MEM gave, merged; to be freed at the end */
+    u32 ram_count;
     u64 state_size;
     struct vm_policy *policy; /* a copy, checked */
     u8 cpuid_index[3][64];    /* leaf 0.., 4000_0000.., 8000_0000..: 1 + first row, 0 none */
@@ -31,6 +37,17 @@ struct vm {
 
 extern struct vm *vms[VM_SLOTS];
 
-MUST_CHECK enum hv_status vm_get(u64 slot, struct vm **out); /* the only slot-to-pointer door */
+/* The only slot-to-pointer door.  HV_ENOENT. */
+MUST_CHECK enum hv_status vm_get(u64 slot, struct vm **out);
+/* Creates an empty, paused VM from checked arguments; its slot in *slot.  HV_ENOVTX, HV_ENOMEM. */
+MUST_CHECK enum hv_status vm_create(const struct vm_create *args, const struct vm_policy *policy,
+                                    u32 *slot);
+/* vm must be paused.  Frees every frame it owned. */
+void vm_destroy(struct vm *vm);
+/* Zeroed RAM at [gpa, gpa+len), in the guest and in the control partition's window. */
+MUST_CHECK enum hv_status vm_add_ram(struct vm *vm, u64 gpa, u64 len, u32 flags);
+/* On return no vCPU of it executes.  Control partition's core only. */
+void vm_pause(struct vm *vm);
+void vm_run(struct vm *vm);
 
 #endif

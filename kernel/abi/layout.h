@@ -24,7 +24,9 @@
 #define VM_WINDOW(slot) ((u64)((slot) + 1) << 39)
 #define VM_WINDOW_RAM 0x0ull            /* + guest-physical address */
 #define VM_WINDOW_VCPUS 0x4000000000ull /* + index * PAGE_SIZE: struct vcpu_page */
-#define VM_WINDOW_STATE 0x4100000000ull /* device-model state that survives a restart */
+/* Device-model state that survives a restart; in the same 2 MiB as the vCPU pages, to share
+ * page tables. */
+#define VM_WINDOW_STATE 0x4000040000ull
 #define VM_RAM_GPA_END 0x4000000000ull  /* guest RAM lies below 256 GiB */
 #define VM_STATE_MAX (1 * MIB)
 
