@@ -19,4 +19,6 @@ struct image_symbols {
     u32 offsets[]; /* count function offsets, then count name offsets, then strings */
 };
 
+extern const struct image_symbols image_symbols; /* each image's own; made by tools/gensyms.c */
+
 #endif

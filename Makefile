@@ -1,0 +1,162 @@
+# Builds Bulkhead.  `make help` lists the targets.
+#
+#   build/obj/kernel/   kernel.elf   kernel/ and kernel/lib/, freestanding
+#   build/obj/control/  control.elf  control/ vmm/ drivers/ net/ storage/ and kernel/lib/, on musl
+#   build/obj/boot/     BOOTX64.EFI  boot/ and the part of kernel/lib/ it needs, on gnu-efi
+#
+# Sources are found by wildcard: a new file needs no change here.  Tests and tools add their
+# targets in tests/tests.mk and tools/tools.mk.
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/bash
+
+B := build
+CC := gcc
+HOSTCC := gcc
+
+WARN := -Wall -Wextra -Werror -Wimplicit-fallthrough -Wshadow -Wvla -Wundef -Wstrict-prototypes \
+        -Wmissing-prototypes
+CFLAGS_ALL := -std=gnu11 -O2 -g -I. -I$(B) $(WARN) -fno-common -fno-strict-aliasing \
+        -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -ffile-prefix-map=$(CURDIR)/= -MMD -MP
+NO_PIC := -fno-pic -fno-pie -fno-stack-protector -fcf-protection=none -ffunction-sections \
+        -fdata-sections
+
+# What a fresh machine lacks.  tools/tools.mk sets these: a stamp that the needed packages are
+# there (SETUP), and what the image takes along beside our own programs (IMAGE_DEPS).
+SETUP :=
+IMAGE_DEPS :=
+-include tools/tools.mk
+-include tests/tests.mk
+
+# ---- kernel ------------------------------------------------------------------------------------
+KERNEL_SRC := $(filter-out kernel/asm_offsets.c,$(wildcard kernel/*.c kernel/*.S kernel/lib/*.c))
+KERNEL_OBJ := $(KERNEL_SRC:%=$(B)/obj/kernel/%.o)
+KERNEL_CFLAGS := $(CFLAGS_ALL) $(NO_PIC) -ffreestanding -mno-red-zone -mgeneral-regs-only \
+        -mcmodel=kernel
+KERNEL_BASE := 0xffffffff80000000
+KERNEL_ENTRY := kernel_entry
+
+# Offsets of struct members for the .S files, computed by the compiler: asm_offsets.c leaves
+# "#define NAME value" lines in its assembler output.
+OFFSETS := $(if $(wildcard kernel/asm_offsets.c),$(B)/kernel/asm_offsets.h)
+
+$(B)/kernel/asm_offsets.h: kernel/asm_offsets.c | $(SETUP)
+	@mkdir -p $(@D)
+	$(CC) $(KERNEL_CFLAGS) -MT $@ -MF $(@:.h=.d) -S -o $(@:.h=.s) $<
+	sed -n 's/^[[:space:]]*\(#define .*\)/\1/p' $(@:.h=.s) >$@
+
+$(B)/obj/kernel/%.c.o: %.c | $(SETUP) $(OFFSETS)
+	@mkdir -p $(@D)
+	$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+
+$(B)/obj/kernel/%.S.o: %.S $(OFFSETS) | $(SETUP)
+	@mkdir -p $(@D)
+	$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+
+# ---- control partition -------------------------------------------------------------------------
+CONTROL_DIRS := control/rt control vmm drivers net storage
+CONTROL_SRC := $(foreach d,$(CONTROL_DIRS),$(wildcard $(d)/*.c $(d)/*.S)) $(wildcard kernel/lib/*.c)
+CONTROL_OBJ := $(CONTROL_SRC:%=$(B)/obj/control/%.o)
+MUSL := $(B)/musl
+CONTROL_CFLAGS := $(CFLAGS_ALL) $(NO_PIC) -nostdinc -isystem $(MUSL)/include \
+        -isystem $(shell $(CC) -print-file-name=include)
+CONTROL_BASE := 0x400000
+CONTROL_ENTRY := _start
+CONTROL_LIBS := $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
+# Until there is something to run in ring 3, there is no control image.
+HAVE_CONTROL := $(wildcard control/rt/*.c)
+
+$(MUSL)/lib/libc.a: tools/build-musl.sh $(wildcard tools/musl/*) | $(SETUP)
+	tools/build-musl.sh
+
+$(B)/obj/control/%.c.o: %.c | $(MUSL)/lib/libc.a
+	@mkdir -p $(@D)
+	$(CC) $(CONTROL_CFLAGS) -c -o $@ $<
+
+$(B)/obj/control/%.S.o: %.S | $(SETUP)
+	@mkdir -p $(@D)
+	$(CC) $(CONTROL_CFLAGS) -c -o $@ $<
+
+# ---- both images: link, embed the symbol table, link again --------------------------------------
+LINK := ld -nostdlib -static --gc-sections --build-id=sha1 -z max-page-size=4096 -z noexecstack \
+        --no-warn-rwx-segments --fatal-warnings -T linker.ld
+
+# $(call link_image,NAME,BASE,ENTRY,OBJECTS,LIBS)
+define link_image
+$(B)/$(1).pass1.elf: $(4) $(5) $(B)/obj/$(1).pass1.sym.o linker.ld
+	$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -o $$@ $(4) $(B)/obj/$(1).pass1.sym.o $(5)
+
+$(B)/$(1).elf: $(B)/$(1).pass1.elf $(B)/obj/$(1).sym.o
+	$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -Map=$(B)/$(1).map -o $$@ \
+	    $(4) $(B)/obj/$(1).sym.o $(5)
+	nm -n $$@ >$(B)/$(1).sym
+
+$(B)/obj/$(1).pass1.sym.S: $(B)/tools/gensyms
+	@mkdir -p $$(@D)
+	$$< </dev/null >$$@
+
+$(B)/obj/$(1).sym.S: $(B)/$(1).pass1.elf $(B)/tools/gensyms
+	nm -n $$< | $(B)/tools/gensyms >$$@
+endef
+$(eval $(call link_image,kernel,$(KERNEL_BASE),$(KERNEL_ENTRY),$(KERNEL_OBJ),))
+$(eval $(call link_image,control,$(CONTROL_BASE),$(CONTROL_ENTRY),$(CONTROL_OBJ),$(CONTROL_LIBS)))
+
+$(B)/obj/%.sym.o: $(B)/obj/%.sym.S
+	$(CC) -c -o $@ $<
+
+$(B)/tools/%: tools/%.c | $(SETUP)
+	@mkdir -p $(@D)
+	$(HOSTCC) $(filter-out -fno-asynchronous-unwind-tables,$(CFLAGS_ALL)) -o $@ $<
+
+$(B)/image/%.elf: $(B)/%.elf
+	@mkdir -p $(@D)
+	strip -s -o $@ $<
+
+$(B)/%.asm: $(B)/%.elf
+	objdump -d --no-show-raw-insn $< >$@
+
+# ---- loader ------------------------------------------------------------------------------------
+BOOT_SRC := $(wildcard boot/*.c boot/*.S) $(wildcard kernel/lib/elf.c kernel/lib/acpi.c)
+BOOT_OBJ := $(BOOT_SRC:%=$(B)/obj/boot/%.o)
+BOOT_CFLAGS := $(CFLAGS_ALL) -ffreestanding -fpic -fshort-wchar -fno-stack-protector \
+        -fcf-protection=none -mno-red-zone -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi \
+        -isystem /usr/include/efi/x86_64
+EFI_LIB := /usr/lib
+
+$(B)/obj/boot/%.o: % | $(SETUP)
+	@mkdir -p $(@D)
+	$(CC) $(BOOT_CFLAGS) -c -o $@ $<
+
+$(B)/boot.so: $(BOOT_OBJ)
+	ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -z noexecstack \
+	    -T $(EFI_LIB)/elf_x86_64_efi.lds -o $@ $(EFI_LIB)/crt0-efi-x86_64.o $^ -L$(EFI_LIB) \
+	    -lefi -lgnuefi
+
+$(B)/BOOTX64.EFI: $(B)/boot.so
+	objcopy -j .text -j .sdata -j .data -j .dynamic -j .dynsym -j .rel -j .rela -j '.rel.*' \
+	    -j '.rela.*' -j .reloc --target efi-app-x86_64 --subsystem=10 $< $@
+
+# ---- disk image --------------------------------------------------------------------------------
+IMAGE_FILES := $(B)/BOOTX64.EFI $(B)/image/kernel.elf $(if $(HAVE_CONTROL),$(B)/image/control.elf) \
+        $(wildcard boot/bulkhead.conf)
+
+$(B)/bulkhead.img: tools/mkimage.sh $(IMAGE_FILES) $(IMAGE_DEPS) $(wildcard $(B)/guests/* \
+        $(B)/guests/*/*) | $(SETUP)
+	tools/mkimage.sh $@ $(B)/guests $(IMAGE_FILES)
+
+# ---- targets -----------------------------------------------------------------------------------
+.PHONY: all image asm format clean help
+all: $(B)/kernel.elf $(if $(HAVE_CONTROL),$(B)/control.elf) $(B)/BOOTX64.EFI ## kernel, control partition and loader
+image: $(B)/bulkhead.img ## build/bulkhead.img: GPT disk for a USB stick
+asm: $(B)/kernel.asm $(if $(HAVE_CONTROL),$(B)/control.asm) ## disassembly beside .map and .sym
+format: ## clang-format every source file in place
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+clean: ## remove build/
+	rm -rf $(B)
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | sort | \
+	    while IFS=$$'\t' read -r t h; do printf '  make %-14s %s\n' "$$t" "$$h"; done
+
+-include $(shell find $(B)/obj $(B)/kernel $(B)/tools -name '*.d' 2>/dev/null)
