@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+"""Runs the host tier: the checks, the unit-test programs and the fuzzers, two at a time.
+
+One line a program; the last line is "N passed, N failed", summed over cmocka cases, fuzz
+targets and checks.  The output of whatever fails is shown in full.
+"""
+import argparse
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+CHECKS = [
+    ("layers", ["tests/check_layers.sh"]),
+    ("headers", ["tests/check_headers.sh"]),
+    ("style", ["tests/check_style.sh"]),
+    ("format", ["tests/check_format.sh"]),
+    ("warnings", ["tests/check_warnings.sh"]),
+    ("cppcheck", ["tests/check_cppcheck.sh"]),
+    ("budget", ["tests/check_budget.sh"]),
+]
+SHORT_RUNS = 200000    # inputs a fuzzer tries in the test run ...
+SHORT_SECONDS = 10     # ... or as many as it can in this time
+UNIT_SECONDS = 120
+
+
+def execute(command, seconds, env=None):
+    """(exit code, output); a time-out is code 124."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=seconds, env=env, check=False)
+        return done.returncode, done.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as late:
+        return 124, (late.stdout or b"").decode(errors="replace") + f"\nno end in {seconds} s\n"
+    except OSError as why:
+        return 127, f"{why}\n"
+
+
+def run_check(name, command):
+    code, out = execute(command, 600)
+    last = out.strip().splitlines()[-1] if out.strip() else ""
+    return name, 1 if code == 0 else 0, 0 if code == 0 else 1, last if code == 0 else "", out
+
+
+def run_unit(program):
+    name = os.path.basename(program)
+    if not os.path.exists(program):
+        return name, 0, 1, "", "did not build\n"
+    code, out = execute([program], UNIT_SECONDS)
+    planned = sum(int(n) for n in re.findall(r"^\[=+\] Running (\d+) test", out, re.M))
+    passed = len(re.findall(r"^\[ +OK +\]", out, re.M))
+    failed = planned - passed
+    if code != 0 or planned == 0:
+        failed = max(failed, 1)
+    return name, passed, failed, f"{passed} cases", out
+
+
+def run_fuzz(program, seconds):
+    name = os.path.basename(program)
+    if not os.path.exists(program):
+        return name, 0, 1, "", "did not build\n"
+    short = name.removeprefix("fuzz_")
+    work = f"build/fuzz/{short}"
+    seeds = f"tests/fuzz/corpus/{short}"
+    os.makedirs(work, exist_ok=True)
+    command = [program, f"-artifact_prefix=build/fuzz/{short}-", "-timeout=10", "-print_final_stats=1",
+               "-rss_limit_mb=1024", "-max_len=8192"]
+    if seconds:
+        command.append(f"-max_total_time={seconds}")
+    else:
+        command += [f"-runs={SHORT_RUNS}", f"-max_total_time={SHORT_SECONDS}", "-seed=1"]
+    command.append(work)
+    if os.path.isdir(seeds):
+        command.append(seeds)
+    code, out = execute(command, (seconds or SHORT_SECONDS) + 60)
+    runs = re.search(r"number_of_executed_units: *(\d+)", out)
+    text = f"{runs.group(1)} inputs" if runs else ""
+    # Only the end tells why; the rest is one line a new input.
+    return name, int(code == 0), int(code != 0), text, out[-6000:]
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--checks", action="store_true")
+    arguments.add_argument("--unit", nargs="*", default=[])
+    arguments.add_argument("--fuzz", nargs="*", default=[])
+    arguments.add_argument("--fuzz-seconds", type=int, default=0)
+    options = arguments.parse_args()
+
+    total_passed = total_failed = 0
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        jobs = []
+        if options.checks:
+            jobs += [pool.submit(run_check, *check) for check in CHECKS]
+        jobs += [pool.submit(run_unit, program) for program in options.unit]
+        jobs += [pool.submit(run_fuzz, program, options.fuzz_seconds) for program in options.fuzz]
+        for job in jobs:
+            name, passed, failed, text, output = job.result()
+            print(f"{'FAIL' if failed else 'ok  '} {name:<24} {text}", flush=True)
+            if failed:
+                print("".join(f"    {line}\n" for line in output.splitlines()), end="", flush=True)
+            total_passed += passed
+            total_failed += failed
+    print(f"{total_passed} passed, {total_failed} failed")
+    return 1 if total_failed or not total_passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

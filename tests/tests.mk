@@ -1,0 +1,62 @@
+# Host tests, checks and guests; included by the Makefile.
+#
+#   make test-host   checks, unit tests and short fuzz runs; ends in "N passed, N failed"
+#   make check       the checks alone
+#   make fuzz        every fuzz target for FUZZ_SECONDS (600) each, or FUZZ=name only
+#   make guests-tests       tests/guests/*.c and *.S to build/guests/tests/NAME.elf
+#   make guests-reference   run them on QEMU, the reference machine they are checked against
+#   make bench       the table of costs, and build/bench.tsv
+
+WARNINGS := -Wall -Wextra -Werror -Wimplicit-fallthrough -Wshadow -Wvla -Wundef \
+            -Wstrict-prototypes -Wmissing-prototypes
+HOST_CC ?= gcc
+FUZZ_CC ?= clang-14
+HOST_FLAGS := -std=gnu11 $(WARNINGS) -fno-common -fno-strict-aliasing -fno-omit-frame-pointer \
+              -O1 -g -I. -MMD -MP
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
+
+# ---- unit tests: each links the .c files that its first line names -------------------------------
+links_of = $(shell sed -n '1s@^/\* links: *\(.*\) \*/.*@\1@p' $(1))
+UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+FUZZ_TESTS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+UNIT_PROGRAMS := $(UNIT_TESTS:%=build/host/%)
+FUZZ_PROGRAMS := $(FUZZ_TESTS:%=build/host/%)
+
+build/host/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(HOST_CC) $(HOST_FLAGS) $(SANITIZERS) -c $< -o $@
+
+build/host/fuzzobj/%.o: %.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(HOST_FLAGS) -fsanitize=fuzzer-no-link,address,undefined \
+	    -fno-sanitize-recover=all -c $< -o $@
+
+define unit_rule
+build/host/$(1): build/host/obj/tests/unit/$(1).o \
+        $(patsubst %.c,build/host/obj/%.o,$(call links_of,tests/unit/$(1).c))
+	$(HOST_CC) $(SANITIZERS) $$^ -lcmocka -o $$@
+endef
+define fuzz_rule
+build/host/$(1): build/host/fuzzobj/tests/fuzz/$(1).o \
+        $(patsubst %.c,build/host/fuzzobj/%.o,$(call links_of,tests/fuzz/$(1).c))
+	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $$^ -o $$@
+endef
+$(foreach t,$(UNIT_TESTS),$(eval $(call unit_rule,$(t))))
+$(foreach t,$(FUZZ_TESTS),$(eval $(call fuzz_rule,$(t))))
+-include $(shell test -d build/host && find build/host -name '*.d')
+
+.PHONY: host-build test-host check fuzz
+host-build: $(UNIT_PROGRAMS) $(FUZZ_PROGRAMS)
+
+# A program that does not build counts as a failure: the runner looks for every one of them.
+test-host:
+	@$(MAKE) -f $(firstword $(MAKEFILE_LIST)) -k --no-print-directory -s host-build || true
+	@tests/run_host.py --checks --unit $(UNIT_PROGRAMS) --fuzz $(FUZZ_PROGRAMS)
+
+check:
+	@tests/run_host.py --checks
+
+FUZZ ?= $(FUZZ_TESTS:fuzz_%=%)
+FUZZ_SECONDS ?= 600
+fuzz: $(FUZZ_PROGRAMS)
+	@tests/run_host.py --fuzz-seconds $(FUZZ_SECONDS) --fuzz $(FUZZ:%=build/host/fuzz_%)

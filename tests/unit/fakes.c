@@ -1,0 +1,105 @@
+/* Stand-ins for physical memory, panic and the log, linked into unit tests that ask for them. */
+#include "tests/unit/fakes.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel/log.h"
+#include "kernel/mem.h"
+
+static i64 fail_after = -1;
+static u64 live, live_bytes;
+
+struct quota quota_kernel = {.name = "kernel", .limit = ~0ull};
+
+void fakes_mem_reset(void)
+{
+    fail_after = -1;
+    live = live_bytes = 0;
+    quota_kernel.used = 0;
+}
+
+void fakes_mem_fail_after(i64 count)
+{
+    fail_after = count;
+}
+
+u64 fakes_mem_live(void)
+{
+    return live;
+}
+
+u64 fakes_mem_live_bytes(void)
+{
+    return live_bytes;
+}
+
+hpa_t mem_alloc(struct quota *q, u64 len)
+{
+    if (len != PAGE_SIZE && len != PAGE_2M && len != PAGE_1G)
+        panic("mem_alloc of %llu bytes", (unsigned long long)len);
+    if (q->used + len > q->limit || fail_after == 0)
+        return HPA_NONE;
+    if (fail_after > 0)
+        fail_after--;
+    void *memory = aligned_alloc(len, len);
+    if (!memory)
+        return HPA_NONE;
+    memset(memory, 0, len);
+    q->used += len;
+    live++;
+    live_bytes += len;
+    return virt_to_phys(memory);
+}
+
+void mem_free(struct quota *q, hpa_t at, u64 len)
+{
+    void *memory = phys_to_virt(at);
+    memset(memory, 0xdd, len);
+    free(memory);
+    if (q->used < len || live == 0)
+        panic("mem_free of more than was allocated");
+    q->used -= len;
+    live--;
+    live_bytes -= len;
+}
+
+jmp_buf fakes_panic_target;
+bool fakes_panic_expected;
+char fakes_panic_text[256];
+
+bool fakes_no_panic(int ignored)
+{
+    (void)ignored;
+    fakes_panic_expected = false;
+    return false;
+}
+
+void panic(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(fakes_panic_text, sizeof(fakes_panic_text), fmt, args);
+    va_end(args);
+    if (fakes_panic_expected) {
+        fakes_panic_expected = false;
+        longjmp(fakes_panic_target, 1);
+    }
+    fprintf(stderr, "panic: %s\n", fakes_panic_text);
+    abort();
+}
+
+char fakes_log_text[512];
+u64 fakes_log_count;
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+    (void)level;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(fakes_log_text, sizeof(fakes_log_text), fmt, args);
+    va_end(args);
+    fakes_log_count++;
+}

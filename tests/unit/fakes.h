@@ -1,0 +1,33 @@
+/* Stand-ins for the parts of the kernel that pure code reaches on the host: physical memory,
+ * panic and the log.  A test that wants them names tests/unit/fakes.c in its links line. */
+#ifndef BULKHEAD_TESTS_UNIT_FAKES_H
+#define BULKHEAD_TESTS_UNIT_FAKES_H
+
+#include <setjmp.h>
+
+#include "kernel/abi/types.h"
+
+/* Physical memory.  mem_alloc() hands out host memory under an address for which phys_to_virt()
+ * gives the host pointer back: the sum wraps around at 64 bits, and stays below bit 52, so it
+ * fits a page-table entry.  What was freed is filled with 0xdd first. */
+void fakes_mem_reset(void);           /* forget counters and failures; frees nothing */
+void fakes_mem_fail_after(i64 count); /* allocation `count` from now (0 = next) fails; -1 none */
+u64 fakes_mem_live(void);             /* allocations that were not freed */
+u64 fakes_mem_live_bytes(void);
+
+/* panic() and assert() inside FAKES_PANICS(...) end it and make it true. */
+extern jmp_buf fakes_panic_target;
+extern bool fakes_panic_expected;
+extern char fakes_panic_text[256];
+#define FAKES_PANICS(...)                                                                          \
+    (fakes_panic_expected = true, setjmp(fakes_panic_target) ? true : fakes_no_panic(({            \
+         __VA_ARGS__;                                                                              \
+         0;                                                                                        \
+     })))
+bool fakes_no_panic(int ignored);
+
+/* The last record written to the log, and how many there were. */
+extern char fakes_log_text[512];
+extern u64 fakes_log_count;
+
+#endif
