@@ -1,0 +1,20 @@
+/* Time from the TSC, whose rate the kernel measured (host_info.tsc_hz). */
+#ifndef BULKHEAD_CONTROL_RT_CLOCK_H
+#define BULKHEAD_CONTROL_RT_CLOCK_H
+
+#include "kernel/abi/types.h"
+
+#define CLOCK_SECOND 1000000000ull /* nanoseconds */
+#define CLOCK_MS 1000000ull
+#define CLOCK_US 1000ull
+
+void clock_init(void); /* before the first use of the rest */
+
+u64 clock_tsc(void);
+u64 clock_ns(void);      /* since the kernel was entered */
+i64 clock_unix(void);    /* seconds UTC; 0 when the firmware's clock was not known */
+u64 clock_ticks(u64 ns); /* a duration as TSC ticks, rounded up */
+u64 clock_ticks_to_ns(u64 ticks);
+u64 clock_after(u64 ns); /* TSC value that many nanoseconds from now: a deadline */
+
+#endif

@@ -1,0 +1,40 @@
+/* The event loop of the control partition: one thread, one loop, bounded work an iteration.
+ *
+ * An iteration takes the events that are there, serves interrupts and vCPU exits, runs the timers
+ * that are due, runs each fiber that was ready when the iteration began, and sleeps in SYS_WAIT
+ * only when nothing is left.  Handlers run on the loop's own stack: they must not wait; work that
+ * waits belongs in a fiber. */
+#ifndef BULKHEAD_CONTROL_RT_LOOP_H
+#define BULKHEAD_CONTROL_RT_LOOP_H
+
+#include "kernel/abi/types.h"
+
+#define LOOP_NEVER (~0ull)
+#define LOOP_IRQS 64
+
+struct loop_timer { /* owned by the caller; zeroed = not armed */
+    u64 deadline;   /* TSC */
+    void (*fn)(void *owner);
+    void *owner;
+    struct loop_timer *next, *prev;
+    bool armed;
+};
+
+/* Arm (or move) a timer: fn(owner) is called once, on the loop, at or after `deadline` (TSC). */
+void loop_timer_set(struct loop_timer *t, u64 deadline);
+void loop_timer_cancel(struct loop_timer *t); /* harmless when not armed */
+
+/* Called when bit `bit` of control_page.irq_pending was set (see SYS_IRQ_BIND). */
+void loop_on_irq(u32 bit, void (*fn)(void *owner), void *owner);
+/* Called for each VM with news: the vCPUs (bits) whose pages are EXIT_PENDING. */
+void loop_on_vcpus(void (*fn)(u32 vm, u64 vcpus));
+/* Called when the kernel log has grown a record of level NOTICE or worse. */
+void loop_on_log(void (*fn)(void));
+
+/* Marks a vCPU's page as served: the kernel takes it at the next SYS_WAIT. */
+void loop_complete(u32 vm, u32 vcpu);
+
+void loop_step(void);         /* one iteration; tests drive the loop with it */
+void loop_run(void) NORETURN; /* for ever */
+
+#endif

@@ -1,0 +1,207 @@
+/* System calls of the control partition as inline functions, and the pages the kernel shares.
+ *
+ * Anyone in the control partition may call these.  Built against glibc (the host tests) the one
+ * instruction becomes a call of sys_call() in control/rt/host/, and the shared pages are wherever
+ * that file put them. */
+#ifndef BULKHEAD_CONTROL_RT_SYS_H
+#define BULKHEAD_CONTROL_RT_SYS_H
+
+#include "kernel/abi/control_page.h"
+#include "kernel/abi/host_info.h"
+#include "kernel/abi/layout.h"
+#include "kernel/abi/status.h"
+#include "kernel/abi/syscall.h"
+#include "kernel/abi/vm_policy.h"
+
+#ifdef __GLIBC__
+
+i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e);
+struct control_page *sys_control_page(void);
+const struct host_info *sys_host_info(void);
+void *sys_vm_window(u32 slot);
+u64 sys_tsc(void);
+
+#else
+
+static inline i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e)
+{
+    i64 ret;
+    register u64 r10 __asm__("r10") = d;
+    register u64 r8 __asm__("r8") = e;
+
+    __asm__ volatile("syscall"
+                     : "=a"(ret)
+                     : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                     : "rcx", "r11", "memory");
+    return ret;
+}
+
+static inline struct control_page *sys_control_page(void)
+{
+    return (struct control_page *)USER_CONTROL_PAGE;
+}
+
+static inline const struct host_info *sys_host_info(void)
+{
+    return (const struct host_info *)USER_HOST_INFO;
+}
+
+/* Base of a VM's window: + VM_WINDOW_RAM, _VCPUS or _STATE. */
+static inline void *sys_vm_window(u32 slot)
+{
+    return (void *)VM_WINDOW(slot);
+}
+
+static inline u64 sys_tsc(void)
+{
+    u32 lo, hi;
+
+    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+    return (u64)hi << 32 | lo;
+}
+
+#endif
+
+/* Every function below returns what kernel/abi/syscall.h says of its call. */
+static inline i64 sys_null(void)
+{
+    return sys_call(SYS_NULL, 0, 0, 0, 0, 0);
+}
+
+static inline i64 sys_wait(u64 deadline_tsc)
+{
+    return sys_call(SYS_WAIT, deadline_tsc, 0, 0, 0, 0);
+}
+
+static inline void NORETURN sys_exit(u64 code)
+{
+    for (;;)
+        sys_call(SYS_EXIT, code, 0, 0, 0, 0);
+}
+
+static inline i64 sys_log_write(u32 level, const char *text, u64 len)
+{
+    return sys_call(SYS_LOG_WRITE, level, (u64)text, len, 0, 0);
+}
+
+static inline i64 sys_log_read(struct log_cursor *c, char *buf, u64 len)
+{
+    return sys_call(SYS_LOG_READ, (u64)c, (u64)buf, len, 0, 0);
+}
+
+static inline i64 sys_mem_map(u64 len)
+{
+    return sys_call(SYS_MEM_MAP, len, 0, 0, 0, 0);
+}
+
+static inline i64 sys_mem_unmap(void *addr, u64 len)
+{
+    return sys_call(SYS_MEM_UNMAP, (u64)addr, len, 0, 0, 0);
+}
+
+static inline i64 sys_mem_stat(struct mem_stat *s)
+{
+    return sys_call(SYS_MEM_STAT, (u64)s, 0, 0, 0, 0);
+}
+
+static inline i64 sys_set_tls(u64 fs_base)
+{
+    return sys_call(SYS_SET_TLS, fs_base, 0, 0, 0, 0);
+}
+
+static inline i64 sys_symbols(const void *table, u64 len)
+{
+    return sys_call(SYS_SYMBOLS, (u64)table, len, 0, 0, 0);
+}
+
+static inline i64 sys_irq_bind(u32 gsi, u32 bit)
+{
+    return sys_call(SYS_IRQ_BIND, gsi, bit, 0, 0, 0);
+}
+
+static inline i64 sys_host_reset(u32 how)
+{
+    return sys_call(SYS_HOST_RESET, how, 0, 0, 0, 0);
+}
+
+static inline i64 sys_cpu_stat(u32 cpu, struct cpu_stat *s)
+{
+    return sys_call(SYS_CPU_STAT, cpu, (u64)s, 0, 0, 0);
+}
+
+static inline i64 sys_vm_create(const struct vm_create *c)
+{
+    return sys_call(SYS_VM_CREATE, (u64)c, 0, 0, 0, 0);
+}
+
+static inline i64 sys_vm_destroy(u32 vm)
+{
+    return sys_call(SYS_VM_DESTROY, vm, 0, 0, 0, 0);
+}
+
+static inline i64 sys_vm_mem(u32 vm, gpa_t gpa, u64 len, u64 flags)
+{
+    return sys_call(SYS_VM_MEM, vm, gpa.raw, len, flags, 0);
+}
+
+static inline i64 sys_vm_run(u32 vm)
+{
+    return sys_call(SYS_VM_RUN, vm, 0, 0, 0, 0);
+}
+
+static inline i64 sys_vm_pause(u32 vm)
+{
+    return sys_call(SYS_VM_PAUSE, vm, 0, 0, 0, 0);
+}
+
+static inline i64 sys_vm_msi(u32 vm, u64 address, u32 data)
+{
+    return sys_call(SYS_VM_MSI, vm, address, data, 0, 0);
+}
+
+static inline i64 sys_vm_info(u32 vm, struct vm_info *info)
+{
+    return sys_call(SYS_VM_INFO, vm, (u64)info, 0, 0, 0);
+}
+
+static inline i64 sys_vcpu_create(u32 vm, u32 vcpu)
+{
+    return sys_call(SYS_VCPU_CREATE, vm, vcpu, 0, 0, 0);
+}
+
+static inline i64 sys_vcpu_reset(u32 vm, u32 vcpu)
+{
+    return sys_call(SYS_VCPU_RESET, vm, vcpu, 0, 0, 0);
+}
+
+static inline i64 sys_vcpu_get(u32 vm, u32 vcpu)
+{
+    return sys_call(SYS_VCPU_GET, vm, vcpu, 0, 0, 0);
+}
+
+static inline i64 sys_vcpu_set(u32 vm, u32 vcpu)
+{
+    return sys_call(SYS_VCPU_SET, vm, vcpu, 0, 0, 0);
+}
+
+static inline i64 sys_vcpu_lint(u32 vm, u32 vcpu, bool level)
+{
+    return sys_call(SYS_VCPU_LINT, vm, vcpu, level, 0, 0);
+}
+
+static inline i64 sys_vcpu_nmi(u32 vm, u32 vcpu)
+{
+    return sys_call(SYS_VCPU_NMI, vm, vcpu, 0, 0, 0);
+}
+
+static inline i64 sys_vcpu_apic(u32 vm, u32 vcpu, u32 offset, bool write, u32 value)
+{
+    return sys_call(SYS_VCPU_APIC, vm, vcpu, offset, write, value);
+}
+
+static inline i64 sys_vcpu_sched(u32 vm, u32 vcpu, u32 weight, u64 cpu_mask)
+{
+    return sys_call(SYS_VCPU_SCHED, vm, vcpu, weight, cpu_mask, 0);
+}
+
+#endif

@@ -1,0 +1,40 @@
+/* What a VM is asked to be: the struct behind a `[vm NAME]` section, `vm create` and `vm set`.
+ * Pure.  The table of keys is vm_config_schema. */
+#ifndef BULKHEAD_VMM_VM_CONFIG_H
+#define BULKHEAD_VMM_VM_CONFIG_H
+
+#include "control/rt/conf.h"
+#include "kernel/abi/boot_info.h"
+#include "kernel/abi/types.h"
+
+#define VM_CONFIG_NAME 32
+#define VM_CONFIG_CMDLINE 512
+#define VM_NUMBER_MIN 100
+#define VM_NUMBER_MAX 9999
+#define VM_WEIGHT_DEFAULT 100
+
+enum vm_console { VM_CONSOLE_COM1, VM_CONSOLE_NONE };
+
+struct vm_config {
+    char name[VM_CONFIG_NAME];
+    u32 number; /* 100..9999; 0: the lowest free one */
+    u32 cpu_count;
+    u32 cpu_weight;             /* 1..10000 */
+    u64 cpu_pin;                /* CPUs it may run on; 0: any */
+    u64 mem;                    /* bytes of RAM, multiple of 2 MiB */
+    char kernel[BOOT_NAME_LEN]; /* module path: bzImage or PVH ELF */
+    char initrd[BOOT_NAME_LEN]; /* "": none */
+    char cmdline[VM_CONFIG_CMDLINE];
+    bool autostart;
+    u32 console; /* enum vm_console */
+};
+
+extern const struct conf_schema vm_config_schema;
+
+void vm_config_default(struct vm_config *c);
+/* Letters, digits, - _ . ; starts with a letter; at most 31. */
+bool vm_config_name_valid(const char *name, u32 len);
+/* Checks that hold between keys (a kernel is named, RAM is whole 2 MiB pages). */
+MUST_CHECK bool vm_config_check(const struct vm_config *c, struct conf_error *err);
+
+#endif
