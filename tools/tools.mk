@@ -1,33 +1,32 @@
-# Set-up, emulators and test tiers; included by the Makefile.  Each target here does its own set-up
-# first and then builds, so that it works on a fresh machine.
+# Set-up, emulators and test tiers; included by the Makefile.  `setup` is cheap when nothing is
+# missing, so it is an order-only prerequisite of whatever needs a package.
 
 PYTHON := /usr/bin/python3
-DEMO_FILES := build/guests/demo/vmlinuz build/guests/demo/initrd.img
+DEMO_FILES := $(B)/guests/demo/vmlinuz $(B)/guests/demo/initrd.img
+
+SETUP := setup
+IMAGE_DEPS := $(DEMO_FILES)
 
 .PHONY: setup run debug test test-qemu test-bochs
 
-setup:
+setup: ## install the Debian packages that are missing
 	@tools/setup.sh
 
-run: setup
-	@$(MAKE) --no-print-directory image
+run: image ## start the image in an emulator with VT-x, serial console on the terminal
 	@tools/fetch-bochs.sh
 	@$(PYTHON) tools/run.py
 
-debug: setup
-	@$(MAKE) --no-print-directory image
+debug: image ## gdb on QEMU; BOCHS_DEBUG=1: the Bochs debugger
 	@$(if $(BOCHS_DEBUG),tools/fetch-bochs.sh --debugger)
-	@$(PYTHON) tools/run.py --debug $(if $(BOCHS_DEBUG),--bochs)
+	@$(PYTHON) tools/run.py $(if $(BOCHS_DEBUG),--bochs-debug,--gdb)
 
-test: setup
+test: setup ## all three tiers of tests
 	@$(PYTHON) tests/tiers.py
 
-test-qemu: setup
-	@$(MAKE) --no-print-directory image test-images
+test-qemu: image ## tests of the image in QEMU; CASES="name ..." for some of them
 	@$(PYTHON) tests/emu/run.py qemu $(CASES)
 
-test-bochs: setup
-	@$(MAKE) --no-print-directory image test-images
+test-bochs: image ## tests that need VT-x, in Bochs; CASES="name ..." for some of them
 	@tools/fetch-bochs.sh
 	@$(PYTHON) tests/emu/run.py bochs $(CASES)
 
