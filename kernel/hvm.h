@@ -9,6 +9,24 @@
 #include "kernel/abi/status.h"
 #include "kernel/vcpu.h"
 
+/* Registers that neutral code reads and writes while the vCPU is in its exit path. */
+enum hvm_reg {
+    HVM_RIP,
+    HVM_RFLAGS,
+    HVM_CR0,
+    HVM_CR4,
+    HVM_EFER,
+    HVM_PAT,
+    HVM_SYSENTER_CS,
+    HVM_SYSENTER_ESP,
+    HVM_SYSENTER_EIP,
+    HVM_FS_BASE,
+    HVM_GS_BASE,
+    HVM_KERNEL_GS_BASE,
+    HVM_CPL, /* read-only */
+    HVM_REG_COUNT
+};
+
 struct hvm_ops {
     const char *name; /* "VT-x" */
     /* On each CPU, after paging and APIC are up.  Boot CPU first: it also solves capabilities and
@@ -28,12 +46,23 @@ struct hvm_ops {
     void (*run)(struct vcpu *v) NORETURN;
     /* Own core: write back everything cached here so that another core may load it. */
     void (*unload)(struct vcpu *v);
+    /* Own core, just before ring 3 runs (control_resume): system-call MSRs, CR2, GDT and TSS limits
+     * are the host's again, the FPU is free.  Cheap when no guest ran since. */
+    void (*to_user)(void);
 
     /* vCPU not running, on its home core or unloaded. */
     void (*get_state)(struct vcpu *v, struct vcpu_state *out);
     enum hv_status (*set_state)(struct vcpu *v, const struct vcpu_state *in);
     /* Take the reply in v->page (action bits), on the home core just before it runs again. */
     void (*complete_exit)(struct vcpu *v);
+
+    /* Own core, exit path. */
+    u64 (*get)(struct vcpu *v, enum hvm_reg r);
+    void (*set)(struct vcpu *v, enum hvm_reg r, u64 value);
+    void (*tsc_changed)(struct vcpu *v);               /* v->msrs.tsc_offset is new */
+    void (*syscall_msrs_changed)(struct vcpu *v);      /* STAR, LSTAR, FMASK or TSC_AUX is new */
+    void (*apic_changed)(struct vcpu *v);              /* vlapic mode is new */
+    bool (*cpuid_offered)(u32 leaf, u32 reg, u32 bit); /* false: the backend cannot virtualise it */
 
     void (*flush)(struct vm *vm); /* own core: INVEPT or ASID flush after npt lost a mapping */
 };

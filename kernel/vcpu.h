@@ -23,6 +23,14 @@
 #define REQUEST_FLUSH BIT(4) /* EPT changed: INVEPT before entry */
 
 struct vlapic; /* vlapic.h */
+
+/* MSRs the kernel keeps for a guest in software; exit.c owns them. */
+struct vcpu_msrs {
+    u64 star, lstar, cstar, fmask, tsc_aux; /* switched by the backend */
+    u64 tsc_offset, tsc_adjust;
+    u64 misc_enable, mcg_status;
+    u64 mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
+};
 struct control_page;
 
 struct vcpu {
@@ -37,9 +45,9 @@ struct vcpu {
     struct spinlock lock; /* blocked/runq transitions */
     struct vcpu *runq_next;
     u64 vruntime;
-    u32 weight;      /* 100 = normal */
-    u64 cpu_mask;    /* physical CPUs it may use */
-        u64 ready_since;
+    u32 weight;   /* 100 = normal */
+    u64 cpu_mask; /* physical CPUs it may use */
+    u64 ready_since;
 
     struct vlapic *lapic;
     struct timer apic_timer;
@@ -49,6 +57,8 @@ struct vcpu {
 
     /* Vendor-neutral cached state. */
     u64 xcr0;
+    u64 xcr0_ever; /* every component ever enabled: what XSAVE must keep */
+    struct vcpu_msrs msrs;
     u64 stored_msr[VM_STORED_MSRS];
     void *xsave; /* FPU/AVX state while not loaded */
     bool fpu_loaded;

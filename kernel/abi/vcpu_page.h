@@ -93,7 +93,8 @@ struct vcpu_page {
     volatile u32 state; /* enum exit_state */
     u32 kind;           /* enum exit_kind */
 
-    /* Filled with every message.  */
+    /* Filled with every message, but EXIT_IO without `string` fills only rip and insn_len (other
+     * fields are slow to read when Bulkhead itself runs nested). */
     u64 rip, rflags, cr0, cr3, cr4, efer;
     u32 cs_access, ss_access; /* for mode and privilege of the decoder */
     u64 cs_base;
