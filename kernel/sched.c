@@ -1,0 +1,329 @@
+/* The scheduler: weighted fair sharing of each core among its vCPUs, with ring 3 before them all.
+ *
+ * A vCPU's virtual run time grows by its real run time divided by its weight; the core runs the
+ * one that has least.  Run queues are a core's own; other cores only add to them.  Everything
+ * here runs with IF=0. */
+#include "kernel/sched.h"
+
+#include "kernel/control.h"
+#include "kernel/hvm.h"
+#include "kernel/irq.h"
+#include "kernel/log.h"
+#include "kernel/timer.h"
+#include "kernel/vcpu.h"
+
+#define WEIGHT_NORMAL 100
+
+/* With two vCPUs of unequal weight on a core, the error of a share is at most a slice in the
+ * time looked at. */
+#define SLICES_PER_SECOND 100
+/* How far ahead of the queue's head the vCPU that ran last may be and still go on: saves VMPTRLD
+ * and a cold cache on every short block. */
+#define KEEPS_PER_SECOND 1000
+
+enum accounting { ACCOUNT_IDLE, ACCOUNT_CONTROL, ACCOUNT_GUEST, ACCOUNT_KERNEL };
+
+static struct timer slice_timers[CPU_MAX];
+
+static void account(struct cpu *c, enum accounting next, u64 now)
+{
+    u64 spent = now - c->mark;
+    switch (c->accounting) {
+    case ACCOUNT_IDLE:
+        c->stat.idle += spent;
+        break;
+    case ACCOUNT_CONTROL:
+        c->stat.control += spent;
+        break;
+    case ACCOUNT_GUEST:
+        c->stat.guest += spent;
+        break;
+    default:
+        c->stat.kernel += spent;
+    }
+    c->mark = now;
+    c->accounting = next;
+}
+
+static void slice_over(struct timer *t)
+{
+    (void)t;
+    __atomic_or_fetch(&this_cpu()->attention, ATTENTION_RESCHED, __ATOMIC_RELAXED);
+}
+
+/* runq_lock held. */
+static void queue_insert(struct cpu *c, struct vcpu *v)
+{
+    struct vcpu **at = &c->runq_head;
+    while (*at && (*at)->vruntime <= v->vruntime)
+        at = &(*at)->runq_next;
+    v->runq_next = *at;
+    *at = v;
+    v->in_runq = true;
+    c->runq_count++;
+}
+
+/* runq_lock held.  v->on_cpu is set before in_runq is cleared, so that whoever sees it off the
+ * queue also sees why. */
+static void queue_take(struct cpu *c, struct vcpu **at)
+{
+    struct vcpu *v = *at;
+    *at = v->runq_next;
+    v->runq_next = NULL;
+    __atomic_store_n(&v->on_cpu, true, __ATOMIC_RELEASE);
+    __atomic_store_n(&v->in_runq, false, __ATOMIC_RELEASE);
+    c->runq_count--;
+}
+
+void sched_enqueue(struct vcpu *v)
+{
+    struct cpu *c = cpus[v->cpu];
+    u64 bonus = tsc_hz / SLICES_PER_SECOND;
+    bool look;
+
+    v->ready_since = tsc_read();
+    spin_lock(&c->runq_lock);
+    /* One that slept long may not claim all that time back, only a head start of a slice. */
+    if (v->vruntime + bonus < c->min_vruntime)
+        v->vruntime = c->min_vruntime - bonus;
+    queue_insert(c, v);
+    look = c != this_cpu() || c->runq_head == v;
+    spin_unlock(&c->runq_lock);
+
+    if (!look)
+        return;
+    __atomic_or_fetch(&c->attention, ATTENTION_RESCHED, __ATOMIC_SEQ_CST);
+    if (c != this_cpu())
+        irq_kick(c->id);
+}
+
+void sched_dequeue(struct vcpu *v)
+{
+    struct cpu *c;
+
+    /* The home changes only while the vCPU is off the queue; look again if it did. */
+    for (;;) {
+        c = cpus[v->cpu];
+        spin_lock(&c->runq_lock);
+        if (c == cpus[v->cpu])
+            break;
+        spin_unlock(&c->runq_lock);
+    }
+    for (struct vcpu **at = &c->runq_head; *at; at = &(*at)->runq_next) {
+        if (*at == v) {
+            queue_take(c, at);
+            __atomic_store_n(&v->on_cpu, false, __ATOMIC_RELEASE);
+            break;
+        }
+    }
+    spin_unlock(&c->runq_lock);
+}
+
+/* Puts a vCPU that was taken off a queue back on one, unless something blocked it meanwhile. */
+static void release(struct vcpu *v)
+{
+    spin_lock(&v->lock);
+    __atomic_store_n(&v->on_cpu, false, __ATOMIC_RELEASE);
+    if (!v->blocked)
+        sched_enqueue(v);
+    spin_unlock(&v->lock);
+}
+
+static bool may_use(const struct vcpu *v, const struct cpu *c)
+{
+    return v->cpu_mask & BIT(c->id);
+}
+
+/* Own core is the old home; v is off its queue with on_cpu set. */
+static void move_home(struct vcpu *v, struct cpu *to)
+{
+    if (hvm)
+        hvm->unload(v);
+    if (v->apic_timer.armed) {
+        timer_cancel(&v->apic_timer);
+        v->timer_moving = true;
+    }
+    if (this_cpu()->last == v)
+        this_cpu()->last = NULL;
+    /* Virtual run times of two cores have nothing in common but their floor. */
+    u64 lead = v->vruntime - MIN(v->vruntime, this_cpu()->min_vruntime);
+    v->vruntime = to->min_vruntime + lead;
+    v->cpu = to->id;
+    release(v);
+}
+
+static struct cpu *find_idle(const struct vcpu *v)
+{
+    for (u32 i = 0; i < cpu_count; i++)
+        if (cpus[i] != this_cpu() && cpus[i]->idle && !cpus[i]->runq_count && may_use(v, cpus[i]))
+            return cpus[i];
+    return NULL;
+}
+
+static struct cpu *find_allowed(const struct vcpu *v)
+{
+    struct cpu *best = NULL;
+    for (u32 i = 0; i < cpu_count; i++)
+        if (may_use(v, cpus[i]) && (!best || cpus[i]->runq_count < best->runq_count))
+            best = cpus[i];
+    return best ? best : this_cpu();
+}
+
+void sched_balance(void)
+{
+    struct cpu *c = this_cpu();
+
+    for (;;) {
+        struct vcpu *v = NULL;
+        struct cpu *to = NULL;
+        spin_lock(&c->runq_lock);
+        for (struct vcpu **at = &c->runq_head; *at; at = &(*at)->runq_next) {
+            to = may_use(*at, c) ? find_idle(*at) : find_allowed(*at);
+            if (to && to != c) {
+                v = *at;
+                queue_take(c, at);
+                break;
+            }
+        }
+        spin_unlock(&c->runq_lock);
+        if (!v)
+            return;
+        move_home(v, to);
+    }
+}
+
+void sched_place(struct vcpu *v)
+{
+    static u32 turn;
+    struct cpu *best = NULL;
+    /* Start at another core each time, so that equals spread. */
+    u32 first = __atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED);
+    for (u32 i = 0; i < cpu_count; i++) {
+        struct cpu *c = cpus[(first + i) % cpu_count];
+        if (may_use(v, c) && (!best || c->runq_count < best->runq_count))
+            best = c;
+    }
+    v->cpu = best ? best->id : this_cpu()->id;
+}
+
+/* The vCPU to run now, with on_cpu set and nothing blocking it; NULL: none. */
+static struct vcpu *pick(struct cpu *c)
+{
+    u64 keep = tsc_hz / KEEPS_PER_SECOND;
+
+    for (;;) {
+        spin_lock(&c->runq_lock);
+        struct vcpu **at = &c->runq_head;
+        if (!*at) {
+            spin_unlock(&c->runq_lock);
+            return NULL;
+        }
+        if (c->last && c->last->in_runq && c->last->vruntime <= c->runq_head->vruntime + keep)
+            while (*at && *at != c->last)
+                at = &(*at)->runq_next;
+        if (!*at)
+            at = &c->runq_head;
+        struct vcpu *v = *at;
+        queue_take(c, at);
+        spin_unlock(&c->runq_lock);
+
+        spin_lock(&v->lock);
+        bool runs = !v->blocked;
+        if (!runs)
+            __atomic_store_n(&v->on_cpu, false, __ATOMIC_RELEASE);
+        spin_unlock(&v->lock);
+        if (runs)
+            return v;
+    }
+}
+
+static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
+{
+    u64 now = tsc_read();
+    struct timer *slice = &slice_timers[c->id];
+
+    if (v->vruntime > c->min_vruntime)
+        c->min_vruntime = v->vruntime;
+    if (v->timer_moving) {
+        v->timer_moving = false;
+        timer_set(&v->apic_timer, v->apic_timer.deadline);
+    }
+    if (c->runq_count) {
+        slice->fire = slice_over;
+        timer_set(slice, now + tsc_hz / SLICES_PER_SECOND);
+    } else if (slice->armed) {
+        timer_cancel(slice);
+    }
+    v->page->stats.steal_ticks += now - v->ready_since;
+    v->page->stats.running_since = now;
+    c->last = v;
+    c->running = v;
+    account(c, ACCOUNT_GUEST, now);
+    if (v->requests & REQUEST_REPLY) {
+        __atomic_and_fetch(&v->requests, ~REQUEST_REPLY, __ATOMIC_ACQ_REL);
+        hvm->complete_exit(v);
+        v->page->state = EXIT_FREE;
+    }
+    hvm->run(v);
+}
+
+static void idle(struct cpu *c)
+{
+    account(c, ACCOUNT_IDLE, tsc_read());
+    c->idle = true;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    timer_arm_hardware();
+    /* STI takes effect after HLT has started, so a kick between the test and HLT still wakes. */
+    if (!c->attention && !c->runq_count)
+        asm volatile("sti; hlt; cli" ::: "memory");
+    c->idle = false;
+    account(c, ACCOUNT_KERNEL, tsc_read());
+}
+
+static bool control_wants(const struct cpu *c)
+{
+    return control.state == CONTROL_READY && control.cpu == c->id;
+}
+
+void sched_run(void)
+{
+    struct cpu *c = this_cpu();
+
+    c->running = NULL;
+    for (;;) {
+        __atomic_store_n(&c->attention, 0, __ATOMIC_SEQ_CST);
+        if (tsc_read() >= c->deadline)
+            timer_run();
+        if (c->runq_count > (control_wants(c) ? 0u : 1u) && cpu_count > 1)
+            sched_balance();
+        if (control_wants(c)) {
+            account(c, ACCOUNT_CONTROL, tsc_read());
+            timer_arm_hardware();
+            control_resume();
+        }
+        struct vcpu *v = pick(c);
+        if (v && !may_use(v, c))
+            move_home(v, find_allowed(v));
+        else if (v)
+            enter_guest(c, v);
+        else
+            idle(c);
+    }
+}
+
+void sched_leave_guest(struct vcpu *v)
+{
+    struct cpu *c = this_cpu();
+    u64 now = tsc_read();
+    struct vcpu_stats *stats = &v->page->stats;
+    u64 ran = now - c->mark;
+
+    /* The page is shared and its figures are only shown; what is decided on is kept here. */
+    stats->run_ticks += ran;
+    stats->running_since = 0;
+    v->vruntime += ran * WEIGHT_NORMAL / v->weight;
+    account(c, ACCOUNT_KERNEL, now);
+    c->running = NULL;
+    release(v);
+    sched_run();
+}
