@@ -1,0 +1,350 @@
+/* VMs: their slots, memory and life.  Called on the control partition's core only, so creation and
+ * destruction need no lock against each other. */
+#include "kernel/vm.h"
+
+#include "kernel/control.h"
+#include "kernel/hvm.h"
+#include "kernel/irq.h"
+#include "kernel/log.h"
+#include "kernel/sched.h"
+#include "kernel/string.h"
+#include "kernel/vcpu.h"
+
+_Static_assert(sizeof(struct vm) <= PAGE_SIZE, "a VM is kept in one frame");
+
+struct vm *vms[VM_SLOTS];
+
+/* Frames beside RAM that a VM may take: EPT and window tables for 4 KiB leaves in the worst case
+ * (two 8-byte entries a page), and per vCPU and VM constants. */
+#define OVERHEAD_LIMIT(ram, state) ((ram) / 128 + (state) + 4 * MIB)
+
+enum hv_status vm_get(u64 slot, struct vm **out)
+{
+    if (slot >= VM_SLOTS || !vms[slot])
+        return HV_ENOENT;
+    *out = vms[slot];
+    return HV_OK;
+}
+
+/* Bits 6..30 of a leaf number select nothing: 0.., 4000_0000.. and 8000_0000.. are what exists. */
+static int leaf_group(u32 leaf)
+{
+    static const u32 bases[] = {0, 0x40000000, 0x80000000};
+    for (int g = 0; g < (int)ARRAY_LEN(bases); g++)
+        if (leaf - bases[g] < 64)
+            return g;
+    return -1;
+}
+
+/* Copies and indexes a policy.  HV_EINVAL: rows unsorted or out of range. */
+static enum hv_status load_policy(struct vm *vm, const struct vm_policy *p)
+{
+    u32 stored = 0;
+
+    if (p->cpuid_count > POLICY_CPUID_MAX || p->msr_count > POLICY_MSR_MAX)
+        return HV_EINVAL;
+    memcpy(vm->policy, p, sizeof(*p));
+    for (u32 i = 0; i < p->cpuid_count; i++) {
+        u32 leaf = p->cpuid[i].leaf;
+        int g = leaf_group(leaf);
+        if (g < 0 || (i && p->cpuid[i - 1].leaf > leaf))
+            return HV_EINVAL;
+        if (!vm->cpuid_index[g][leaf & 63])
+            vm->cpuid_index[g][leaf & 63] = (u8)(i + 1);
+    }
+    for (u32 i = 0; i < p->msr_count; i++) {
+        const struct msr_row *r = &p->msr[i];
+        if (r->first > r->last || r->kind > MSR_STORED || (i && p->msr[i - 1].last >= r->first))
+            return HV_EINVAL;
+        if (r->kind == MSR_STORED && (r->first != r->last || ++stored > VM_STORED_MSRS))
+            return HV_EINVAL;
+    }
+    return HV_OK;
+}
+
+static void publish_window(struct vm *vm)
+{
+    unsigned index = vm->slot + 1;
+    pgtab_set_top_entry(&control.space, index, pgtab_top_entry(&vm->window, index));
+}
+
+static u64 window_va(const struct vm *vm, u64 offset)
+{
+    return VM_WINDOW(vm->slot) + offset;
+}
+
+/* Frees [0, len) of the state area. */
+static void free_state(struct vm *vm, u64 len)
+{
+    for (u64 off = 0; off < len; off += PAGE_SIZE) {
+        u64 pa, size;
+        u32 attr;
+        u64 va = window_va(vm, VM_WINDOW_STATE + off);
+        if (pgtab_lookup(&vm->window, va, &pa, &attr, &size))
+            mem_free(&vm->quota, HPA(pa), PAGE_SIZE);
+    }
+}
+
+static enum hv_status map_state(struct vm *vm)
+{
+    for (u64 off = 0; off < vm->state_size; off += PAGE_SIZE) {
+        hpa_t h = mem_alloc(&vm->quota, PAGE_SIZE);
+        enum hv_status st = HV_ENOMEM;
+        if (hpa_valid(h)) {
+            st = pgtab_map(&vm->window, window_va(vm, VM_WINDOW_STATE + off), h.raw, PAGE_SIZE,
+                           PG_R | PG_W | PG_USER);
+            if (st != HV_OK)
+                mem_free(&vm->quota, h, PAGE_SIZE);
+        }
+        if (st != HV_OK) {
+            free_state(vm, off);
+            return st;
+        }
+    }
+    return HV_OK;
+}
+
+/* What vm_create and vm_destroy share: everything but RAM and vCPUs. */
+static void release_frame(struct vm *vm)
+{
+    struct quota q = vm->quota;
+    hpa_t self = virt_to_phys(vm);
+
+    if (vm->policy)
+        mem_free(&q, virt_to_phys(vm->policy), PAGE_SIZE);
+    mem_free(&q, self, PAGE_SIZE);
+}
+
+static enum hv_status build(struct vm *vm, const struct vm_policy *policy)
+{
+    hpa_t h = mem_alloc(&vm->quota, PAGE_SIZE);
+    enum hv_status st;
+
+    if (!hpa_valid(h))
+        return HV_ENOMEM;
+    vm->policy = phys_to_virt(h);
+    st = load_policy(vm, policy);
+    if (st != HV_OK)
+        return st;
+    st = pgtab_init(&vm->window, &pgtab_host, &vm->quota, true, control.space.use_1g);
+    if (st != HV_OK)
+        return st;
+    st = map_state(vm);
+    if (st != HV_OK)
+        goto free_window;
+    st = hvm->vm_init(vm);
+    if (st == HV_OK)
+        return HV_OK;
+    free_state(vm, vm->state_size);
+free_window:
+    pgtab_fini(&vm->window);
+    return st;
+}
+
+enum hv_status vm_create(const struct vm_create *args, const struct vm_policy *policy, u32 *slot)
+{
+    struct quota start = {.name = "new VM", .limit = ~0ull};
+    struct vm *vm;
+    u32 s = 0;
+
+    if (!hvm)
+        return HV_ENOVTX;
+    if (args->state_size > VM_STATE_MAX || args->state_size % PAGE_SIZE ||
+        args->ram_limit > VM_RAM_GPA_END || !memchr(args->name, 0, VM_NAME_LEN))
+        return HV_EINVAL;
+    while (s < VM_SLOTS && vms[s])
+        s++;
+    if (s == VM_SLOTS)
+        return HV_ENOMEM;
+    hpa_t h = mem_alloc(&start, PAGE_SIZE);
+    if (!hpa_valid(h))
+        return HV_ENOMEM;
+    vm = phys_to_virt(h);
+    vm->slot = s;
+    vm->quota = start;
+    memcpy(vm->name, args->name, VM_NAME_LEN);
+    vm->quota.name = vm->name;
+    vm->quota.limit = args->ram_limit + OVERHEAD_LIMIT(args->ram_limit, args->state_size);
+    vm->ram_limit = args->ram_limit;
+    vm->state_size = args->state_size;
+    vm->run_state = VM_PAUSED;
+    enum hv_status st = build(vm, policy);
+    if (st != HV_OK) {
+        release_frame(vm);
+        return st;
+    }
+    vms[s] = vm;
+    publish_window(vm);
+    *slot = s;
+    log_info("VM %s: created in slot %u", vm->name, s);
+    return HV_OK;
+}
+
+static void flush_all(void *arg)
+{
+    hvm->flush(arg);
+    /* The window's translations are not global: CR3 drops them. */
+    u64 cr3;
+    asm volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(cr3)::"memory");
+}
+
+static void flush_everywhere(struct vm *vm)
+{
+    flush_all(vm);
+    cpu_call_others(flush_all, vm);
+}
+
+/* Frees [gpa, gpa+len) of RAM by the leaves it was given in. */
+static void free_ram(struct vm *vm, u64 gpa, u64 len)
+{
+    u64 end = gpa + len;
+
+    while (gpa < end) {
+        u64 pa, size;
+        u32 attr;
+        if (!pgtab_lookup(&vm->npt, gpa, &pa, &attr, &size)) {
+            gpa += PAGE_SIZE;
+            continue;
+        }
+                /* add_block() maps a block with one leaf of its size, so leaves are what to free. */
+        mem_free(&vm->quota, HPA(pa), size);
+        gpa += size;
+    }
+}
+
+void vm_destroy(struct vm *vm)
+{
+    u32 slot = vm->slot;
+
+    assert(vm->run_state == VM_PAUSED);
+    for (u32 i = 0; i < VM_VCPUS; i++)
+        if (vm->vcpus[i])
+            vcpu_destroy(vm->vcpus[i]);
+    vms[slot] = NULL;
+    pgtab_set_top_entry(&control.space, slot + 1, 0);
+    flush_everywhere(vm);
+    for (u32 i = 0; i < vm->ram_count; i++)
+        free_ram(vm, vm->ram[i].gpa, vm->ram[i].len);
+    free_state(vm, vm->state_size);
+    hvm->vm_fini(vm);
+    pgtab_fini(&vm->window);
+    log_info("VM %s: destroyed, slot %u is free", vm->name, slot);
+    release_frame(vm);
+}
+
+/* Remembers a range; merged with the last when they touch.  HV_E2BIG: too many pieces. */
+static enum hv_status note_ram(struct vm *vm, u64 gpa, u64 len)
+{
+    u32 n = vm->ram_count;
+
+    if (n && vm->ram[n - 1].gpa + vm->ram[n - 1].len == gpa) {
+        vm->ram[n - 1].len += len;
+        return HV_OK;
+    }
+    if (n == VM_RAM_REGIONS)
+        return HV_E2BIG;
+    vm->ram[n].gpa = gpa;
+    vm->ram[n].len = len;
+    vm->ram_count++;
+    return HV_OK;
+}
+
+/* One block of RAM, in both tables or in none. */
+static enum hv_status add_block(struct vm *vm, u64 gpa, u64 size, u32 attr)
+{
+    hpa_t h = mem_alloc(&vm->quota, size);
+    enum hv_status st;
+
+    if (!hpa_valid(h))
+        return HV_ENOMEM;
+    st = pgtab_map(&vm->npt, gpa, h.raw, size, attr);
+    if (st != HV_OK)
+        goto free_block;
+    st = pgtab_map(&vm->window, window_va(vm, VM_WINDOW_RAM + gpa), h.raw, size,
+                   PG_R | PG_W | PG_USER);
+    if (st == HV_OK)
+        st = note_ram(vm, gpa, size);
+    else
+        goto unmap_npt;
+    if (st == HV_OK)
+        return HV_OK;
+    /* Whole leaves are taken back, so neither unmap needs memory. */
+    if (pgtab_unmap(&vm->window, window_va(vm, VM_WINDOW_RAM + gpa), size) != HV_OK)
+        panic("vm: window of %s cannot be unmapped", vm->name);
+unmap_npt:
+    if (pgtab_unmap(&vm->npt, gpa, size) != HV_OK)
+        panic("vm: tables of %s cannot be unmapped", vm->name);
+free_block:
+    mem_free(&vm->quota, h, size);
+    return st;
+}
+
+static bool overlaps_ram(const struct vm *vm, u64 gpa, u64 len)
+{
+    for (u32 i = 0; i < vm->ram_count; i++)
+        if (gpa < vm->ram[i].gpa + vm->ram[i].len && vm->ram[i].gpa < gpa + len)
+            return true;
+    return false;
+}
+
+enum hv_status vm_add_ram(struct vm *vm, u64 gpa, u64 len, u32 flags)
+{
+    static const u64 sizes[] = {PAGE_1G, PAGE_2M, PAGE_SIZE};
+    u32 attr = PG_R | PG_X | (flags & VM_MEM_READONLY ? 0 : PG_W);
+
+    if ((gpa | len) % PAGE_SIZE || !len || gpa >= VM_RAM_GPA_END || len > VM_RAM_GPA_END - gpa ||
+        (len > 64 * MIB && len != PAGE_1G))
+        return HV_EINVAL;
+    if (len > vm->ram_limit - vm->ram_bytes)
+        return HV_E2BIG;
+    if (overlaps_ram(vm, gpa, len))
+        return HV_EEXIST;
+    for (u64 end = gpa + len; gpa < end;) {
+        enum hv_status st = HV_EINVAL;
+        u64 got = 0;
+        for (u32 i = 0; i < ARRAY_LEN(sizes) && st != HV_OK; i++) {
+            got = sizes[i];
+            if (gpa % got || got > end - gpa || (got == PAGE_1G && !vm->npt.use_1g) ||
+                (got == PAGE_2M && !vm->npt.use_2m))
+                continue;
+            st = add_block(vm, gpa, got, attr);
+        }
+        if (st != HV_OK)
+            return st; /* what was added stays the VM's and goes with it */
+        gpa += got;
+        vm->ram_bytes += got;
+    }
+    publish_window(vm);
+    return HV_OK;
+}
+
+void vm_pause(struct vm *vm)
+{
+    vm->run_state = VM_PAUSED;
+    for (u32 i = 0; i < VM_VCPUS; i++) {
+        struct vcpu *v = vm->vcpus[i];
+        if (!v)
+            continue;
+        spin_lock(&v->lock);
+        v->blocked |= BLOCK_PAUSED;
+        spin_unlock(&v->lock);
+        if (v->in_runq)
+            sched_dequeue(v);
+    }
+    for (u32 i = 0; i < VM_VCPUS; i++) {
+        struct vcpu *v = vm->vcpus[i];
+        if (!v || !v->on_cpu)
+            continue;
+        vcpu_request(v, REQUEST_EVENT);
+        while (__atomic_load_n(&v->on_cpu, __ATOMIC_ACQUIRE))
+            __builtin_ia32_pause();
+    }
+}
+
+void vm_run(struct vm *vm)
+{
+    vm->run_state = VM_RUNNING;
+    for (u32 i = 0; i < VM_VCPUS; i++)
+        if (vm->vcpus[i])
+            vcpu_unblock(vm->vcpus[i], BLOCK_PAUSED);
+}
