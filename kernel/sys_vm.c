@@ -73,7 +73,7 @@ i64 sys_vm_msi(const u64 args[6])
     struct vm *vm;
     enum hv_status st = vm_get(args[0], &vm);
 
-    return st == HV_OK ? vlapic_deliver_msi(vm, args[1], (u32)args[2]) : st;
+    return st == HV_OK ? vlapic_msi(vm, args[1], args[2]) : st;
 }
 
 i64 sys_vm_info(const u64 args[6])
@@ -170,9 +170,7 @@ i64 sys_vcpu_lint(const u64 args[6])
 
     if (st != HV_OK)
         return st;
-    v->extint_line = args[2] != 0;
-    if (v->extint_line)
-        vcpu_request(v, REQUEST_EVENT);
+        vlapic_lint0(v, args[2] != 0);
     return HV_OK;
 }
 

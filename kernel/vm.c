@@ -150,7 +150,7 @@ enum hv_status vm_create(const struct vm_create *args, const struct vm_policy *p
     if (!hvm)
         return HV_ENOVTX;
     if (args->state_size > VM_STATE_MAX || args->state_size % PAGE_SIZE ||
-        args->ram_limit > VM_RAM_GPA_END || !memchr(args->name, 0, VM_NAME_LEN))
+        args->ram_limit > VM_RAM_GPA_END || args->name[VM_NAME_LEN - 1])
         return HV_EINVAL;
     while (s < VM_SLOTS && vms[s])
         s++;
