@@ -170,7 +170,7 @@ i64 sys_vcpu_lint(const u64 args[6])
 
     if (st != HV_OK)
         return st;
-        vlapic_lint0(v, args[2] != 0);
+    vlapic_lint0(v, args[2] != 0);
     return HV_OK;
 }
 

@@ -206,7 +206,7 @@ static void free_ram(struct vm *vm, u64 gpa, u64 len)
             gpa += PAGE_SIZE;
             continue;
         }
-                /* add_block() maps a block with one leaf of its size, so leaves are what to free. */
+        /* add_block() maps a block with one leaf of its size, so leaves are what to free. */
         mem_free(&vm->quota, HPA(pa), size);
         gpa += size;
     }
