@@ -1,0 +1,180 @@
+"""Starts and ends emulators: one class for QEMU, one for Bochs, the same interface.
+
+A machine gets a fresh copy of the disk image, its own folder for logs, and a socket in place of
+its first serial port.  It is ended by its own process id, whatever happens.
+"""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(TOP, "build")
+OVMF_CODE = "/usr/share/OVMF/OVMF_CODE.fd"
+OVMF_VARS = "/usr/share/OVMF/OVMF_VARS.fd"
+CONNECT_SECONDS = 120
+
+
+class EmulatorError(Exception):
+    """The emulator did not start or ended by itself."""
+
+
+class Machine:
+    """One emulated machine; start(), then `serial` is a connected socket, then stop()."""
+
+    kind = None
+
+    def __init__(self, name, image, cpus=1, memory_mib=1024):
+        self.name, self.image = name, image
+        self.cpus, self.memory_mib = cpus, memory_mib
+        self.process = self.serial = self.folder = None
+        self.started = 0.0
+
+    def prepare(self, folder):
+        """Writes what the emulator needs into the log folder; returns (command, environment)."""
+        raise NotImplementedError
+
+    def start(self, folder):
+        self.folder = folder
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        if self.image:
+            self.disk = os.path.join(folder, "disk.img")
+            subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image, self.disk],
+                           check=True)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
+            command, environment = self.prepare(folder)
+            with open(os.path.join(folder, "command"), "w") as f:
+                f.write(" ".join(command) + "\n")
+            self.output = open(os.path.join(folder, "emulator.out"), "wb")
+            self.started = time.monotonic()
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output,
+                env={**os.environ, **environment}, start_new_session=True)
+            try:
+                self.serial = self.accept(listener)
+            except BaseException:
+                self.stop()
+                raise
+
+    def accept(self, listener):
+        deadline = time.monotonic() + CONNECT_SECONDS
+        listener.settimeout(0.1)
+        while time.monotonic() < deadline:
+            try:
+                return listener.accept()[0]
+            except socket.timeout:
+                if self.process.poll() is not None:
+                    break
+        raise EmulatorError(f"{self.kind} did not start: {self.last_words()}")
+
+    def last_words(self):
+        """The end of what the emulator itself printed."""
+        text = ""
+        for name in ("emulator.out", "machine.bxrc.out", "bochs.log"):
+            path = os.path.join(self.folder, name)
+            if os.path.exists(path):
+                with open(path, errors="replace") as f:
+                    text += f.read()[-600:]
+        return text.strip()[-800:] or "(it printed nothing)"
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self):
+        if self.serial:
+            self.serial.close()
+            self.serial = None
+        if self.process:
+            if self.running():
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.output.close()
+            self.process = None
+        for leftover in ("disk.img", "disk.img.lock", "vars.fd"):
+            path = os.path.join(self.folder, leftover)
+            if os.path.exists(path):
+                os.remove(path)
+
+
+class Qemu(Machine):
+    """QEMU with OVMF.
+
+    machine: q35, pc, or those with options ("pc,max-ram-below-4g=1G").
+    disk: how the image is attached: usb (xHCI), ahci, virtio, ide.
+    kvm: use the host's KVM with -cpu host; else TCG, which has no VT-x.
+    """
+
+    kind = "QEMU"
+    DISKS = {
+        "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=disk"],
+        "ahci": ["-device", "ich9-ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.0"],
+        "virtio": ["-device", "virtio-blk-pci,drive=disk"],
+        "ide": ["-device", "ide-hd,drive=disk,bus=ide.0"],
+    }
+
+    def __init__(self, name, image, machine="q35", disk="usb", cpu="max", kvm=False, extra=(),
+                 **keywords):
+        super().__init__(name, image, **keywords)
+        self.machine, self.disk_bus, self.cpu = machine, disk, cpu
+        self.kvm, self.extra = kvm, list(extra)
+
+    def prepare(self, folder):
+        variables = os.path.join(folder, "vars.fd")
+        shutil.copyfile(OVMF_VARS, variables)
+        accel = ["-accel", "kvm", "-cpu", "host"] if self.kvm else ["-accel", "tcg", "-cpu", self.cpu]
+        command = ["qemu-system-x86_64", "-machine", self.machine, *accel,
+                   "-smp", str(self.cpus), "-m", str(self.memory_mib),
+                   "-net", "none", "-display", "none", "-monitor", "none",
+                   "-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}",
+                   "-drive", f"if=pflash,format=raw,file={variables}",
+                   "-chardev", f"socket,id=com1,host=127.0.0.1,port={self.port},nodelay=on",
+                   "-serial", "chardev:com1"]
+        if self.image:
+            command += ["-drive", f"file={self.disk},format=raw,if=none,id=disk",
+                        *self.DISKS[self.disk_bus]]
+        return command + self.extra, {}
+
+
+class Bochs(Machine):
+    """Bochs with OVMF, through tools/bochs-run, which knows which Bochs there is.
+
+    model: a CPU model of Bochs; corei7_skylake_x has all that VT-x offers there but the monitor
+    trap flag, which icelake_u and tigerlake have.
+    ips: emulated instructions a second of the emulated clock; with one CPU the TSC counts them.
+    """
+
+    kind = "Bochs"
+    CONFIG = """\
+memory: guest={memory}, host={memory}
+boot: disk
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=disk, path="disk.img", mode=flat, cylinders=0
+pci: enabled=1, chipset=i440fx
+cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=1
+com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}
+clock: sync=none, time0=946681200
+log: bochs.log
+panic: action=report
+error: action=report
+info: action=ignore
+debug: action=ignore
+"""
+
+    def __init__(self, name, image, model="corei7_skylake_x", ips=100_000_000, flavour=None,
+                 prompt=False, memory_mib=2048, **keywords):
+        super().__init__(name, image, memory_mib=memory_mib, **keywords)
+        self.model, self.ips, self.flavour, self.prompt = model, ips, flavour, prompt
+
+    def prepare(self, folder):
+        config = os.path.join(folder, "machine.bxrc")
+        with open(config, "w") as f:
+            f.write(self.CONFIG.format(memory=self.memory_mib, model=self.model, cpus=self.cpus,
+                                       ips=self.ips, port=self.port))
+        environment = {}
+        if self.flavour:
+            environment["BOCHS_FLAVOUR"] = self.flavour
+        return [os.path.join(TOP, "tools", "bochs-run"), config], environment
