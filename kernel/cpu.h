@@ -11,6 +11,7 @@
 #include "kernel/abi/layout.h"
 #include "kernel/abi/syscall.h"
 #include "kernel/abi/types.h"
+#include "kernel/runq.h"
 #include "kernel/spinlock.h"
 
 struct vcpu;
@@ -45,9 +46,7 @@ struct cpu {
 
     /* Run queue; others take runq_lock to add a vCPU. */
     struct spinlock runq_lock;
-    struct vcpu *runq_head;
-    u64 min_vruntime;
-    u32 runq_count;
+    struct runq runq;
     struct vcpu *last;  /* vCPU that ran here last: kept on while it is not far ahead */
     volatile bool idle; /* halted or about to: a good home for a waiting vCPU */
 

@@ -12,8 +12,6 @@
 #include "kernel/timer.h"
 #include "kernel/vcpu.h"
 
-#define WEIGHT_NORMAL 100
-
 /* With two vCPUs of unequal weight on a core, the error of a share is at most a slice in the
  * time looked at. */
 #define SLICES_PER_SECOND 100
@@ -51,28 +49,13 @@ static void slice_over(struct timer *t)
     __atomic_or_fetch(&this_cpu()->attention, ATTENTION_RESCHED, __ATOMIC_RELAXED);
 }
 
-/* runq_lock held. */
-static void queue_insert(struct cpu *c, struct vcpu *v)
+/* runq_lock held, v queued.  v->on_cpu is set before in_runq is cleared, so that whoever sees it
+ * off the queue also sees why. */
+static void queue_take(struct cpu *c, struct vcpu *v)
 {
-    struct vcpu **at = &c->runq_head;
-    while (*at && (*at)->vruntime <= v->vruntime)
-        at = &(*at)->runq_next;
-    v->runq_next = *at;
-    *at = v;
-    v->in_runq = true;
-    c->runq_count++;
-}
-
-/* runq_lock held.  v->on_cpu is set before in_runq is cleared, so that whoever sees it off the
- * queue also sees why. */
-static void queue_take(struct cpu *c, struct vcpu **at)
-{
-    struct vcpu *v = *at;
-    *at = v->runq_next;
-    v->runq_next = NULL;
+    runq_remove(&c->runq, v);
     __atomic_store_n(&v->on_cpu, true, __ATOMIC_RELEASE);
     __atomic_store_n(&v->in_runq, false, __ATOMIC_RELEASE);
-    c->runq_count--;
 }
 
 void sched_enqueue(struct vcpu *v)
@@ -83,11 +66,10 @@ void sched_enqueue(struct vcpu *v)
 
     v->ready_since = tsc_read();
     spin_lock(&c->runq_lock);
-    /* One that slept long may not claim all that time back, only a head start of a slice. */
-    if (v->vruntime + bonus < c->min_vruntime)
-        v->vruntime = c->min_vruntime - bonus;
-    queue_insert(c, v);
-    look = c != this_cpu() || c->runq_head == v;
+    runq_wake(&c->runq, v, bonus);
+    runq_insert(&c->runq, v);
+    v->in_runq = true;
+    look = c != this_cpu() || c->runq.head == v;
     spin_unlock(&c->runq_lock);
 
     if (!look)
@@ -109,13 +91,8 @@ void sched_dequeue(struct vcpu *v)
             break;
         spin_unlock(&c->runq_lock);
     }
-    for (struct vcpu **at = &c->runq_head; *at; at = &(*at)->runq_next) {
-        if (*at == v) {
-            queue_take(c, at);
-            __atomic_store_n(&v->on_cpu, false, __ATOMIC_RELEASE);
-            break;
-        }
-    }
+    if (runq_remove(&c->runq, v))
+        __atomic_store_n(&v->in_runq, false, __ATOMIC_RELEASE);
     spin_unlock(&c->runq_lock);
 }
 
@@ -145,9 +122,7 @@ static void move_home(struct vcpu *v, struct cpu *to)
     }
     if (this_cpu()->last == v)
         this_cpu()->last = NULL;
-    /* Virtual run times of two cores have nothing in common but their floor. */
-    u64 lead = v->vruntime - MIN(v->vruntime, this_cpu()->min_vruntime);
-    v->vruntime = to->min_vruntime + lead;
+    runq_transfer(&this_cpu()->runq, &to->runq, v);
     v->cpu = to->id;
     release(v);
 }
@@ -155,7 +130,7 @@ static void move_home(struct vcpu *v, struct cpu *to)
 static struct cpu *find_idle(const struct vcpu *v)
 {
     for (u32 i = 0; i < cpu_count; i++)
-        if (cpus[i] != this_cpu() && cpus[i]->idle && !cpus[i]->runq_count && may_use(v, cpus[i]))
+        if (cpus[i] != this_cpu() && cpus[i]->idle && !cpus[i]->runq.count && may_use(v, cpus[i]))
             return cpus[i];
     return NULL;
 }
@@ -164,7 +139,7 @@ static struct cpu *find_allowed(const struct vcpu *v)
 {
     struct cpu *best = NULL;
     for (u32 i = 0; i < cpu_count; i++)
-        if (may_use(v, cpus[i]) && (!best || cpus[i]->runq_count < best->runq_count))
+        if (may_use(v, cpus[i]) && (!best || cpus[i]->runq.count < best->runq.count))
             best = cpus[i];
     return best ? best : this_cpu();
 }
@@ -177,11 +152,10 @@ void sched_balance(void)
         struct vcpu *v = NULL;
         struct cpu *to = NULL;
         spin_lock(&c->runq_lock);
-        for (struct vcpu **at = &c->runq_head; *at; at = &(*at)->runq_next) {
-            to = may_use(*at, c) ? find_idle(*at) : find_allowed(*at);
+        for (v = c->runq.head; v; v = v->runq_next) {
+            to = may_use(v, c) ? find_idle(v) : find_allowed(v);
             if (to && to != c) {
-                v = *at;
-                queue_take(c, at);
+                queue_take(c, v);
                 break;
             }
         }
@@ -200,7 +174,7 @@ void sched_place(struct vcpu *v)
     u32 first = __atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED);
     for (u32 i = 0; i < cpu_count; i++) {
         struct cpu *c = cpus[(first + i) % cpu_count];
-        if (may_use(v, c) && (!best || c->runq_count < best->runq_count))
+        if (may_use(v, c) && (!best || c->runq.count < best->runq.count))
             best = c;
     }
     v->cpu = best ? best->id : this_cpu()->id;
@@ -213,19 +187,12 @@ static struct vcpu *pick(struct cpu *c)
 
     for (;;) {
         spin_lock(&c->runq_lock);
-        struct vcpu **at = &c->runq_head;
-        if (!*at) {
-            spin_unlock(&c->runq_lock);
-            return NULL;
-        }
-        if (c->last && c->last->in_runq && c->last->vruntime <= c->runq_head->vruntime + keep)
-            while (*at && *at != c->last)
-                at = &(*at)->runq_next;
-        if (!*at)
-            at = &c->runq_head;
-        struct vcpu *v = *at;
-        queue_take(c, at);
+        struct vcpu *v = runq_choose(&c->runq, c->last, keep);
+        if (v)
+            queue_take(c, v);
         spin_unlock(&c->runq_lock);
+        if (!v)
+            return NULL;
 
         spin_lock(&v->lock);
         bool runs = !v->blocked;
@@ -242,13 +209,12 @@ static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
     u64 now = tsc_read();
     struct timer *slice = &slice_timers[c->id];
 
-    if (v->vruntime > c->min_vruntime)
-        c->min_vruntime = v->vruntime;
+    runq_started(&c->runq, v);
     if (v->timer_moving) {
         v->timer_moving = false;
         timer_set(&v->apic_timer, v->apic_timer.deadline);
     }
-    if (c->runq_count) {
+    if (c->runq.count) {
         slice->fire = slice_over;
         timer_set(slice, now + tsc_hz / SLICES_PER_SECOND);
     } else if (slice->armed) {
@@ -274,7 +240,7 @@ static void idle(struct cpu *c)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     timer_arm_hardware();
     /* STI takes effect after HLT has started, so a kick between the test and HLT still wakes. */
-    if (!c->attention && !c->runq_count)
+    if (!c->attention && !c->runq.count)
         asm volatile("sti; hlt; cli" ::: "memory");
     c->idle = false;
     account(c, ACCOUNT_KERNEL, tsc_read());
@@ -294,7 +260,7 @@ void sched_run(void)
         __atomic_store_n(&c->attention, 0, __ATOMIC_SEQ_CST);
         if (tsc_read() >= c->deadline)
             timer_run();
-        if (c->runq_count > (control_wants(c) ? 0u : 1u) && cpu_count > 1)
+        if (c->runq.count > (control_wants(c) ? 0u : 1u) && cpu_count > 1)
             sched_balance();
         if (control_wants(c)) {
             account(c, ACCOUNT_CONTROL, tsc_read());
@@ -321,7 +287,7 @@ void sched_leave_guest(struct vcpu *v)
     /* The page is shared and its figures are only shown; what is decided on is kept here. */
     stats->run_ticks += ran;
     stats->running_since = 0;
-    v->vruntime += ran * WEIGHT_NORMAL / v->weight;
+    runq_charge(v, ran);
     account(c, ACCOUNT_KERNEL, now);
     c->running = NULL;
     release(v);
