@@ -3,6 +3,7 @@
 #include "kernel/vm.h"
 
 #include "kernel/control.h"
+#include "kernel/exit.h"
 #include "kernel/hvm.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
@@ -23,42 +24,6 @@ enum hv_status vm_get(u64 slot, struct vm **out)
     if (slot >= VM_SLOTS || !vms[slot])
         return HV_ENOENT;
     *out = vms[slot];
-    return HV_OK;
-}
-
-/* Bits 6..30 of a leaf number select nothing: 0.., 4000_0000.. and 8000_0000.. are what exists. */
-static int leaf_group(u32 leaf)
-{
-    static const u32 bases[] = {0, 0x40000000, 0x80000000};
-    for (int g = 0; g < (int)ARRAY_LEN(bases); g++)
-        if (leaf - bases[g] < 64)
-            return g;
-    return -1;
-}
-
-/* Copies and indexes a policy.  HV_EINVAL: rows unsorted or out of range. */
-static enum hv_status load_policy(struct vm *vm, const struct vm_policy *p)
-{
-    u32 stored = 0;
-
-    if (p->cpuid_count > POLICY_CPUID_MAX || p->msr_count > POLICY_MSR_MAX)
-        return HV_EINVAL;
-    memcpy(vm->policy, p, sizeof(*p));
-    for (u32 i = 0; i < p->cpuid_count; i++) {
-        u32 leaf = p->cpuid[i].leaf;
-        int g = leaf_group(leaf);
-        if (g < 0 || (i && p->cpuid[i - 1].leaf > leaf))
-            return HV_EINVAL;
-        if (!vm->cpuid_index[g][leaf & 63])
-            vm->cpuid_index[g][leaf & 63] = (u8)(i + 1);
-    }
-    for (u32 i = 0; i < p->msr_count; i++) {
-        const struct msr_row *r = &p->msr[i];
-        if (r->first > r->last || r->kind > MSR_STORED || (i && p->msr[i - 1].last >= r->first))
-            return HV_EINVAL;
-        if (r->kind == MSR_STORED && (r->first != r->last || ++stored > VM_STORED_MSRS))
-            return HV_EINVAL;
-    }
     return HV_OK;
 }
 
@@ -123,7 +88,8 @@ static enum hv_status build(struct vm *vm, const struct vm_policy *policy)
     if (!hpa_valid(h))
         return HV_ENOMEM;
     vm->policy = phys_to_virt(h);
-    st = load_policy(vm, policy);
+    memcpy(vm->policy, policy, sizeof(*policy));
+    st = exit_policy(vm);
     if (st != HV_OK)
         return st;
     st = pgtab_init(&vm->window, &pgtab_host, &vm->quota, true, control.space.use_1g);
