@@ -1,7 +1,8 @@
 """Starts and ends emulators: one class for QEMU, one for Bochs, the same interface.
 
 A machine gets a fresh copy of the disk image, its own folder for logs, and a socket in place of
-its first serial port.  It is ended by its own process id, whatever happens.
+its first serial port.  It is ended by its own process id, whatever happens.  The order of calls is
+copy_image(), start(), stop().
 """
 import os
 import shutil
@@ -22,35 +23,36 @@ class EmulatorError(Exception):
 
 
 class Machine:
-    """One emulated machine; start(), then `serial` is a connected socket, then stop()."""
+    """One emulated machine; after start() `serial` is a connected socket."""
 
     kind = None
+    boot_seconds = 120  # until the prompt, with a core to itself
 
     def __init__(self, name, image, cpus=1, memory_mib=1024):
         self.name, self.image = name, image
         self.cpus, self.memory_mib = cpus, memory_mib
-        self.process = self.serial = self.folder = None
-        self.started = 0.0
+        self.process = self.serial = self.folder = self.disk = None
 
     def prepare(self, folder):
         """Writes what the emulator needs into the log folder; returns (command, environment)."""
         raise NotImplementedError
 
-    def start(self, folder):
-        self.folder = folder
+    def copy_image(self, folder):
+        """Makes the folder, empty but for the machine's own copy of the image."""
+        self.folder, self.disk = folder, os.path.join(folder, "disk.img")
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
-        if self.image:
-            self.disk = os.path.join(folder, "disk.img")
-            subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image, self.disk],
-                           check=True)
+        subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image, self.disk],
+                       check=True)
+
+    def start(self):
+        folder = self.folder
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
             command, environment = self.prepare(folder)
             with open(os.path.join(folder, "command"), "w") as f:
                 f.write(" ".join(command) + "\n")
             self.output = open(os.path.join(folder, "emulator.out"), "wb")
-            self.started = time.monotonic()
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output,
                 env={**os.environ, **environment}, start_new_session=True)
@@ -133,9 +135,8 @@ class Qemu(Machine):
                    "-drive", f"if=pflash,format=raw,file={variables}",
                    "-chardev", f"socket,id=com1,host=127.0.0.1,port={self.port},nodelay=on",
                    "-serial", "chardev:com1"]
-        if self.image:
-            command += ["-drive", f"file={self.disk},format=raw,if=none,id=disk",
-                        *self.DISKS[self.disk_bus]]
+        command += ["-drive", f"file={self.disk},format=raw,if=none,id=disk",
+                    *self.DISKS[self.disk_bus]]
         return command + self.extra, {}
 
 
@@ -148,6 +149,7 @@ class Bochs(Machine):
     """
 
     kind = "Bochs"
+    boot_seconds = 240
     CONFIG = """\
 memory: guest={memory}, host={memory}
 boot: disk

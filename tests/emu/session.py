@@ -86,6 +86,9 @@ class Session:
     def prompt(self, timeout=30):
         return self.expect(PROMPT, timeout)
 
+    def at_prompt(self):
+        return re.search(PROMPT, self.text) is not None
+
     def command(self, line, timeout=30):
         """Types one shell command; returns what it printed, without echo and prompt."""
         self.position = len(self.text)

@@ -1,0 +1,132 @@
+"""What a case file needs: @qemu and @bochs declare one boot and the checks made during it.
+
+    @qemu("q35-usb", machine="q35", disk="usb", cpus=4)
+    def q35_usb(c):
+        with c.check("host info counts the CPUs"):
+            assert re.search(r"CPUs +4", c.command("host info"))
+
+A boot is expensive, a check is not: put checks together.  That the machine boots to the prompt is
+a check of its own; where it fails, the others of that boot count as one failure more.
+Keywords: limit (seconds for the whole boot), files ({path on the ESP: text or bytes or Path}), and
+those of the emulator's class.
+"""
+import contextlib
+import os
+import pathlib
+import subprocess
+import threading
+import time
+import traceback
+
+from tests.emu.emulator import BUILD, Bochs, EmulatorError, Qemu
+from tests.emu.session import PATIENCE, Session, Timeout
+
+IMAGE = os.path.join(BUILD, "bulkhead.img")
+LOGS = os.path.join(BUILD, "logs")
+ESP = "@@1M"  # where tools/mkimage.sh puts the system partition
+BOOTS = []
+
+
+class Report:
+    """Counts and prints verdicts; boots run in parallel threads."""
+
+    def __init__(self):
+        self.passed = self.failed = 0
+        self.lock = threading.Lock()
+
+    def verdict(self, name, error, seconds):
+        with self.lock:
+            if error is None:
+                self.passed += 1
+            else:
+                self.failed += 1
+            print(f"{'ok    ' if error is None else 'FAILED'} {seconds:6.1f} s  {name}", flush=True)
+            if error:
+                print(f"        {error}", flush=True)
+
+
+class Console(Session):
+    """The serial console of a machine that is being tested."""
+
+    def __init__(self, machine, report, limit):
+        super().__init__(machine)
+        self.report, self.boot = report, machine.name
+        self.limit = time.monotonic() + limit * PATIENCE
+
+    @contextlib.contextmanager
+    def check(self, name):
+        began = time.monotonic()
+        error = None
+        try:
+            if began > self.limit:
+                raise Timeout("the time for this boot is used up")
+            yield
+        except (AssertionError, EmulatorError, OSError) as e:
+            error = describe(e)
+        except Exception as e:  # pylint: disable=broad-except
+            error = describe(e) + "\n" + traceback.format_exc()
+        self.report.verdict(f"{self.boot}: {name}", error, time.monotonic() - began)
+
+
+def describe(e):
+    """One line or more for people; a bare assert names its own source line."""
+    if str(e):
+        return str(e)
+    frame = traceback.extract_tb(e.__traceback__)[-1]
+    return f"{os.path.basename(frame.filename)}:{frame.lineno}: {frame.line}"
+
+
+class Boot:
+    def __init__(self, tier, name, body, limit, files, image, build_machine):
+        self.tier, self.name, self.body, self.limit = tier, name, body, limit
+        self.files, self.image, self.build_machine = files, image, build_machine
+
+    def run(self, report):
+        machine = self.build_machine(f"{self.tier}/{self.name}", self.image)
+        console = None
+        began = time.monotonic()
+        try:
+            machine.copy_image(os.path.join(LOGS, self.tier, self.name))
+            put_files(machine.disk, self.files)
+            machine.start()
+            console = Console(machine, report, self.limit)
+            with console.check("boots to the prompt"):
+                console.prompt(min(self.limit, machine.boot_seconds))
+            if console.at_prompt():
+                self.body(console)
+            elif self.body.__doc__ != "boot only":
+                report.verdict(f"{machine.name}: its checks", "not run: no prompt", 0)
+        except Exception as e:  # pylint: disable=broad-except
+            report.verdict(f"{machine.name}: runs", describe(e) + "\n" + traceback.format_exc(),
+                           time.monotonic() - began)
+        finally:
+            machine.stop()
+            if console:
+                console.close()
+
+
+def put_files(disk, files):
+    """Puts files onto the disk's system partition, replacing those that are there."""
+    for target, content in files.items():
+        if isinstance(content, str):
+            content = content.encode()
+        given = content if isinstance(content, pathlib.Path) else "-"
+        folder = os.path.dirname(target)
+        subprocess.run(["mmd", "-D", "s", "-i", disk + ESP, "::/" + folder], check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(["mcopy", "-o", "-i", disk + ESP, str(given), "::/" + target], check=True,
+                       input=None if given is content else content)
+
+
+def declare(tier, kind):
+    def decorator(name, limit=300, files=None, image=IMAGE, **machine):
+        def register(body):
+            BOOTS.append(Boot(tier, name, body, limit, files or {}, image,
+                              lambda n, i: kind(n, i, **machine)))
+            return body
+        return register
+    return decorator
+
+
+qemu = declare("qemu", Qemu)
+bochs = declare("bochs", Bochs)
