@@ -60,3 +60,40 @@ FUZZ ?= $(FUZZ_TESTS:fuzz_%=%)
 FUZZ_SECONDS ?= 600
 fuzz: $(FUZZ_PROGRAMS)
 	@tests/run_host.py --fuzz-seconds $(FUZZ_SECONDS) --fuzz $(FUZZ:%=build/host/fuzz_%)
+
+# ---- guests: one .c or .S each, on tests/guests/lib ----------------------------------------------
+GUEST_TESTS := $(sort $(patsubst tests/guests/%,%,$(basename $(wildcard tests/guests/*.c tests/guests/*.S))))
+GUEST_ELVES := $(GUEST_TESTS:%=build/guests/tests/%.elf)
+GUEST_LIB := $(wildcard tests/guests/lib/*.c tests/guests/lib/*.S)
+# guest.c is compiled once a guest, with its name; the rest of the library once.
+GUEST_LIB_OBJ := $(patsubst %,build/obj/%.o,$(filter-out tests/guests/lib/guest.c,$(GUEST_LIB)))
+GUEST_FLAGS := -std=gnu11 $(WARNINGS) -O2 -g -I. -MMD -MP -ffreestanding -mno-red-zone \
+        -mgeneral-regs-only -fno-pic -fno-pie -fno-stack-protector -fno-common \
+        -fno-strict-aliasing -fno-omit-frame-pointer -fno-asynchronous-unwind-tables \
+        -fcf-protection=none
+
+build/obj/tests/guests/lib/%.o: tests/guests/lib/%
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_FLAGS) -c -o $@ $<
+build/obj/tests/guests/%.o: tests/guests/%
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_FLAGS) -DGUEST_NAME='"$(basename $(<F))"' -c -o $@ $<
+build/obj/tests/guests/name/%.o: tests/guests/lib/guest.c
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_FLAGS) -DGUEST_NAME='"$*"' -c -o $@ $<
+define guest_rule
+build/guests/tests/$(1).elf: build/obj/$(firstword $(wildcard tests/guests/$(1).c \
+        tests/guests/$(1).S)).o build/obj/tests/guests/name/$(1).o $(GUEST_LIB_OBJ) \
+        tests/guests/lib/guest.ld
+	@mkdir -p $$(@D)
+	ld -nostdlib -static --no-warn-rwx-segments -z max-page-size=4096 -T tests/guests/lib/guest.ld \
+	    -o $$@ $$(filter %.o,$$^)
+endef
+$(foreach t,$(GUEST_TESTS),$(eval $(call guest_rule,$(t))))
+-include $(shell test -d build/obj/tests && find build/obj/tests -name '*.d')
+
+.PHONY: guests-tests guests-reference
+guests-tests: $(GUEST_ELVES)
+# The guests themselves are tested on a machine that is not ours.
+guests-reference: guests-tests
+	@$(EMUSLOT) tests/guests/reference.py $(GUESTS)

@@ -1,0 +1,24 @@
+"""What each test guest needs, for both runners: tests/guests/reference.py on QEMU and
+tests/emu/bochs_guests.py on Bulkhead.  A guest without a row gets DEFAULT."""
+
+DEFAULT = {
+    "cpus": 1,
+    "mem": 16,           # MiB
+    "seconds": 20,       # of the reference machine
+    "ends": "verdict",   # or "stop": the hypervisor must stop it; "never": it runs on
+    "says": "",          # what the VM's log must hold, for "stop"
+    "reference": True,   # False: only means something on Bulkhead
+}
+
+CASES = {
+    "ipi": {"cpus": 2},
+    "spin_cli": {"ends": "never", "reference": False},
+    "counter": {"ends": "never", "reference": False},
+    "flood_uart": {"ends": "never", "reference": False},
+    "triple_fault": {"ends": "stop", "says": "triple fault", "reference": False},
+    "bench": {"cpus": 2, "reference": False},
+}
+
+
+def case(name):
+    return DEFAULT | CASES.get(name, {})

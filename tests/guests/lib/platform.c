@@ -1,0 +1,174 @@
+/* The guest's platform as its firmware tables tell it: ACPI, CPU list, power, and the PIT clock. */
+#include "tests/guests/lib/platform.h"
+
+#include "tests/guests/lib/cpu.h"
+#include "tests/guests/lib/guest.h"
+
+/* PVH start info, version 0 and 1: https://xenbits.xen.org/docs/unstable/misc/pvh.html */
+struct pvh_start_info {
+    u32 magic, version, flags, module_count;
+    u64 modules, command_line, rsdp;
+};
+#define PVH_MAGIC 0x336ec578
+
+struct __attribute__((packed)) rsdp {
+    char signature[8];
+    u8 checksum;
+    char oem[6];
+    u8 revision;
+    u32 rsdt;
+    u32 length;
+    u64 xsdt;
+};
+
+extern struct pvh_start_info *start_info;
+
+static bool same(const char *a, const char *b, unsigned len)
+{
+    for (unsigned i = 0; i < len; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
+}
+
+static bool sums_to_zero(const void *p, u32 len)
+{
+    u8 sum = 0;
+    for (u32 i = 0; i < len; i++)
+        sum = (u8)(sum + ((const u8 *)p)[i]);
+    return sum == 0;
+}
+
+const char *platform_command_line(void)
+{
+    return start_info && start_info->command_line ? (const char *)start_info->command_line : "";
+}
+
+const void *acpi_find(const char *signature)
+{
+    if (!start_info || start_info->magic != PVH_MAGIC || !start_info->rsdp)
+        return NULL;
+    const struct rsdp *rsdp = (const void *)start_info->rsdp;
+    check(same(rsdp->signature, "RSD PTR ", 8), "RSDP has no signature");
+    check(sums_to_zero(rsdp, 20), "checksum of the RSDP");
+    bool wide = rsdp->revision >= 2 && rsdp->xsdt;
+    const struct acpi_header *root = (const void *)(wide ? rsdp->xsdt : rsdp->rsdt);
+    check(sums_to_zero(root, root->length), "checksum of the ACPI root table");
+    const u8 *entry = (const u8 *)(root + 1), *end = (const u8 *)root + root->length;
+    for (; entry < end; entry += wide ? 8 : 4) {
+        u64 at = *(const u32 *)entry;
+        if (wide)
+            at |= (u64) * (const u32 *)(entry + 4) << 32;
+        const struct acpi_header *table = (const void *)at;
+        if (!same(table->signature, signature, 4))
+            continue;
+        check(sums_to_zero(table, table->length), "checksum of ACPI table %s", signature);
+        return table;
+    }
+    return NULL;
+}
+
+bool guest_is_tcg(void)
+{
+    return cpuid(0x40000000, 0).ebx == 0x54474354; /* "TCGT" */
+}
+
+/* The i-th usable local APIC of the MADT (types 0 and 9); ~0 beyond the last. */
+static u32 madt_cpu(unsigned wanted)
+{
+    const struct acpi_header *madt = acpi_find("APIC");
+    if (!madt)
+        return wanted == 0 ? 0 : ~0u;
+    const u8 *at = (const u8 *)madt + 44, *end = (const u8 *)madt + madt->length;
+    for (; at + 2 <= end && at[1] >= 2; at += at[1]) {
+        u32 id, flags;
+        if (at[0] == 0) {
+            id = at[3];
+            flags = *(const u32 *)(at + 4);
+        } else if (at[0] == 9) {
+            id = *(const u32 *)(at + 4);
+            flags = *(const u32 *)(at + 8);
+        } else {
+            continue;
+        }
+        if (flags & 1 && wanted-- == 0)
+            return id;
+    }
+    return ~0u;
+}
+
+unsigned guest_cpu_count(void)
+{
+    unsigned n = 0;
+    while (madt_cpu(n) != ~0u)
+        n++;
+    return n;
+}
+
+u32 guest_apic_id_of(unsigned index)
+{
+    return madt_cpu(index);
+}
+
+bool acpi_s5(u16 *port, u16 *value)
+{
+    const u8 *fadt = acpi_find("FACP");
+    if (!fadt)
+        return false;
+    const struct acpi_header *dsdt = (const void *)(u64) * (const u32 *)(fadt + 40);
+    *port = (u16) * (const u32 *)(fadt + 64);
+    if (!*port || !dsdt)
+        return false;
+    const u8 *aml = (const u8 *)(dsdt + 1), *end = (const u8 *)dsdt + dsdt->length - 8;
+    for (; aml < end; aml++) {
+        /* Name (_S5_, Package () {typ, ...}): "_S5_", PackageOp, length, count, then a constant */
+        if (!same((const char *)aml, "_S5_", 4) || aml[4] != 0x12)
+            continue;
+        const u8 *element = aml + 5 + 1 + (aml[5] >> 6) + 1;
+        u8 type = element[0] == 0x0a ? element[1] : element[0] <= 1 ? element[0] : 0xff;
+        if (type > 7)
+            return false;
+        *value = (u16)(1u << 13 | type << 10);
+        return true;
+    }
+    return false;
+}
+
+void guest_power_off(void)
+{
+    u16 port, value;
+    static bool once;
+    if (!once) {
+        once = true; /* a table that fails its check comes back here */
+        if (acpi_s5(&port, &value))
+            outw(port, value);
+    }
+    for (;;)
+        asm volatile("cli; hlt");
+}
+
+void delay_ms(unsigned ms)
+{
+    /* Channel 2 in mode 0 counts down from 1193 at 1.193182 MHz; port 61H bit 5 is its output. */
+    for (; ms; ms--) {
+        u8 gate = inb(0x61) & 0xfc;
+        outb(0x61, gate);
+        outb(0x43, 0xb0);
+        outb(0x42, 1193 & 0xff);
+        outb(0x42, 1193 >> 8);
+        outb(0x61, gate | 1);
+        while (!(inb(0x61) & 0x20))
+            pause();
+    }
+}
+
+u64 tsc_per_ms(void)
+{
+    static u64 measured;
+    if (!measured) {
+        u64 start = rdtsc();
+        delay_ms(10);
+        measured = (rdtsc() - start) / 10;
+    }
+    return measured;
+}
