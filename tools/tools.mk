@@ -7,7 +7,7 @@ DEMO_FILES := $(B)/guests/demo/vmlinuz $(B)/guests/demo/initrd.img
 SETUP := setup
 IMAGE_DEPS := $(DEMO_FILES)
 
-.PHONY: setup run debug test test-qemu test-bochs
+.PHONY: setup run debug console test test-qemu test-bochs
 
 setup: ## install the Debian packages that are missing
 	@tools/setup.sh
@@ -20,8 +20,11 @@ debug: image ## gdb on QEMU; BOCHS_DEBUG=1: the Bochs debugger
 	@$(if $(BOCHS_DEBUG),tools/fetch-bochs.sh --debugger)
 	@$(PYTHON) tools/run.py $(if $(BOCHS_DEBUG),--bochs-debug,--gdb)
 
+console: ## the serial console of the machine that `make debug` runs
+	@$(PYTHON) tools/run.py --console
+
 test: setup ## all three tiers of tests
-	@$(PYTHON) tests/tiers.py
+	@MAKE="$(MAKE)" $(PYTHON) tests/tiers.py
 
 test-qemu: image ## tests of the image in QEMU; CASES="name ..." for some of them
 	@$(PYTHON) tests/emu/run.py qemu $(CASES)

@@ -6,7 +6,6 @@ copy_image(), start(), stop().
 """
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -27,6 +26,7 @@ class Machine:
 
     kind = None
     boot_seconds = 120  # until the prompt, with a core to itself
+    terminal = False    # the emulator itself gets the terminal, for its debugger
 
     def __init__(self, name, image, cpus=1, memory_mib=1024):
         self.name, self.image = name, image
@@ -52,10 +52,14 @@ class Machine:
             command, environment = self.prepare(folder)
             with open(os.path.join(folder, "command"), "w") as f:
                 f.write(" ".join(command) + "\n")
-            self.output = open(os.path.join(folder, "emulator.out"), "wb")
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output,
-                env={**os.environ, **environment}, start_new_session=True)
+            environment = {**os.environ, **environment}
+            if self.terminal:
+                self.process = subprocess.Popen(command, env=environment)
+            else:
+                with open(os.path.join(folder, "emulator.out"), "wb") as output:
+                    self.process = subprocess.Popen(
+                        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                        env=environment, start_new_session=True)
             try:
                 self.serial = self.accept(listener)
             except BaseException:
@@ -92,9 +96,8 @@ class Machine:
             self.serial = None
         if self.process:
             if self.running():
-                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.kill()
             self.process.wait()
-            self.output.close()
             self.process = None
         for leftover in ("disk.img", "disk.img.lock", "vars.fd"):
             path = os.path.join(self.folder, leftover)
@@ -146,6 +149,7 @@ class Bochs(Machine):
     model: a CPU model of Bochs; corei7_skylake_x has all that VT-x offers there but the monitor
     trap flag, which icelake_u and tigerlake have.
     ips: emulated instructions a second of the emulated clock; with one CPU the TSC counts them.
+    flavour: which Bochs (tools/bochs-run); clock: by default the same instructions in every run.
     """
 
     kind = "Bochs"
@@ -158,7 +162,7 @@ ata0-master: type=disk, path="disk.img", mode=flat, cylinders=0
 pci: enabled=1, chipset=i440fx
 cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=1
 com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}
-clock: sync=none, time0=946681200
+clock: {clock}
 log: bochs.log
 panic: action=report
 error: action=report
@@ -167,16 +171,19 @@ debug: action=ignore
 """
 
     def __init__(self, name, image, model="corei7_skylake_x", ips=100_000_000, flavour=None,
-                 prompt=False, memory_mib=2048, **keywords):
+                 clock="sync=none, time0=946681200", terminal=False, memory_mib=2048, **keywords):
         super().__init__(name, image, memory_mib=memory_mib, **keywords)
-        self.model, self.ips, self.flavour, self.prompt = model, ips, flavour, prompt
+        self.model, self.ips, self.flavour, self.clock = model, ips, flavour, clock
+        self.terminal = terminal
 
     def prepare(self, folder):
         config = os.path.join(folder, "machine.bxrc")
         with open(config, "w") as f:
             f.write(self.CONFIG.format(memory=self.memory_mib, model=self.model, cpus=self.cpus,
-                                       ips=self.ips, port=self.port))
+                                       ips=self.ips, clock=self.clock, port=self.port))
         environment = {}
         if self.flavour:
             environment["BOCHS_FLAVOUR"] = self.flavour
+        if self.terminal:
+            environment["BOCHS_PROMPT"] = "1"
         return [os.path.join(TOP, "tools", "bochs-run"), config], environment
