@@ -1,0 +1,52 @@
+/* Guest RAM by guest-physical address: bounds checks and copies.  Pure; event loop or tests. */
+#include "vmm/guest_mem.h"
+
+#include <string.h>
+
+void guest_mem_layout(struct guest_mem *m, u8 *base, u64 mem)
+{
+    u64 low = MIN(mem, GUEST_LOW_END);
+    *m = (struct guest_mem){.base = base, .count = 1};
+    m->range[0] = (struct guest_range){0, low};
+    if (mem > low)
+        m->range[m->count++] = (struct guest_range){4 * GIB, mem - low};
+}
+
+void *guest_ptr(const struct guest_mem *m, gpa_t gpa, u64 len)
+{
+    if (len == 0)
+        return NULL;
+    for (u32 i = 0; i < m->count; i++) {
+        const struct guest_range *r = &m->range[i];
+        if (gpa.raw >= r->gpa && gpa.raw - r->gpa < r->len && len <= r->len - (gpa.raw - r->gpa))
+            return m->base + gpa.raw;
+    }
+    return NULL;
+}
+
+bool guest_read(const struct guest_mem *m, gpa_t gpa, void *dst, u64 len)
+{
+    const void *p = guest_ptr(m, gpa, len);
+    if (!p)
+        return false;
+    memcpy(dst, p, len);
+    return true;
+}
+
+bool guest_write(const struct guest_mem *m, gpa_t gpa, const void *src, u64 len)
+{
+    void *p = guest_ptr(m, gpa, len);
+    if (!p)
+        return false;
+    memcpy(p, src, len);
+    return true;
+}
+
+bool guest_zero(const struct guest_mem *m, gpa_t gpa, u64 len)
+{
+    void *p = guest_ptr(m, gpa, len);
+    if (!p)
+        return false;
+    memset(p, 0, len);
+    return true;
+}

@@ -1,0 +1,34 @@
+/* Guest RAM as the control partition sees it: the only door from a guest-physical address to a
+ * pointer.
+ *
+ * Pure over the ranges it is given.  The guest's other CPUs may write at any time, so callers copy
+ * once and check the copy. */
+#ifndef BULKHEAD_VMM_GUEST_MEM_H
+#define BULKHEAD_VMM_GUEST_MEM_H
+
+#include "kernel/abi/types.h"
+
+#define GUEST_RANGES 4
+
+struct guest_range {
+    u64 gpa, len;
+};
+
+struct guest_mem {
+    u8 *base; /* pointer = base + gpa */
+    u32 count;
+    struct guest_range range[GUEST_RANGES]; /* no overlap */
+};
+
+/* Where `mem` bytes of RAM lie: below GUEST_LOW_END, the rest from 4 GiB on.  Page aligned. */
+#define GUEST_LOW_END 0xc0000000ull
+void guest_mem_layout(struct guest_mem *m, u8 *base, u64 mem);
+
+/* Pointer to [gpa, gpa+len) if it lies wholly in one RAM range; else NULL.  len 0: NULL. */
+MUST_CHECK void *guest_ptr(const struct guest_mem *m, gpa_t gpa, u64 len);
+/* False, and nothing done, if the range is not RAM. */
+MUST_CHECK bool guest_read(const struct guest_mem *m, gpa_t gpa, void *dst, u64 len);
+MUST_CHECK bool guest_write(const struct guest_mem *m, gpa_t gpa, const void *src, u64 len);
+MUST_CHECK bool guest_zero(const struct guest_mem *m, gpa_t gpa, u64 len);
+
+#endif
