@@ -15,11 +15,11 @@
 
 /* What one paging mode looks like: levels from the root down. */
 struct walk_mode {
-    u8 levels;      /* tables to walk */
-    u8 entry_size;  /* bytes */
-    u8 index_bits;  /* of every level but PAE's root */
+    u8 levels;     /* tables to walk */
+    u8 entry_size; /* bytes */
+    u8 index_bits; /* of every level but PAE's root */
     u8 root_bits;
-    u8 big_levels;  /* bit n: a leaf may sit at level n (0 = 4 KiB page table) */
+    u8 big_levels; /* bit n: a leaf may sit at level n (0 = 4 KiB page table) */
 };
 
 static const struct walk_mode mode_32 = {2, 4, 10, 10, 0};
@@ -73,8 +73,8 @@ struct walk_path {
 };
 
 /* One entry of the table at `table`; NULL: outside RAM. */
-static void *entry_slot(const struct guest_mem *m, const struct walk_mode *mode, u64 table, u64 index,
-                        u64 *entry)
+static void *entry_slot(const struct guest_mem *m, const struct walk_mode *mode, u64 table,
+                        u64 index, u64 *entry)
 {
     void *slot = guest_ptr(m, GPA(table + index * mode->entry_size), mode->entry_size);
     if (!slot)

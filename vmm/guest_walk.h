@@ -33,12 +33,13 @@ struct guest_paging { /* of one vCPU, copied from its exit message */
 
 enum walk_result {
     WALK_OK,
-    WALK_FAULT,   /* *error: the #PF error code the guest must get */
-    WALK_BAD,     /* tables outside RAM or an unsupported mode */
+    WALK_FAULT, /* *error: the #PF error code the guest must get */
+    WALK_BAD,   /* tables outside RAM or an unsupported mode */
 };
 
-/* Translate the linear address `gla`.  access: WALK_WRITE, WALK_USER, WALK_FETCH of the access; sets
- * accessed and dirty bits as the processor would.  *gpa is valid up to the end of its 4 KiB page. */
+/* Translate the linear address `gla`.  access: WALK_WRITE, WALK_USER, WALK_FETCH of the access;
+ * sets accessed and dirty bits as the processor would.  *gpa is valid up to the end of its 4 KiB
+ * page. */
 MUST_CHECK enum walk_result guest_walk(const struct guest_mem *m, const struct guest_paging *p,
                                        u64 gla, u32 access, gpa_t *gpa, u32 *error);
 

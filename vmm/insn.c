@@ -6,30 +6,32 @@
 /* How an opcode's operands are encoded. */
 enum form {
     FORM_NONE,
-    FORM_MR,      /* memory op= register */
-    FORM_RM,      /* register op= memory */
-    FORM_MI8,     /* memory op= imm8, sign-extended */
-    FORM_MI,      /* memory op= immediate of the operand size, at most 32 bits */
-    FORM_M,       /* memory alone */
-    FORM_AM,      /* accumulator = moffs */
-    FORM_MA,      /* moffs = accumulator */
+    FORM_MR,  /* memory op= register */
+    FORM_RM,  /* register op= memory */
+    FORM_MI8, /* memory op= imm8, sign-extended */
+    FORM_MI,  /* memory op= immediate of the operand size, at most 32 bits */
+    FORM_M,   /* memory alone */
+    FORM_AM,  /* accumulator = moffs */
+    FORM_MA,  /* moffs = accumulator */
     FORM_STRING,
-    FORM_GROUP1_8, FORM_GROUP1, FORM_GROUP1_S, /* 80/82, 81, 83 */
-    FORM_GROUP3,  /* f6, f7 */
-    FORM_GROUP4,  /* fe, ff */
-    FORM_GROUP8,  /* 0f ba */
-    FORM_MOV_IMM, /* c6, c7: /0 only */
-    FORM_IO_IMM,  /* e4.. */
+    FORM_GROUP1_8,
+    FORM_GROUP1,
+    FORM_GROUP1_S, /* 80/82, 81, 83 */
+    FORM_GROUP3,   /* f6, f7 */
+    FORM_GROUP4,   /* fe, ff */
+    FORM_GROUP8,   /* 0f ba */
+    FORM_MOV_IMM,  /* c6, c7: /0 only */
+    FORM_IO_IMM,   /* e4.. */
     FORM_IO,
 };
 
-#define BYTE BIT(0)      /* byte operand; else 2, 4 or 8 by prefixes */
-#define SRC8 BIT(1)      /* memory operand is a byte, register is not */
-#define SRC16 BIT(2)     /* memory operand is a word, register is not */
-#define SRC32 BIT(3)     /* memory operand is a doubleword (MOVSXD) */
+#define BYTE BIT(0)  /* byte operand; else 2, 4 or 8 by prefixes */
+#define SRC8 BIT(1)  /* memory operand is a byte, register is not */
+#define SRC16 BIT(2) /* memory operand is a word, register is not */
+#define SRC32 BIT(3) /* memory operand is a doubleword (MOVSXD) */
 #define ONLY64 BIT(4)
-#define NOT16 BIT(5)     /* no word form (MOVNTI) */
-#define NO_REP BIT(6)    /* another instruction with f2 or f3 */
+#define NOT16 BIT(5)  /* no word form (MOVNTI) */
+#define NO_REP BIT(6) /* another instruction with f2 or f3 */
 
 struct opcode {
     u8 op, form, flags;
@@ -115,14 +117,13 @@ static const u8 group4[8] = {INSN_INC, INSN_DEC};
 static const u8 group8[8] = {0, 0, 0, 0, INSN_BT, INSN_BTS, INSN_BTR, INSN_BTC};
 
 static const char *const names[INSN_OP_COUNT] = {
-    [INSN_BAD] = "?",           [INSN_ADD] = "add",   [INSN_OR] = "or",     [INSN_ADC] = "adc",
-    [INSN_SBB] = "sbb",         [INSN_AND] = "and",   [INSN_SUB] = "sub",   [INSN_XOR] = "xor",
-    [INSN_CMP] = "cmp",         [INSN_MOV] = "mov",   [INSN_MOVZX] = "movzx",
-    [INSN_MOVSX] = "movsx",     [INSN_TEST] = "test", [INSN_NOT] = "not",   [INSN_NEG] = "neg",
-    [INSN_INC] = "inc",         [INSN_DEC] = "dec",   [INSN_XCHG] = "xchg", [INSN_XADD] = "xadd",
-    [INSN_CMPXCHG] = "cmpxchg", [INSN_BT] = "bt",     [INSN_BTS] = "bts",   [INSN_BTR] = "btr",
-    [INSN_BTC] = "btc",         [INSN_STOS] = "stos", [INSN_MOVS] = "movs", [INSN_LODS] = "lods",
-    [INSN_IN_OUT] = "in/out",
+    [INSN_BAD] = "?",     [INSN_ADD] = "add",   [INSN_OR] = "or",       [INSN_ADC] = "adc",
+    [INSN_SBB] = "sbb",   [INSN_AND] = "and",   [INSN_SUB] = "sub",     [INSN_XOR] = "xor",
+    [INSN_CMP] = "cmp",   [INSN_MOV] = "mov",   [INSN_MOVZX] = "movzx", [INSN_MOVSX] = "movsx",
+    [INSN_TEST] = "test", [INSN_NOT] = "not",   [INSN_NEG] = "neg",     [INSN_INC] = "inc",
+    [INSN_DEC] = "dec",   [INSN_XCHG] = "xchg", [INSN_XADD] = "xadd",   [INSN_CMPXCHG] = "cmpxchg",
+    [INSN_BT] = "bt",     [INSN_BTS] = "bts",   [INSN_BTR] = "btr",     [INSN_BTC] = "btc",
+    [INSN_STOS] = "stos", [INSN_MOVS] = "movs", [INSN_LODS] = "lods",   [INSN_IN_OUT] = "in/out",
 };
 
 const char *insn_name(u8 op)
@@ -209,7 +210,8 @@ static void address_16(struct insn *in, struct reader *r, u8 mod, u8 rm)
     in->disp = take(r, mod == 1 ? 1 : mod == 2 ? 2 : 0);
 }
 
-static void address_32(struct insn *in, struct reader *r, u8 mod, u8 rm, u8 rex, enum insn_mode mode)
+static void address_32(struct insn *in, struct reader *r, u8 mod, u8 rm, u8 rex,
+                       enum insn_mode mode)
 {
     u8 base = rm;
     if (rm == 4) {

@@ -14,11 +14,32 @@ enum insn_mode { INSN_16, INSN_32, INSN_64 };
 enum insn_op {
     INSN_BAD,
     /* The eight of opcodes 00..3f and group 1, in the order of their encoding. */
-    INSN_ADD, INSN_OR, INSN_ADC, INSN_SBB, INSN_AND, INSN_SUB, INSN_XOR, INSN_CMP,
-    INSN_MOV, INSN_MOVZX, INSN_MOVSX, INSN_TEST, INSN_NOT, INSN_NEG, INSN_INC, INSN_DEC,
-    INSN_XCHG, INSN_XADD, INSN_CMPXCHG,
-    INSN_BT, INSN_BTS, INSN_BTR, INSN_BTC,
-    INSN_STOS, INSN_MOVS, INSN_LODS,
+    INSN_ADD,
+    INSN_OR,
+    INSN_ADC,
+    INSN_SBB,
+    INSN_AND,
+    INSN_SUB,
+    INSN_XOR,
+    INSN_CMP,
+    INSN_MOV,
+    INSN_MOVZX,
+    INSN_MOVSX,
+    INSN_TEST,
+    INSN_NOT,
+    INSN_NEG,
+    INSN_INC,
+    INSN_DEC,
+    INSN_XCHG,
+    INSN_XADD,
+    INSN_CMPXCHG,
+    INSN_BT,
+    INSN_BTS,
+    INSN_BTR,
+    INSN_BTC,
+    INSN_STOS,
+    INSN_MOVS,
+    INSN_LODS,
     INSN_IN_OUT, /* IN, OUT, INS, OUTS: only length, address size and prefixes are of use */
     INSN_OP_COUNT
 };
@@ -29,12 +50,12 @@ enum insn_operand { OPERAND_NONE, OPERAND_REG, OPERAND_IMM };
 #define INSN_NO_SEGMENT 0xff
 
 struct insn {
-    u8 op;          /* enum insn_op */
-    u8 len;         /* bytes */
-    u8 size;        /* of the memory operand: 1, 2, 4, 8 */
-    u8 reg_size;    /* of the register operand; differs from size for MOVZX and MOVSX */
-    u8 addr_size;   /* 2, 4, 8 */
-    u8 rep;         /* 0, 0xf2 or 0xf3 */
+    u8 op;        /* enum insn_op */
+    u8 len;       /* bytes */
+    u8 size;      /* of the memory operand: 1, 2, 4, 8 */
+    u8 reg_size;  /* of the register operand; differs from size for MOVZX and MOVSX */
+    u8 addr_size; /* 2, 4, 8 */
+    u8 rep;       /* 0, 0xf2 or 0xf3 */
     u8 lock;
     u8 segment;     /* enum vcpu_segment_index of an override, or INSN_NO_SEGMENT */
     u8 to_memory;   /* the memory operand is the destination */
@@ -44,8 +65,8 @@ struct insn {
     u8 base, index; /* of the address; INSN_NO_REG: none */
     u8 scale;       /* 0..3 */
     u8 rip_relative;
-    u64 disp;       /* sign-extended */
-    u64 imm;        /* sign-extended to 64 bits */
+    u64 disp; /* sign-extended */
+    u64 imm;  /* sign-extended to 64 bits */
 };
 
 enum insn_result {

@@ -205,12 +205,14 @@ static enum emulate_result load_string(struct mmio_emulate *e, const struct insn
 }
 
 /* The side of a MOVS that did not fault: RAM or another device. */
-static enum emulate_result far_side(struct mmio_emulate *e, u64 gla, u64 *value, u8 size, bool write)
+static enum emulate_result far_side(struct mmio_emulate *e, u64 gla, u64 *value, u8 size,
+                                    bool write)
 {
     gpa_t gpa;
     u32 access = (write ? WALK_WRITE : 0) | (e->user ? WALK_USER : 0);
     enum walk_result r = guest_walk(e->mem, &e->paging, gla, access, &gpa, &e->fault_error);
-    if (r == WALK_OK && !guest_ptr(e->mem, gpa, size) && (gpa.raw & (PAGE_SIZE - 1)) <= PAGE_SIZE - size) {
+    if (r == WALK_OK && !guest_ptr(e->mem, gpa, size) &&
+        (gpa.raw & (PAGE_SIZE - 1)) <= PAGE_SIZE - size) {
         if (write)
             e->bus.write(e->bus.ctx, gpa.raw, size, *value);
         else

@@ -31,10 +31,10 @@ struct mmio_emulate {
 };
 
 enum emulate_result {
-    EMULATE_DONE,   /* step over the instruction */
-    EMULATE_AGAIN,  /* registers have moved on; the guest executes it again (REP) */
-    EMULATE_FAULT,  /* inject #PF */
-    EMULATE_BAD,    /* not possible on this memory */
+    EMULATE_DONE,  /* step over the instruction */
+    EMULATE_AGAIN, /* registers have moved on; the guest executes it again (REP) */
+    EMULATE_FAULT, /* inject #PF */
+    EMULATE_BAD,   /* not possible on this memory */
 };
 
 MUST_CHECK enum emulate_result mmio_emulate(struct mmio_emulate *e, const struct insn *in);

@@ -15,8 +15,8 @@ struct vm;
 /* One deadline each in vm_state.deadline[]; the owner's *_timer() is called when it has passed. */
 enum vm_timer { VM_TIMER_PIT, VM_TIMER_RTC, VM_TIMER_HOLD, VM_TIMER_COUNT };
 
-u64 platform_now(void);      /* nanoseconds, monotonic, the same after a restart of control */
-u64 platform_unix_ns(void);  /* wall clock, nanoseconds since 1970 UTC */
+u64 platform_now(void);     /* nanoseconds, monotonic, the same after a restart of control */
+u64 platform_unix_ns(void); /* wall clock, nanoseconds since 1970 UTC */
 /* Call the timer's owner once at `at` (nanoseconds of platform_now); PLATFORM_NEVER cancels. */
 void platform_timer(struct vm *vm, enum vm_timer which, u64 at);
 
