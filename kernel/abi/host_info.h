@@ -8,7 +8,7 @@
 #include "kernel/abi/types.h"
 
 #define HOST_INFO_VERSION 1
-#define HOST_FEATURES 48
+#define HOST_FEATURES 80
 
 enum feature_state {
     FEATURE_ABSENT,  /* the CPU does not offer it; a fallback is in use */

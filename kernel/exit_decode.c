@@ -1,0 +1,120 @@
+/* Decodes VT-x exit words; pure, called by the exit path on the vCPU's core. */
+#include "kernel/exit_decode.h"
+
+#define VMX_REASON_ROW(name, number, class) [number] = {#name, class},
+static const struct {
+    const char *name;
+    u8 class;
+} reasons[] = {VMX_REASONS(VMX_REASON_ROW)};
+
+const char *exit_reason_name(u32 reason)
+{
+    u32 basic = (u32)FIELD_GET(REASON_BASIC, reason);
+    return basic < ARRAY_LEN(reasons) && reasons[basic].name ? reasons[basic].name : "?";
+}
+
+u32 exit_reason_class(u32 reason)
+{
+    u32 basic = (u32)FIELD_GET(REASON_BASIC, reason);
+    if (basic >= ARRAY_LEN(reasons) || !reasons[basic].name)
+        return CLASS_OTHER;
+    return reasons[basic].class;
+}
+
+u32 exit_reinject(u32 vectoring, bool *needs_len)
+{
+    u32 type = (u32)FIELD_GET(INTR_TYPE, vectoring);
+
+    *needs_len = false;
+    if (!(vectoring & INTR_VALID))
+        return 0;
+    *needs_len = type == INTR_SOFT || type == INTR_PRIVILEGED_SOFT || type == INTR_SOFT_EXCEPTION;
+    /* Bit 12 is undefined here and must be 0 in the entry field (SDM 3C 27.2.1.3). */
+    return (u32)(vectoring & (INTR_VALID | INTR_HAS_ERROR | INTR_TYPE | INTR_VECTOR));
+}
+
+/* Exit qualification of I/O instructions: SDM 3C table 28-5. */
+#define IOQ_SIZE BITS(2, 0) /* bytes - 1 */
+#define IOQ_IN BIT(3)
+#define IOQ_STRING BIT(4)
+#define IOQ_REP BIT(5)
+#define IOQ_PORT BITS(31, 16)
+#define IO_INFO_ADDRESS_SIZE BITS(9, 7) /* instruction information: SDM 3C table 28-9 */
+
+struct exit_io exit_decode_io(u64 q, u32 insn_info, bool insn_info_valid)
+{
+    struct exit_io io = {
+        .port = (u16)FIELD_GET(IOQ_PORT, q),
+        .size = (u8)(FIELD_GET(IOQ_SIZE, q) + 1),
+        .in = q & IOQ_IN,
+        .string = q & IOQ_STRING,
+        .rep = q & IOQ_REP,
+    };
+    if (io.string && insn_info_valid)
+        io.addr_size = (u8)(2u << FIELD_GET(IO_INFO_ADDRESS_SIZE, insn_info));
+    return io;
+}
+
+/* Control-register accesses: SDM 3C table 28-3. */
+#define CRQ_CR BITS(3, 0)
+#define CRQ_TYPE BITS(5, 4)
+#define CRQ_REG BITS(11, 8)
+#define CRQ_LMSW BITS(31, 16)
+
+struct exit_cr exit_decode_cr(u64 q)
+{
+    return (struct exit_cr){
+        .cr = (u8)FIELD_GET(CRQ_CR, q),
+        .type = (u8)FIELD_GET(CRQ_TYPE, q),
+        .reg = (u8)FIELD_GET(CRQ_REG, q),
+        .lmsw = (u16)FIELD_GET(CRQ_LMSW, q),
+    };
+}
+
+/* MOV DR: SDM 3C table 28-4. */
+#define DRQ_DR BITS(2, 0)
+#define DRQ_READ BIT(4)
+#define DRQ_REG BITS(11, 8)
+
+struct exit_dr exit_decode_dr(u64 q)
+{
+    return (struct exit_dr){
+        .dr = (u8)FIELD_GET(DRQ_DR, q),
+        .reg = (u8)FIELD_GET(DRQ_REG, q),
+        .read = q & DRQ_READ,
+    };
+}
+
+/* EPT violations: SDM 3C table 28-7. */
+#define EPTQ_READ BIT(0)
+#define EPTQ_WRITE BIT(1)
+#define EPTQ_FETCH BIT(2)
+#define EPTQ_ALLOWED BITS(5, 3)
+#define EPTQ_GLA_VALID BIT(7)
+#define EPTQ_FINAL BIT(8)
+#define EPTQ_NMI_UNBLOCK BIT(12)
+
+struct exit_ept exit_decode_ept(u64 q)
+{
+    return (struct exit_ept){
+        .read = q & EPTQ_READ,
+        .write = q & EPTQ_WRITE,
+        .fetch = q & EPTQ_FETCH,
+        .mapped = q & EPTQ_ALLOWED,
+        .gla_valid = q & EPTQ_GLA_VALID,
+        .final = (q & EPTQ_GLA_VALID) && (q & EPTQ_FINAL),
+        .nmi_unblock = q & EPTQ_NMI_UNBLOCK,
+    };
+}
+
+/* APIC accesses: SDM 3C table 28-6. */
+#define APICQ_OFFSET BITS(11, 0)
+#define APICQ_TYPE BITS(15, 12)
+
+struct exit_apic exit_decode_apic(u64 q)
+{
+    return (struct exit_apic){
+        .offset = (u16)FIELD_GET(APICQ_OFFSET, q),
+        .type = (u8)FIELD_GET(APICQ_TYPE, q),
+    };
+}
