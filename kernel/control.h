@@ -27,6 +27,11 @@ extern struct control control;
 void control_init(const struct boot_info *bi); /* build the first instance */
 /* Make it runnable here if it sleeps (called after an event bit was set).  Any core. */
 void control_wake(void);
+/* Set EVENT_* bits in the control page, then control_wake().  Any core, control.lock not held. */
+void control_post(u64 events);
+/* After mappings of the lower half were removed and before their frames are given back: flushes
+ * here now, and on any other core before it runs ring 3 again (only ring 3 uses them). */
+void control_space_changed(void);
 /* Enter ring 3 on this CPU; state must be READY and cpu this one. */
 void control_resume(void) NORETURN;
 /* A fault in ring 3: report it with a backtrace, build a fresh instance, schedule. */

@@ -16,6 +16,7 @@
 
 struct vcpu;
 struct timer;
+struct cpu_area;
 
 /* Reasons for the slow path, checked before every return to a guest or to ring 3. */
 #define ATTENTION_RESCHED BIT(0) /* another entity may deserve this CPU */
@@ -35,6 +36,9 @@ struct cpu {
     struct vcpu *running;   /* vCPU whose guest state is loaded and that was entered last */
     volatile u64 attention; /* ATTENTION_*; set by any core, cleared by its own */
     u64 deadline;           /* TSC of the next timer here; ~0 none.  Compared at every exit */
+    u64 armed;              /* deadline the APIC timer is programmed for; ~0 none */
+    u64 space_generation;   /* of control.space when ring 3 last ran here */
+    void *fpu_owner;        /* whose FPU state the registers hold: &control, a vCPU, NULL */
     u32 id;                 /* dense index, 0 = boot CPU */
     u32 apic_id;
     bool online;
@@ -72,6 +76,17 @@ static inline struct cpu *this_cpu(void)
     struct cpu *c;
     asm("mov %%gs:0, %0" : "=r"(c));
     return c;
+}
+
+/* Index of struct cpu_stat's counters. */
+enum cpu_activity { CPU_IDLE, CPU_CONTROL, CPU_GUEST, CPU_KERNEL };
+
+/* Charge the time since the last call to what the core did until `now` (TSC). */
+static inline void cpu_account(struct cpu *c, enum cpu_activity next, u64 now)
+{
+    (&c->stat.idle)[c->accounting] += now - c->mark;
+    c->mark = now;
+    c->accounting = next;
 }
 
 #endif

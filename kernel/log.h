@@ -17,7 +17,10 @@ void log_write(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* The next record at or after c->seq into buf (NUL terminated); its length, 0: none yet. */
 u64 log_read(struct log_cursor *c, char *buf, u64 len);
+u64 log_next(void);             /* sequence number of the record to come */
 void log_console_release(void); /* the control partition owns the UART from now on */
+void log_console_take(void);    /* it crashed: messages are printed again */
+void log_break_lock(void);      /* panic only: every other core has stopped */
 
 /* Stops every core, prints reason, registers, named backtrace, last exits and the log's tail. */
 void panic(const char *fmt, ...) PRINTF_LIKE(1, 2) NORETURN;

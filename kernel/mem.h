@@ -23,18 +23,26 @@ MUST_CHECK hpa_t mem_alloc(struct quota *q, u64 len);
 /* Gives back what mem_alloc returned for the same quota and length. */
 void mem_free(struct quota *q, hpa_t at, u64 len);
 
-void mem_init(const struct boot_info *bi); /* boot CPU, once */
+void mem_init(const struct boot_info *bi);    /* boot CPU, once: takes BOOT_MEM_FREE */
+void mem_reclaim(const struct boot_info *bi); /* takes BOOT_MEM_LOADER too */
 u64 mem_total(void);
 u64 mem_free_bytes(void);
 u64 mem_free_chunks(void);
 
+/* Where physical address 0 is seen.  Host tests map their "physical" memory in the lower half. */
+#if __STDC_HOSTED__
+#define MEM_WINDOW 0x200000000000ull
+#else
+#define MEM_WINDOW PHYSMAP_BASE
+#endif
+
 static inline void *phys_to_virt(hpa_t h)
 {
-    return (void *)(PHYSMAP_BASE + h.raw);
+    return (void *)(MEM_WINDOW + h.raw);
 }
 static inline hpa_t virt_to_phys(const void *v) /* physmap pointers only */
 {
-    return HPA((u64)v - PHYSMAP_BASE);
+    return HPA((u64)v - MEM_WINDOW);
 }
 
 #endif

@@ -1,4 +1,5 @@
-/* The system calls that act on VMs: rows of the system-call table, on the control partition's core. */
+/* The system calls that act on VMs: rows of the system-call table, on the control partition's core.
+ */
 #ifndef BULKHEAD_KERNEL_SYS_VM_H
 #define BULKHEAD_KERNEL_SYS_VM_H
 

@@ -1,0 +1,14 @@
+/* printf formatting without a C library: for the kernel and the loader.  Pure. */
+#ifndef BULKHEAD_KERNEL_LIB_FMT_H
+#define BULKHEAD_KERNEL_LIB_FMT_H
+
+#include <stdarg.h>
+
+#include "kernel/abi/types.h"
+
+/* d i u x X p s c %, flags '-' and '0', width and precision (also '*'), lengths hh h l ll z.
+ * Writes at most len bytes with the NUL; returns the length the whole text has. */
+u64 fmt_vsnprintf(char *buf, u64 len, const char *format, va_list ap);
+u64 fmt_snprintf(char *buf, u64 len, const char *format, ...) PRINTF_LIKE(3, 4);
+
+#endif

@@ -1,0 +1,66 @@
+/* Boot as one table of steps, run once on the boot CPU. */
+#include "kernel/main.h"
+
+#include "kernel/control.h"
+#include "kernel/log.h"
+#include "kernel/string.h"
+#include "kernel/timer.h"
+#include "kernel/uart.h"
+#include "kernel/x86.h"
+
+struct cpu boot_cpu = {.self = &boot_cpu, .online = true, .deadline = ~0ull, .armed = ~0ull};
+struct cpu *cpus[CPU_MAX] = {&boot_cpu};
+u32 cpu_count = 1;
+
+static struct boot_info boot; /* our copy: the loader's memory is given back */
+static u64 entry_tsc;
+
+static void greet(const struct boot_info *bi);
+
+static const struct {
+    const char *name;
+    void (*run)(const struct boot_info *bi);
+} steps[] = {
+    {"greeting", greet},
+};
+
+static void greet(const struct boot_info *bi)
+{
+    log_notice("Bulkhead: %u CPUs, loaded by %.32s on %.64s", bi->cpu_count, bi->loader,
+               bi->firmware);
+}
+
+/* What the loader says about itself must fit this kernel before anything else is believed. */
+static void take_boot_info(const struct boot_info *physical)
+{
+    bool known = physical->magic == BOOT_INFO_MAGIC;
+    u64 port = known ? physical->serial_hint : 0;
+
+    uart_init(port && port <= 0xfff8 ? (u16)port : 0x3f8);
+    if (!known)
+        panic("boot_info at %p has no magic number. Try: boot with BOOTX64.EFI of this build",
+              (const void *)physical);
+    if (physical->version != BOOT_INFO_VERSION || physical->size != sizeof(boot))
+        panic("boot_info is version %u of %u bytes, this kernel wants version %u of %zu. "
+              "Try: take loader and kernel from one build",
+              physical->version, physical->size, BOOT_INFO_VERSION, sizeof(boot));
+    memcpy(&boot, physical, sizeof(boot));
+    if (boot.region_count > BOOT_MEMORY_REGIONS || boot.module_count > BOOT_MODULES ||
+        boot.cpu_count > CPU_MAX || boot.kernel.segment_count > BOOT_SEGMENTS ||
+        boot.control.segment_count > BOOT_SEGMENTS)
+        panic("boot_info has a count out of range");
+}
+
+void main_boot(const struct boot_info *physical)
+{
+    entry_tsc = tsc_read();
+    boot_cpu.mark = entry_tsc;
+    boot_cpu.accounting = CPU_KERNEL;
+    take_boot_info(physical);
+    for (unsigned i = 0; i < ARRAY_LEN(steps); i++) {
+        u64 start = tsc_read();
+        steps[i].run(&boot);
+        log_info("boot: %s, %lu ticks", steps[i].name, tsc_read() - start);
+    }
+    panic("nothing to run");
+}

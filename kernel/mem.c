@@ -1,0 +1,359 @@
+/* Frame ownership: every 2 MiB chunk of RAM has one descriptor.  Any core; one lock, held for
+ * bookkeeping only (zeroing happens outside). */
+#include "kernel/mem.h"
+
+#include "kernel/log.h"
+#include "kernel/spinlock.h"
+#include "kernel/string.h"
+
+#define CHUNK_FRAMES 512
+#define SPANS 16
+/* A hole wider than this starts a new span of descriptors. */
+#define SPAN_GAP (512 * MIB)
+#define NONE (~0u)
+
+enum chunk_state { CHUNK_ABSENT, CHUNK_FREE, CHUNK_WHOLE, CHUNK_SPLIT };
+
+struct chunk {
+    u64 used[CHUNK_FRAMES / 64]; /* CHUNK_SPLIT: bit set = allocated, or no RAM */
+    u32 next, prev;              /* list of split chunks with a free frame */
+    u16 free;                    /* CHUNK_SPLIT: frames free */
+    u16 frames;                  /* frames that are RAM at all */
+    u8 state;                    /* enum chunk_state */
+};
+
+struct span {  /* physically contiguous chunks with contiguous descriptors */
+    u64 first; /* chunk number = physical address / 2 MiB */
+    u32 count;
+    u32 index; /* of the first descriptor */
+};
+
+static struct {
+    struct spinlock lock;
+    struct chunk *chunks;
+    u32 chunk_count;
+    u32 lowest_free; /* no chunk below it is CHUNK_FREE */
+    u32 partial;     /* head of the list of split chunks */
+    u32 free_chunks;
+    u64 free_frames; /* in split chunks */
+    u64 total;       /* bytes */
+    u32 span_count;
+    struct span spans[SPANS];
+} mem;
+
+struct quota quota_kernel = {.name = "kernel", .limit = ~0ull};
+
+static u64 chunk_address(u32 i)
+{
+    const struct span *s = mem.spans;
+    while (i >= s->index + s->count)
+        s++;
+    return (s->first + (i - s->index)) * PAGE_2M;
+}
+
+static u32 chunk_index(u64 address)
+{
+    u64 n = address / PAGE_2M;
+    for (u32 i = 0; i < mem.span_count; i++) {
+        const struct span *s = &mem.spans[i];
+        if (n >= s->first && n < s->first + s->count)
+            return s->index + (u32)(n - s->first);
+    }
+    return NONE;
+}
+
+static void partial_add(u32 i)
+{
+    struct chunk *c = &mem.chunks[i];
+    c->prev = NONE;
+    c->next = mem.partial;
+    if (c->next != NONE)
+        mem.chunks[c->next].prev = i;
+    mem.partial = i;
+}
+
+static void partial_remove(u32 i)
+{
+    struct chunk *c = &mem.chunks[i];
+    if (c->prev != NONE)
+        mem.chunks[c->prev].next = c->next;
+    else
+        mem.partial = c->next;
+    if (c->next != NONE)
+        mem.chunks[c->next].prev = c->prev;
+}
+
+/* First free chunk at or after `from`; NONE: all taken. */
+static u32 find_free(u32 from)
+{
+    while (from < mem.chunk_count && mem.chunks[from].state != CHUNK_FREE)
+        from++;
+    return from < mem.chunk_count ? from : NONE;
+}
+
+static void chunk_take(u32 i, enum chunk_state state)
+{
+    mem.chunks[i].state = (u8)state;
+    mem.free_chunks--;
+    if (i == mem.lowest_free)
+        mem.lowest_free++;
+}
+
+static void chunk_release(u32 i)
+{
+    mem.chunks[i].state = CHUNK_FREE;
+    mem.free_chunks++;
+    mem.lowest_free = MIN(mem.lowest_free, i);
+}
+
+static u64 take_chunk(void)
+{
+    u32 i = find_free(mem.lowest_free);
+    if (i == NONE) {
+        mem.lowest_free = mem.chunk_count;
+        return ~0ull;
+    }
+    mem.lowest_free = i;
+    chunk_take(i, CHUNK_WHOLE);
+    return chunk_address(i);
+}
+
+static bool split_one(void)
+{
+    u32 i = find_free(mem.lowest_free);
+    if (i == NONE)
+        return false;
+    mem.lowest_free = i;
+    chunk_take(i, CHUNK_SPLIT);
+    memset(mem.chunks[i].used, 0, sizeof(mem.chunks[i].used));
+    mem.chunks[i].free = CHUNK_FRAMES;
+    mem.free_frames += CHUNK_FRAMES;
+    partial_add(i);
+    return true;
+}
+
+static u64 take_frame(void)
+{
+    if (mem.partial == NONE && !split_one())
+        return ~0ull;
+    u32 i = mem.partial;
+    struct chunk *c = &mem.chunks[i];
+    for (u32 word = 0;; word++) {
+        if (c->used[word] == ~0ull)
+            continue;
+        u32 bit = (u32)__builtin_ctzll(~c->used[word]);
+        c->used[word] |= BIT(bit);
+        c->free--;
+        mem.free_frames--;
+        if (c->free == 0)
+            partial_remove(i);
+        return chunk_address(i) + (word * 64 + bit) * PAGE_SIZE;
+    }
+}
+
+#define GIB_CHUNKS ((u32)(PAGE_1G / PAGE_2M))
+
+static u64 take_gib(void)
+{
+    for (u32 s = 0; s < mem.span_count; s++) {
+        const struct span *span = &mem.spans[s];
+        u64 chunk = ROUND_UP(span->first, (u64)GIB_CHUNKS);
+        for (; chunk + GIB_CHUNKS <= span->first + span->count; chunk += GIB_CHUNKS) {
+            u32 i = span->index + (u32)(chunk - span->first), n = 0;
+            while (n < GIB_CHUNKS && mem.chunks[i + n].state == CHUNK_FREE)
+                n++;
+            if (n < GIB_CHUNKS)
+                continue;
+            for (n = 0; n < GIB_CHUNKS; n++)
+                chunk_take(i + n, CHUNK_WHOLE);
+            return chunk * PAGE_2M;
+        }
+    }
+    return ~0ull;
+}
+
+hpa_t mem_alloc(struct quota *q, u64 len)
+{
+    u64 at = ~0ull;
+
+    spin_lock(&mem.lock);
+    if (q->used + len <= q->limit) {
+        at = len == PAGE_SIZE ? take_frame()
+             : len == PAGE_2M ? take_chunk()
+             : len == PAGE_1G ? take_gib()
+                              : ~0ull;
+        if (at != ~0ull)
+            q->used += len;
+    }
+    spin_unlock(&mem.lock);
+    if (at != ~0ull)
+        memset(phys_to_virt(HPA(at)), 0, len);
+    return HPA(at);
+}
+
+static void give_frame(u32 i, u64 at)
+{
+    struct chunk *c = &mem.chunks[i];
+    u32 frame = (u32)(at % PAGE_2M / PAGE_SIZE);
+
+    assert(c->state == CHUNK_SPLIT && (c->used[frame / 64] & BIT(frame % 64)));
+    c->used[frame / 64] &= ~BIT(frame % 64);
+    mem.free_frames++;
+    if (c->free++ == 0)
+        partial_add(i);
+    if (c->free == CHUNK_FRAMES) {
+        partial_remove(i);
+        mem.free_frames -= CHUNK_FRAMES;
+        chunk_release(i);
+    }
+}
+
+void mem_free(struct quota *q, hpa_t at, u64 len)
+{
+    u32 i = chunk_index(at.raw);
+
+    assert(i != NONE && at.raw % len == 0 && q->used >= len);
+    spin_lock(&mem.lock);
+    q->used -= len;
+    if (len == PAGE_SIZE) {
+        give_frame(i, at.raw);
+    } else {
+        for (u32 n = 0; n < len / PAGE_2M; n++) {
+            assert(mem.chunks[i + n].state == CHUNK_WHOLE);
+            chunk_release(i + n);
+        }
+    }
+    spin_unlock(&mem.lock);
+}
+
+/* The usable part of a region: the first MiB is left to the firmware's and our start-up code. */
+static bool usable(const struct boot_region *r, u64 *start, u64 *end)
+{
+    *start = MAX(ROUND_UP(r->base, PAGE_SIZE), MIB);
+    *end = ROUND_DOWN(r->base + r->len, PAGE_SIZE);
+    return *start < *end && *end <= PHYSMAP_SIZE;
+}
+
+static bool is_ram(u32 type)
+{
+    return type == BOOT_MEM_FREE || type == BOOT_MEM_LOADER;
+}
+
+static void find_spans(const struct boot_info *bi)
+{
+    u64 start, end;
+    for (u32 i = 0; i < bi->region_count; i++) {
+        const struct boot_region *r = &bi->regions[i];
+        if (!is_ram(r->type) || !usable(r, &start, &end))
+            continue;
+        struct span *s = mem.span_count ? &mem.spans[mem.span_count - 1] : NULL;
+        u64 first = start / PAGE_2M, last = (end - 1) / PAGE_2M;
+        if (!s || (first > s->first + s->count + SPAN_GAP / PAGE_2M && mem.span_count < SPANS)) {
+            s = &mem.spans[mem.span_count++];
+            s->first = first;
+            s->index = mem.chunk_count;
+            s->count = 0;
+        }
+        if (last >= s->first + s->count) {
+            mem.chunk_count += (u32)(last + 1 - s->first - s->count);
+            s->count = (u32)(last + 1 - s->first);
+        }
+    }
+}
+
+/* Give [start, end) to its chunks. */
+static void add_range(u64 start, u64 end)
+{
+    while (start < end) {
+        u64 stop = MIN(end, ROUND_DOWN(start, PAGE_2M) + PAGE_2M);
+        u32 i = chunk_index(start);
+        struct chunk *c = &mem.chunks[i];
+        u16 n = (u16)((stop - start) / PAGE_SIZE);
+
+        mem.total += stop - start;
+        c->frames += n;
+        if (n == CHUNK_FRAMES) {
+            chunk_release(i);
+        } else {
+            if (c->state == CHUNK_ABSENT) {
+                c->state = CHUNK_SPLIT;
+                memset(c->used, 0xff, sizeof(c->used));
+            }
+            if (c->free == 0)
+                partial_add(i);
+            for (u64 f = start % PAGE_2M / PAGE_SIZE; n > 0; n--, f++) {
+                c->used[f / 64] &= ~BIT(f % 64);
+                c->free++;
+                mem.free_frames++;
+            }
+            if (c->free == CHUNK_FRAMES) {
+                partial_remove(i);
+                mem.free_frames -= CHUNK_FRAMES;
+                chunk_release(i);
+            }
+        }
+        start = stop;
+    }
+}
+
+/* The first free region that holds the descriptors keeps them at its start. */
+static u64 place_descriptors(const struct boot_info *bi, u64 bytes)
+{
+    u64 start, end;
+    for (u32 i = 0; i < bi->region_count; i++) {
+        const struct boot_region *r = &bi->regions[i];
+        if (r->type != BOOT_MEM_FREE || !usable(r, &start, &end) || end - start < bytes)
+            continue;
+        mem.chunks = phys_to_virt(HPA(start));
+        memset(mem.chunks, 0, bytes);
+        return start;
+    }
+    panic("no %lu bytes of free memory in one piece", bytes);
+}
+
+void mem_init(const struct boot_info *bi)
+{
+    u64 start, end;
+
+    memset(&mem, 0, sizeof(mem));
+    mem.partial = NONE;
+    find_spans(bi);
+    if (!mem.chunk_count)
+        panic("the memory map has no free memory");
+    u64 bytes = ROUND_UP(mem.chunk_count * sizeof(struct chunk), PAGE_SIZE);
+    u64 taken = place_descriptors(bi, bytes);
+    mem.lowest_free = mem.chunk_count;
+    for (u32 i = 0; i < bi->region_count; i++) {
+        const struct boot_region *r = &bi->regions[i];
+        if (r->type == BOOT_MEM_FREE && usable(r, &start, &end))
+            add_range(start == taken ? start + bytes : start, end);
+    }
+    mem.total += bytes;
+    quota_kernel.used = bytes;
+}
+
+void mem_reclaim(const struct boot_info *bi)
+{
+    u64 start, end;
+
+    spin_lock(&mem.lock);
+    for (u32 i = 0; i < bi->region_count; i++)
+        if (bi->regions[i].type == BOOT_MEM_LOADER && usable(&bi->regions[i], &start, &end))
+            add_range(start, end);
+    spin_unlock(&mem.lock);
+}
+
+u64 mem_total(void)
+{
+    return mem.total;
+}
+
+u64 mem_free_bytes(void)
+{
+    return mem.free_chunks * PAGE_2M + mem.free_frames * PAGE_SIZE;
+}
+
+u64 mem_free_chunks(void)
+{
+    return mem.free_chunks;
+}

@@ -1,0 +1,11 @@
+/* Polled output on the console 16550: early messages and panics.  Callers serialise. */
+#ifndef BULKHEAD_KERNEL_UART_H
+#define BULKHEAD_KERNEL_UART_H
+
+#include "kernel/abi/types.h"
+
+void uart_init(u16 port); /* 115200 8N1; a port where nothing answers is left alone */
+u16 uart_port(void);      /* 0: there is none */
+void uart_write(const char *text, u64 len); /* "\n" becomes "\r\n" */
+
+#endif
