@@ -3,6 +3,8 @@
 
 #include "kernel/control.h"
 #include "kernel/log.h"
+#include "kernel/mem.h"
+#include "kernel/paging.h"
 #include "kernel/string.h"
 #include "kernel/timer.h"
 #include "kernel/uart.h"
@@ -16,18 +18,29 @@ static struct boot_info boot; /* our copy: the loader's memory is given back */
 static u64 entry_tsc;
 
 static void greet(const struct boot_info *bi);
+static void memory(const struct boot_info *bi);
 
+/* One step a row, in order. */
 static const struct {
     const char *name;
     void (*run)(const struct boot_info *bi);
 } steps[] = {
     {"greeting", greet},
+    {"memory", memory}, /* from here on phys_to_virt and mem_alloc work */
+    {"page tables", paging_init},
 };
 
 static void greet(const struct boot_info *bi)
 {
     log_notice("Bulkhead: %u CPUs, loaded by %.32s on %.64s", bi->cpu_count, bi->loader,
                bi->firmware);
+}
+
+static void memory(const struct boot_info *bi)
+{
+    paging_early();
+    mem_init(bi);
+    log_info("memory: %lu MiB in %u regions", mem_total() >> 20, bi->region_count);
 }
 
 /* What the loader says about itself must fit this kernel before anything else is believed. */
@@ -63,4 +76,9 @@ void main_boot(const struct boot_info *physical)
         log_info("boot: %s, %lu ticks", steps[i].name, tsc_read() - start);
     }
     panic("nothing to run");
+}
+
+__attribute__((weak)) void control_post(u64 events)
+{
+    (void)events;
 }

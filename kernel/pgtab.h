@@ -33,7 +33,7 @@ struct pgtab {
     u64 table_bytes; /* memory the tables take */
     bool use_1g;     /* 1 GiB leaves allowed */
     bool use_2m;
-    u64 address_limit; /* first address that may not be mapped */
+    u64 address_limit; /* first address that may not be mapped; 0: canonical addresses */
 };
 
 MUST_CHECK enum hv_status pgtab_init(struct pgtab *t, const struct pgtab_format *f, struct quota *q,
@@ -44,9 +44,10 @@ void pgtab_fini(struct pgtab *t);
  * HV_EINVAL unaligned or out of range, HV_EEXIST something is mapped there, HV_ENOMEM. */
 MUST_CHECK enum hv_status pgtab_map(struct pgtab *t, u64 va, u64 pa, u64 len, u32 attr);
 /* Unmap; splits big leaves at the ends if it must.  HV_ENOMEM only from such a split, then
- * nothing changed.  Holes are fine.  Flushing is the caller's. */
+ * nothing changed.  Holes are fine.  Flushing is the caller's.  Tables stay until pgtab_fini, so
+ * that no CPU walks one that is gone. */
 MUST_CHECK enum hv_status pgtab_unmap(struct pgtab *t, u64 va, u64 len);
-/* False: not mapped.  *size: bytes of the leaf. */
+/* False: not mapped.  *size: bytes of the leaf, or of the naturally aligned hole around va. */
 MUST_CHECK bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, u64 *size);
 /* Share the subtree of one top-level entry with another table of the same format. */
 u64 pgtab_top_entry(const struct pgtab *t, unsigned index);

@@ -22,7 +22,9 @@
 #define REQUEST_EVENT BIT(3) /* the local APIC has something new */
 #define REQUEST_FLUSH BIT(4) /* EPT changed: INVEPT before entry */
 #define REQUEST_REPLY BIT(5) /* the control partition answered; sched.c calls complete_exit() */
-#define REQUEST_REPLY BIT(5) /* the control partition answered: the scheduler calls complete_exit */
+#define REQUEST_REPLY                                                                              \
+    BIT(5) /* the control partition answered: the scheduler calls complete_exit                    \
+            */
 
 struct vlapic; /* vlapic.h */
 

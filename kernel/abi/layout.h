@@ -33,6 +33,8 @@
 /* Kernel, ring 0. */
 #define PHYSMAP_BASE 0xffff800000000000ull /* all RAM but the kernel image, read-write, NX */
 #define PHYSMAP_SIZE (64ull << 40)
+#define KERNEL_CPU_BASE 0xffffd00000000000ull  /* per-CPU tables and stacks, with guard pages */
+#define KERNEL_HOST_INFO 0xffffd80000000000ull /* struct host_info, read-write */
 #define KERNEL_MMIO_BASE 0xffffe00000000000ull /* device registers, uncached */
 #define KERNEL_IMAGE_BASE 0xffffffff80000000ull
 

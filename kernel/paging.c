@@ -1,0 +1,150 @@
+/* The host's page tables, built once at boot by the boot CPU; other CPUs only load them. */
+#include "kernel/paging.h"
+
+#include "kernel/log.h"
+#include "kernel/x86.h"
+
+#define PAT_POWER_UP 0x0007040600070406ull /* SDM 3A 12.12.4: PWT|PCD selects UC */
+
+struct pgtab paging_host;
+
+static u64 next_mmio = KERNEL_MMIO_BASE;
+
+void paging_early(void)
+{
+    write_cr0(read_cr0() & ~CR0_WP);
+    u64 *root = (u64 *)(read_cr3() & BITS(51, 12)); /* mapped one-to-one, as all memory is */
+    for (u64 i = 0; i < PHYSMAP_SIZE >> 39; i++)
+        root[(PHYSMAP_BASE >> 39) % 512 + i] = root[i];
+}
+
+static void must_map(u64 va, u64 pa, u64 len, u32 attr)
+{
+    enum hv_status status = pgtab_map(&paging_host, va, pa, len, attr | PG_R | PG_GLOBAL);
+    if (status != HV_OK)
+        panic("cannot map %lx bytes at %lx to %lx: status %d", len, va, pa, status);
+}
+
+static void map_image(const struct boot_image *image)
+{
+    for (u32 i = 0; i < image->segment_count; i++) {
+        const struct boot_segment *s = &image->segments[i];
+        if ((s->prot & (BOOT_SEG_W | BOOT_SEG_X)) == (BOOT_SEG_W | BOOT_SEG_X))
+            panic("kernel segment at %lx is writable and executable", s->vaddr);
+        must_map(s->vaddr, s->paddr, ROUND_UP(s->memsz, PAGE_SIZE),
+                 (s->prot & BOOT_SEG_W ? PG_W : 0) | (s->prot & BOOT_SEG_X ? PG_X : 0));
+    }
+}
+
+/* Map [start, end) in the physmap, leaving out the kernel's own segments. */
+static void map_ram(const struct boot_image *kernel, u64 start, u64 end)
+{
+    while (start < end) {
+        u64 stop = end, next = end;
+        for (u32 i = 0; i < kernel->segment_count; i++) {
+            const struct boot_segment *s = &kernel->segments[i];
+            u64 after = s->paddr + ROUND_UP(s->memsz, PAGE_SIZE);
+            if (after > start && s->paddr < end && s->paddr < stop) {
+                stop = MAX(s->paddr, start);
+                next = MIN(after, end);
+            }
+        }
+        if (stop > start)
+            must_map(PHYSMAP_BASE + start, start, stop - start, PG_W);
+        start = next;
+    }
+}
+
+static bool is_ram(u32 type)
+{
+    return type == BOOT_MEM_FREE || type == BOOT_MEM_LOADER || type == BOOT_MEM_IMAGE;
+}
+
+static void map_regions(const struct boot_info *bi)
+{
+    u64 start = 0, end = 0; /* RAM found but not mapped yet: joined for big pages */
+
+    for (u32 i = 0; i < bi->region_count; i++) {
+        const struct boot_region *r = &bi->regions[i];
+        u64 from = ROUND_UP(r->base, PAGE_SIZE), to = ROUND_DOWN(r->base + r->len, PAGE_SIZE);
+        if (from >= to || to > PHYSMAP_SIZE)
+            continue;
+        if (is_ram(r->type)) {
+            if (from != end) {
+                map_ram(&bi->kernel, start, end);
+                start = from;
+            }
+            end = to;
+        } else if (r->type == BOOT_MEM_FIRMWARE) {
+            must_map(PHYSMAP_BASE + from, from, to - from, 0);
+        }
+    }
+    map_ram(&bi->kernel, start, end);
+}
+
+void paging_init(const struct boot_info *bi)
+{
+    bool big = cpuid(0x80000001, 0).edx & BIT(26);
+    if (!(cpuid(0x80000001, 0).edx & BIT(20)))
+        panic("the CPU cannot mark pages non-executable. Try: enable NX (XD) in firmware setup");
+    if (pgtab_init(&paging_host, &pgtab_host, &quota_kernel, true, big) != HV_OK)
+        panic("no memory for page tables");
+    map_image(&bi->kernel);
+    map_regions(bi);
+    paging_cpu_init();
+    log_info("page tables: %lu KiB, %s pages", (u64)(paging_host.table_bytes / KIB),
+             big ? "1 GiB" : "2 MiB");
+}
+
+void paging_cpu_init(void)
+{
+    u32 leaf7 = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).ebx : 0;
+    u32 leaf7c = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).ecx : 0;
+
+    wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE | EFER_SCE);
+    wrmsr(MSR_PAT, PAT_POWER_UP);
+    /* PGE, PCIDE off while CR3 changes: nothing of the loader's map stays in the TLB. */
+    write_cr4(CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT);
+    write_cr3(paging_host.root.raw);
+    write_cr0((read_cr0() & CR0_PG) | BIT(0) | BIT(4) | CR0_MP | CR0_NE | CR0_WP);
+    write_cr4(CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_PGE | CR4_MCE | CR4_DE |
+              (leaf7 & BIT(7) ? CR4_SMEP : 0) | (leaf7 & BIT(20) ? CR4_SMAP : 0) |
+              (leaf7c & BIT(2) ? CR4_UMIP : 0));
+}
+
+volatile void *paging_map_mmio(hpa_t at, u64 len)
+{
+    u64 offset = at.raw % PAGE_SIZE;
+    u64 va = next_mmio;
+    len = ROUND_UP(len + offset, PAGE_SIZE);
+    must_map(va, at.raw - offset, len, PG_W | PG_UC);
+    next_mmio += len;
+    return (volatile void *)(va + offset);
+}
+
+void paging_alloc(u64 va, u64 len, u32 attr)
+{
+    for (u64 done = 0; done < len; done += PAGE_SIZE) {
+        hpa_t frame = mem_alloc(&quota_kernel, PAGE_SIZE);
+        if (!hpa_valid(frame))
+            panic("no memory for kernel data at %lx", va + done);
+        must_map(va + done, frame.raw, PAGE_SIZE, attr);
+    }
+}
+
+const void *paging_map_firmware(u64 at, u64 len)
+{
+    u64 pa, size;
+    u32 attr;
+
+    if (len == 0 || at > PHYSMAP_SIZE - len)
+        return NULL;
+    for (u64 page = ROUND_DOWN(at, PAGE_SIZE); page < at + len; page += PAGE_SIZE) {
+        if (pgtab_lookup(&paging_host, PHYSMAP_BASE + page, &pa, &attr, &size))
+            continue;
+        if (pgtab_map(&paging_host, PHYSMAP_BASE + page, page, PAGE_SIZE, PG_R | PG_GLOBAL) !=
+            HV_OK)
+            return NULL;
+    }
+    return phys_to_virt(HPA(at));
+}

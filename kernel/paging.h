@@ -1,0 +1,22 @@
+/* The kernel's own page tables: W^X image, physmap, device registers, per-CPU areas. */
+#ifndef BULKHEAD_KERNEL_PAGING_H
+#define BULKHEAD_KERNEL_PAGING_H
+
+#include "kernel/abi/boot_info.h"
+#include "kernel/pgtab.h"
+
+extern struct pgtab paging_host; /* upper half; control.space shares its root */
+
+/* Boot CPU, before anything uses phys_to_virt: the loader's one-to-one map, seen as physmap. */
+void paging_early(void);
+/* Boot CPU, after mem_init: build the tables and switch to them. */
+void paging_init(const struct boot_info *bi);
+void paging_cpu_init(void); /* each CPU: CR0, CR4, EFER, PAT and CR3 */
+/* Device registers, uncached; boot CPU only.  Panics when memory is out. */
+volatile void *paging_map_mmio(hpa_t at, u64 len);
+/* Zeroed kernel memory at a fixed address; boot CPU only.  Panics when memory is out. */
+void paging_alloc(u64 va, u64 len, u32 attr);
+/* Firmware memory for reading, page aligned or not; NULL: it may not be mapped.  Boot CPU. */
+const void *paging_map_firmware(u64 at, u64 len);
+
+#endif

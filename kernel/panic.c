@@ -1,0 +1,170 @@
+/* Panic: the first core in stops the others by NMI, then prints everything polled.  Takes no lock
+ * and trusts no state that it can do without. */
+#include "kernel/panic.h"
+
+#include "kernel/apic.h"
+#include "kernel/ksym.h"
+#include "kernel/lib/fmt.h"
+#include "kernel/string.h"
+#include "kernel/timer.h"
+#include "kernel/uart.h"
+#include "kernel/x86.h"
+
+#define BACKTRACE_DEPTH 32
+#define TAIL_RECORDS 24
+
+extern const struct image_symbols image_symbols __attribute__((weak));
+extern const char image_end[], image_start[], image_text_start[], image_text_end[];
+
+static volatile u32 panicking; /* 1 + id of the core that does */
+
+static void print(const char *fmt, ...) PRINTF_LIKE(1, 2);
+static void print(const char *fmt, ...)
+{
+    char line[320];
+    va_list ap;
+    va_start(ap, fmt);
+    u64 n = fmt_vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    uart_write(line, MIN(n, sizeof(line) - 1));
+}
+
+static void halt(void) NORETURN;
+static void halt(void)
+{
+    for (;;)
+        asm volatile("cli\n\thlt");
+}
+
+static bool read_kernel(void *to, u64 from, u64 len)
+{
+    memcpy(to, (const void *)from, len);
+    return true;
+}
+
+static void print_code(u64 address)
+{
+    char name[KSYM_TEXT];
+    u64 table = (u64)&image_symbols;
+    ksym_name(read_kernel, table, table ? (u64)image_end - table : 0, address, name);
+    print("  %016lx %s\n", address, name);
+}
+
+/* Frame pointers are followed upwards only, within one stack's distance. */
+static void backtrace(u64 rip, u64 rbp)
+{
+    print("backtrace:\n");
+    print_code(rip);
+    for (int i = 0; i < BACKTRACE_DEPTH; i++) {
+        if (rbp % 8 || rbp < PHYSMAP_BASE)
+            return;
+        const u64 *frame = (const u64 *)rbp;
+        if (frame[1] < (u64)image_text_start || frame[1] >= (u64)image_text_end)
+            return;
+        print_code(frame[1] - 1); /* inside the call */
+        if (frame[0] <= rbp || frame[0] - rbp > 16 * KIB)
+            return;
+        rbp = frame[0];
+    }
+}
+
+static void print_registers(const struct user_frame *f)
+{
+    print("rax %016lx rbx %016lx rcx %016lx rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
+    print("rsi %016lx rdi %016lx rbp %016lx rsp %016lx\n", f->rsi, f->rdi, f->rbp, f->rsp);
+    print("r8  %016lx r9  %016lx r10 %016lx r11 %016lx\n", f->r8, f->r9, f->r10, f->r11);
+    print("r12 %016lx r13 %016lx r14 %016lx r15 %016lx\n", f->r12, f->r13, f->r14, f->r15);
+    print("rip %016lx rflags %08lx cs %lx ss %lx\n", f->rip, f->rflags, f->cs, f->ss);
+    print("cr0 %08lx cr2 %016lx cr3 %010lx cr4 %08lx\n", read_cr0(), read_cr2(), read_cr3(),
+          read_cr4());
+}
+
+static void print_cpus(void)
+{
+    for (u32 i = 0; i < CPU_MAX; i++) {
+        const struct cpu *c = cpus[i];
+        if (c && c->last_exit_rip)
+            print("cpu %u: last exit reason %lu qualification %lx at guest rip %lx\n", i,
+                  c->last_exit_reason, c->last_exit_qualification, c->last_exit_rip);
+    }
+}
+
+static void print_log(void)
+{
+    struct log_cursor c = {0};
+    char text[256];
+
+    log_break_lock();
+    u64 next = log_next();
+    c.seq = next > TAIL_RECORDS ? next - TAIL_RECORDS : 0;
+    print("log:\n");
+    while (log_read(&c, text, sizeof(text)))
+        print("  [%16lu] cpu %u: %s\n", c.tsc, c.cpu, text);
+}
+
+static void begin(void)
+{
+    u32 me = this_cpu()->id + 1, nobody = 0;
+    if (!__atomic_compare_exchange_n(&panicking, &nobody, me, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST)) {
+        if (nobody == me)
+            print("\npanic while printing a panic\n");
+        halt();
+    }
+    apic_stop_others();
+}
+
+static void end(void) NORETURN;
+static void end(void)
+{
+    print_cpus();
+    print_log();
+    print("Bulkhead has stopped. Try: note the lines above, then reset the machine.\n");
+    halt();
+}
+
+void panic(const char *fmt, ...)
+{
+    char text[256];
+    va_list ap;
+
+    begin();
+    va_start(ap, fmt);
+    fmt_vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    print("\nPANIC on cpu %u: %s\n", this_cpu()->id, text);
+    backtrace((u64)__builtin_return_address(0), *(const u64 *)__builtin_frame_address(0));
+    end();
+}
+
+static const char *const exceptions[32] = {
+    [0] = "#DE divide error",        [1] = "#DB debug",          [2] = "NMI",
+    [3] = "#BP breakpoint",          [4] = "#OF overflow",       [5] = "#BR bound",
+    [6] = "#UD invalid opcode",      [7] = "#NM no FPU",         [8] = "#DF double fault",
+    [10] = "#TS invalid TSS",        [11] = "#NP segment",       [12] = "#SS stack",
+    [13] = "#GP general protection", [14] = "#PF page fault",    [16] = "#MF x87",
+    [17] = "#AC alignment",          [18] = "#MC machine check", [19] = "#XM SIMD",
+    [21] = "#CP control protection",
+};
+
+const char *panic_exception_name(u64 vector)
+{
+    return vector < ARRAY_LEN(exceptions) && exceptions[vector] ? exceptions[vector] : "unknown";
+}
+
+void panic_exception(const struct user_frame *f)
+{
+    begin();
+    print("\nPANIC on cpu %u: %s in the kernel, error code %lx\n", this_cpu()->id,
+          panic_exception_name(f->vector), f->error);
+    print_registers(f);
+    backtrace(f->rip, f->rbp);
+    end();
+}
+
+void panic_nmi(void)
+{
+    if (panicking)
+        halt();
+    log_write(LOG_ERROR, "unexpected NMI");
+}
