@@ -68,7 +68,7 @@ CONTROL_LIBS := $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
 # Until there is something to run in ring 3, there is no control image.
 HAVE_CONTROL := $(wildcard control/rt/*.c)
 
-$(MUSL)/lib/libc.a: tools/build-musl.sh $(wildcard tools/musl/*) | $(SETUP)
+$(MUSL)/lib/libc.a: tools/build-musl.sh control/rt/musl/syscall_arch.h | $(SETUP)
 	tools/build-musl.sh
 
 $(B)/obj/control/%.c.o: %.c | $(MUSL)/lib/libc.a

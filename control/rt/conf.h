@@ -68,8 +68,8 @@ struct conf_line {
 };
 
 void conf_open(struct conf_reader *r, const char *text, u64 len);
-/* The next section or entry.  CONF_BAD: this line is malformed (*err says how); reading may go
- * on with the next one. */
+/* The next section or entry.  CONF_BAD: this line is malformed (*err says how; out->kind.at is set
+ * if it began a section); reading may go on with the next one. */
 enum conf_item conf_next(struct conf_reader *r, struct conf_line *out, struct conf_error *err);
 
 /* Stores an entry "key: value,sub=value,..." into *target.  False: *err says why and the target is

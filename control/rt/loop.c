@@ -1,0 +1,147 @@
+/* The event loop; every handler runs here, on one thread and the loop's own stack. */
+#include "control/rt/loop.h"
+
+#include "control/rt/clock.h"
+#include "control/rt/fiber.h"
+#include "control/rt/log.h"
+#include "control/rt/sys.h"
+
+static struct {
+    void (*fn)(void *owner);
+    void *owner;
+} irqs[LOOP_IRQS];
+static void (*vcpus_fn)(u32 vm, u64 vcpus);
+static void (*log_fn)(void);
+
+static struct loop_timer *timers; /* armed, earliest first */
+
+void loop_timer_cancel(struct loop_timer *t)
+{
+    if (!t->armed)
+        return;
+    if (t->prev)
+        t->prev->next = t->next;
+    else
+        timers = t->next;
+    if (t->next)
+        t->next->prev = t->prev;
+    t->armed = false;
+    t->next = t->prev = NULL;
+}
+
+void loop_timer_set(struct loop_timer *t, u64 deadline)
+{
+    loop_timer_cancel(t);
+    struct loop_timer *prev = NULL, *next = timers;
+    while (next && next->deadline <= deadline) {
+        prev = next;
+        next = next->next;
+    }
+    t->deadline = deadline;
+    t->prev = prev;
+    t->next = next;
+    t->armed = true;
+    if (prev)
+        prev->next = t;
+    else
+        timers = t;
+    if (next)
+        next->prev = t;
+}
+
+void loop_on_irq(u32 bit, void (*fn)(void *owner), void *owner)
+{
+    rt_assert(bit < LOOP_IRQS);
+    irqs[bit].fn = fn;
+    irqs[bit].owner = owner;
+}
+
+void loop_on_vcpus(void (*fn)(u32 vm, u64 vcpus))
+{
+    vcpus_fn = fn;
+}
+
+void loop_on_log(void (*fn)(void))
+{
+    log_fn = fn;
+}
+
+void loop_complete(u32 vm, u32 vcpu)
+{
+    struct control_page *page = sys_control_page();
+
+    __atomic_or_fetch(&page->vcpu_complete[vm], BIT(vcpu), __ATOMIC_RELEASE);
+    __atomic_or_fetch(&page->vm_complete, BIT(vm), __ATOMIC_RELEASE);
+}
+
+static u64 take(volatile u64 *word)
+{
+    return *word ? __atomic_exchange_n(word, 0, __ATOMIC_ACQ_REL) : 0;
+}
+
+static void serve_vcpus(struct control_page *page)
+{
+    u64 vms = take(&page->vm_pending);
+
+    for (; vms; vms &= vms - 1) {
+        u32 vm = (u32)__builtin_ctzll(vms);
+
+        if (vm >= VM_SLOTS)
+            break;
+        u64 vcpus = take(&page->vcpu_pending[vm]);
+        if (vcpus && vcpus_fn)
+            vcpus_fn(vm, vcpus);
+    }
+}
+
+static void serve_irqs(struct control_page *page)
+{
+    u64 bits = take(&page->irq_pending);
+
+    for (; bits; bits &= bits - 1) {
+        u32 bit = (u32)__builtin_ctzll(bits);
+
+        if (irqs[bit].fn)
+            irqs[bit].fn(irqs[bit].owner);
+    }
+}
+
+/* A timer that is set again from its own handler waits for the next iteration: its deadline is
+ * compared with the time read before. */
+static void serve_timers(void)
+{
+    if (!timers)
+        return;
+    u64 now = clock_tsc();
+    for (u32 budget = 64; timers && timers->deadline <= now && budget; budget--) {
+        struct loop_timer *t = timers;
+
+        loop_timer_cancel(t);
+        t->fn(t->owner);
+    }
+}
+
+void loop_step(void)
+{
+    struct control_page *page = sys_control_page();
+    u64 events = take(&page->events);
+
+    /* The words are looked at whatever EVENT_VCPU and EVENT_IRQ say: they are what counts, and
+     * SYS_WAIT does not sleep while one of them is set. */
+    serve_vcpus(page);
+    serve_irqs(page);
+    if ((events & EVENT_LOG) && log_fn)
+        log_fn();
+    serve_timers();
+    if (fiber_any_ready() && fiber_run_ready()) {
+        sys_wait(0); /* more to do: only hand over the completions */
+        return;
+    }
+    sys_wait(timers ? timers->deadline : LOOP_NEVER);
+}
+
+void loop_run(void)
+{
+    for (;;)
+        loop_step();
+}

@@ -1,0 +1,204 @@
+/* links: control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "control/rt/clock.h"
+#include "control/rt/fiber.h"
+#include "control/rt/loop.h"
+#include "control/rt/sys.h"
+
+static char trace[256];
+
+static void note(char c)
+{
+    u32 n = (u32)strlen(trace);
+
+    trace[n] = c;
+    trace[n + 1] = 0;
+}
+
+static void tick(void *owner)
+{
+    (void)owner;
+}
+
+static void drive(void) /* the loop until no fiber is left */
+{
+    struct loop_timer t = {.fn = tick};
+
+    for (int i = 0; i < 10000 && fiber_count(); i++) {
+        loop_timer_set(&t, clock_after(CLOCK_MS)); /* so that no step sleeps for ever */
+        loop_step();
+    }
+    loop_timer_cancel(&t);
+    assert_int_equal(fiber_count(), 0);
+}
+
+static void yielder(void *arg)
+{
+    for (int i = 0; i < 3; i++) {
+        note(*(const char *)arg);
+        fiber_yield();
+    }
+}
+
+static void fibers_take_turns(void **state)
+{
+    (void)state;
+    trace[0] = 0;
+    fiber_spawn("a", yielder, "a");
+    fiber_spawn("b", yielder, "b");
+    drive();
+    assert_string_equal(trace, "ababab");
+    assert_null(fiber_self());
+}
+
+static struct event event;
+
+static void waiter(void *arg)
+{
+    (void)arg;
+    assert_string_equal(fiber_name(fiber_self()), "waiter");
+    note(fiber_wait(&event, LOOP_NEVER) == HV_OK ? 'w' : 't');
+}
+
+static void signaller(void *arg)
+{
+    (void)arg;
+    note('s');
+    event_signal(&event);
+}
+
+static void a_signal_wakes_all_and_is_kept_for_one(void **state)
+{
+    (void)state;
+    trace[0] = 0;
+    fiber_spawn("waiter", waiter, NULL);
+    fiber_spawn("waiter", waiter, NULL);
+    fiber_spawn("signaller", signaller, NULL);
+    drive();
+    assert_string_equal(trace, "sww");
+    event_signal(&event); /* nobody there */
+    fiber_spawn("waiter", waiter, NULL);
+    drive();
+    assert_string_equal(trace, "swww");
+    assert_false(event.signalled);
+}
+
+static void timed(void *arg)
+{
+    (void)arg;
+    u64 until = clock_after(5 * CLOCK_MS);
+    note(fiber_wait(&event, until) == HV_ETIMEDOUT ? 't' : 'w');
+    assert_true(clock_tsc() >= until);
+    until = clock_after(5 * CLOCK_MS);
+    fiber_sleep_until(until);
+    assert_true(clock_tsc() >= until);
+    note('z');
+}
+
+static void a_wait_times_out(void **state)
+{
+    (void)state;
+    trace[0] = 0;
+    fiber_spawn("timed", timed, NULL);
+    drive();
+    assert_string_equal(trace, "tz");
+    assert_null(event.waiters);
+}
+
+static void on_timer(void *owner)
+{
+    note(*(char *)owner);
+}
+
+static void timers_run_in_order_and_can_be_cancelled(void **state)
+{
+    struct loop_timer t[4];
+    char name[4] = {'0', '1', '2', '3'};
+    u64 now = clock_tsc();
+
+    (void)state;
+    trace[0] = 0;
+    memset(t, 0, sizeof(t));
+    for (int i = 0; i < 4; i++)
+        t[i].fn = on_timer, t[i].owner = &name[i];
+    loop_timer_set(&t[2], now + 3000000);
+    loop_timer_set(&t[0], now + 1000000);
+    loop_timer_set(&t[3], now + 4000000);
+    loop_timer_set(&t[1], now + 2000000);
+    loop_timer_cancel(&t[2]);
+    loop_timer_cancel(&t[2]);
+    loop_timer_set(&t[0], now + 3500000); /* moved */
+    while (t[3].armed)
+        loop_step();
+    assert_string_equal(trace, "103");
+}
+
+static void many(void *arg)
+{
+    char deep[8000];
+
+    memset(deep, 1, sizeof(deep));
+    fiber_yield();
+    *(u32 *)arg += (u32)deep[7999];
+}
+
+static void stacks_are_used_again(void **state)
+{
+    u32 sum = 0;
+
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < 10; i++)
+            assert_non_null(fiber_spawn("many", many, &sum));
+        drive();
+    }
+    assert_int_equal(sum, 200);
+}
+
+static u64 seen[2];
+
+static void on_vcpus(u32 vm, u64 vcpus)
+{
+    seen[0] = vm;
+    seen[1] = vcpus;
+    loop_complete(vm, 5);
+}
+
+static void vcpu_exits_reach_the_hook(void **state)
+{
+    struct control_page *page = sys_control_page();
+
+    (void)state;
+    loop_on_vcpus(on_vcpus);
+    page->vcpu_pending[3] = BIT(5) | BIT(7);
+    page->vm_pending = BIT(3);
+    page->events = EVENT_VCPU | EVENT_LOG;
+    struct loop_timer t = {.fn = on_timer, .owner = "x"};
+    loop_timer_set(&t, 0); /* so that the step does not sleep */
+    loop_step();
+    loop_timer_cancel(&t);
+    assert_int_equal(seen[0], 3);
+    assert_int_equal(seen[1], BIT(5) | BIT(7));
+    assert_int_equal(page->vm_pending | page->events | page->vcpu_pending[3], 0);
+    assert_int_equal(page->vm_complete, BIT(3));
+    assert_int_equal(page->vcpu_complete[3], BIT(5));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fibers_take_turns),
+        cmocka_unit_test(a_signal_wakes_all_and_is_kept_for_one),
+        cmocka_unit_test(a_wait_times_out),
+        cmocka_unit_test(timers_run_in_order_and_can_be_cancelled),
+        cmocka_unit_test(stacks_are_used_again),
+        cmocka_unit_test(vcpu_exits_reach_the_hook),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

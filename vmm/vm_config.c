@@ -1,0 +1,77 @@
+/* The keys of a VM's configuration as one table.  Pure; used by control/config.c (the file), by
+ * `vm create` and `vm set` (the shell) and by the VM life cycle. */
+#include "vmm/vm_config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define M(m) CONF_MEMBER(struct vm_config, m)
+
+static const struct conf_key keys[] = {
+    {"number", NULL, CONF_NUMBER, M(number), .min = VM_NUMBER_MIN, .max = VM_NUMBER_MAX,
+     .help = "number of the VM, 100 to 9999; the lowest free one if missing", .example = "100"},
+    {"cpu", NULL, CONF_NUMBER, M(cpu_count), .min = 1, .max = 64,
+     .help = "virtual CPUs, at most twice the host's", .example = "2"},
+    {"cpu", "weight", CONF_NUMBER, M(cpu_weight), .min = 1, .max = 10000,
+     .help = "share of CPU time against other VMs", .example = "100"},
+    {"cpu", "pin", CONF_CPUS, M(cpu_pin), .help = "host CPUs it may run on, or any",
+     .example = "0-1+3"},
+    {"mem", NULL, CONF_SIZE, M(mem), .min = 2 * MIB, .max = 256 * GIB,
+     .help = "memory, a multiple of 2 MiB", .example = "256M"},
+    {"kernel", NULL, CONF_PATH, M(kernel), .help = "file to boot: bzImage or PVH ELF",
+     .example = "guests/demo/vmlinuz"},
+    {"initrd", NULL, CONF_PATH, M(initrd), .help = "initial RAM disk of the kernel",
+     .example = "guests/demo/initrd.img"},
+    {"cmdline", NULL, CONF_TEXT, M(cmdline), .help = "kernel command line, the rest of the line",
+     .example = "console=ttyS0"},
+    {"autostart", NULL, CONF_BOOL, M(autostart), .help = "start it when the host has booted",
+     .example = "yes"},
+    {"console", NULL, CONF_ENUM, M(console), .values = "com1|none",
+     .help = "serial port that `vm console` shows", .example = "com1"},
+};
+
+const struct conf_schema vm_config_schema = {"vm", keys, ARRAY_LEN(keys)};
+
+void vm_config_default(struct vm_config *c)
+{
+    *c = (struct vm_config){
+        .cpu_count = 1,
+        .cpu_weight = VM_WEIGHT_DEFAULT,
+        .mem = 256 * MIB,
+        .console = VM_CONSOLE_COM1,
+    };
+}
+
+bool vm_config_name_valid(const char *name, u32 len)
+{
+    if (!len || len >= VM_CONFIG_NAME)
+        return false;
+    if (!((name[0] | 0x20) >= 'a' && (name[0] | 0x20) <= 'z'))
+        return false;
+    for (u32 i = 0; i < len; i++) {
+        char c = name[i], lower = (char)(c | 0x20);
+
+        if (!(lower >= 'a' && lower <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_' &&
+            c != '.')
+            return false;
+    }
+    return true;
+}
+
+bool vm_config_check(const struct vm_config *c, struct conf_error *err)
+{
+    if (!c->kernel[0]) {
+        snprintf(err->key, sizeof(err->key), "kernel");
+        snprintf(err->text, sizeof(err->text), "nothing to boot is named");
+        snprintf(err->hint, sizeof(err->hint), "kernel: guests/demo/vmlinuz");
+        return false;
+    }
+    if (c->mem % PAGE_2M) {
+        snprintf(err->key, sizeof(err->key), "mem");
+        snprintf(err->text, sizeof(err->text), "not a multiple of 2M");
+        snprintf(err->hint, sizeof(err->hint), "%lluM",
+                 (unsigned long long)(ROUND_UP(c->mem, PAGE_2M) / MIB));
+        return false;
+    }
+    return true;
+}
