@@ -26,15 +26,19 @@ static void tick(void *owner)
     (void)owner;
 }
 
-static void drive(void) /* the loop until no fiber is left */
+static void step(void) /* an iteration that does not sleep for ever */
 {
     struct loop_timer t = {.fn = tick};
 
-    for (int i = 0; i < 10000 && fiber_count(); i++) {
-        loop_timer_set(&t, clock_after(CLOCK_MS)); /* so that no step sleeps for ever */
-        loop_step();
-    }
+    loop_timer_set(&t, clock_after(CLOCK_MS));
+    loop_step();
     loop_timer_cancel(&t);
+}
+
+static void drive(void) /* the loop until no fiber is left */
+{
+    for (int i = 0; i < 10000 && fiber_count(); i++)
+        step();
     assert_int_equal(fiber_count(), 0);
 }
 
@@ -135,7 +139,7 @@ static void timers_run_in_order_and_can_be_cancelled(void **state)
     loop_timer_cancel(&t[2]);
     loop_timer_set(&t[0], now + 3500000); /* moved */
     while (t[3].armed)
-        loop_step();
+        step();
     assert_string_equal(trace, "103");
 }
 
@@ -179,10 +183,7 @@ static void vcpu_exits_reach_the_hook(void **state)
     page->vcpu_pending[3] = BIT(5) | BIT(7);
     page->vm_pending = BIT(3);
     page->events = EVENT_VCPU | EVENT_LOG;
-    struct loop_timer t = {.fn = on_timer, .owner = "x"};
-    loop_timer_set(&t, 0); /* so that the step does not sleep */
-    loop_step();
-    loop_timer_cancel(&t);
+    step();
     assert_int_equal(seen[0], 3);
     assert_int_equal(seen[1], BIT(5) | BIT(7));
     assert_int_equal(page->vm_pending | page->events | page->vcpu_pending[3], 0);
