@@ -12,6 +12,8 @@ DEFAULT = {
 
 CASES = {
     "ipi": {"cpus": 2},
+    "pause_spin": {"cpus": 2},
+    "tsc": {"cpus": 2},
     "spin_cli": {"ends": "never", "reference": False},
     "counter": {"ends": "never", "reference": False},
     "flood_uart": {"ends": "never", "reference": False},

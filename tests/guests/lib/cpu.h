@@ -140,6 +140,11 @@ static inline void sti_hlt_cli(void)
 {
     asm volatile("sti; hlt; cli" : : : "memory");
 }
+/* Interrupts that are due are taken here, with interrupts off before and after. */
+static inline void take_interrupts(void)
+{
+    asm volatile("sti; nop; nop; cli" : : : "memory");
+}
 static inline void pause(void)
 {
     asm volatile("pause" : : : "memory");

@@ -194,6 +194,8 @@ void guest_start(void)
         guest_set_gate(i, (u64)(interrupt_entries + 16 * i),
                        i == VECTOR_BP || i == VECTOR_OF ? 3 : 0, 0);
     load_tables(0);
+    outb(0x21, 0xff); /* firmware may have left the PICs on, with vectors of exceptions */
+    outb(0xa1, 0xff);
     guest_main();
     guest_pass();
 }
