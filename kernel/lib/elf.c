@@ -207,12 +207,19 @@ const char *elf_check(const struct elf *e, u32 checks, u64 *low, u64 *high)
     return NULL;
 }
 
+/* Is the note's name, `size` bytes with its NUL, that owner? */
+static bool is_owner(const u8 *name, u32 size, const char *owner)
+{
+    for (u32 i = 0; i < size && name[i] == (u8)owner[i]; i++)
+        if (owner[i] == 0)
+            return i + 1 == size;
+    return false;
+}
+
 /* Walk the notes of one PT_NOTE segment, which lies inside the file. */
 static const void *find_note(const u8 *at, u64 size, u64 align, const char *owner, u32 type,
                              u32 *len)
 {
-    u64 owner_size = __builtin_strlen(owner) + 1;
-
     while (size >= sizeof(struct note)) {
         struct note n;
         __builtin_memcpy(&n, at, sizeof(n));
@@ -220,8 +227,7 @@ static const void *find_note(const u8 *at, u64 size, u64 align, const char *owne
         u64 next = ROUND_UP(desc + n.desc_size, align);
         if (desc > size || n.desc_size > size - desc)
             return NULL;
-        if (n.type == type && n.name_size == owner_size &&
-            __builtin_memcmp(at + sizeof(n), owner, owner_size) == 0) {
+        if (n.type == type && is_owner(at + sizeof(n), n.name_size, owner)) {
             *len = n.desc_size;
             return at + desc;
         }
