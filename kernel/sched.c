@@ -19,29 +19,7 @@
  * and a cold cache on every short block. */
 #define KEEPS_PER_SECOND 1000
 
-enum accounting { ACCOUNT_IDLE, ACCOUNT_CONTROL, ACCOUNT_GUEST, ACCOUNT_KERNEL };
-
 static struct timer slice_timers[CPU_MAX];
-
-static void account(struct cpu *c, enum accounting next, u64 now)
-{
-    u64 spent = now - c->mark;
-    switch (c->accounting) {
-    case ACCOUNT_IDLE:
-        c->stat.idle += spent;
-        break;
-    case ACCOUNT_CONTROL:
-        c->stat.control += spent;
-        break;
-    case ACCOUNT_GUEST:
-        c->stat.guest += spent;
-        break;
-    default:
-        c->stat.kernel += spent;
-    }
-    c->mark = now;
-    c->accounting = next;
-}
 
 static void slice_over(struct timer *t)
 {
@@ -224,7 +202,7 @@ static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
     v->page->stats.running_since = now;
     c->last = v;
     c->running = v;
-    account(c, ACCOUNT_GUEST, now);
+    cpu_account(c, CPU_GUEST, now);
     if (v->requests & REQUEST_REPLY) {
         __atomic_and_fetch(&v->requests, ~REQUEST_REPLY, __ATOMIC_ACQ_REL);
         hvm->complete_exit(v);
@@ -235,7 +213,7 @@ static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
 
 static void idle(struct cpu *c)
 {
-    account(c, ACCOUNT_IDLE, tsc_read());
+    cpu_account(c, CPU_IDLE, tsc_read());
     c->idle = true;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     timer_arm_hardware();
@@ -243,7 +221,7 @@ static void idle(struct cpu *c)
     if (!c->attention && !c->runq.count)
         asm volatile("sti; hlt; cli" ::: "memory");
     c->idle = false;
-    account(c, ACCOUNT_KERNEL, tsc_read());
+    cpu_account(c, CPU_KERNEL, tsc_read());
 }
 
 static bool control_wants(const struct cpu *c)
@@ -263,7 +241,7 @@ void sched_run(void)
         if (c->runq.count > (control_wants(c) ? 0u : 1u) && cpu_count > 1)
             sched_balance();
         if (control_wants(c)) {
-            account(c, ACCOUNT_CONTROL, tsc_read());
+            cpu_account(c, CPU_CONTROL, tsc_read());
             timer_arm_hardware();
             control_resume();
         }
@@ -288,7 +266,7 @@ void sched_leave_guest(struct vcpu *v)
     stats->run_ticks += ran;
     stats->running_since = 0;
     runq_charge(v, ran);
-    account(c, ACCOUNT_KERNEL, now);
+    cpu_account(c, CPU_KERNEL, now);
     c->running = NULL;
     release(v);
     sched_run();

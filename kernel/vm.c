@@ -149,9 +149,6 @@ enum hv_status vm_create(const struct vm_create *args, const struct vm_policy *p
 static void flush_all(void *arg)
 {
     hvm->flush(arg);
-    /* The window's translations are not global: CR3 drops them. */
-    u64 cr3;
-    asm volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(cr3)::"memory");
 }
 
 static void flush_everywhere(struct vm *vm)
@@ -188,6 +185,7 @@ void vm_destroy(struct vm *vm)
             vcpu_destroy(vm->vcpus[i]);
     vms[slot] = NULL;
     pgtab_set_top_entry(&control.space, slot + 1, 0);
+    control_space_changed();
     flush_everywhere(vm);
     for (u32 i = 0; i < vm->ram_count; i++)
         free_ram(vm, vm->ram[i].gpa, vm->ram[i].len);
