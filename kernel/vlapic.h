@@ -11,8 +11,6 @@
 #include "kernel/abi/types.h"
 #include "kernel/vcpu.h"
 
-/* The timer's input clock is the guest's TSC divided by this (before the divide register). */
-#define VLAPIC_TIMER_SHIFT 4 /* POLICY_APIC_TIMER_DIVISOR */
 #define VLAPIC_BASE_DEFAULT 0xfee00000ull
 
 /* What the backend must do after an access; bits. */
@@ -20,6 +18,52 @@
 #define VLAPIC_EOI BIT(1)    /* a level-triggered interrupt ended: l->eoi_vector, tell the owner */
 #define VLAPIC_MODE BIT(2)   /* xAPIC, x2APIC or disabled changed */
 #define VLAPIC_GP BIT(3)     /* refuse the MSR access with #GP(0); nothing changed */
+
+/* Register offsets: SDM 3A table 11-1. */
+#define APIC_ID 0x20u
+#define APIC_VERSION 0x30u
+#define APIC_TPR 0x80u
+#define APIC_PPR 0xa0u
+#define APIC_EOI 0xb0u
+#define APIC_LDR 0xd0u
+#define APIC_DFR 0xe0u
+#define APIC_SVR 0xf0u
+#define APIC_ISR 0x100u
+#define APIC_TMR 0x180u
+#define APIC_IRR 0x200u
+#define APIC_ESR 0x280u
+#define APIC_ICR 0x300u
+#define APIC_ICR_HIGH 0x310u
+#define APIC_LVT_TIMER 0x320u
+#define APIC_LVT_THERMAL 0x330u
+#define APIC_LVT_PERF 0x340u
+#define APIC_LVT_LINT0 0x350u
+#define APIC_LVT_LINT1 0x360u
+#define APIC_LVT_ERROR 0x370u
+#define APIC_TIMER_INITIAL 0x380u
+#define APIC_TIMER_CURRENT 0x390u
+#define APIC_TIMER_DIVIDE 0x3e0u
+#define APIC_SELF_IPI 0x3f0u
+
+#define APIC_LVT_MASKED BIT(16)
+#define APIC_LVT_VECTOR BITS(7, 0)
+#define APIC_LVT_TIMER_MODE BITS(18, 17)
+#define APIC_SVR_ENABLE BIT(8)
+#define APIC_BASE_BSP BIT(8)
+#define APIC_BASE_EXTD BIT(10)
+#define APIC_BASE_ENABLE BIT(11)
+
+/* Delivery modes of LVT, ICR and MSI. */
+#define APIC_DELIVERY BITS(10, 8)
+enum apic_delivery {
+    DELIVER_FIXED,
+    DELIVER_LOWEST,
+    DELIVER_SMI,
+    DELIVER_NMI = 4,
+    DELIVER_INIT,
+    DELIVER_STARTUP,
+    DELIVER_EXTINT,
+};
 
 enum vlapic_mode { VLAPIC_DISABLED, VLAPIC_XAPIC, VLAPIC_X2APIC };
 
@@ -38,11 +82,21 @@ struct vlapic {
     bool tmr_changed;      /* EOI-exit bitmap is stale */
     bool timer_dirty;      /* arm or cancel v->apic_timer on the home core */
     u32 eoi_vector;
+    u32 errors;         /* ESR bits since the last write to it */
     u64 timer_deadline; /* host TSC; 0: not running */
     u64 timer_period;   /* host TSC ticks; 0: not periodic */
     u64 timer_start;    /* host TSC at which the count was the initial count */
     u64 guest_deadline; /* IA32_TSC_DEADLINE as written */
 };
+
+static inline u32 vlapic_reg(const struct vlapic *l, u32 offset)
+{
+    return *(volatile u32 *)(l->regs + offset);
+}
+static inline void vlapic_set_reg(struct vlapic *l, u32 offset, u32 value)
+{
+    *(volatile u32 *)(l->regs + offset) = value;
+}
 
 /* Used by the backend's vcpu_init, vcpu_fini and vcpu_reset. */
 MUST_CHECK enum hv_status vlapic_init(struct vcpu *v, bool virtual_delivery);
@@ -56,11 +110,20 @@ void vlapic_post(struct vcpu *v, u32 vector, bool level); /* and request, kick *
 void vlapic_lint0(struct vcpu *v, bool level);            /* the PIC's INTR output */
 
 /* The vCPU does not run (SYS_VCPU_APIC), or on its own core.  32-bit register at `offset` of the
- * xAPIC page.  Returns VLAPIC_* bits; the caller passes them to vlapic_settle() or handles them. */
-u32 vlapic_read(struct vcpu *v, u32 offset, u32 *value);
+ * xAPIC page.  The write returns VLAPIC_* bits for the caller to act on. */
+u32 vlapic_read(struct vcpu *v, u32 offset);
 u32 vlapic_write(struct vcpu *v, u32 offset, u32 value);
-/* For SYS_VCPU_APIC: an access while the vCPU waits for its MMIO exit.  HV_EINVAL: bad offset. */
+/* For SYS_VCPU_APIC: an access while the vCPU waits for its MMIO exit.  HV_EINVAL: bad offset.
+ * After a write *value is 0, or VLAPIC_EOI_LEVEL | vector when it ended a level-triggered one. */
+#define VLAPIC_EOI_LEVEL 0x100u
 MUST_CHECK enum hv_status vlapic_access(struct vcpu *v, u32 offset, bool write, u32 *value);
+
+/* Own core: what an ICR or a self-IPI write sends; used by vlapic.c. */
+u32 vlapic_send(struct vcpu *v, u32 icr, u32 dest);
+/* Own core or not running: a vector for v itself, straight into IRR. */
+void vlapic_accept(struct vcpu *v, u32 vector, bool level);
+void vlapic_timer_write(struct vcpu *v, u32 offset, u32 value); /* LVT timer, count, divider */
+u32 vlapic_timer_count(struct vcpu *v);
 
 /* MSRs 800H..8FFH, IA32_APIC_BASE, IA32_TSC_DEADLINE; own core or not running. */
 u32 vlapic_msr_read(struct vcpu *v, u32 msr, u64 *value);
@@ -78,6 +141,5 @@ int vlapic_pending(struct vcpu *v);            /* vector above PPR, or -1 */
 void vlapic_ack(struct vcpu *v, u32 vector);   /* it is being injected: IRR to ISR */
 void vlapic_unack(struct vcpu *v, u32 vector); /* injection did not happen after all */
 bool vlapic_extint(struct vcpu *v);            /* the PIC's request reaches this CPU */
-void vlapic_timer_stop(struct vcpu *v); /* before the vCPU leaves this core; re-armed by merge */
 
 #endif

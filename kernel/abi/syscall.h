@@ -40,7 +40,9 @@
     X(SYS_VCPU_LINT, "vcpu_lint")   /* (vm, vcpu, level): LINT0 from the PIC; EXIT_EXTINT follows */ \
     X(SYS_VCPU_NMI, "vcpu_nmi")     /* (vm, vcpu) */                                               \
     X(SYS_VCPU_APIC, "vcpu_apic")   /* (vm, vcpu, offset, write, value): one local APIC register   \
-                                     * access, for xAPIC MMIO that the control partition decoded */ \
+                                     * access, for xAPIC MMIO that the control partition decoded;   \
+                                     * a write returns 0, or 100H | vector when it ended a level-   \
+                                     * triggered interrupt */                                       \
     X(SYS_VCPU_SCHED, "vcpu_sched") /* (vm, vcpu, weight, cpu mask): 0 = leave as it is */
 /* clang-format on */
 

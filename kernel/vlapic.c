@@ -1,0 +1,355 @@
+/* Registers and priorities of the virtual local APIC; on the vCPU's own core or while it does not
+ * run.  vlapic_route.c delivers, vlapic_timer.c keeps time. */
+#include "kernel/vlapic.h"
+
+#include "kernel/mem.h"
+
+#define VERSION 0x00050014u /* integrated, six LVT entries */
+#define PAGE_STATE 0x800u   /* the CPU uses only the first 1 KiB of the page: our struct follows */
+
+_Static_assert(PAGE_STATE + sizeof(struct vlapic) <= PAGE_SIZE, "one page a local APIC");
+
+enum hv_status vlapic_init(struct vcpu *v, bool virtual_delivery)
+{
+    hpa_t h = mem_alloc(&v->vm->quota, PAGE_SIZE);
+
+    if (!hpa_valid(h))
+        return HV_ENOMEM;
+    u8 *page = phys_to_virt(h);
+    v->lapic = (struct vlapic *)(page + PAGE_STATE);
+    v->lapic->regs = page;
+    v->lapic->virtual_delivery = virtual_delivery;
+    return HV_OK;
+}
+
+void vlapic_fini(struct vcpu *v)
+{
+    if (!v->lapic)
+        return;
+    mem_free(&v->vm->quota, virt_to_phys(v->lapic->regs), PAGE_SIZE);
+    v->lapic = NULL;
+}
+
+enum vlapic_mode vlapic_mode(const struct vlapic *l)
+{
+    if (!(l->base & APIC_BASE_ENABLE))
+        return VLAPIC_DISABLED;
+    return l->base & APIC_BASE_EXTD ? VLAPIC_X2APIC : VLAPIC_XAPIC;
+}
+
+/* ID and LDR in the form of the current mode; SDM 3A 11.12.10.2. */
+static void set_identity(struct vcpu *v)
+{
+    struct vlapic *l = v->lapic;
+
+    if (vlapic_mode(l) == VLAPIC_X2APIC) {
+        vlapic_set_reg(l, APIC_ID, v->index);
+        vlapic_set_reg(l, APIC_LDR, (v->index >> 4) << 16 | 1u << (v->index & 15));
+    } else {
+        vlapic_set_reg(l, APIC_ID, v->index << 24);
+        vlapic_set_reg(l, APIC_LDR, 0);
+    }
+}
+
+static void reset_registers(struct vcpu *v)
+{
+    static const u16 lvts[] = {APIC_LVT_TIMER, APIC_LVT_THERMAL, APIC_LVT_PERF,
+                               APIC_LVT_LINT0, APIC_LVT_LINT1,   APIC_LVT_ERROR};
+    struct vlapic *l = v->lapic;
+
+    for (u32 off = 0; off < 0x400; off += 4)
+        vlapic_set_reg(l, off, 0);
+    for (u32 i = 0; i < 4; i++)
+        l->posted.edge[i] = l->level[i] = 0;
+    vlapic_set_reg(l, APIC_VERSION, VERSION);
+    vlapic_set_reg(l, APIC_DFR, ~0u);
+    vlapic_set_reg(l, APIC_SVR, 0xff);
+    for (u32 i = 0; i < ARRAY_LEN(lvts); i++)
+        vlapic_set_reg(l, lvts[i], APIC_LVT_MASKED);
+    set_identity(v);
+    l->timer_deadline = l->timer_period = l->guest_deadline = 0;
+    l->timer_dirty = true;
+    l->tmr_changed = true;
+    l->errors = 0;
+}
+
+void vlapic_reset(struct vcpu *v, bool init)
+{
+    struct vlapic *l = v->lapic;
+
+    if (!init)
+        l->base = VLAPIC_BASE_DEFAULT | APIC_BASE_ENABLE | (v->index ? 0 : APIC_BASE_BSP);
+    reset_registers(v);
+    /* Firmware leaves the boot CPU in virtual wire mode; a directly loaded kernel relies on it. */
+    if (!init && v->index == 0)
+        vlapic_set_reg(l, APIC_LVT_LINT0, (u32)FIELD_PUT(APIC_DELIVERY, DELIVER_EXTINT));
+}
+
+static int highest(const struct vlapic *l, u32 base)
+{
+    for (int i = 7; i >= 0; i--) {
+        u32 bits = vlapic_reg(l, base + (u32)i * 16);
+        if (bits)
+            return i * 32 + 31 - __builtin_clz(bits);
+    }
+    return -1;
+}
+
+static bool vector_bit(const struct vlapic *l, u32 base, u32 vector)
+{
+    return vlapic_reg(l, base + (vector >> 5) * 16) >> (vector & 31) & 1;
+}
+
+static void set_vector_bit(struct vlapic *l, u32 base, u32 vector, bool on)
+{
+    u32 off = base + (vector >> 5) * 16, bit = 1u << (vector & 31);
+    vlapic_set_reg(l, off, on ? vlapic_reg(l, off) | bit : vlapic_reg(l, off) & ~bit);
+}
+
+int vlapic_highest_irr(const struct vlapic *l)
+{
+    return highest(l, APIC_IRR);
+}
+
+int vlapic_highest_isr(const struct vlapic *l)
+{
+    return highest(l, APIC_ISR);
+}
+
+/* SDM 3A 11.8.3.1. */
+static u32 update_ppr(struct vlapic *l)
+{
+    u32 tpr = vlapic_reg(l, APIC_TPR) & 0xff;
+    int isr = vlapic_highest_isr(l);
+    u32 isrv = isr < 0 ? 0 : (u32)isr & 0xf0;
+    u32 ppr = (tpr & 0xf0) >= isrv ? tpr : isrv;
+
+    vlapic_set_reg(l, APIC_PPR, ppr);
+    return ppr;
+}
+
+int vlapic_pending(struct vcpu *v)
+{
+    int irr = vlapic_highest_irr(v->lapic);
+
+    if (irr < 0)
+        return -1;
+    return ((u32)irr & 0xf0) > (update_ppr(v->lapic) & 0xf0) ? irr : -1;
+}
+
+void vlapic_ack(struct vcpu *v, u32 vector)
+{
+    set_vector_bit(v->lapic, APIC_IRR, vector, false);
+    set_vector_bit(v->lapic, APIC_ISR, vector, true);
+    update_ppr(v->lapic);
+}
+
+void vlapic_unack(struct vcpu *v, u32 vector)
+{
+    set_vector_bit(v->lapic, APIC_IRR, vector, true);
+    set_vector_bit(v->lapic, APIC_ISR, vector, false);
+    update_ppr(v->lapic);
+}
+
+void vlapic_accept(struct vcpu *v, u32 vector, bool level)
+{
+    struct vlapic *l = v->lapic;
+
+    if (vector < 16 || !(vlapic_reg(l, APIC_SVR) & APIC_SVR_ENABLE))
+        return;
+    if (vector_bit(l, APIC_TMR, vector) != level) {
+        set_vector_bit(l, APIC_TMR, vector, level);
+        l->tmr_changed = true;
+    }
+    set_vector_bit(l, APIC_IRR, vector, true);
+}
+
+/* 32 vectors from a bitmap word. */
+static void accept_word(struct vcpu *v, u32 first, u64 bits, bool level)
+{
+    while (bits) {
+        vlapic_accept(v, first + (u32)__builtin_ctzll(bits), level);
+        bits &= bits - 1;
+    }
+}
+
+void vlapic_merge(struct vcpu *v)
+{
+    struct vlapic *l = v->lapic;
+
+    __atomic_and_fetch(&l->posted.control, ~BIT(0), __ATOMIC_SEQ_CST);
+    for (u32 i = 0; i < 4; i++) {
+        if (l->posted.edge[i])
+            accept_word(v, i * 64, __atomic_exchange_n(&l->posted.edge[i], 0, __ATOMIC_SEQ_CST),
+                        false);
+        if (l->level[i])
+            accept_word(v, i * 64, __atomic_exchange_n(&l->level[i], 0, __ATOMIC_SEQ_CST), true);
+    }
+    if (!l->timer_dirty)
+        return;
+    l->timer_dirty = false;
+    if (l->timer_deadline)
+        timer_set(&v->apic_timer, l->timer_deadline);
+    else if (v->apic_timer.armed)
+        timer_cancel(&v->apic_timer);
+}
+
+u32 vlapic_eoi(struct vcpu *v)
+{
+    struct vlapic *l = v->lapic;
+    int vector = vlapic_highest_isr(l);
+
+    if (vector < 0)
+        return 0;
+    set_vector_bit(l, APIC_ISR, (u32)vector, false);
+    update_ppr(l);
+    if (!vector_bit(l, APIC_TMR, (u32)vector))
+        return VLAPIC_EVENTS;
+    l->eoi_vector = (u32)vector;
+    return VLAPIC_EVENTS | VLAPIC_EOI;
+}
+
+u64 vlapic_tpr(struct vcpu *v)
+{
+    return (vlapic_reg(v->lapic, APIC_TPR) >> 4) & 0xf;
+}
+
+u32 vlapic_set_tpr(struct vcpu *v, u64 cr8)
+{
+    vlapic_set_reg(v->lapic, APIC_TPR, (u32)(cr8 & 0xf) << 4);
+    update_ppr(v->lapic);
+    return VLAPIC_EVENTS;
+}
+
+/* What software may change of each register; 0 and absent: read-only. */
+static u32 writable(u32 offset)
+{
+    switch (offset) {
+    case APIC_TPR:
+        return 0xff;
+    case APIC_LDR:
+    case APIC_ICR_HIGH:
+        return 0xff000000;
+    case APIC_DFR:
+        return 0xf0000000;
+    case APIC_SVR:
+        return 0x1ff;
+    case APIC_ICR:
+        return 0x000ccfff;
+    case APIC_LVT_TIMER:
+        return 0x000700ff;
+    case APIC_LVT_LINT0:
+    case APIC_LVT_LINT1:
+        return 0x0001a7ff;
+    case APIC_LVT_THERMAL:
+    case APIC_LVT_PERF:
+        return 0x000107ff;
+    case APIC_LVT_ERROR:
+        return 0x000100ff;
+    case APIC_TIMER_INITIAL:
+        return ~0u;
+    case APIC_TIMER_DIVIDE:
+        return 0xb;
+    default:
+        return 0;
+    }
+}
+
+static void write_svr(struct vlapic *l, u32 value)
+{
+    static const u16 lvts[] = {APIC_LVT_TIMER, APIC_LVT_THERMAL, APIC_LVT_PERF,
+                               APIC_LVT_LINT0, APIC_LVT_LINT1,   APIC_LVT_ERROR};
+
+    vlapic_set_reg(l, APIC_SVR, value);
+    /* SDM 3A 11.4.7.2: a disabled local APIC has every LVT masked. */
+    for (u32 i = 0; !(value & APIC_SVR_ENABLE) && i < ARRAY_LEN(lvts); i++)
+        vlapic_set_reg(l, lvts[i], vlapic_reg(l, lvts[i]) | (u32)APIC_LVT_MASKED);
+}
+
+u32 vlapic_write(struct vcpu *v, u32 offset, u32 value)
+{
+    struct vlapic *l = v->lapic;
+    u32 masked = value & writable(offset);
+
+    switch (offset) {
+    case APIC_EOI:
+        return vlapic_eoi(v);
+    case APIC_TPR:
+        vlapic_set_reg(l, APIC_TPR, masked);
+        update_ppr(l);
+        return VLAPIC_EVENTS;
+    case APIC_LDR:
+        vlapic_set_reg(l, offset, masked);
+        return 0;
+    case APIC_DFR:
+        vlapic_set_reg(l, offset, masked | 0x0fffffff);
+        return 0;
+    case APIC_SVR:
+        write_svr(l, masked);
+        return VLAPIC_EVENTS;
+    case APIC_ESR:
+        vlapic_set_reg(l, APIC_ESR, l->errors);
+        l->errors = 0;
+        return 0;
+    case APIC_ICR_HIGH:
+        vlapic_set_reg(l, offset, masked);
+        return 0;
+    case APIC_ICR:
+        vlapic_set_reg(l, offset, masked);
+        return vlapic_send(v, masked, vlapic_reg(l, APIC_ICR_HIGH) >> 24);
+    case APIC_LVT_TIMER:
+    case APIC_TIMER_INITIAL:
+    case APIC_TIMER_DIVIDE:
+        if (offset == APIC_LVT_TIMER && !(vlapic_reg(l, APIC_SVR) & APIC_SVR_ENABLE))
+            masked |= (u32)APIC_LVT_MASKED;
+        vlapic_timer_write(v, offset, masked);
+        return VLAPIC_EVENTS;
+    case APIC_LVT_THERMAL:
+    case APIC_LVT_PERF:
+    case APIC_LVT_LINT0:
+    case APIC_LVT_LINT1:
+    case APIC_LVT_ERROR:
+        if (!(vlapic_reg(l, APIC_SVR) & APIC_SVR_ENABLE))
+            masked |= (u32)APIC_LVT_MASKED;
+        vlapic_set_reg(l, offset, masked);
+        return VLAPIC_EVENTS; /* LINT0 may have opened for the PIC */
+    default:
+        return 0; /* read-only or reserved: dropped */
+    }
+}
+
+u32 vlapic_read(struct vcpu *v, u32 offset)
+{
+    struct vlapic *l = v->lapic;
+
+    switch (offset) {
+    case APIC_PPR:
+        return update_ppr(l);
+    case APIC_TIMER_CURRENT:
+        return vlapic_timer_count(v);
+    case APIC_EOI:
+    case APIC_SELF_IPI:
+        return 0;
+    default:
+        return vlapic_reg(l, offset);
+    }
+}
+
+enum hv_status vlapic_access(struct vcpu *v, u32 offset, bool write, u32 *value)
+{
+    if (offset >= 0x400 || offset % 16)
+        return HV_EINVAL;
+    if (vlapic_mode(v->lapic) != VLAPIC_XAPIC) {
+        *value = write ? 0 : ~0u; /* nothing answers at that address */
+        return HV_OK;
+    }
+    if (!write) {
+        *value = vlapic_read(v, offset);
+        return HV_OK;
+    }
+    u32 effect = vlapic_write(v, offset, *value);
+    *value = effect & VLAPIC_EOI ? VLAPIC_EOI_LEVEL | v->lapic->eoi_vector : 0;
+    if (effect & VLAPIC_EVENTS)
+        vcpu_request(v, REQUEST_EVENT);
+    return HV_OK;
+}
