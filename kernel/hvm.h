@@ -43,7 +43,7 @@ struct hvm_ops {
 
     /* Own core.  Enter the guest and handle its exits until one wants the scheduler; loads the
      * vCPU's state first if it is not the one loaded here.  Ends in sched_leave_guest(). */
-    void (*run)(struct vcpu *v) NORETURN;
+    NORETURN void (*run)(struct vcpu *v);
     /* Own core: write back everything cached here so that another core may load it. */
     void (*unload)(struct vcpu *v);
     /* Own core, just before ring 3 runs (control_resume): system-call MSRs, CR2, GDT and TSS limits

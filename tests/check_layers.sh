@@ -15,8 +15,8 @@ declare -A may=(
     [storage]="kernel/abi kernel/lib control/rt drivers/driver.h net/tcp.h"
     [vmm]="kernel/abi kernel/lib control/rt drivers net storage"
     [control]="kernel/abi kernel/lib control/rt drivers net storage vmm"
-    [tests/guests]="tests/guests/lib"
-    [tests/guests/lib]=""
+    [tests/guests]="tests/guests/lib kernel/abi"
+    [tests/guests/lib]="kernel/abi"
 )
 bad=0 files=0
 for file in $(git ls-files -co --exclude-standard '*.c' '*.h' '*.S' | grep -v '^tests/\(unit\|fuzz\)/'); do

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.." || exit 1
 . tests/flags.sh
 one() {
     # shellcheck disable=SC2046
-    eval clang-14 $(flags_of "$1") -Wno-unused-command-line-argument -Wno-constant-conversion -fsyntax-only "$1" || {
+    clang-14 $(flags_of "$1") -Wno-unused-command-line-argument -Wno-constant-conversion -fsyntax-only "$1" || {
         echo "$1: warnings"
         return 1
     }

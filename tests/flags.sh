@@ -15,7 +15,7 @@ flags_of() { # FILE
         ;;
     tests/guests/*)
         echo "$COMMON -ffreestanding -mno-red-zone -mgeneral-regs-only -fno-pic -fno-pie" \
-            "-fno-stack-protector" '-DGUEST_NAME="x"'
+            "-fno-stack-protector"
         ;;
     *)
         echo "$COMMON -fno-pic -fno-pie -fno-stack-protector"

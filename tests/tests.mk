@@ -49,11 +49,12 @@ $(foreach t,$(FUZZ_TESTS),$(eval $(call fuzz_rule,$(t))))
 host-build: $(UNIT_PROGRAMS) $(FUZZ_PROGRAMS)
 
 # A program that does not build counts as a failure: the runner looks for every one of them.
-test-host:
-	@$(MAKE) -f $(firstword $(MAKEFILE_LIST)) -k --no-print-directory -s host-build || true
+test-host: $(if $(wildcard tools/tools.mk),setup)
+	@$(MAKE) -f $(firstword $(MAKEFILE_LIST)) -k --no-print-directory -s host-build build/kernel.elf \
+	    guests-tests || true
 	@tests/run_host.py --checks --unit $(UNIT_PROGRAMS) --fuzz $(FUZZ_PROGRAMS)
 
-check:
+check: build/kernel.elf
 	@tests/run_host.py --checks
 
 FUZZ ?= $(FUZZ_TESTS:fuzz_%=%)

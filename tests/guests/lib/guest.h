@@ -18,6 +18,10 @@
 #define GUEST_DATA16 0x38
 #define GUEST_CPUS 9 /* boot CPU and eight more */
 
+#ifndef GUEST_NAME /* the build sets it to the name of the guest */
+#define GUEST_NAME "guest"
+#endif
+
 void guest_main(void); /* the guest's own */
 
 /* Output: %d %u %x (with l or ll), %s, %c, width and leading zero. */
