@@ -38,7 +38,9 @@ struct cpu {
     u64 deadline;           /* TSC of the next timer here; ~0 none.  Compared at every exit */
     u64 armed;              /* deadline the APIC timer is programmed for; ~0 none */
     u64 space_generation;   /* of control.space when ring 3 last ran here */
-    void *fpu_owner;        /* whose FPU state the registers hold: &control, a vCPU, NULL */
+    void *fpu_owner;        /* area whose contents the FPU registers hold; NULL: nobody's (fpu.c) */
+    struct vcpu *fpu_vcpu;  /* the vCPU of that area; NULL: ring 3's */
+    u64 xcr0;               /* XCR0 here */
     u32 id;                 /* dense index, 0 = boot CPU */
     u32 apic_id;
     bool online;
