@@ -12,6 +12,10 @@
 MAKEFLAGS += --no-builtin-rules
 SHELL := /bin/bash
 
+# `make V=1` shows whole commands.
+Q := $(if $(V),,@)
+SAY = $(if $(V),@:,@printf '  %-5s %s\n')
+
 B := build
 CC := gcc
 HOSTCC := gcc
@@ -44,16 +48,19 @@ OFFSETS := $(if $(wildcard kernel/asm_offsets.c),$(B)/kernel/asm_offsets.h)
 
 $(B)/kernel/asm_offsets.h: kernel/asm_offsets.c | $(SETUP)
 	@mkdir -p $(@D)
-	$(CC) $(KERNEL_CFLAGS) -MT $@ -MF $(@:.h=.d) -S -o $(@:.h=.s) $<
-	sed -n 's/^[[:space:]]*\(#define .*\)/\1/p' $(@:.h=.s) >$@
+	$(SAY) GEN $@
+	$(Q)$(CC) $(KERNEL_CFLAGS) -MT $@ -MF $(@:.h=.d) -S -o $(@:.h=.s) $<
+	$(Q)sed -n 's/^[[:space:]]*\(#define .*\)/\1/p' $(@:.h=.s) >$@
 
 $(B)/obj/kernel/%.c.o: %.c | $(SETUP) $(OFFSETS)
 	@mkdir -p $(@D)
-	$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+	$(SAY) CC $<
+	$(Q)$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
 
 $(B)/obj/kernel/%.S.o: %.S $(OFFSETS) | $(SETUP)
 	@mkdir -p $(@D)
-	$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
+	$(SAY) CC $<
+	$(Q)$(CC) $(KERNEL_CFLAGS) -c -o $@ $<
 
 # ---- control partition -------------------------------------------------------------------------
 CONTROL_DIRS := control/rt control vmm drivers net storage
@@ -69,15 +76,17 @@ CONTROL_LIBS := $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
 HAVE_CONTROL := $(wildcard control/rt/*.c)
 
 $(MUSL)/lib/libc.a: tools/build-musl.sh control/rt/musl/syscall_arch.h | $(SETUP)
-	tools/build-musl.sh
+	$(Q)tools/build-musl.sh
 
 $(B)/obj/control/%.c.o: %.c | $(MUSL)/lib/libc.a
 	@mkdir -p $(@D)
-	$(CC) $(CONTROL_CFLAGS) -c -o $@ $<
+	$(SAY) CC $<
+	$(Q)$(CC) $(CONTROL_CFLAGS) -c -o $@ $<
 
 $(B)/obj/control/%.S.o: %.S | $(SETUP)
 	@mkdir -p $(@D)
-	$(CC) $(CONTROL_CFLAGS) -c -o $@ $<
+	$(SAY) CC $<
+	$(Q)$(CC) $(CONTROL_CFLAGS) -c -o $@ $<
 
 # ---- both images: link, embed the symbol table, link again --------------------------------------
 LINK := ld -nostdlib -static --gc-sections --build-id=sha1 -z max-page-size=4096 -z noexecstack \
@@ -86,36 +95,38 @@ LINK := ld -nostdlib -static --gc-sections --build-id=sha1 -z max-page-size=4096
 # $(call link_image,NAME,BASE,ENTRY,OBJECTS,LIBS)
 define link_image
 $(B)/$(1).pass1.elf: $(4) $(5) $(B)/obj/$(1).pass1.sym.o linker.ld
-	$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -o $$@ $(4) $(B)/obj/$(1).pass1.sym.o $(5)
+	$(Q)$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -o $$@ $(4) $(B)/obj/$(1).pass1.sym.o $(5)
 
 $(B)/$(1).elf: $(B)/$(1).pass1.elf $(B)/obj/$(1).sym.o
-	$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -Map=$(B)/$(1).map -o $$@ \
+	$$(SAY) LD $$@
+	$(Q)$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -Map=$(B)/$(1).map -o $$@ \
 	    $(4) $(B)/obj/$(1).sym.o $(5)
-	nm -n $$@ >$(B)/$(1).sym
+	$(Q)nm -n $$@ >$(B)/$(1).sym
 
 $(B)/obj/$(1).pass1.sym.S: $(B)/tools/gensyms
 	@mkdir -p $$(@D)
-	$$< </dev/null >$$@
+	$(Q)$$< </dev/null >$$@
 
 $(B)/obj/$(1).sym.S: $(B)/$(1).pass1.elf $(B)/tools/gensyms
-	nm -n $$< | $(B)/tools/gensyms >$$@
+	$(Q)nm -n $$< | $(B)/tools/gensyms >$$@
 endef
 $(eval $(call link_image,kernel,$(KERNEL_BASE),$(KERNEL_ENTRY),$(KERNEL_OBJ),))
 $(eval $(call link_image,control,$(CONTROL_BASE),$(CONTROL_ENTRY),$(CONTROL_OBJ),$(CONTROL_LIBS)))
 
 $(B)/obj/%.sym.o: $(B)/obj/%.sym.S
-	$(CC) -c -o $@ $<
+	$(Q)$(CC) -c -o $@ $<
 
 $(B)/tools/%: tools/%.c | $(SETUP)
 	@mkdir -p $(@D)
-	$(HOSTCC) $(filter-out -fno-asynchronous-unwind-tables,$(CFLAGS_ALL)) -o $@ $<
+	$(SAY) HOST $@
+	$(Q)$(HOSTCC) $(filter-out -fno-asynchronous-unwind-tables,$(CFLAGS_ALL)) -o $@ $<
 
 $(B)/image/%.elf: $(B)/%.elf
 	@mkdir -p $(@D)
-	strip -s -o $@ $<
+	$(Q)strip -s -o $@ $<
 
 $(B)/%.asm: $(B)/%.elf
-	objdump -d --no-show-raw-insn $< >$@
+	$(Q)objdump -d --no-show-raw-insn $< >$@
 
 # ---- loader ------------------------------------------------------------------------------------
 BOOT_SRC := $(wildcard boot/*.c boot/*.S) $(wildcard kernel/lib/elf.c kernel/lib/acpi.c)
@@ -127,15 +138,17 @@ EFI_LIB := /usr/lib
 
 $(B)/obj/boot/%.o: % | $(SETUP)
 	@mkdir -p $(@D)
-	$(CC) $(BOOT_CFLAGS) -c -o $@ $<
+	$(SAY) CC $<
+	$(Q)$(CC) $(BOOT_CFLAGS) -c -o $@ $<
 
 $(B)/boot.so: $(BOOT_OBJ)
-	ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -z noexecstack \
+	$(Q)ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -z noexecstack \
 	    -T $(EFI_LIB)/elf_x86_64_efi.lds -o $@ $(EFI_LIB)/crt0-efi-x86_64.o $^ -L$(EFI_LIB) \
 	    -lefi -lgnuefi
 
 $(B)/BOOTX64.EFI: $(B)/boot.so
-	objcopy -j .text -j .sdata -j .data -j .dynamic -j .dynsym -j .rel -j .rela -j '.rel.*' \
+	$(SAY) EFI $@
+	$(Q)objcopy -j .text -j .sdata -j .data -j .dynamic -j .dynsym -j .rel -j .rela -j '.rel.*' \
 	    -j '.rela.*' -j .reloc --target efi-app-x86_64 --subsystem=10 $< $@
 
 # ---- disk image --------------------------------------------------------------------------------
@@ -144,7 +157,7 @@ IMAGE_FILES := $(B)/BOOTX64.EFI $(B)/image/kernel.elf $(if $(HAVE_CONTROL),$(B)/
 
 $(B)/bulkhead.img: tools/mkimage.sh $(IMAGE_FILES) $(IMAGE_DEPS) $(wildcard $(B)/guests/* \
         $(B)/guests/*/*) | $(SETUP)
-	tools/mkimage.sh $@ $(B)/guests $(IMAGE_FILES)
+	$(Q)tools/mkimage.sh $@ $(B)/guests $(IMAGE_FILES)
 
 # ---- targets -----------------------------------------------------------------------------------
 .PHONY: all image asm format clean help
