@@ -14,10 +14,13 @@ CASES = {
     "ipi": {"cpus": 2},
     "pause_spin": {"cpus": 2},
     "tsc": {"cpus": 2},
-    "spin_cli": {"ends": "never", "reference": False},
     "counter": {"ends": "never", "reference": False},
+    "busy": {"ends": "never", "reference": False},
+    "spin_cli": {"ends": "never", "reference": False},
     "flood_uart": {"ends": "never", "reference": False},
     "triple_fault": {"ends": "stop", "says": "triple fault", "reference": False},
+    "jump_nowhere": {"ends": "stop", "says": "d0000000", "reference": False},
+    "every_privileged": {"reference": False},
     "bench": {"cpus": 2, "reference": False},
 }
 

@@ -29,7 +29,7 @@ def run(name):
     except subprocess.TimeoutExpired as late:
         out = (late.stdout or b"") + b"\nno end\n"
     text = out.decode(errors="replace").replace("\r", "")
-    verdict = re.search(r"^VERDICT (pass|fail) (.*)$", text, re.M)
+    verdict = re.search(r"VERDICT (pass|fail) (.*)$", text, re.M)
     return bool(verdict and verdict.group(1) == "pass"), text
 
 

@@ -55,6 +55,7 @@ pvh_start:
     ljmp $CODE64, $start64
 
 /* Clobbers eax, ecx, edx; returns in compatibility mode. */
+    .globl enter_long_mode
 enter_long_mode:
     mov $pml4, %eax
     mov %eax, %cr3
