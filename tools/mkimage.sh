@@ -17,7 +17,7 @@ bytes=$(du -cb "$@" $([ -d "$guests" ] && echo "$guests") | tail -n1 | cut -f1)
 mib=$((bytes / 1048576 * 5 / 4 + 8))
 ((mib >= 64)) || mib=64
 
-mkfs.vfat -C -F 32 -n BULKHEAD -i 42554c4b "$tmp/esp" $((mib * 1024)) >/dev/null
+mkfs.vfat --invariant -C -F 32 -n BULKHEAD -i 42554c4b "$tmp/esp" $((mib * 1024)) >/dev/null
 mmd -i "$tmp/esp" ::/EFI ::/EFI/BOOT ::/bulkhead ::/bulkhead/guests
 for file in "$@"; do
     case $file in
