@@ -3,7 +3,7 @@
 #   make test-host   checks, unit tests and short fuzz runs; ends in "N passed, N failed"
 #   make check       the checks alone
 #   make fuzz        every fuzz target for FUZZ_SECONDS (600) each, or FUZZ=name only
-#   make guests-tests       tests/guests/*.c and *.S to build/guests/tests/NAME.elf
+#   make guests-tests       tests/guests/*.c and *.S to build/test-guests/NAME.elf
 #   make guests-reference   run them on QEMU, the reference machine they are checked against
 #   make bench       the table of costs, and build/bench.tsv
 
@@ -64,7 +64,7 @@ fuzz: $(FUZZ_PROGRAMS)
 
 # ---- guests: one .c or .S each, on tests/guests/lib ----------------------------------------------
 GUEST_TESTS := $(sort $(patsubst tests/guests/%,%,$(basename $(wildcard tests/guests/*.c tests/guests/*.S))))
-GUEST_ELVES := $(GUEST_TESTS:%=build/guests/tests/%.elf)
+GUEST_ELVES := $(GUEST_TESTS:%=build/test-guests/%.elf)
 GUEST_LIB := $(wildcard tests/guests/lib/*.c tests/guests/lib/*.S)
 # guest.c is compiled once a guest, with its name; the rest of the library once.
 GUEST_LIB_OBJ := $(patsubst %,build/obj/%.o,$(filter-out tests/guests/lib/guest.c,$(GUEST_LIB)))
@@ -83,7 +83,7 @@ build/obj/tests/guests/name/%.o: tests/guests/lib/guest.c
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_FLAGS) -DGUEST_NAME='"$*"' -c -o $@ $<
 define guest_rule
-build/guests/tests/$(1).elf: build/obj/$(firstword $(wildcard tests/guests/$(1).c \
+build/test-guests/$(1).elf: build/obj/$(firstword $(wildcard tests/guests/$(1).c \
         tests/guests/$(1).S)).o build/obj/tests/guests/name/$(1).o $(GUEST_LIB_OBJ) \
         tests/guests/lib/guest.ld
 	@mkdir -p $$(@D)

@@ -29,7 +29,7 @@ test: setup ## all three tiers of tests
 test-qemu: image ## tests of the image in QEMU; CASES="name ..." for some of them
 	@$(PYTHON) tests/emu/run.py qemu $(CASES)
 
-test-bochs: image ## tests that need VT-x, in Bochs; CASES="name ..." for some of them
+test-bochs: image guests-tests ## tests that need VT-x, in Bochs; CASES="name ..." for some of them
 	@tools/fetch-bochs.sh
 	@$(PYTHON) tests/emu/run.py bochs $(CASES)
 

@@ -10,6 +10,7 @@ CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78cM])|\r|\x07
 PARTIAL_CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[()])?$")
 PROMPT = r"(?:^|\n)bulkhead> $"
 ECHO_SECONDS = 60
+PANIC = r"PANIC on cpu .*|Bulkhead has stopped.*"
 # A loaded machine emulates slower: every limit below is multiplied by this.
 PATIENCE = float(os.environ.get("PATIENCE", "1"))
 
@@ -52,17 +53,19 @@ class Session:
     def send(self, text):
         self.socket.sendall(text.encode("latin-1"))
 
-    def expect(self, pattern, timeout, fail=None):
+    def expect(self, pattern, timeout, fail=PANIC):
         """Waits for the regular expression after what was read so far, and reads up to its end.
 
-        A `fail` expression that comes first ends the wait at once.  Returns the match."""
+        A `fail` expression that comes first ends the wait at once: a panic, unless told else.
+        Returns the match."""
         wanted, unwanted = re.compile(pattern), re.compile(fail) if fail else None
         deadline = time.monotonic() + timeout * PATIENCE
         while True:
             match = wanted.search(self.text, self.position)
             bad = unwanted.search(self.text, self.position) if unwanted else None
             if bad and (not match or bad.start() < match.start()):
-                raise Timeout(f"came {bad.group()!r} while waiting for {pattern!r}")
+                self.pump_rest()
+                raise Timeout(f"came {bad.group()!r} instead of {pattern!r}: {self.last_lines(12)}")
             if match:
                 self.position = match.end()
                 return match
@@ -72,6 +75,13 @@ class Session:
             if not self.pump(min(left, 1)) and not self.tail_flush():
                 raise Timeout(f"{self.machine.kind} ended while waiting for {pattern!r}; "
                               f"last: {self.last_lines()}")
+
+    def pump_rest(self):
+        """Takes what still comes, until a second's silence: the end of a panic."""
+        before = -1
+        while before != len(self.text):
+            before = len(self.text)
+            self.pump(1)
 
     def tail_flush(self):
         """After the end of the stream: give out what was held back, once."""

@@ -24,6 +24,7 @@ from tests.emu.session import PATIENCE, Session, Timeout
 IMAGE = os.path.join(BUILD, "bulkhead.img")
 LOGS = os.path.join(BUILD, "logs")
 ESP = "@@1M"  # where tools/mkimage.sh puts the system partition
+TEST_GUESTS = os.path.join(BUILD, "test-guests")
 BOOTS = []
 
 
@@ -116,6 +117,13 @@ def put_files(disk, files):
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         subprocess.run(["mcopy", "-o", "-i", disk + ESP, str(given), "::/" + target], check=True,
                        input=None if given is content else content)
+
+
+def guest_files():
+    """All built test guests, for files=: bulkhead/guests/tests/NAME.elf, which a configuration or
+    `vm create` names guests/tests/NAME.elf."""
+    return {f"bulkhead/guests/tests/{path.name}": path
+            for path in sorted(pathlib.Path(TEST_GUESTS).glob("*.elf"))}
 
 
 def declare(tier, kind):

@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cases import case  # noqa: E402
 
-BUILD = "build/guests/tests"
+BUILD = "build/test-guests"
 
 
 def run(name):
