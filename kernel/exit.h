@@ -22,15 +22,13 @@ enum exit_action exit_cpuid(struct vcpu *v);
 enum exit_action exit_rdmsr(struct vcpu *v);
 enum exit_action exit_wrmsr(struct vcpu *v);
 enum exit_action exit_xsetbv(struct vcpu *v);
-enum exit_action exit_hypercall(struct vcpu *v);
-enum exit_action exit_hlt(struct vcpu *v);
+enum exit_action exit_hypercall(struct vcpu *v);               /* the backend has checked CPL 0 */
+enum exit_action exit_apic_result(struct vcpu *v, u32 effect); /* VLAPIC_* of an instruction */
 
-/* Reset values of v->msrs (SDM 3A table 10-1; init: what survives INIT is kept). */
+/* Reset values of v->msrs and XCR0 (SDM 3A table 10-1); an INIT keeps MTRRs and the TSC. */
 void exit_reset(struct vcpu *v, bool init);
-
-/* For vm_create, on the kernel's own copy: HV_EINVAL when rows are unsorted, overlap, name an MSR
- * that the kernel virtualises, or more than VM_STORED_MSRS are stored.  Also clears CPUID bits of
- * instructions that the backend cannot let a guest use, and fills vm->cpuid_index. */
-MUST_CHECK enum hv_status exit_policy(struct vm *vm);
+/* vm_init: gives MSR_STORED rows of the kernel's copy their place and clears CPUID bits of what
+ * hvm->cpuid_mask() refuses. */
+void exit_policy_init(struct vm *vm);
 
 #endif

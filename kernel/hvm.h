@@ -62,7 +62,7 @@ struct hvm_ops {
     void (*tsc_changed)(struct vcpu *v);               /* v->msrs.tsc_offset is new */
     void (*syscall_msrs_changed)(struct vcpu *v);      /* STAR, LSTAR, FMASK or TSC_AUX is new */
     void (*apic_changed)(struct vcpu *v);              /* vlapic mode is new */
-    bool (*cpuid_offered)(u32 leaf, u32 reg, u32 bit); /* false: the backend cannot virtualise it */
+    u32 (*cpuid_mask)(u32 leaf, u32 subleaf, u32 reg); /* bits a guest may see; reg: 0 = EAX.. */
 
     void (*flush)(struct vm *vm); /* own core: INVEPT or ASID flush after npt lost a mapping */
 };

@@ -1,0 +1,140 @@
+/* CPUID, XSETBV and hypercalls: the same on every vendor.  Exit path of the vCPU's own core.
+ * MSRs are in exit_msr.c. */
+#include "kernel/exit.h"
+
+#include "kernel/abi/hypercall.h"
+#include "kernel/exit_msr.h"
+#include "kernel/fpu.h"
+#include "kernel/vlapic.h"
+#include "kernel/x86.h"
+
+#define CPUID_FILLED (CPUID_APIC_ID | CPUID_CR4 | CPUID_XSAVE_SIZE)
+#define CPUID1_OSXSAVE BIT(27)
+#define CPUID7_OSPKE BIT(4)
+#define CR4_PKE BIT(22)
+
+static const struct cpuid_row no_row;
+
+/* The row for that sub-leaf among those of one leaf, of which `row` is the first. */
+static const struct cpuid_row *find_subleaf(const struct vm_policy *p, const struct cpuid_row *row,
+                                            u32 subleaf)
+{
+    const struct cpuid_row *end = p->cpuid + p->cpuid_count;
+    u32 leaf = row->leaf;
+
+    for (; row < end && row->leaf == leaf; row++)
+        if (!(row->flags & CPUID_SUBLEAF) || row->subleaf == subleaf)
+            return row;
+    return &no_row;
+}
+
+/* What only the moment of the exit tells. */
+static void fill(struct vcpu *v, const struct cpuid_row *row, u64 *r)
+{
+    if ((row->flags & CPUID_APIC_ID) && row->leaf == 1)
+        r[REG_RBX] = (r[REG_RBX] & 0x00ffffff) | v->index << 24;
+    else if (row->flags & CPUID_APIC_ID)
+        r[REG_RDX] = v->index;
+    if (row->flags & CPUID_CR4) {
+        u64 cr4 = hvm->get(v, HVM_CR4);
+        u64 bit = row->leaf == 1 ? CPUID1_OSXSAVE : CPUID7_OSPKE;
+        r[REG_RCX] &= ~bit;
+        if (cr4 & (row->leaf == 1 ? CR4_OSXSAVE : CR4_PKE))
+            r[REG_RCX] |= bit;
+    }
+    if (row->flags & CPUID_XSAVE_SIZE)
+        r[REG_RBX] = fpu_area_bytes(v->xcr0);
+}
+
+enum exit_action exit_cpuid(struct vcpu *v)
+{
+    u64 *r = v->page->regs;
+    const struct vm *vm = v->vm;
+    u32 leaf = (u32)r[REG_RAX], subleaf = (u32)r[REG_RCX];
+    u32 group = leaf >> 30, low = leaf & 0x3fffffff;
+    const struct cpuid_row *row = &no_row;
+
+    if (low < 64 && group < 3 && vm->cpuid_index[group][low]) {
+        row = &vm->policy->cpuid[vm->cpuid_index[group][low] - 1];
+        if (row->flags & CPUID_SUBLEAF)
+            row = find_subleaf(vm->policy, row, subleaf);
+    }
+    r[REG_RAX] = row->eax;
+    r[REG_RBX] = row->ebx;
+    r[REG_RCX] = row->ecx;
+    r[REG_RDX] = row->edx;
+    if (row->flags & CPUID_FILLED)
+        fill(v, row, r);
+    return EXIT_ADVANCE;
+}
+
+enum exit_action exit_hypercall(struct vcpu *v)
+{
+    u64 *r = v->page->regs;
+
+    r[REG_RAX] = r[REG_RAX] == HYPERCALL_VERSION ? HYPERCALL_ABI : (u64)HYPERCALL_ENOSYS;
+    return EXIT_ADVANCE;
+}
+
+/* SDM 1 13.3: what XSETBV refuses. */
+static bool xcr0_valid(const struct vcpu *v, u64 value)
+{
+    u64 avx512 = BITS(7, 5);
+
+    if (value & ~(v->vm->policy->xcr0_allowed & fpu_xcr0_host))
+        return false;
+    if (!(value & BIT(0)) || ((value & BIT(2)) && !(value & BIT(1))))
+        return false;
+    return !(value & avx512) || ((value & avx512) == avx512 && (value & BIT(2)));
+}
+
+enum exit_action exit_xsetbv(struct vcpu *v)
+{
+    const u64 *r = v->page->regs;
+    u64 value = (u32)r[REG_RAX] | r[REG_RDX] << 32;
+
+    if ((u32)r[REG_RCX] != 0 || !xcr0_valid(v, value) || hvm->get(v, HVM_CPL) != 0)
+        return EXIT_GP;
+    fpu_set_xcr0(v, value);
+    return EXIT_ADVANCE;
+}
+
+enum exit_action exit_apic_result(struct vcpu *v, u32 effect)
+{
+    if (effect & VLAPIC_GP)
+        return EXIT_GP;
+    if (effect & VLAPIC_MODE)
+        hvm->apic_changed(v);
+    if (effect & VLAPIC_EOI) {
+        v->page->eoi.vector = v->lapic->eoi_vector;
+        vcpu_forward(v, EXIT_EOI);
+        return EXIT_ADVANCE_RESCHED;
+    }
+    return effect & VLAPIC_EVENTS ? EXIT_ADVANCE_EVENTS : EXIT_ADVANCE;
+}
+
+void exit_reset(struct vcpu *v, bool init)
+{
+    exit_msr_reset(v, init);
+    if (init) /* XCR0 and the FPU survive INIT: SDM 3A table 10-1 */
+        return;
+    v->xcr0 = 1;
+    v->xcr0_ever = 3; /* SSE works without XCR0.SSE and must be kept all the same */
+}
+
+void exit_policy_init(struct vm *vm)
+{
+    struct vm_policy *p = vm->policy;
+    u32 stored = 0;
+
+    for (u32 i = 0; i < p->cpuid_count; i++) {
+        struct cpuid_row *row = &p->cpuid[i];
+        row->eax &= hvm->cpuid_mask(row->leaf, row->subleaf, 0);
+        row->ebx &= hvm->cpuid_mask(row->leaf, row->subleaf, 1);
+        row->ecx &= hvm->cpuid_mask(row->leaf, row->subleaf, 2);
+        row->edx &= hvm->cpuid_mask(row->leaf, row->subleaf, 3);
+    }
+    for (u32 i = 0; i < p->msr_count; i++)
+        if (p->msr[i].kind == MSR_STORED)
+            p->msr[i].pad = stored++;
+}

@@ -1,0 +1,10 @@
+/* RDMSR and WRMSR: what the kernel virtualises itself, then the VM's policy rows, else #GP.
+ * The exits themselves, exit_rdmsr and exit_wrmsr, are declared in exit.h. */
+#ifndef BULKHEAD_KERNEL_EXIT_MSR_H
+#define BULKHEAD_KERNEL_EXIT_MSR_H
+
+#include "kernel/exit.h"
+
+void exit_msr_reset(struct vcpu *v, bool init);
+
+#endif
