@@ -87,7 +87,7 @@ build/test-guests/$(1).elf: build/obj/$(firstword $(wildcard tests/guests/$(1).c
         tests/guests/$(1).S)).o build/obj/tests/guests/name/$(1).o $(GUEST_LIB_OBJ) \
         tests/guests/lib/guest.ld
 	@mkdir -p $$(@D)
-	ld -nostdlib -static --no-warn-rwx-segments -z max-page-size=4096 -T tests/guests/lib/guest.ld \
+	ld -nostdlib -static -S --no-warn-rwx-segments -z max-page-size=4096 -T tests/guests/lib/guest.ld \
 	    -o $$@ $$(filter %.o,$$^)
 endef
 $(foreach t,$(GUEST_TESTS),$(eval $(call guest_rule,$(t))))
@@ -98,3 +98,6 @@ guests-tests: $(GUEST_ELVES)
 # The guests themselves are tested on a machine that is not ours.
 guests-reference: guests-tests
 	@$(EMUSLOT) tests/guests/reference.py $(GUESTS)
+
+# The Bochs tier puts them onto its images.
+test-bochs: guests-tests

@@ -1,0 +1,140 @@
+"""Bochs tier: the test guests of tests/guests, one verdict each; several in one boot."""
+import re
+import time
+
+from tests.emu import guests
+from tests.emu.guests import case
+from tests.emu.suite import bochs
+
+VERDICTS = [g for g in guests.names() if case(g)["ends"] == "verdict" and g != "bench"]
+ONE_CPU = [g for g in VERDICTS if case(g)["cpus"] == 1]
+MORE_CPUS = [g for g in VERDICTS if case(g)["cpus"] > 1]
+
+
+def run_guests(c, wanted):
+    for guest in wanted:
+        with c.check(guest):
+            guests.start(c, guest, guest)
+            guests.wait_verdict(c, guest, guest, case(guest)["seconds"] * 3)
+            guests.remove(c, guest)
+
+
+@bochs("guests-1", limit=600, cpus=1, files=guests.files(*ONE_CPU))
+def guests_1(c):
+    run_guests(c, [g for g in ONE_CPU if not g.startswith("avx")])
+
+
+@bochs("guests-2", limit=600, cpus=2, files=guests.files(*MORE_CPUS, "avx_a", "avx_none", "hlt_timer"))
+def guests_2(c):
+    run_guests(c, MORE_CPUS)
+    # On one CPU the two states take turns in the same registers.
+    for cpus in ("0", "0-1"):
+        with c.check(f"a guest with AVX beside one without, on CPU {cpus}"):
+            for guest in ("avx_a", "avx_none"):
+                guests.start(c, guest, guest, cpu_pin=cpus)
+            for guest in ("avx_a", "avx_none"):
+                guests.wait_verdict(c, guest, guest, 90)
+                guests.remove(c, guest)
+    with c.check("a guest may have more vCPUs than the host has CPUs"):
+        guests.start(c, "four", "pause_spin", cpu=4)
+        guests.wait_verdict(c, "four", "pause_spin", 120)
+        guests.remove(c, "four")
+
+
+CONTAINED = {
+    # guest: what `vm log` must say, None: it goes on until it is stopped
+    "triple_fault": r"(?i)triple fault",
+    "jump_nowhere": r"(?i)d0000000",
+    "every_privileged": r"",
+    "write_unmapped": r"(?i)d0000000",
+    "entry_state": r"",
+    "flood_uart": None,
+    "spin_cli": None,
+}
+
+
+def goes_on(c, before):
+    """The neighbour counts further than it had."""
+    guests.wait(c, "the neighbour counts on", lambda: guests.counter(c, "neighbour") > before + 3, 30)
+
+
+@bochs("containment", limit=600, cpus=1, files=guests.files("counter", *CONTAINED))
+def containment(c):
+    with c.check("the neighbour counts"):
+        guests.start(c, "neighbour", "counter")
+        guests.wait(c, "first count", lambda: guests.counter(c, "neighbour") > 0, 30)
+    for guest, says in CONTAINED.items():
+        with c.check(f"{guest} hurts nobody"):
+            before = guests.counter(c, "neighbour")
+            guests.start(c, guest, guest)
+            if case(guest)["ends"] == "stop":
+                guests.wait(c, f"{guest} is stopped", lambda: guests.stopped(c, guest), 30)
+                log = c.command(f"vm log {guest}")
+                assert re.search(says, log), f"`vm log` does not say {says!r}: {log}"
+                assert re.search(r"5ca1ab1e", log), f"`vm log` has no register RBX: {log}"
+                assert re.search(r"(?i)rip", log), f"`vm log` has no RIP: {log}"
+            elif says is None:
+                goes_on(c, before)
+                assert not guests.stopped(c, guest), "it was stopped"
+                before = guests.counter(c, "neighbour")
+            else:
+                guests.wait_verdict(c, guest, guest, 90)
+                assert re.search(says, c.command(f"vm log {guest}")), f"`vm log` lacks {says}"
+            goes_on(c, before)
+            guests.remove(c, guest)
+    with c.check("the host is as it was"):
+        assert not re.search(r"(?i)panic|\berror\b", c.command("host log")), c.command("host log")
+        assert re.search(r"neighbour +.*running", c.command("vm list"))
+
+
+def run_ticks(c, names):
+    return {name: guests.stats(c, name)["run ticks"] for name in names}
+
+
+def shares(c, names, seconds):
+    """Run time of each VM over some seconds of the wall clock."""
+    before = run_ticks(c, names)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        c.pump(0.2)
+    after = run_ticks(c, names)
+    return {name: after[name] - before[name] for name in names}
+
+
+@bochs("scheduler", limit=600, cpus=1, files=guests.files("busy"))
+def scheduler(c):
+    with c.check("two busy guests of equal weight get the same time within 5 %"):
+        guests.start(c, "a", "busy")
+        guests.start(c, "b", "busy")
+        got = shares(c, ["a", "b"], 5)
+        assert 0.95 <= got["a"] / got["b"] <= 1.05, got
+    with c.check("2:1 within 10 %, changed while they run"):
+        guests.must(c, "vm set a cpu.weight=200")
+        got = shares(c, ["a", "b"], 5)
+        assert 1.8 <= got["a"] / got["b"] <= 2.2, got
+    with c.check("a paused guest gets nothing"):
+        guests.must(c, "vm pause b")
+        got = shares(c, ["a", "b"], 2)
+        assert got["b"] == 0 < got["a"], got
+        guests.must(c, "vm resume b")
+    with c.check("the shell echoes within 50 ms under four busy guests"):
+        for name in ("c", "d"):
+            guests.start(c, name, "busy")
+        uptime = r"(?i)uptime\D+([\d.]+) ?s"
+        first, began = float(re.search(uptime, c.command("host info")).group(1)), time.monotonic()
+        waits = []
+        for _ in range(20):
+            typed = time.monotonic()
+            c.position = len(c.text)
+            c.send("x")
+            c.expect("x", 10)
+            waits.append(time.monotonic() - typed)
+            c.send("\x7f")
+            c.pump(0.3)
+        last = float(re.search(uptime, c.command("host info")).group(1))
+        speed = (last - first) / (time.monotonic() - began)  # emulated seconds a second
+        worst = sorted(waits)[-2] * speed  # one may be this machine's own doing
+        assert worst <= 0.050, f"{worst * 1000:.0f} ms (emulated), speed {speed:.2f}"
+    for name in "abcd":
+        with c.check(f"{name} stops"):
+            guests.remove(c, name)
