@@ -98,6 +98,3 @@ guests-tests: $(GUEST_ELVES)
 # The guests themselves are tested on a machine that is not ours.
 guests-reference: guests-tests
 	@$(EMUSLOT) tests/guests/reference.py $(GUESTS)
-
-# The Bochs tier puts them onto its images.
-test-bochs: guests-tests

@@ -3,10 +3,10 @@ import os
 import re
 import sys
 import time
-from pathlib import Path
 
-from tests.emu.emulator import BUILD, TOP
+from tests.emu.emulator import TOP
 from tests.emu.session import PATIENCE, Timeout
+from tests.emu.suite import guest_files
 
 sys.path.insert(0, os.path.join(TOP, "tests", "guests"))
 # pylint: disable=wrong-import-position
@@ -18,17 +18,14 @@ QUIET_CONFIG = "# a boot of the tests: no VM is defined\n"
 
 
 def names():
-    folder = os.path.join(BUILD, "guests", "tests")
-    return sorted(f[:-4] for f in os.listdir(folder) if f.endswith(".elf")) \
-        if os.path.isdir(folder) else []
+    return sorted(os.path.basename(f)[:-4] for f in guest_files())
 
 
 def files(*wanted):
     """The `files` of a boot that needs these guests."""
-    result = {f"bulkhead/guests/tests/{name}.elf":
-              Path(BUILD, "guests", "tests", name + ".elf") for name in wanted}
-    result["bulkhead/bulkhead.conf"] = QUIET_CONFIG
-    return result
+    result = {path: elf for path, elf in guest_files().items()
+              if os.path.basename(path)[:-4] in wanted}
+    return result | {"bulkhead/bulkhead.conf": QUIET_CONFIG}
 
 
 def must(c, line, timeout=30):
