@@ -22,11 +22,9 @@
 #define REQUEST_EVENT BIT(3) /* the local APIC has something new */
 #define REQUEST_FLUSH BIT(4) /* EPT changed: INVEPT before entry */
 #define REQUEST_REPLY BIT(5) /* the control partition answered; sched.c calls complete_exit() */
-#define REQUEST_REPLY                                                                              \
-    BIT(5) /* the control partition answered: the scheduler calls complete_exit                    \
-            */
 
 struct vlapic; /* vlapic.h */
+struct control_page;
 
 /* MSRs the kernel keeps for a guest in software; exit.c owns them. */
 struct vcpu_msrs {
@@ -35,7 +33,6 @@ struct vcpu_msrs {
     u64 misc_enable, mcg_status;
     u64 mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
 };
-struct control_page;
 
 struct vcpu {
     struct vm *vm;
@@ -83,8 +80,8 @@ void vcpu_take_completions(struct control_page *page);
 void vcpu_replay_exits(struct control_page *page);
 
 /* For exit handlers, on the vCPU's own core: */
-void vcpu_forward(struct vcpu *v,
-                  enum exit_kind kind);      /* page is filled: PENDING, block, wake control */
+/* The page is filled: PENDING, block, wake the control partition. */
+void vcpu_forward(struct vcpu *v, enum exit_kind kind);
 void vcpu_block(struct vcpu *v, u32 reason); /* then return EXIT_RESCHED */
 /* From any core: */
 void vcpu_unblock(struct vcpu *v, u32 reason);  /* enqueue if nothing else blocks it */
