@@ -77,11 +77,11 @@ class Session:
                               f"last: {self.last_lines()}")
 
     def pump_rest(self):
-        """Takes what still comes, until a second's silence: the end of a panic."""
+        """Takes what still comes, until three seconds' silence: the end of a panic."""
         before = -1
         while before != len(self.text):
             before = len(self.text)
-            self.pump(1)
+            self.pump(3)
 
     def tail_flush(self):
         """After the end of the stream: give out what was held back, once."""
@@ -95,6 +95,13 @@ class Session:
 
     def prompt(self, timeout=30):
         return self.expect(PROMPT, timeout)
+
+    def prompt_after(self, timeout=30):
+        """Waits for the next prompt; returns where the text before it begins."""
+        start = self.position
+        self.position -= 1
+        self.prompt(timeout)
+        return start
 
     def at_prompt(self):
         return re.search(PROMPT, self.text) is not None

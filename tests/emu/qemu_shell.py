@@ -1,0 +1,108 @@
+"""The shell on a machine without VT-x: editing, help, errors, and what it says about VT-x."""
+import re
+
+from tests.emu.suite import qemu
+
+TRY = r"\. Try: "
+
+
+@qemu("shell", machine="q35", disk="virtio", cpus=2)
+def shell(c):
+    with c.check("the banner names the program and its version"):
+        assert re.search(r"Bulkhead \S*\d", c.text), c.text[-2000:]
+    with c.check("help lists the nouns"):
+        text = c.command("help")
+        assert "vm" in text and "host" in text, text
+    with c.check("help of a noun and of a command"):
+        assert "create" in c.command("help vm")
+        assert re.search(r"(?i)usage|vm start", c.command("help vm start"))
+    with c.check("? explains what may come next"):
+        assert "start" in c.command("vm ?")
+    with c.check("tab completes a noun and a verb"):
+        c.send("ho\tinf\t\r")
+        c.expect(r"\n", 30)
+        assert re.search(r"(?i)uptime", c.text[c.prompt_after():])
+    with c.check("tab completes a VM's name"):
+        c.send("vm show de\t\r")
+        c.expect(r"\n", 30)
+        assert "demo" in c.text[c.prompt_after():]
+    with c.check("history: the up arrow brings the last line back"):
+        c.command("echo one-two-three")
+        c.send("\x1b[A\r")
+        c.expect(r"\n", 30)
+        assert "one-two-three" in c.text[c.prompt_after():]
+    with c.check("editing: Ctrl-A, Ctrl-E, Ctrl-W, Ctrl-U, backspace, arrows"):
+        assert c.command("rubbish\x15ho one\x17two\x01ec\x05\x7f\x7f\x7fx\x1b[Dy").strip() == "yx"
+    with c.check("Ctrl-C abandons a line"):
+        c.send("vm stop dem\x03")
+        c.prompt()
+        assert c.command("echo clean").strip() == "clean"
+    with c.check("an unknown command, verb and argument are named, with a hint"):
+        for line, word in [("frobnicate", "frobnicate"), ("vm frobnicate", "frobnicate"),
+                           ("vm start demo colour=red", "colour")]:
+            text = c.command(line)
+            assert re.search(r"E_[A-Z_]+: .*" + word + r".*" + TRY, text), text
+    with c.check("destroy is refused with a hint"):
+        text = c.command("vm destroy demo")
+        assert re.search(r"E_[A-Z]+: .*" + TRY + r".*delete", text), text
+    with c.check("a line of 5000 bytes hurts nobody"):
+        c.command("x" * 5000)
+        assert c.command("echo fine").strip() == "fine"
+    with c.check("every byte value typed hurts nobody"):
+        c.send("".join(chr(b) for b in range(256) if b not in (0x0d, 0x0a)) + "\x1b[\x03")
+        c.send("\x03")
+        c.prompt()
+        c.command("")
+        assert c.command("echo fine").strip() == "fine"
+    with c.check("filters: grep, exclude, count, json"):
+        assert re.search(r"(?m)^1$", c.command("vm list | grep demo | count"))
+        assert "demo" not in c.command("vm list | exclude demo")
+        assert re.search(r'"name": ?"demo"', c.command("vm list | json"))
+    with c.check("host info: version, uptime, CPUs, memory, boot, VT-x"):
+        text = c.command("host info")
+        for what in ("version", "uptime", "cpu", "memory", "boot", "vt-x"):
+            assert re.search("(?i)" + what, text), what + " is not in:\n" + text
+    with c.check("host log tells of the start"):
+        assert re.search(r"(?i)boot", c.command("host log"))
+    with c.check("the demo VM is defined"):
+        assert re.search(r"(?m)^100 +demo +.*", c.command("vm list"))
+    with c.check("vm start answers E_NO_VTX and what to try"):
+        text = c.command("vm start demo")
+        assert re.search("E_NO_VTX: .*" + TRY, text), text
+    with c.check("vm start of nothing"):
+        text = c.command("vm start nobody")
+        assert re.search("E_[A-Z_]+: .*nobody.*" + TRY, text), text
+    with c.check("vm console of a VM that is off"):
+        text = c.command("vm console demo")
+        assert re.search("E_[A-Z_]+: .*" + TRY, text), text
+    with c.check("vm create, set, show, delete"):
+        text = c.command("vm create second kernel=guests/demo/vmlinuz mem=64M cpu=2")
+        assert not re.search("E_[A-Z_]+:", text), text
+        assert not re.search("E_[A-Z_]+:", c.command("vm set second cpu.weight=50"))
+        text = c.command("vm show second")
+        assert re.search("64M", text) and re.search(r"weight\W+50", text), text
+        assert "second" in c.command("vm list")
+        c.send("vm delete second\r")
+        if c.expect(r"\[y/N\]|\nbulkhead> $", 30).group().startswith("["):
+            c.send("y")
+            c.prompt()
+        assert "second" not in c.command("vm list")
+
+
+@qemu("shell-off", machine="q35", disk="virtio", cpus=2)
+def shell_off(c):
+    with c.check("host poweroff turns the machine off"):
+        c.send("host poweroff\r")
+        if c.expect(r"\[y/N\]|\n", 30).group().startswith("["):
+            c.send("y")
+        c.ended(30)
+
+
+@qemu("shell-reboot", machine="pc", disk="virtio", cpus=2)
+def shell_reboot(c):
+    with c.check("host reboot leads to the prompt again"):
+        c.send("host reboot\r")
+        if c.expect(r"\[y/N\]|\n", 30).group().startswith("["):
+            c.send("y")
+        c.expect("Bulkhead loader", 60)
+        c.prompt(60)
