@@ -1,0 +1,156 @@
+"""Debian's stock kernel as a guest on VT-x: to its shell, typed at, powered off, started anew."""
+import re
+
+from tests.emu.suite import bochs
+
+GUEST = r"demo:\S* ?# $"          # the prompt of the guest's shell (tools/demo-init)
+LEAVE = "\x1d."                   # Ctrl-] .
+BOOT = 180                        # seconds for a guest to come up
+
+
+def section(name, cpus, mem="256M"):
+    return (f"[vm {name}]\ncpu: {cpus}\nmem: {mem}\nkernel: guests/demo/vmlinuz\n"
+            "initrd: guests/demo/initrd.img\ncmdline: console=ttyS0 quiet\n")
+
+
+def config(*sections):
+    return {"bulkhead/bulkhead.conf": "".join(sections)}
+
+
+def start(c, vm):
+    text = c.command(f"vm start {vm}")
+    assert not re.search("(?m)^E_", text), text
+
+
+def open_console(c, vm):
+    c.send(f"vm console {vm}\r")
+    c.expect(r"\n", 30)
+
+
+def leave(c):
+    c.send(LEAVE)
+    c.prompt()
+
+
+def guest_command(c, line, timeout=60):
+    """Types a line into the guest's shell; returns what it printed."""
+    c.position = len(c.text)
+    c.send(line + "\r")
+    c.expect(r"\n", timeout)
+    begin = c.position
+    return c.text[begin:c.expect(GUEST, timeout).start()]
+
+
+def to_shell(c, vm, cpus):
+    """Waits for the line of /init; returns the kernel's version."""
+    open_console(c, vm)
+    match = c.expect(r"demo: Debian kernel (\S+), (\d+) CPUs, (\d+) MiB", BOOT,
+                     fail=r"PANIC on cpu|Kernel panic.*|has stopped.*")
+    assert int(match[2]) == cpus, match[0]
+    c.expect(GUEST, BOOT)
+    return match[1]
+
+
+def state(c, vm):
+    found = re.search(rf"(?m)^\d+ +{vm} +(\S+)", c.command("vm list"))
+    return found[1] if found else None
+
+
+def check_typing(c):
+    with c.check("commands can be typed in its console"):
+        assert guest_command(c, "echo $((6 * 7))").strip() == "42"
+        assert "x86_64" in guest_command(c, "uname -a")
+    with c.check("a long output comes whole and in order"):
+        text = guest_command(c, "seq 1 3000", 120)
+        assert text.split() == [str(n) for n in range(1, 3001)], text[-300:]
+
+
+@bochs("demo", cpus=2, limit=900)
+def demo(c):
+    with c.check("vm start and vm console lead to the guest's shell"):
+        start(c, "demo")
+        to_shell(c, "demo", 1)
+    check_typing(c)
+    with c.check("the guest sees one CPU model, no outer hypervisor, sane clocks"):
+        text = guest_command(c, "dmesg | grep -iE 'bug:|warning:|unstable|call trace'")
+        assert not text.strip(), text
+    with c.check("sleep takes its time"):
+        begin = int(guest_command(c, "cut -d. -f1 /proc/uptime"))
+        guest_command(c, "sleep 3", 120)
+        passed = int(guest_command(c, "cut -d. -f1 /proc/uptime")) - begin
+        assert 3 <= passed <= 5, passed
+    with c.check("Ctrl-] . leaves the console, and it can be opened again"):
+        leave(c)
+        assert state(c, "demo") == "running"
+        open_console(c, "demo")
+        assert guest_command(c, "echo again").strip() == "again"
+    with c.check("reboot leads to the guest's shell again"):
+        c.send("reboot -f\r")
+        match = c.expect(r"demo: Debian kernel \S+, 1 CPUs", BOOT)
+        assert match
+        c.expect(GUEST, 60)
+    with c.check("poweroff stops the VM"):
+        c.send("poweroff -f\r")
+        c.prompt(60) if not c.at_prompt() else None
+        assert state(c, "demo") == "stopped"
+    with c.check("started again after poweroff, paused, resumed"):
+        start(c, "demo")
+        to_shell(c, "demo", 1)
+        leave(c)
+        c.command("vm pause demo")
+        assert state(c, "demo") == "paused"
+        c.command("vm resume demo")
+        open_console(c, "demo")
+        assert guest_command(c, "echo back").strip() == "back"
+        leave(c)
+    with c.check("vm stats counts exits"):
+        assert re.search(r"(?m)^\s*cpuid\D+[1-9]", c.command("vm stats demo"))
+    with c.check("vm shutdown ends it cleanly or says why not"):
+        text = c.command("vm shutdown demo", 60)
+        assert state(c, "demo") == "stopped" or re.search("E_[A-Z_]+: .*Try: ", text), text
+    with c.check("vm stop is a power cut"):
+        c.command("vm stop demo")
+        c.until("vm list", r"demo +stopped", 30)
+
+
+@bochs("demo-two", cpus=2, limit=900, files=config(section("one", 1), section("two", 2)))
+def demo_two(c):
+    with c.check("two guests start side by side"):
+        start(c, "one")
+        start(c, "two")
+    with c.check("the first reaches its shell"):
+        to_shell(c, "one", 1)
+        assert guest_command(c, "echo a1").strip() == "a1"
+        leave(c)
+    with c.check("the second, with two vCPUs, reaches its shell"):
+        to_shell(c, "two", 2)
+        assert guest_command(c, "echo b2").strip() == "b2"
+    with c.check("both CPUs of the second do work"):
+        text = guest_command(c, "for c in 0 1; do taskset $((c + 1)) sh -c 'echo ran'; done")
+        assert text.split() == ["ran", "ran"], text
+    with c.check("a power-off of the second leaves the first alone"):
+        c.send("poweroff -f\r")
+        c.prompt(60) if not c.at_prompt() else None
+        assert state(c, "two") == "stopped"
+        open_console(c, "one")
+        assert guest_command(c, "echo still").strip() == "still"
+        leave(c)
+    with c.check("nothing in the log is Bulkhead's fault"):
+        log = c.command("host log | grep ERROR")
+        assert not log, log
+
+
+@bochs("demo-2cpu-1host", cpus=1, limit=900, files=config(section("pair", 2)))
+def demo_two_on_one(c):
+    with c.check("two vCPUs on one CPU reach the shell"):
+        start(c, "pair")
+        to_shell(c, "pair", 2)
+        assert guest_command(c, "echo fine").strip() == "fine"
+
+
+@bochs("demo-2.7", cpus=1, limit=1200, flavour="debian12")
+def demo_on_27(c):
+    with c.check("the demo guest boots on Debian 12's Bochs 2.7"):
+        start(c, "demo")
+        to_shell(c, "demo", 1)
+        assert guest_command(c, "echo old").strip() == "old"
