@@ -30,6 +30,8 @@ void platform_lint(struct vm *vm, bool level);
 /* Asked for by the guest; done after the exit at hand has been served. */
 enum platform_power { POWER_NONE, POWER_OFF, POWER_RESET };
 void platform_power(struct vm *vm, enum platform_power what, const char *why);
+/* Keep the vCPU whose exit is being served from running until uart_throttle() lets it go. */
+void platform_hold(struct vm *vm);
 /* A byte the guest wrote to its console. */
 void platform_console_put(struct vm *vm, u8 byte);
 

@@ -1,0 +1,28 @@
+/* An I/O APIC with 24 pins, as the MADT tells the guest: GSI n is pin n, ISA IRQ 0 is pin 2.
+ *
+ * On the event loop.  Intel 82093AA data sheet, order number 290566. */
+#ifndef BULKHEAD_VMM_IOAPIC_H
+#define BULKHEAD_VMM_IOAPIC_H
+
+#include "kernel/abi/types.h"
+
+struct vm;
+
+#define IOAPIC_BASE 0xfec00000ull
+#define IOAPIC_PINS 24
+
+struct ioapic {
+    u8 select, id, pad[2];
+    u32 lines;             /* levels of the pins */
+    u32 requests;          /* edges and levels not sent yet (masked pins keep them) */
+    u64 entry[IOAPIC_PINS]; /* redirection table */
+};
+
+void ioapic_reset(struct vm *vm);
+u64 ioapic_read(struct vm *vm, u64 gpa, u8 size);
+void ioapic_write(struct vm *vm, u64 gpa, u8 size, u64 value);
+void ioapic_set_irq(struct vm *vm, u32 pin, bool level);
+/* A local APIC ended a level-triggered interrupt with this vector. */
+void ioapic_eoi(struct vm *vm, u32 vector);
+
+#endif

@@ -1,0 +1,10 @@
+/* Linux bzImage by the 64-bit boot protocol (Documentation/x86/boot.rst, "64-bit boot protocol"). */
+#ifndef BULKHEAD_VMM_LOAD_BZIMAGE_H
+#define BULKHEAD_VMM_LOAD_BZIMAGE_H
+
+#include "vmm/load_guest.h"
+
+/* NULL: loaded; else the reason in words. */
+MUST_CHECK const char *load_bzimage(const struct load_request *r, const struct load_result *out);
+
+#endif

@@ -1,0 +1,105 @@
+/* What device models ask of their machine, over the event loop and the system calls; called by
+ * them on the loop's thread. */
+#include "vmm/platform.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "control/rt/clock.h"
+#include "control/rt/log.h"
+#include "control/rt/sys.h"
+#include "vmm/exits.h"
+#include "vmm/vm.h"
+
+u64 platform_now(void)
+{
+    return clock_ns();
+}
+
+u64 platform_unix_ns(void)
+{
+    return (u64)sys_host_info()->boot_unix_time * NS_PER_SEC + clock_ns();
+}
+
+static void (*const owners[VM_TIMER_COUNT])(struct vm *vm) = {
+    [VM_TIMER_PIT] = pit_timer,
+    [VM_TIMER_RTC] = rtc_timer,
+    [VM_TIMER_HOLD] = exits_release,
+};
+
+static void timer_due(void *owner)
+{
+    struct vm_timer_slot *t = owner;
+    if (!t->vm->state)
+        return;
+    t->vm->state->deadline[t->which] = PLATFORM_NEVER;
+    owners[t->which](t->vm);
+}
+
+void platform_timer(struct vm *vm, enum vm_timer which, u64 at)
+{
+    struct vm_timer_slot *t = &vm->timers[which];
+    vm->state->deadline[which] = at;
+    if (at == PLATFORM_NEVER) {
+        loop_timer_cancel(&t->timer);
+        return;
+    }
+    t->vm = vm;
+    t->which = which;
+    t->timer.fn = timer_due;
+    t->timer.owner = t;
+    loop_timer_set(&t->timer, sys_host_info()->boot_tsc + clock_ticks(at));
+}
+
+void platform_irq(struct vm *vm, u32 irq, bool level)
+{
+    pic_set_irq(vm, irq, level);
+    ioapic_set_irq(vm, irq == 0 ? 2 : irq, level); /* as the MADT's overrides say */
+}
+
+void platform_msi(struct vm *vm, u64 address, u32 data)
+{
+    /* A message to a CPU that does not exist is lost, as on the bus. */
+    (void)sys_vm_msi(vm->slot, address, data);
+}
+
+void platform_lint(struct vm *vm, bool level)
+{
+    (void)sys_vcpu_lint(vm->slot, 0, level);
+}
+
+void platform_hold(struct vm *vm)
+{
+    vm->hold = true;
+}
+
+void platform_power(struct vm *vm, enum platform_power what, const char *why)
+{
+    vm->power = what;
+    vm->power_why = why;
+}
+
+void platform_console_put(struct vm *vm, u8 byte)
+{
+    text_ring_putc(&vm->state->scrollback, byte);
+    if (vm->console_put)
+        vm->console_put(vm, byte);
+}
+
+void platform_log(struct vm *vm, const char *fmt, ...)
+{
+    char line[320];
+    u64 ms = clock_ns() / 1000000;
+    int n = snprintf(line, sizeof(line), "[%6llu.%03llu] ", (unsigned long long)(ms / 1000),
+                     (unsigned long long)(ms % 1000));
+    va_list ap;
+    va_start(ap, fmt);
+    int m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
+    va_end(ap);
+    if (m < 0)
+        return;
+    u32 len = MIN((u32)(n + m), (u32)sizeof(line) - 2);
+    line[len++] = '\n';
+    if (vm->state)
+        text_ring_put(&vm->state->log, line, len);
+}

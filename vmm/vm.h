@@ -1,0 +1,103 @@
+/* The inventory of VMs and their life cycle.
+ *
+ * All on the event loop's thread: calls come from shell fibers and from the exit handlers.  Only
+ * vm_start, vm_reset and vm_stop may wait (they yield between large copies). */
+#ifndef BULKHEAD_VMM_VM_H
+#define BULKHEAD_VMM_VM_H
+
+#include "control/rt/loop.h"
+#include "kernel/abi/status.h"
+#include "kernel/abi/syscall.h"
+#include "kernel/abi/types.h"
+#include "kernel/abi/vcpu_page.h"
+#include "vmm/guest_mem.h"
+#include "vmm/vm_config.h"
+#include "vmm/vm_state.h"
+
+enum vm_phase { PHASE_STOPPED, PHASE_STARTING, PHASE_RUNNING, PHASE_PAUSED, PHASE_STOPPING };
+
+struct vm {
+    struct vm *next; /* sorted by number */
+    struct vm_config config;
+    enum vm_phase phase;
+    char stop_reason[96]; /* why it stopped last; "" never ran or stopped by command */
+    u32 starts;
+
+    /* While it has a slot (every phase but STOPPED): */
+    u32 slot;
+    struct vm_state *state;
+    u8 *vcpu_pages; /* struct vcpu_page every PAGE_SIZE bytes */
+    struct guest_mem mem;
+
+    struct vm_timer_slot {
+        struct loop_timer timer;
+        struct vm *vm;
+        enum vm_timer which;
+    } timers[VM_TIMER_COUNT];
+
+    u32 serving;      /* vCPU whose exit is being served */
+    bool hold;        /* ... and that must wait before it goes on */
+    bool keep_exit;   /* ... and that shall not be completed: the VM ends */
+    enum platform_power power; /* asked for by the guest */
+    const char *power_why;
+
+    /* Console of a live `vm console`; NULL: nobody looks. */
+    void (*console_put)(struct vm *vm, u8 byte);
+
+    /* Copies of the rings after a stop. */
+    u8 last_log[sizeof(struct text_ring) + VM_LOG_BYTES] __attribute__((aligned(8)));
+    u8 last_scrollback[sizeof(struct text_ring) + VM_SCROLLBACK_BYTES] __attribute__((aligned(8)));
+};
+
+/* What went wrong, in the parts of an error line "E_CODE: text. Try: hint." */
+struct vm_error {
+    enum hv_status status;
+    const char *code; /* "E_STATE" */
+    char text[200];
+    char hint[200];
+};
+
+/* Called once when the loop is set up: registers the exit handler; takes up the VMs that the
+ * kernel still has after a restart of the control partition. */
+void vm_init(void);
+
+/* Each NULL at the end or if there is none. */
+struct vm *vm_first(void);
+struct vm *vm_by_number(u32 number);
+struct vm *vm_by_slot(u32 slot);
+struct vm *vm_find(const char *name_or_number);
+const char *vm_phase_name(const struct vm *vm);
+const char *vm_name_at(u32 i); /* for completion */
+
+static inline struct vcpu_page *vm_vcpu(const struct vm *vm, u32 vcpu)
+{
+    return (struct vcpu_page *)(vm->vcpu_pages + vcpu * PAGE_SIZE);
+}
+
+/* Below: true if done; false: *e says why, nothing changed.
+ * E_EXIST name or number taken; E_CONFIG the struct does not hold together; E_NOMEM. */
+MUST_CHECK bool vm_define(const struct vm_config *c, struct vm **out, struct vm_error *e);
+/* New settings: weight and pinning at once, the rest only while stopped (E_STATE). */
+MUST_CHECK bool vm_change(struct vm *vm, const struct vm_config *c, struct vm_error *e);
+/* Forget it.  E_STATE unless stopped. */
+MUST_CHECK bool vm_delete(struct vm *vm, struct vm_error *e);
+
+/* E_NO_VTX no hardware virtualisation; E_STATE it is not stopped; E_NOENT a file is not on the
+ * boot medium; E_IMAGE a file is not what it should be; E_NOMEM. */
+MUST_CHECK bool vm_start(struct vm *vm, struct vm_error *e);
+MUST_CHECK bool vm_stop(struct vm *vm, struct vm_error *e);     /* power cut */
+MUST_CHECK bool vm_shutdown(struct vm *vm, struct vm_error *e); /* press the power button */
+MUST_CHECK bool vm_reset(struct vm *vm, struct vm_error *e);
+MUST_CHECK bool vm_pause(struct vm *vm, struct vm_error *e);
+MUST_CHECK bool vm_resume(struct vm *vm, struct vm_error *e);
+
+/* From exits.c: the VM cannot go on.  It is stopped after the exit at hand. */
+void vm_fail(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Do what the guest has asked for (POWER_*); called after its exit was served. */
+void vm_power(struct vm *vm);
+
+/* Log and scroll-back, of the running VM or of its last run. */
+const struct text_ring *vm_log(const struct vm *vm);
+const struct text_ring *vm_scrollback(const struct vm *vm);
+
+#endif

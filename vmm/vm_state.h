@@ -1,0 +1,66 @@
+/* What of a VM survives a restart of the control partition: one struct at the start of the VM's
+ * state area, without pointers. */
+#ifndef BULKHEAD_VMM_VM_STATE_H
+#define BULKHEAD_VMM_VM_STATE_H
+
+#include "kernel/abi/layout.h"
+#include "kernel/abi/types.h"
+#include "vmm/acpi_pm.h"
+#include "vmm/ioapic.h"
+#include "vmm/pci_host.h"
+#include "vmm/pic.h"
+#include "vmm/pit.h"
+#include "vmm/platform.h"
+#include "vmm/rtc.h"
+#include "vmm/text_ring.h"
+#include "vmm/uart16550.h"
+#include "vmm/vm_config.h"
+
+#define VM_STATE_MAGIC 0x65746174536d5642ull /* "BVmState" */
+#define VM_STATE_VERSION 1
+
+/* Sizes of the rings.  A guest's memory beside its RAM is to stay under 64 KiB in all, so the
+ * scroll-back is what is left after the kernel's part. */
+#define VM_LOG_BYTES 4096
+#define VM_SCROLLBACK_BYTES 16384
+
+#define VM_UNCLAIMED_PORTS 64
+#define VM_UNCLAIMED_PAGES 32
+
+struct vm_state {
+    u64 magic;
+    u32 version, size;
+    struct vm_config config; /* what it was started with */
+    u64 started_at;          /* ns of platform_now */
+    u32 resets;
+    u32 paused;              /* by the user */
+    u64 deadline[VM_TIMER_COUNT]; /* ns; PLATFORM_NEVER: not armed */
+    u64 held;                /* vCPUs whose exit waits for VM_TIMER_HOLD */
+
+    struct uart16550 uart;
+    struct rtc rtc;
+    struct pit pit;
+    struct pic pic;
+    struct ioapic ioapic;
+    struct acpi_pm acpi;
+    struct pci_host pci;
+
+    /* What nobody claims is told once each. */
+    u32 unclaimed_ports, unclaimed_pages;
+    u16 unclaimed_port[VM_UNCLAIMED_PORTS];
+    u64 unclaimed_page[VM_UNCLAIMED_PAGES];
+
+    union {
+        struct text_ring log;
+        u8 log_space[sizeof(struct text_ring) + VM_LOG_BYTES];
+    };
+    union {
+        struct text_ring scrollback;
+        u8 scrollback_space[sizeof(struct text_ring) + VM_SCROLLBACK_BYTES];
+    };
+};
+
+#define VM_STATE_SIZE ROUND_UP(sizeof(struct vm_state), PAGE_SIZE)
+_Static_assert(sizeof(struct vm_state) <= VM_STATE_MAX, "fits the state area");
+
+#endif
