@@ -88,6 +88,14 @@ $(B)/obj/control/%.S.o: %.S | $(SETUP)
 	$(SAY) CC $<
 	$(Q)$(CC) $(CONTROL_CFLAGS) -c -o $@ $<
 
+# The guests' DSDT, which vmm/dsdt.S includes.
+$(B)/vmm/dsdt.aml: vmm/dsdt.asl | $(SETUP)
+	@mkdir -p $(@D)
+	$(SAY) ASL $<
+	$(Q)iasl -vs -p $(basename $@) $< >$(basename $@).log || { cat $(basename $@).log; false; }
+
+$(B)/obj/control/vmm/dsdt.S.o: $(B)/vmm/dsdt.aml
+
 # ---- both images: link, embed the symbol table, link again --------------------------------------
 LINK := ld -nostdlib -static --gc-sections --build-id=sha1 -z max-page-size=4096 -z noexecstack \
         --no-warn-rwx-segments --fatal-warnings -T linker.ld

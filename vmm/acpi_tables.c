@@ -166,8 +166,11 @@ static u64 build_dsdt(struct builder *b, const struct acpi_tables_config *c)
 
 static struct address io(u16 port, u8 bytes)
 {
-    return (struct address){
-        SPACE_IO, (u8)(bytes * 8), 0, bytes == 1 ? 1 : bytes == 2 ? 2 : 3, port};
+    return (struct address){SPACE_IO, (u8)(bytes * 8), 0,
+                            bytes == 1   ? 1
+                            : bytes == 2 ? 2
+                                         : 3,
+                            port};
 }
 
 static u64 build_fadt(struct builder *b, u64 facs, u64 dsdt)
@@ -218,8 +221,8 @@ static u64 build_madt(struct builder *b, u32 cpu_count)
         put(b, &(struct madt_lapic){0, sizeof(struct madt_lapic), (u8)i, (u8)i, LAPIC_ENABLED},
             sizeof(struct madt_lapic));
     put(b,
-        &(struct madt_ioapic){.type = 1, .length = sizeof(struct madt_ioapic),
-                              .address = (u32)IOAPIC_BASE},
+        &(struct madt_ioapic){
+            .type = 1, .length = sizeof(struct madt_ioapic), .address = (u32)IOAPIC_BASE},
         sizeof(struct madt_ioapic));
     /* The PIT sits at pin 2, since pin 0 is where a PIC would be cascaded in. */
     put(b, &(struct madt_override){2, sizeof(struct madt_override), 0, 0, 2, 0},
@@ -231,8 +234,7 @@ static u64 build_madt(struct builder *b, u32 cpu_count)
     put(b, &(struct madt_lapic_nmi){4, sizeof(struct madt_lapic_nmi), 0xff, 0, 1},
         sizeof(struct madt_lapic_nmi));
     u32 length = b->used - start;
-    *m = (struct madt){
-        .h = header("APIC", length, 3), .lapic = 0xfee00000u, .flags = MADT_PCAT};
+    *m = (struct madt){.h = header("APIC", length, 3), .lapic = 0xfee00000u, .flags = MADT_PCAT};
     m->h.checksum = sum(m, length);
     return gpa;
 }

@@ -1,6 +1,7 @@
 /* The ACPI tables of a guest: RSDP, XSDT, FADT, FACS, MADT, DSDT.
  *
- * Pure.  They lie in the BIOS area, where a search for the RSDP looks as well (ACPI 6.4, 5.2.5.1). */
+ * Pure.  They lie in the BIOS area, where a search for the RSDP looks as well (ACPI 6.4, 5.2.5.1).
+ */
 #ifndef BULKHEAD_VMM_ACPI_TABLES_H
 #define BULKHEAD_VMM_ACPI_TABLES_H
 

@@ -192,8 +192,9 @@ static bool decode(struct vm *vm, const struct vcpu_page *p, struct insn *in)
     enum insn_result r = insn_decode(in, bytes, len, mode);
     if (r == INSN_DECODED)
         return true;
-    vm_fail(vm, r == INSN_TRUNCATED ? "the instruction at %llx cannot be read"
-                                    : "the instruction at %llx is not supported on a device",
+    vm_fail(vm,
+            r == INSN_TRUNCATED ? "the instruction at %llx cannot be read"
+                                : "the instruction at %llx is not supported on a device",
             (unsigned long long)p->rip);
     return false;
 }
@@ -462,7 +463,7 @@ static void dump_bytes(struct vm *vm, const struct vcpu_page *p)
 void exits_dump(struct vm *vm, u32 vcpu)
 {
     typedef unsigned long long ull;
-    static const char *const seg_names[SEG_COUNT] = {"es", "cs", "ss", "ds",
+    static const char *const seg_names[SEG_COUNT] = {"es", "cs", "ss",   "ds",
                                                      "fs", "gs", "ldtr", "tr"};
     struct vcpu_page *p = vm_vcpu(vm, vcpu);
     const u64 *r = p->regs;

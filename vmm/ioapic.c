@@ -8,8 +8,8 @@
 #define ENTRY_VECTOR BITS(7, 0)
 #define ENTRY_MODE BITS(10, 8)
 #define ENTRY_LOGICAL BIT(11)
-#define ENTRY_STATUS BIT(12)   /* read-only */
-#define ENTRY_POLARITY BIT(13) /* the models drive asserted/deasserted, so it has no effect */
+#define ENTRY_STATUS BIT(12)     /* read-only */
+#define ENTRY_POLARITY BIT(13)   /* the models drive asserted/deasserted, so it has no effect */
 #define ENTRY_REMOTE_IRR BIT(14) /* read-only */
 #define ENTRY_LEVEL BIT(15)
 #define ENTRY_MASKED BIT(16)

@@ -13,8 +13,8 @@ struct vm;
 
 struct ioapic {
     u8 select, id, pad[2];
-    u32 lines;             /* levels of the pins */
-    u32 requests;          /* edges and levels not sent yet (masked pins keep them) */
+    u32 lines;              /* levels of the pins */
+    u32 requests;           /* edges and levels not sent yet (masked pins keep them) */
     u64 entry[IOAPIC_PINS]; /* redirection table */
 };
 

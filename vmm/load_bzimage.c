@@ -166,7 +166,8 @@ const char *load_bzimage(const struct load_request *r, const struct load_result 
     if (!why)
         why = load_guest_cmdline(r, h.cmdline_size ? h.cmdline_size : 255);
     if (!why)
-        why = load_guest_initrd(r, at + need, h.initrd_max ? h.initrd_max + 1 : 0x38000000, &initrd);
+        why =
+            load_guest_initrd(r, at + need, h.initrd_max ? h.initrd_max + 1 : 0x38000000, &initrd);
     if (!why)
         why = write_tables(r->mem);
     u8 *zero_page = guest_ptr(r->mem, GPA(LOAD_BOOT_DATA), ZP_SIZE);

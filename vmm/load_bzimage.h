@@ -1,4 +1,5 @@
-/* Linux bzImage by the 64-bit boot protocol (Documentation/x86/boot.rst, "64-bit boot protocol"). */
+/* Linux bzImage by the 64-bit boot protocol (Documentation/x86/boot.rst, "64-bit boot protocol").
+ */
 #ifndef BULKHEAD_VMM_LOAD_BZIMAGE_H
 #define BULKHEAD_VMM_LOAD_BZIMAGE_H
 

@@ -10,8 +10,8 @@ u32 load_guest_map(const struct guest_mem *m, struct load_region out[LOAD_REGION
 {
     u32 n = 0;
     out[n++] = (struct load_region){0, LOAD_LOW_RAM_END, LOAD_RAM};
-    out[n++] = (struct load_region){LOAD_LOW_RAM_END, LOAD_LOWEST - LOAD_LOW_RAM_END,
-                                    LOAD_RESERVED};
+    out[n++] =
+        (struct load_region){LOAD_LOW_RAM_END, LOAD_LOWEST - LOAD_LOW_RAM_END, LOAD_RESERVED};
     for (u32 i = 0; i < m->count; i++) {
         u64 base = MAX(m->range[i].gpa, LOAD_LOWEST), end = m->range[i].gpa + m->range[i].len;
         if (end > base)

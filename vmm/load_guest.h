@@ -11,7 +11,7 @@
 
 /* Low memory that the loaders use; a kernel is placed at LOAD_LOWEST or above. */
 #define LOAD_GDT 0x1000ull
-#define LOAD_BOOT_DATA 0x2000ull   /* zero page, or PVH start info with its tables */
+#define LOAD_BOOT_DATA 0x2000ull /* zero page, or PVH start info with its tables */
 #define LOAD_CMDLINE 0x4000ull
 #define LOAD_CMDLINE_MAX 2048u
 #define LOAD_PAGE_TABLES 0x10000ull /* six pages: the lowest 4 GiB one-to-one */

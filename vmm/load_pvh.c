@@ -26,7 +26,8 @@ struct boot_data { /* at LOAD_BOOT_DATA */
     struct module_entry module;
     struct memmap_entry map[LOAD_REGIONS];
 };
-_Static_assert(sizeof(struct start_info) == 56 && sizeof(struct memmap_entry) == 24, "start_info.h");
+_Static_assert(sizeof(struct start_info) == 56 && sizeof(struct memmap_entry) == 24,
+               "start_info.h");
 
 static const char *copy_segments(const struct load_request *r, const struct elf *e)
 {

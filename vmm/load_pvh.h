@@ -1,4 +1,5 @@
-/* ELF kernels by the PVH boot protocol (Xen's docs/misc/pvh.pandoc; Linux, FreeBSD, test guests). */
+/* ELF kernels by the PVH boot protocol (Xen's docs/misc/pvh.pandoc; Linux, FreeBSD, test guests).
+ */
 #ifndef BULKHEAD_VMM_LOAD_PVH_H
 #define BULKHEAD_VMM_LOAD_PVH_H
 

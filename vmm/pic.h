@@ -9,16 +9,16 @@
 struct vm;
 
 struct pic_chip {
-    u8 lines;    /* levels of the inputs */
+    u8 lines; /* levels of the inputs */
     u8 irr, isr, imr;
-    u8 elcr;     /* 1: level-triggered input */
-    u8 base;     /* vector of input 0 */
-    u8 init;     /* ICW expected next: 0 none, 2..4 */
+    u8 elcr; /* 1: level-triggered input */
+    u8 base; /* vector of input 0 */
+    u8 init; /* ICW expected next: 0 none, 2..4 */
     u8 icw4_expected, single;
     u8 auto_eoi, rotate_on_auto_eoi;
     u8 read_isr, poll;
     u8 special_mask, special_nested;
-    u8 lowest;   /* input with the lowest priority, 7 after reset */
+    u8 lowest; /* input with the lowest priority, 7 after reset */
 };
 
 struct pic {

@@ -11,14 +11,14 @@ struct vm;
 #define PIT_HZ 1193182ull
 
 struct pit_channel {
-    u64 start;      /* ns: when counting (last) began */
-    u32 reload;     /* 1..65536 */
-    u16 latched;    /* count held by a latch command */
-    u8 mode;        /* 0..5 */
-    u8 access;      /* 1 low byte, 2 high byte, 3 low then high */
+    u64 start;   /* ns: when counting (last) began */
+    u32 reload;  /* 1..65536 */
+    u16 latched; /* count held by a latch command */
+    u8 mode;     /* 0..5 */
+    u8 access;   /* 1 low byte, 2 high byte, 3 low then high */
     u8 bcd;
     u8 gate;
-    u8 counting;    /* a count has been written */
+    u8 counting;              /* a count has been written */
     u8 write_high, write_low; /* next write is the high byte; the low byte so far */
     u8 read_high;
     u8 count_latched; /* bytes of `latched` still to be read */

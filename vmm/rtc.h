@@ -13,9 +13,9 @@ struct vm;
 
 struct rtc {
     u8 index;
-    u8 ram[128];      /* registers A..D and the rest; time registers are computed */
-    i64 offset;       /* ns: guest's clock minus the host's */
-    u64 halted_at;    /* ns of the guest's clock while register B bit SET holds it */
+    u8 ram[128];       /* registers A..D and the rest; time registers are computed */
+    i64 offset;        /* ns: guest's clock minus the host's */
+    u64 halted_at;     /* ns of the guest's clock while register B bit SET holds it */
     u64 next_periodic; /* ns of platform_now; PLATFORM_NEVER: off */
     u64 next_second;   /* the same, for update-ended and alarm interrupts */
 };

@@ -35,9 +35,9 @@ struct vm {
         enum vm_timer which;
     } timers[VM_TIMER_COUNT];
 
-    u32 serving;      /* vCPU whose exit is being served */
-    bool hold;        /* ... and that must wait before it goes on */
-    bool keep_exit;   /* ... and that shall not be completed: the VM ends */
+    u32 serving;               /* vCPU whose exit is being served */
+    bool hold;                 /* ... and that must wait before it goes on */
+    bool keep_exit;            /* ... and that shall not be completed: the VM ends */
     enum platform_power power; /* asked for by the guest */
     const char *power_why;
 

@@ -33,9 +33,9 @@ struct vm_state {
     struct vm_config config; /* what it was started with */
     u64 started_at;          /* ns of platform_now */
     u32 resets;
-    u32 paused;              /* by the user */
+    u32 paused;                   /* by the user */
     u64 deadline[VM_TIMER_COUNT]; /* ns; PLATFORM_NEVER: not armed */
-    u64 held;                /* vCPUs whose exit waits for VM_TIMER_HOLD */
+    u64 held;                     /* vCPUs whose exit waits for VM_TIMER_HOLD */
 
     struct uart16550 uart;
     struct rtc rtc;
