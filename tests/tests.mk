@@ -98,3 +98,8 @@ guests-tests: $(GUEST_ELVES)
 # The guests themselves are tested on a machine that is not ours.
 guests-reference: guests-tests
 	@$(EMUSLOT) tests/guests/reference.py $(GUESTS)
+
+.PHONY: bench
+bench: image guests-tests ## the table of costs in Bochs, and build/bench.tsv
+	@tools/fetch-bochs.sh
+	@$(PYTHON) tests/bench.py

@@ -98,3 +98,15 @@ def stats(c, vm):
                                   c.command(f"vm stats {vm}")):
         result[name] = result.get(name, 0) + int(value.replace(",", ""))
     return result
+
+
+def exit_classes():
+    """The names of exits, from the header that also `vm stats` prints them from."""
+    with open(os.path.join(TOP, "kernel", "abi", "exit_class.h")) as f:
+        return re.findall(r'X\(CLASS_\w+, "([^"]+)"\)', f.read())
+
+
+def exits(c, vm):
+    """{class: exits} of a VM."""
+    counted = stats(c, vm)
+    return {name: counted[name] for name in exit_classes() if name in counted}
