@@ -3,10 +3,10 @@
 #include "kernel/vm.h"
 
 #include "kernel/control.h"
-#include "kernel/exit.h"
 #include "kernel/hvm.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
+#include "kernel/policy.h"
 #include "kernel/sched.h"
 #include "kernel/string.h"
 #include "kernel/vcpu.h"
@@ -89,7 +89,7 @@ static enum hv_status build(struct vm *vm, const struct vm_policy *policy)
         return HV_ENOMEM;
     vm->policy = phys_to_virt(h);
     memcpy(vm->policy, policy, sizeof(*policy));
-    st = exit_policy(vm);
+    st = policy_check(vm->policy, vm->cpuid_index);
     if (st != HV_OK)
         return st;
     st = pgtab_init(&vm->window, &pgtab_host, &vm->quota, true, control.space.use_1g);

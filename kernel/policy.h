@@ -1,0 +1,17 @@
+/* Checks the policy tables that the control partition hands over for a new VM.  Pure. */
+#ifndef BULKHEAD_KERNEL_POLICY_H
+#define BULKHEAD_KERNEL_POLICY_H
+
+#include "kernel/abi/status.h"
+#include "kernel/abi/vm_policy.h"
+
+#define POLICY_GROUPS 3  /* CPUID leaves from 0, 4000_0000H and 8000_0000H */
+#define POLICY_LEAVES 64 /* of each group */
+
+/* On the kernel's own copy: HV_EINVAL when a count is too large, rows are unsorted or overlap, a
+ * leaf is outside the groups, or more than VM_STORED_MSRS are stored.  index[group][leaf]: 1 + the
+ * first row of that leaf, 0: none. */
+MUST_CHECK enum hv_status policy_check(const struct vm_policy *p,
+                                       u8 index[POLICY_GROUPS][POLICY_LEAVES]);
+
+#endif
