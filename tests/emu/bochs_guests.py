@@ -41,6 +41,37 @@ def guests_2(c):
         guests.remove(c, "four")
 
 
+@bochs("guest-power", limit=300, cpus=1, files=guests.files("power_button", "reboot", "counter"))
+def guest_power(c):
+    with c.check("vm shutdown presses the power button"):
+        guests.start(c, "button", "power_button")
+        guests.wait(c, "it waits", lambda: "waiting" in guests.console(c, "button"))
+        guests.must(c, "vm shutdown button")
+        guests.wait_verdict(c, "button", "power_button")
+        guests.wait(c, "it powers off", lambda: guests.stopped(c, "button"))
+        guests.remove(c, "button")
+    for how in ("cf9", "acpi", "keyboard"):
+        with c.check(f"a guest resets itself by {how}"):
+            guests.start(c, how, "reboot", cmdline=how)
+            guests.wait(c, "third start", lambda: len(
+                re.findall(f"reset by {how}", guests.console(c, how))) >= 3)
+            guests.remove(c, how)
+    with c.check("vm reset starts a guest anew"):
+        guests.start(c, "again", "counter")
+        guests.wait(c, "it counts", lambda: guests.counter(c, "again") > 2)
+        guests.must(c, "vm reset again")
+        guests.wait(c, "it counts anew", lambda: len(
+            re.findall(r"count 1\b", guests.console(c, "again"))) == 2)
+    with c.check("vm pause holds a guest, vm resume lets it go on"):
+        guests.must(c, "vm pause again")
+        before = guests.counter(c, "again")
+        c.pump(3)
+        assert guests.counter(c, "again") == before, "it counts while paused"
+        guests.must(c, "vm resume again")
+        guests.wait(c, "it counts on", lambda: guests.counter(c, "again") > before + 2)
+        guests.remove(c, "again")
+
+
 CONTAINED = {
     # guest: what `vm log` must say, None: it goes on until it is stopped
     "triple_fault": r"(?i)triple fault",

@@ -5,7 +5,8 @@ DEFAULT = {
     "cpus": 1,
     "mem": 16,           # MiB
     "seconds": 20,       # of the reference machine
-    "ends": "verdict",   # or "stop": the hypervisor must stop it; "never": it runs on
+    "ends": "verdict",   # "stop": the hypervisor must stop it; "never": it runs on;
+                         # "asked": a verdict, after something its test does
     "says": "",          # what the VM's log must hold, for "stop"
     "reference": True,   # False: only means something on Bulkhead
 }
@@ -20,6 +21,8 @@ CASES = {
     "flood_uart": {"ends": "never", "reference": False},
     "triple_fault": {"ends": "stop", "says": "triple fault", "reference": False},
     "jump_nowhere": {"ends": "stop", "says": "d0000000", "reference": False},
+    "power_button": {"ends": "asked", "reference": False},
+    "reboot": {"ends": "never", "reference": False},
     "every_privileged": {"reference": False},
     "bench": {"cpus": 2, "reference": False},
 }
