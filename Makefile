@@ -44,7 +44,7 @@ KERNEL_ENTRY := kernel_entry
 
 # Offsets of struct members for the .S files, computed by the compiler: asm_offsets.c leaves
 # "#define NAME value" lines in its assembler output.
-OFFSETS := $(if $(wildcard kernel/asm_offsets.c),$(B)/kernel/asm_offsets.h)
+OFFSETS := $(B)/kernel/asm_offsets.h
 
 $(B)/kernel/asm_offsets.h: kernel/asm_offsets.c | $(SETUP)
 	@mkdir -p $(@D)
@@ -72,8 +72,6 @@ CONTROL_CFLAGS := $(CFLAGS_ALL) $(NO_PIC) -nostdinc -isystem $(MUSL)/include \
 CONTROL_BASE := 0x400000
 CONTROL_ENTRY := _start
 CONTROL_LIBS := $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
-# Until there is something to run in ring 3, there is no control image.
-HAVE_CONTROL := $(wildcard control/rt/*.c)
 
 $(MUSL)/lib/libc.a: tools/build-musl.sh control/rt/musl/syscall_arch.h | $(SETUP)
 	$(Q)tools/build-musl.sh
@@ -160,8 +158,8 @@ $(B)/BOOTX64.EFI: $(B)/boot.so
 	    -j '.rela.*' -j .reloc --target efi-app-x86_64 --subsystem=10 $< $@
 
 # ---- disk image --------------------------------------------------------------------------------
-IMAGE_FILES := $(B)/BOOTX64.EFI $(B)/image/kernel.elf $(if $(HAVE_CONTROL),$(B)/image/control.elf) \
-        $(wildcard boot/bulkhead.conf)
+IMAGE_FILES := $(B)/BOOTX64.EFI $(B)/image/kernel.elf $(B)/image/control.elf \
+        boot/bulkhead.conf
 
 $(B)/bulkhead.img: tools/mkimage.sh $(IMAGE_FILES) $(IMAGE_DEPS) $(wildcard $(B)/guests/* \
         $(B)/guests/*/*) | $(SETUP)
@@ -169,9 +167,9 @@ $(B)/bulkhead.img: tools/mkimage.sh $(IMAGE_FILES) $(IMAGE_DEPS) $(wildcard $(B)
 
 # ---- targets -----------------------------------------------------------------------------------
 .PHONY: all image asm format clean help
-all: $(B)/kernel.elf $(if $(HAVE_CONTROL),$(B)/control.elf) $(B)/BOOTX64.EFI ## kernel, control partition and loader
+all: $(B)/kernel.elf $(B)/control.elf $(B)/BOOTX64.EFI ## kernel, control partition and loader
 image: $(B)/bulkhead.img ## build/bulkhead.img: GPT disk for a USB stick
-asm: $(B)/kernel.asm $(if $(HAVE_CONTROL),$(B)/control.asm) ## disassembly beside .map and .sym
+asm: $(B)/kernel.asm $(B)/control.asm ## disassembly beside .map and .sym
 format: ## clang-format every source file in place
 	git ls-files '*.c' '*.h' | xargs clang-format -i
 clean: ## remove build/
