@@ -16,7 +16,16 @@ struct console_raw {
     void *owner;
 };
 
-void console_init(void);
+/* Takes the UART that host_info names.  HV_EIO: there is none; everything else then does nothing.
+ */
+MUST_CHECK enum hv_status console_init(void);
+
+/* For the shell, in its fiber: the next byte typed; -1 when `deadline` (TSC) has passed. */
+int console_key(u64 deadline);
+/* While a command runs, Ctrl-C calls fn on the loop instead of being a key.  NULL: a key again. */
+void console_on_break(void (*fn)(void));
+/* How to take the edited line away before a notice and to put it back; NULL: no line. */
+void console_set_editor(void (*hide)(void), void (*show)(void));
 
 /* From a shell command's fiber: prints how to leave, hands the keyboard to *raw and returns when
  * the user left or console_leave() was called.  HV_EBUSY: already in raw mode. */
@@ -28,6 +37,9 @@ bool console_is_raw(void);
  * returns that number of bytes: a guest's output past it is the caller's to keep or drop. */
 u32 console_write(const char *text, u32 len);
 u32 console_room(void);
+
+void console_print(const char *text); /* console_write of a string, "\n" becomes "\r\n" */
+void console_flush(void);             /* everything is out; for the last words before a reset */
 
 /* A line that nobody asked for (log, guest events): does not tear the edited line; newline is
  * added.  In raw mode it is only in the log. */

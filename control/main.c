@@ -1,13 +1,144 @@
 /* Start-up of the control partition: a table of steps, then the event loop. */
 #include "control/main.h"
 
+#include <stdio.h>
+#include <string.h>
+
+#include "control/cmd_host.h"
+#include "control/config.h"
+#include "control/console.h"
 #include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "control/rt/loop.h"
+#include "control/rt/sys.h"
+#include "control/shell.h"
+
+typedef unsigned long long ull;
+
+#define CONFIG_FILE "bulkhead.conf"
+
+static struct log_cursor notices; /* what the console has shown of the log */
+
+static void start_console(void)
+{
+    if (console_init() != HV_OK)
+        log_warn("no console: no 16550 answers at port 0x%llx", (ull)sys_host_info()->uart_port);
+}
+
+static void start_banner(void)
+{
+    const struct host_info *h = sys_host_info();
+    struct mem_stat m = {0};
+    char hvm[256], line[768];
+
+    sys_mem_stat(&m);
+    cmd_host_hvm_text(h, hvm, sizeof(hvm));
+    snprintf(line, sizeof(line),
+             "\nBulkhead %s\n"
+             "  CPU     %s, %u of them, TSC %llu MHz\n"
+             "  Memory  %llu MiB, %llu MiB free\n"
+             "  VT-x    %s\n"
+             "  Boot    UEFI, %s; outer hypervisor: %s\n"
+             "Type help for help.\n",
+             BULKHEAD_VERSION, h->cpu_brand, h->cpu_count, (ull)(h->tsc_hz / 1000000),
+             (ull)(m.total / MIB), (ull)(m.free / MIB), hvm, h->firmware, cmd_host_outer(h));
+    console_print(line);
+}
+
+/* After a crash: the errors in the log are why this instance exists. */
+static void start_restart_report(void)
+{
+    u32 restarts = sys_host_info()->restart_count;
+    struct log_cursor c = {0};
+    char text[256];
+    u32 errors = 0, skip;
+
+    if (!restarts)
+        return;
+    log_warn("control partition started again, for the %u. time", restarts);
+    console_print("The control partition crashed and was started again; what the kernel saw:\n");
+    while (sys_log_read(&c, text, sizeof(text)) > 0)
+        errors += c.level <= LOG_ERROR;
+    skip = errors > 24 ? errors - 24 : 0;
+    memset(&c, 0, sizeof(c));
+    while (sys_log_read(&c, text, sizeof(text)) > 0) {
+        if (c.level > LOG_ERROR || (skip && skip--))
+            continue;
+        console_print("  ");
+        console_print(text);
+        console_print("\n");
+    }
+}
+
+static void on_vm(void *owner, const struct vm_config *c)
+{
+    (void)owner;
+    log_info("%s: VM %s, number %u", CONFIG_FILE, c->name, c->number);
+}
+
+static void on_config_error(void *owner, const char *line)
+{
+    (void)owner;
+    log_info("%s", line);
+    console_print(line);
+    console_print("\n");
+}
+
+static void start_config(void)
+{
+    const struct host_info *h = sys_host_info();
+    const struct config_sink sink = {.vm = on_vm, .error = on_config_error};
+
+    for (u32 i = 0; i < h->module_count && i < BOOT_MODULES; i++) {
+        const struct host_module *m = &h->modules[i];
+
+        if (!strncmp(m->name, CONFIG_FILE, sizeof(m->name))) {
+            config_read(CONFIG_FILE, (const char *)m->vaddr, m->len, &sink);
+            return;
+        }
+    }
+    on_config_error(NULL, "E_CONFIG: " CONFIG_FILE " is not on the boot medium. "
+                          "Try: put one into \\bulkhead");
+}
+
+/* New records of level NOTICE or worse, as they come. */
+static void on_log(void)
+{
+    char text[256];
+
+    while (sys_log_read(&notices, text, sizeof(text)) > 0) {
+        if (notices.level <= LOG_NOTICE)
+            console_notice("[%s] %s", log_level_name(notices.level), text);
+    }
+}
+
+static void start_notices(void)
+{
+    char text[256];
+
+    while (sys_log_read(&notices, text, sizeof(text)) > 0)
+        ; /* what was there before is in `host log` */
+    loop_on_log(on_log);
+}
+
+static void start_shell(void)
+{
+    cmd_host_ready_tsc = clock_tsc();
+    shell_start();
+}
+
+static void (*const steps[])(void) = {
+    clock_init,                          /* everything tells the time by it */
+    start_console,                       /* from here on there is someone to talk to */
+    start_banner,  start_restart_report, /* why the screen went away */
+    start_config,                        /* VMs and what is wrong with their description */
+    start_notices,                       /* after the steps that speak for themselves */
+    start_shell,
+};
 
 int main(void)
 {
-    clock_init();
-    log_info("control partition %s", BULKHEAD_VERSION);
+    for (u32 i = 0; i < ARRAY_LEN(steps); i++)
+        steps[i]();
     loop_run();
 }

@@ -11,7 +11,7 @@
 #include "kernel/abi/status.h"
 #include "kernel/abi/types.h"
 
-#define OUT_LINE_MAX 512
+#define OUT_LINE_MAX 2048
 #define OUT_COLUMNS 12
 #define OUT_FILTERS 4
 
@@ -26,7 +26,6 @@ struct out_sink { /* where finished lines go; the host tests pass their own */
     void (*line)(void *owner, const char *text, u32 len); /* without newline */
     bool (*cancelled)(void *owner);
     void *owner;
-    bool paged; /* `| more` was asked for; set by out_close's caller's filter list */
 };
 
 struct out {

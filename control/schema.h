@@ -74,6 +74,9 @@ struct schema_table {
 /* Every command in order of linking: i from 0 until NULL. */
 const struct schema_command *schema_at(u32 i);
 
+/* The argument of that name; NULL: the command has none. */
+const struct schema_arg *schema_arg(const struct schema_command *c, const char *name);
+
 /* Values in a handler.  Types were checked before it runs. */
 const char *args_text(const struct schema_args *a, const char *name); /* default, or NULL */
 u64 args_number(const struct schema_args *a, const char *name, u64 if_missing); /* also sizes */

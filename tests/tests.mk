@@ -103,3 +103,14 @@ guests-reference: guests-tests
 bench: image guests-tests ## the table of costs in Bochs, and build/bench.tsv
 	@tools/fetch-bochs.sh
 	@$(PYTHON) tests/bench.py
+
+# ---- the control partition as a Linux program ----------------------------------------------------
+# The same sources over control/rt/host/ in place of the kernel: `build/host/bulkhead` is the shell
+# on this terminal, for tests and to try a change of the shell without an emulator.
+HOST_PROGRAM_SRC := $(filter-out control/rt/start.c control/rt/seam.c control/rt/stack.c, \
+        $(foreach d,control/rt control vmm drivers net storage,$(wildcard $(d)/*.c)) \
+        $(wildcard control/rt/host/*.c kernel/lib/*.c))
+HOST_PROGRAM_ASM := $(filter-out control/rt/start.S,$(foreach d,control/rt control vmm,$(wildcard $(d)/*.S)))
+build/host/bulkhead: $(HOST_PROGRAM_SRC:%.c=build/host/obj/%.o) $(HOST_PROGRAM_ASM)
+	$(HOST_CC) $(SANITIZERS) $^ -o $@
+host-build: build/host/bulkhead

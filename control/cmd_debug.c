@@ -1,0 +1,189 @@
+/* Faults on purpose, to see that the kernel contains them, and the cost of a system call.
+ * Runs in the shell's fiber. */
+#include "control/cmd_debug.h"
+
+#include <string.h>
+
+#include "control/console.h"
+#include "control/rt/clock.h"
+#include "control/rt/fiber.h"
+#include "control/rt/log.h"
+#include "control/rt/port.h"
+#include "control/rt/sys.h"
+#include "control/schema.h"
+
+typedef unsigned long long ull;
+
+static void crash_null(void)
+{
+    *(volatile u32 *)(uintptr_t)8 = 1;
+}
+
+static void crash_read_kernel(void)
+{
+    (void)*(volatile u32 *)(uintptr_t)KERNEL_IMAGE_BASE;
+}
+
+static void crash_write_kernel(void)
+{
+    *(volatile u32 *)(uintptr_t)PHYSMAP_BASE = 1;
+}
+
+static void crash_write_code(void)
+{
+    *(volatile u8 *)(uintptr_t)crash_null = 0xc3;
+}
+
+static void crash_write_host_info(void)
+{
+    *(volatile u32 *)(uintptr_t)sys_host_info() = 0;
+}
+
+static void crash_run_data(void)
+{
+    static u8 ret = 0xc3;
+
+    ((void (*)(void))(uintptr_t)&ret)();
+}
+
+static void crash_port(void)
+{
+    (void)port_in8(0x70);
+}
+
+static void crash_privileged(void)
+{
+    __asm__ volatile("cli");
+}
+
+static void crash_msr(void)
+{
+    __asm__ volatile("rdmsr" : : "c"(0xc0000080) : "eax", "edx");
+}
+
+static void crash_divide(void)
+{
+    __asm__ volatile("divl %0" : : "r"(0) : "eax", "edx");
+}
+
+static void crash_assert(void)
+{
+    rt_assert(!"debug crash assert");
+}
+
+static u32 dig(const volatile u8 *above, u32 depth)
+{
+    volatile u8 frame[1024];
+
+    frame[0] = *above;
+    return depth ? dig(frame, depth - 1) + frame[0] : 0;
+}
+
+static void crash_stack(void)
+{
+    u8 start = 0;
+
+    dig(&start, 1000); /* a megabyte; a fiber has 64 KiB */
+}
+
+static const struct {
+    const char *name;
+    void (*fn)(void);
+} crashes[] = {
+    {"null", crash_null},
+    {"read-kernel", crash_read_kernel},
+    {"write-kernel", crash_write_kernel},
+    {"write-code", crash_write_code},
+    {"write-host-info", crash_write_host_info},
+    {"run-data", crash_run_data},
+    {"port", crash_port},
+    {"privileged", crash_privileged},
+    {"msr", crash_msr},
+    {"divide", crash_divide},
+    {"assert", crash_assert},
+    {"stack", crash_stack},
+};
+
+static enum hv_status run_crash(const struct schema_args *args, struct out *out)
+{
+    const char *how = args_text(args, "how");
+
+    for (u32 i = 0; i < ARRAY_LEN(crashes); i++) {
+        if (strcmp(crashes[i].name, how))
+            continue;
+        console_flush();
+        crashes[i].fn();
+    }
+    return out_error(out, HV_EPERM, "E_CONTAINMENT", "report it",
+                     "'%s' did not fault: the control partition is not contained", how);
+}
+
+static enum hv_status run_null(const struct schema_args *args, struct out *out)
+{
+    u64 count = MAX(args_number(args, "count", 1000), 1ull), start = clock_tsc();
+
+    for (u64 i = 0; i < count; i++)
+        sys_null();
+    u64 ticks = clock_tsc() - start;
+    out_printf(out, "%llu calls, %llu ticks, %llu a call\n", (ull)count, (ull)ticks,
+               (ull)(ticks / count));
+    return HV_OK;
+}
+
+static enum hv_status run_mem(const struct schema_args *args, struct out *out)
+{
+    u64 size = args_number(args, "size", 0);
+    i64 at = sys_mem_map(ROUND_UP(size, PAGE_SIZE));
+
+    if (at < 0)
+        return out_error(out, (enum hv_status)at, "E_NOMEM", "host mem",
+                         "the kernel refused %llu bytes", (ull)size);
+    for (u64 i = 0; i < size; i += PAGE_SIZE)
+        ((volatile u8 *)at)[i] = 1;
+    sys_mem_unmap((void *)at, ROUND_UP(size, PAGE_SIZE));
+    out_printf(out, "%llu bytes at 0x%llx, written and given back\n", (ull)size, (ull)at);
+    return HV_OK;
+}
+
+static enum hv_status run_call(const struct schema_args *args, struct out *out)
+{
+    u64 n = args_number(args, "number", 0), a = args_number(args, "a", 0),
+        b = args_number(args, "b", 0), c = args_number(args, "c", 0);
+
+    out_printf(out, "%lld\n", (long long)sys_call(n, a, b, c, 0, 0));
+    return HV_OK;
+}
+
+static const struct schema_arg crash_args[] = {
+    {"how", PLACE_OPTIONAL, ARG_ENUM,
+     "null|read-kernel|write-kernel|write-code|write-host-info|run-data|port|privileged|msr|divide|"
+     "assert|stack",
+     "null", "what to do that is forbidden"},
+    {0},
+};
+static const struct schema_arg null_args[] = {
+    {"count", PLACE_KEY, ARG_NUMBER, NULL, "1000", "how many"},
+    {0},
+};
+static const struct schema_arg mem_args[] = {
+    {"size", PLACE_OBJECT, ARG_SIZE, .help = "bytes to ask for"},
+    {0},
+};
+static const struct schema_arg call_args[] = {
+    {"number", PLACE_OBJECT, ARG_NUMBER, .help = "number of the system call"},
+    {"a", PLACE_OPTIONAL, ARG_NUMBER, .help = "first argument"},
+    {"b", PLACE_OPTIONAL, ARG_NUMBER, .help = "second argument"},
+    {"c", PLACE_OPTIONAL, ARG_NUMBER, .help = "third argument"},
+    {0},
+};
+
+static const struct schema_command commands[] = {
+    {"debug", "crash", "crash the control partition on purpose; the kernel restarts it",
+     "debug crash read-kernel", ROLE_ADMIN, crash_args, NULL, run_crash},
+    {"debug", "null", "time the shortest system call", NULL, ROLE_VIEW, null_args, NULL, run_null},
+    {"debug", "mem", "ask for memory and give it back", "debug mem 1M", ROLE_ADMIN, mem_args, NULL,
+     run_mem},
+    {"debug", "call", "make any system call and print what it returns", "debug call 0", ROLE_ADMIN,
+     call_args, NULL, run_call},
+};
+SCHEMA_COMMANDS(commands);

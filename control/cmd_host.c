@@ -1,0 +1,289 @@
+/* Commands about the machine; each runs in the shell's fiber. */
+#include "control/cmd_host.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "control/console.h"
+#include "control/main.h"
+#include "control/rt/clock.h"
+#include "control/rt/fiber.h"
+#include "control/rt/log.h"
+#include "control/rt/sys.h"
+#include "control/schema.h"
+#include "control/shell.h"
+
+typedef unsigned long long ull;
+
+u64 cmd_host_ready_tsc;
+
+const char *cmd_host_outer(const struct host_info *h)
+{
+    static const struct {
+        const char *signature, *name;
+    } known[] = {
+        {"KVMKVMKVM", "KVM"},           {"TCGTCGTCGTCG", "QEMU (TCG)"}, {"VMwareVMware", "VMware"},
+        {"Microsoft Hv", "Hyper-V"},    {"XenVMMXenVMM", "Xen"},        {"bhyve bhyve ", "bhyve"},
+        {"VBoxVBoxVBox", "VirtualBox"}, {"BulkheadHV", "Bulkhead"},
+    };
+
+    if (!h->outer_hypervisor[0])
+        return "none that says so";
+    for (u32 i = 0; i < ARRAY_LEN(known); i++) {
+        if (!strncmp(h->outer_hypervisor, known[i].signature, 12))
+            return known[i].name;
+    }
+    return h->outer_hypervisor;
+}
+
+void cmd_host_hvm_text(const struct host_info *h, char *buf, u32 len)
+{
+    u32 with = 0, online = 0;
+
+    for (u32 i = 0; i < h->cpu_count && i < CPU_MAX; i++) {
+        online += h->cpus[i].online;
+        with += h->cpus[i].online && h->cpus[i].hvm;
+    }
+    if (h->hvm_name[0] && with)
+        snprintf(buf, len, "%s on %u of %u CPUs", h->hvm_name, with, online);
+    else
+        snprintf(buf, len, "none: %s. Try: %s", h->hvm_reason, h->hvm_try);
+}
+
+static u32 online_cpus(const struct host_info *h)
+{
+    u32 n = 0;
+
+    for (u32 i = 0; i < h->cpu_count && i < CPU_MAX; i++)
+        n += h->cpus[i].online;
+    return n;
+}
+
+static void put_load(struct out *out, const struct host_info *h)
+{
+    u64 busy = 0, all = 0;
+
+    for (u32 i = 0; i < h->cpu_count; i++) {
+        struct cpu_stat s;
+
+        if (sys_cpu_stat(i, &s) < 0 || !s.online)
+            continue;
+        busy += s.control + s.guest + s.kernel;
+        all += s.control + s.guest + s.kernel + s.idle;
+    }
+    out_field(out, "load", "%llu %% since boot", (ull)(all ? busy * 100 / all : 0));
+}
+
+static const char *uptime(char *buf, u32 len)
+{
+    u64 ms = clock_ns() / CLOCK_MS, s = ms / 1000;
+
+    snprintf(buf, len, "%llud %02llu:%02llu:%02llu.%03llu", (ull)(s / 86400), (ull)(s / 3600 % 24),
+             (ull)(s / 60 % 60), (ull)(s % 60), (ull)(ms % 1000));
+    return buf;
+}
+
+static void put_features(struct out *out, const struct host_info *h)
+{
+    static const char *const columns[] = {"FEATURE", "STATE", "NOTE"};
+    static const u8 widths[] = {36, 8, 0};
+    static const char *const states[] = {
+        [FEATURE_ABSENT] = "absent",
+        [FEATURE_UNUSED] = "unused",
+        [FEATURE_ACTIVE] = "active",
+        [FEATURE_MISSING] = "MISSING",
+    };
+
+    if (!h->feature_count)
+        return;
+    out_printf(out, "\n");
+    out_table(out, columns, widths, 3);
+    for (u32 i = 0; i < h->feature_count && i < HOST_FEATURES; i++) {
+        const struct host_feature *f = &h->features[i];
+
+        out_cell(out, "%s", f->name);
+        out_cell(out, "%s", f->state < ARRAY_LEN(states) ? states[f->state] : "?");
+        out_cell(out, "%s", f->note);
+    }
+}
+
+static enum hv_status run_info(const struct schema_args *args, struct out *out)
+{
+    const struct host_info *h = sys_host_info();
+    struct mem_stat m = {0};
+    char text[256];
+
+    (void)args;
+    sys_mem_stat(&m);
+    cmd_host_hvm_text(h, text, sizeof(text));
+    out_field(out, "version", "Bulkhead %s", BULKHEAD_VERSION);
+    out_field(out, "virtualisation", "%s", text);
+    out_field(out, "uptime", "%s", uptime(text, sizeof(text)));
+    out_field(out, "ready after", "%llu ticks, %llu ms from kernel entry",
+              (ull)(cmd_host_ready_tsc - h->boot_tsc),
+              (ull)(clock_ticks_to_ns(cmd_host_ready_tsc - h->boot_tsc) / CLOCK_MS));
+    out_field(out, "cpu", "%s", h->cpu_brand);
+    out_field(out, "cpus", "%u online of %u", online_cpus(h), h->cpu_count);
+    out_field(out, "tsc", "%llu.%03llu MHz from %s", (ull)(h->tsc_hz / 1000000),
+              (ull)(h->tsc_hz / 1000 % 1000), h->tsc_source);
+    out_field(out, "memory", "%llu MiB, %llu free, %llu in guests", (ull)(m.total / MIB),
+              (ull)(m.free / MIB), (ull)(m.guests_used / MIB));
+    out_field(out, "hypervisor memory", "%llu KiB kernel, %llu KiB control partition",
+              (ull)(m.kernel / KIB), (ull)(m.control_used / KIB));
+    out_field(out, "boot mode", "UEFI, %s", h->firmware);
+    out_field(out, "loader", "%s", h->loader);
+    out_field(out, "acpi", "%s", h->rsdp ? "yes" : "none");
+    out_field(out, "framebuffer", h->framebuffer.paddr ? "%ux%u" : "none", h->framebuffer.width,
+              h->framebuffer.height);
+    out_field(out, "outer hypervisor", "%s", cmd_host_outer(h));
+    out_field(out, "console", "port 0x%llx, %s", (ull)h->uart_port,
+              h->uart_gsi == ~0u ? "polled" : "interrupts");
+    out_field(out, "control restarts", "%u", h->restart_count);
+    put_load(out, h);
+    out_end_object(out);
+    put_features(out, h);
+    return HV_OK;
+}
+
+static enum hv_status run_mem(const struct schema_args *args, struct out *out)
+{
+    struct mem_stat m;
+
+    (void)args;
+    if (sys_mem_stat(&m) < 0)
+        return out_error(out, HV_EIO, "E_KERNEL", "host log", "the kernel gave no figures");
+    out_field(out, "total", "%llu KiB", (ull)(m.total / KIB));
+    out_field(out, "free", "%llu KiB", (ull)(m.free / KIB));
+    out_field(out, "free 2 MiB chunks", "%llu", (ull)m.free_2m);
+    out_field(out, "kernel", "%llu KiB", (ull)(m.kernel / KIB));
+    out_field(out, "control partition", "%llu KiB of %llu", (ull)(m.control_used / KIB),
+              (ull)(m.control_limit / KIB));
+    out_field(out, "guests", "%llu KiB", (ull)(m.guests_used / KIB));
+    return HV_OK;
+}
+
+static void percent(struct out *out, u64 part, u64 all)
+{
+    u64 tenths = all ? part * 1000 / all : 0;
+
+    out_cell(out, "%llu.%llu", (ull)(tenths / 10), (ull)(tenths % 10));
+}
+
+static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
+{
+    static const char *const columns[] = {"CPU",      "APIC",   "VT-X",    "IDLE%",
+                                          "CONTROL%", "GUEST%", "KERNEL%", "RUNNABLE"};
+    static const u8 widths[] = {3, 4, 5, 6, 8, 6, 7, 0};
+    const struct host_info *h = sys_host_info();
+    static struct cpu_stat before[CPU_MAX];
+    u64 seconds = args_number(args, "seconds", 0);
+
+    memset(before, 0, sizeof(before));
+    if (seconds) {
+        for (u32 i = 0; i < h->cpu_count; i++)
+            sys_cpu_stat(i, &before[i]);
+        for (u64 i = 0; i < MIN(seconds, 3600ull) * 10 && !out_cancelled(out); i++)
+            fiber_sleep_until(clock_after(CLOCK_SECOND / 10));
+    }
+    out_table(out, columns, widths, ARRAY_LEN(columns));
+    for (u32 i = 0; i < h->cpu_count; i++) {
+        struct cpu_stat s = {0};
+
+        sys_cpu_stat(i, &s);
+        u64 idle = s.idle - before[i].idle, control = s.control - before[i].control,
+            guest = s.guest - before[i].guest, kernel = s.kernel - before[i].kernel;
+        u64 all = idle + control + guest + kernel;
+
+        out_cell(out, "%u", i);
+        out_cell(out, "%u", h->cpus[i].apic_id);
+        out_cell(out, "%s", !s.online ? "off" : h->cpus[i].hvm ? "yes" : "no");
+        percent(out, idle, all);
+        percent(out, control, all);
+        percent(out, guest, all);
+        percent(out, kernel, all);
+        out_cell(out, "%u", s.runnable);
+    }
+    return HV_OK;
+}
+
+static u32 level_of(const char *name)
+{
+    u32 level = 0;
+
+    while (level < LOG_DEBUG && strcmp(log_level_name(level), name))
+        level++;
+    return level;
+}
+
+static enum hv_status run_log(const struct schema_args *args, struct out *out)
+{
+    u32 level = level_of(args_text(args, "level"));
+    u64 count = args_number(args, "count", 0), matching = 0;
+    struct log_cursor c = {0};
+    char text[256];
+
+    while (count && sys_log_read(&c, text, sizeof(text)) > 0)
+        matching += c.level <= level;
+    u64 skip = count && matching > count ? matching - count : 0;
+    memset(&c, 0, sizeof(c));
+    while (sys_log_read(&c, text, sizeof(text)) > 0 && !out_cancelled(out)) {
+        if (c.level > level || (skip && skip--))
+            continue;
+        u64 us = clock_ticks_to_ns(c.tsc - sys_host_info()->boot_tsc) / 1000;
+        out_printf(out, "[%5llu.%06llu] cpu%u %-6s %s\n", (ull)(us / 1000000), (ull)(us % 1000000),
+                   c.cpu, log_level_name(c.level), text);
+    }
+    if (c.lost)
+        out_printf(out, "(%llu older records were overwritten)\n", (ull)c.lost);
+    return HV_OK;
+}
+
+static enum hv_status leave(const struct schema_args *args, struct out *out, u32 how,
+                            const char *question)
+{
+    if (!args_flag(args, "yes") && !shell_confirm(question))
+        return HV_OK;
+    console_print(how ? "Power off.\n" : "Reboot.\n");
+    console_flush();
+    i64 status = sys_host_reset(how);
+    return out_error(out, (enum hv_status)status, "E_POWER", "the machine's own button",
+                     "the firmware offers no way to do that");
+}
+
+static enum hv_status run_reboot(const struct schema_args *args, struct out *out)
+{
+    return leave(args, out, 0, "Reboot the machine, and with it every VM?");
+}
+
+static enum hv_status run_poweroff(const struct schema_args *args, struct out *out)
+{
+    return leave(args, out, 1, "Turn the machine off, and with it every VM?");
+}
+
+static const struct schema_arg log_args[] = {
+    {"level", PLACE_KEY, ARG_ENUM, "error|warn|notice|info|debug", "info",
+     "least important level to show"},
+    {"count", PLACE_KEY, ARG_NUMBER, .help = "only the newest so many"},
+    {0},
+};
+static const struct schema_arg cpu_args[] = {
+    {"seconds", PLACE_KEY, ARG_NUMBER, .help = "measure that long instead of since boot"},
+    {0},
+};
+static const struct schema_arg yes_args[] = {
+    {"yes", PLACE_FLAG, ARG_WORD, .help = "do not ask"},
+    {0},
+};
+
+static const struct schema_command commands[] = {
+    {"host", "info", "versions, uptime, CPUs, memory, VT-x features, how it was booted", NULL,
+     ROLE_VIEW, NULL, NULL, run_info},
+    {"host", "log", "the log of kernel and control partition",
+     "host log level=notice count=20 | grep vm", ROLE_VIEW, log_args, NULL, run_log},
+    {"host", "mem", "who uses the memory", NULL, ROLE_VIEW, NULL, NULL, run_mem},
+    {"host", "cpu", "what the CPUs spend their time on", "host cpu seconds=5", ROLE_VIEW, cpu_args,
+     NULL, run_cpu},
+    {"host", "reboot", "reset the machine", NULL, ROLE_ADMIN, yes_args, NULL, run_reboot},
+    {"host", "poweroff", "turn the machine off", NULL, ROLE_ADMIN, yes_args, NULL, run_poweroff},
+};
+SCHEMA_COMMANDS(commands);

@@ -1,0 +1,14 @@
+/* Commands about the machine: `host ...` and `debug ...`. */
+#ifndef BULKHEAD_CONTROL_CMD_HOST_H
+#define BULKHEAD_CONTROL_CMD_HOST_H
+
+#include "kernel/abi/host_info.h"
+
+/* "VT-x on 2 of 2 CPUs", or why there is none. */
+void cmd_host_hvm_text(const struct host_info *h, char *buf, u32 len);
+/* "KVM", "QEMU (TCG)", or that nothing says so. */
+const char *cmd_host_outer(const struct host_info *h);
+
+extern u64 cmd_host_ready_tsc; /* when the prompt came up; main.c sets it */
+
+#endif
