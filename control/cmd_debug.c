@@ -14,29 +14,37 @@
 
 typedef unsigned long long ull;
 
+/* Through a volatile, so that the compiler cannot know that the access is wrong. */
+static volatile u8 *at(u64 address)
+{
+    volatile u64 hidden = address;
+
+    return (volatile u8 *)hidden;
+}
+
 static void crash_null(void)
 {
-    *(volatile u32 *)(uintptr_t)8 = 1;
+    *at(8) = 1;
 }
 
 static void crash_read_kernel(void)
 {
-    (void)*(volatile u32 *)(uintptr_t)KERNEL_IMAGE_BASE;
+    (void)*at(KERNEL_IMAGE_BASE);
 }
 
 static void crash_write_kernel(void)
 {
-    *(volatile u32 *)(uintptr_t)PHYSMAP_BASE = 1;
+    *at(PHYSMAP_BASE) = 1;
 }
 
 static void crash_write_code(void)
 {
-    *(volatile u8 *)(uintptr_t)crash_null = 0xc3;
+    *at((u64)crash_null) = 0xc3;
 }
 
 static void crash_write_host_info(void)
 {
-    *(volatile u32 *)(uintptr_t)sys_host_info() = 0;
+    *at((u64)sys_host_info()) = 0;
 }
 
 static void crash_run_data(void)
@@ -133,15 +141,15 @@ static enum hv_status run_null(const struct schema_args *args, struct out *out)
 static enum hv_status run_mem(const struct schema_args *args, struct out *out)
 {
     u64 size = args_number(args, "size", 0);
-    i64 at = sys_mem_map(ROUND_UP(size, PAGE_SIZE));
+    i64 mapped = sys_mem_map(ROUND_UP(size, PAGE_SIZE));
 
-    if (at < 0)
-        return out_error(out, (enum hv_status)at, "E_NOMEM", "host mem",
+    if (mapped < 0)
+        return out_error(out, (enum hv_status)mapped, "E_NOMEM", "host mem",
                          "the kernel refused %llu bytes", (ull)size);
     for (u64 i = 0; i < size; i += PAGE_SIZE)
-        ((volatile u8 *)at)[i] = 1;
-    sys_mem_unmap((void *)at, ROUND_UP(size, PAGE_SIZE));
-    out_printf(out, "%llu bytes at 0x%llx, written and given back\n", (ull)size, (ull)at);
+        *at((u64)mapped + i) = 1;
+    sys_mem_unmap((void *)mapped, ROUND_UP(size, PAGE_SIZE));
+    out_printf(out, "%llu bytes at 0x%llx, written and given back\n", (ull)size, (ull)mapped);
     return HV_OK;
 }
 
