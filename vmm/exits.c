@@ -5,6 +5,7 @@
 #include "vmm/debug_port.h"
 #include "vmm/guest_walk.h"
 #include "vmm/insn.h"
+#include "vmm/inventory.h"
 #include "vmm/mmio_emulate.h"
 
 #define LAPIC_BASE 0xfee00000ull
@@ -418,7 +419,7 @@ static void serve_aftermath(struct vm *vm, u32 vcpu)
 
 void exits_serve(u32 slot, u64 vcpus)
 {
-    struct vm *vm = vm_by_slot(slot);
+    struct vm *vm = inventory_by_slot(slot);
     if (!vm || !vm->state)
         return;
     for (; vcpus; vcpus &= vcpus - 1) {

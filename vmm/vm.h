@@ -1,7 +1,7 @@
-/* The inventory of VMs and their life cycle.
+/* A VM and its life cycle.
  *
- * All on the event loop's thread: calls come from shell fibers and from the exit handlers.  Only
- * vm_start, vm_reset and vm_stop may wait (they yield between large copies). */
+ * All on the event loop's thread: calls come from shell fibers and from the exit handlers.  In a
+ * fiber vm_start may wait (it yields between large pieces of work); nothing else does. */
 #ifndef BULKHEAD_VMM_VM_H
 #define BULKHEAD_VMM_VM_H
 
@@ -41,8 +41,9 @@ struct vm {
     enum platform_power power; /* asked for by the guest */
     const char *power_why;
 
-    /* Console of a live `vm console`; NULL: nobody looks. */
+    /* Of a live `vm console`; NULL: nobody looks. */
     void (*console_put)(struct vm *vm, u8 byte);
+    void (*console_ended)(struct vm *vm); /* the VM has stopped */
 
     /* Copies of the rings after a stop. */
     u8 last_log[sizeof(struct text_ring) + VM_LOG_BYTES] __attribute__((aligned(8)));
@@ -57,17 +58,16 @@ struct vm_error {
     char hint[200];
 };
 
-/* Called once when the loop is set up: registers the exit handler; takes up the VMs that the
- * kernel still has after a restart of the control partition. */
-void vm_init(void);
+/* Fills *e; returns false, so that a function can end with it. */
+bool vm_error(struct vm_error *e, enum hv_status status, const char *code, const char *hint,
+              const char *fmt, ...) PRINTF_LIKE(5, 6);
 
-/* Each NULL at the end or if there is none. */
-struct vm *vm_first(void);
-struct vm *vm_by_number(u32 number);
-struct vm *vm_by_slot(u32 slot);
-struct vm *vm_find(const char *name_or_number);
-const char *vm_phase_name(const struct vm *vm);
-const char *vm_name_at(u32 i); /* for completion */
+void vm_init(void); /* once, before the loop runs: registers the exit handler */
+/* After a restart of the control partition, once the configuration is read: takes up the VMs that
+ * the kernel still has. */
+void vm_reattach_all(void);
+
+const char *vm_phase_name(const struct vm *vm); /* "running", ... */
 
 static inline struct vcpu_page *vm_vcpu(const struct vm *vm, u32 vcpu)
 {
@@ -75,12 +75,7 @@ static inline struct vcpu_page *vm_vcpu(const struct vm *vm, u32 vcpu)
 }
 
 /* Below: true if done; false: *e says why, nothing changed.
- * E_EXIST name or number taken; E_CONFIG the struct does not hold together; E_NOMEM. */
-MUST_CHECK bool vm_define(const struct vm_config *c, struct vm **out, struct vm_error *e);
-/* New settings: weight and pinning at once, the rest only while stopped (E_STATE). */
-MUST_CHECK bool vm_change(struct vm *vm, const struct vm_config *c, struct vm_error *e);
-/* Forget it.  E_STATE unless stopped. */
-MUST_CHECK bool vm_delete(struct vm *vm, struct vm_error *e);
+ * E_STATE: not in this phase. */
 
 /* E_NO_VTX no hardware virtualisation; E_STATE it is not stopped; E_NOENT a file is not on the
  * boot medium; E_IMAGE a file is not what it should be; E_NOMEM. */
@@ -90,6 +85,8 @@ MUST_CHECK bool vm_shutdown(struct vm *vm, struct vm_error *e); /* press the pow
 MUST_CHECK bool vm_reset(struct vm *vm, struct vm_error *e);
 MUST_CHECK bool vm_pause(struct vm *vm, struct vm_error *e);
 MUST_CHECK bool vm_resume(struct vm *vm, struct vm_error *e);
+/* Hand weight and pinning of vm->config to the kernel, if it runs. */
+void vm_apply_sched(struct vm *vm);
 
 /* From exits.c: the VM cannot go on.  It is stopped after the exit at hand. */
 void vm_fail(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -1,0 +1,27 @@
+/* What CPUID tells a guest: an allow-list over the host's features, a reason a bit.
+ *
+ * Pure: the host's CPUID comes in through a function. */
+#ifndef BULKHEAD_VMM_CPUID_H
+#define BULKHEAD_VMM_CPUID_H
+
+#include "kernel/abi/types.h"
+#include "kernel/abi/vm_policy.h"
+
+struct cpuid_regs {
+    u32 eax, ebx, ecx, edx;
+};
+
+struct cpuid_host {
+    struct cpuid_regs (*read)(u32 leaf, u32 subleaf);
+    u64 tsc_hz;
+};
+
+/* Fills p's CPUID rows and the CR4 and XCR0 bits that go with them. */
+void cpuid_policy(struct vm_policy *p, const struct cpuid_host *host, u32 vcpus);
+
+struct cpuid_regs cpuid_native(u32 leaf, u32 subleaf); /* the instruction */
+
+/* The i-th row of the allow-list as text; false past the end.  For `host info` and the docs. */
+bool cpuid_describe(u32 i, const char **name, const char **reason);
+
+#endif

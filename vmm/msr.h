@@ -1,0 +1,9 @@
+/* The MSRs of a guest beyond those that the kernel virtualises itself.  Pure. */
+#ifndef BULKHEAD_VMM_MSR_H
+#define BULKHEAD_VMM_MSR_H
+
+#include "kernel/abi/vm_policy.h"
+
+void msr_policy(struct vm_policy *p); /* fills p's MSR rows */
+
+#endif

@@ -1,0 +1,16 @@
+/* Fills a VM with what it boots: devices in reset state, ACPI tables, kernel, initrd; and sets its
+ * first vCPU to the entry.  On the event loop's thread; the VM must be paused. */
+#ifndef BULKHEAD_VMM_VM_BOOT_H
+#define BULKHEAD_VMM_VM_BOOT_H
+
+#include "kernel/abi/host_info.h"
+#include "kernel/abi/vm_policy.h"
+#include "vmm/vm.h"
+
+/* A boot module by its path below \bulkhead; NULL: not on the boot medium. */
+const struct host_module *vm_boot_module(const char *path);
+/* E_NOENT, E_IMAGE, E_INTERNAL. */
+MUST_CHECK bool vm_boot(struct vm *vm, struct vm_error *e);
+void vm_boot_policy(const struct vm_config *c, struct vm_policy *p);
+
+#endif
