@@ -2,7 +2,6 @@
  * core; no lock, every register is per core. */
 #include "kernel/apic.h"
 
-#include "kernel/abi/boot_info.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/paging.h"
@@ -55,9 +54,8 @@ static void apic_write(enum apic_register r, u32 value)
         mmio_write32(registers + r, value);
 }
 
-void apic_init(const struct boot_info *bi)
+void apic_init(void)
 {
-    (void)bi;
     u64 base = rdmsr(MSR_APIC_BASE);
     if (cpuid(1, 0).ecx & BIT(21)) {
         mode = APIC_MSR;

@@ -4,9 +4,7 @@
 
 #include "kernel/abi/types.h"
 
-struct boot_info;
-
-void apic_init(const struct boot_info *bi); /* boot CPU: choose the mode, map registers */
+void apic_init(void); /* boot CPU: choose the mode, map registers */
 void apic_cpu_init(void);                   /* each CPU: enable it, mask everything */
 void apic_timer_init(void);                 /* boot CPU, after TSC calibration */
 u32 apic_id(void);

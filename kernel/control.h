@@ -19,7 +19,12 @@ struct control {
     struct pgtab space;        /* root is every CPU's CR3, for good: only the lower half ever
                                 * changes, so HOST_CR3 is written once */
     struct quota quota;
-    void *xsave; /* FPU/SSE state while not RUNNING */
+    void *xsave;              /* FPU/SSE state while not RUNNING */
+    u64 symbols, symbols_len; /* of SYS_SYMBOLS; user address */
+    u64 heap_from;            /* no hole in the heap lies below */
+    u64 started;              /* TSC when this instance began */
+    bool waited;              /* it has called SYS_WAIT */
+    u32 quick_crashes;        /* in a row: soon after the start and before any SYS_WAIT */
     u32 restarts;
 };
 extern struct control control;
@@ -36,6 +41,14 @@ void control_space_changed(void);
 void control_resume(void) NORETURN;
 /* A fault in ring 3: report it with a backtrace, build a fresh instance, schedule. */
 void control_crashed(struct user_frame *f, const char *why) NORETURN;
+
+/* SYS_WAIT: takes completions, then returns, or sleeps and resumes ring 3 later. */
+void control_wait(u64 deadline);
+void control_exit(int code) NORETURN; /* SYS_EXIT */
+/* SYS_MEM_MAP, SYS_MEM_UNMAP.  HV_ENOMEM from the latter: a big page could not be split; what
+ * lay before it is gone. */
+MUST_CHECK enum hv_status control_heap_map(u64 len, u64 *at);
+MUST_CHECK enum hv_status control_heap_unmap(u64 at, u64 len);
 
 /* The only ways a user pointer is used: checked against the lower half's page tables. */
 MUST_CHECK enum hv_status user_read(void *dst, u64 user, u64 len);

@@ -46,6 +46,7 @@ struct cpu {
     bool online;
     bool hvm_enabled;
     bool control_here; /* ring 3 runs on this CPU now */
+    bool tss_stale;    /* TR's limit may have been cut by a VM exit since ring 3 ran */
     u64 mark;          /* TSC when `accounting` last changed */
     u32 accounting;    /* index into struct cpu_stat's four counters */
     struct cpu_stat stat;
@@ -58,9 +59,9 @@ struct cpu {
 
     struct timer *timers; /* sorted by deadline; own core only */
 
-    void *vmxon_page;     /* vendor's per-CPU page */
-    void *tables;         /* GDT, TSS, IST stacks: cpu_tables.c */
-    u64 last_exit_reason; /* for the panic report */
+    void *vmxon_page;      /* vendor's per-CPU page */
+    struct cpu_area *area; /* GDT: cpu_tables.c */
+    u64 last_exit_reason;  /* for the panic report */
     u64 last_exit_rip;
     u64 last_exit_qualification;
     volatile u32 ipi_call_pending;

@@ -1,12 +1,22 @@
 /* Boot as one table of steps, run once on the boot CPU. */
 #include "kernel/main.h"
 
+#include "kernel/apic.h"
 #include "kernel/control.h"
+#include "kernel/cpu_tables.h"
+#include "kernel/fpu.h"
+#include "kernel/host.h"
+#include "kernel/hvm.h"
+#include "kernel/idt.h"
+#include "kernel/ioapic.h"
 #include "kernel/log.h"
 #include "kernel/mem.h"
 #include "kernel/paging.h"
+#include "kernel/sched.h"
+#include "kernel/smp.h"
 #include "kernel/string.h"
 #include "kernel/timer.h"
+#include "kernel/tsc.h"
 #include "kernel/uart.h"
 #include "kernel/x86.h"
 
@@ -16,19 +26,6 @@ u32 cpu_count = 1;
 
 static struct boot_info boot; /* our copy: the loader's memory is given back */
 static u64 entry_tsc;
-
-static void greet(const struct boot_info *bi);
-static void memory(const struct boot_info *bi);
-
-/* One step a row, in order. */
-static const struct {
-    const char *name;
-    void (*run)(const struct boot_info *bi);
-} steps[] = {
-    {"greeting", greet},
-    {"memory", memory}, /* from here on phys_to_virt and mem_alloc work */
-    {"page tables", paging_init},
-};
 
 static void greet(const struct boot_info *bi)
 {
@@ -42,6 +39,78 @@ static void memory(const struct boot_info *bi)
     mem_init(bi);
     log_info("memory: %lu MiB in %u regions", mem_total() >> 20, bi->region_count);
 }
+
+static void tables(const struct boot_info *bi)
+{
+    (void)bi;
+    cpu_tables_create(&boot_cpu);
+    cpu_tables_load(&boot_cpu);
+    idt_cpu_init();
+}
+
+static void describe_host(const struct boot_info *bi)
+{
+    host_init(bi, entry_tsc);
+}
+
+static void interrupts(const struct boot_info *bi)
+{
+    (void)bi;
+    apic_init();
+    ioapic_init();
+    boot_cpu.apic_id = apic_id();
+}
+
+static void clock(const struct boot_info *bi)
+{
+    tsc_init(host_info);
+    apic_timer_init();
+    if (bi->unix_time)
+        host_info->boot_unix_time =
+            bi->unix_time + (i64)((entry_tsc - bi->tsc_at_entry) / MAX(tsc_hz, 1));
+}
+
+static void virtualisation(const struct boot_info *bi)
+{
+    (void)bi;
+    fpu_cpu_init();
+    hvm_detect(host_info);
+    host_cpu_online(&boot_cpu);
+}
+
+static void grant_console(const struct boot_info *bi)
+{
+    (void)bi;
+    host_info->cpu_count = cpu_count;
+    if (uart_port())
+        cpu_tables_grant_ports(uart_port(), 8);
+}
+
+static void reclaim(const struct boot_info *bi)
+{
+    mem_reclaim(bi);
+    host_info->mem_total = mem_total();
+    host_info->mem_kernel = quota_kernel.used + host_image_bytes();
+}
+
+/* One step a row, in order. */
+static const struct {
+    const char *name;
+    void (*run)(const struct boot_info *bi);
+} steps[] = {
+    {"greeting", greet},
+    {"memory", memory}, /* from here on phys_to_virt and mem_alloc work */
+    {"page tables", paging_init},
+    {"CPU tables", tables},  /* guard pages and stacks of their own for NMI, #DF, #MC */
+    {"host", describe_host}, /* ACPI, if any, tells the next two what there is */
+    {"interrupts", interrupts},
+    {"clock", clock},
+    {"virtualisation", virtualisation}, /* boot CPU first: it decides for all */
+    {"other CPUs", smp_init},
+    {"console", grant_console},
+    {"reclaim", reclaim}, /* nothing of the loader's is used any more */
+    {"control partition", control_init},
+};
 
 /* What the loader says about itself must fit this kernel before anything else is believed. */
 static void take_boot_info(const struct boot_info *physical)
@@ -69,16 +138,14 @@ void main_boot(const struct boot_info *physical)
     entry_tsc = tsc_read();
     boot_cpu.mark = entry_tsc;
     boot_cpu.accounting = CPU_KERNEL;
+    idt_early();
     take_boot_info(physical);
     for (unsigned i = 0; i < ARRAY_LEN(steps); i++) {
         u64 start = tsc_read();
         steps[i].run(&boot);
         log_info("boot: %s, %lu ticks", steps[i].name, tsc_read() - start);
     }
-    panic("nothing to run");
-}
-
-__attribute__((weak)) void control_post(u64 events)
-{
-    (void)events;
+    log_info("boot: %lu ticks in all", tsc_read() - entry_tsc);
+    smp_release();
+    sched_run();
 }

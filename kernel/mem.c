@@ -18,7 +18,6 @@ struct chunk {
     u64 used[CHUNK_FRAMES / 64]; /* CHUNK_SPLIT: bit set = allocated, or no RAM */
     u32 next, prev;              /* list of split chunks with a free frame */
     u16 free;                    /* CHUNK_SPLIT: frames free */
-    u16 frames;                  /* frames that are RAM at all */
     u8 state;                    /* enum chunk_state */
 };
 
@@ -226,6 +225,18 @@ void mem_free(struct quota *q, hpa_t at, u64 len)
     spin_unlock(&mem.lock);
 }
 
+void mem_break(hpa_t at)
+{
+    u32 i = chunk_index(at.raw);
+
+    assert(i != NONE && at.raw % PAGE_2M == 0 && mem.chunks[i].state == CHUNK_WHOLE);
+    spin_lock(&mem.lock);
+    mem.chunks[i].state = CHUNK_SPLIT;
+    mem.chunks[i].free = 0;
+    memset(mem.chunks[i].used, 0xff, sizeof(mem.chunks[i].used));
+    spin_unlock(&mem.lock);
+}
+
 /* The usable part of a region: the first MiB is left to the firmware's and our start-up code. */
 static bool usable(const struct boot_region *r, u64 *start, u64 *end)
 {
@@ -271,7 +282,6 @@ static void add_range(u64 start, u64 end)
         u16 n = (u16)((stop - start) / PAGE_SIZE);
 
         mem.total += stop - start;
-        c->frames += n;
         if (n == CHUNK_FRAMES) {
             chunk_release(i);
         } else {

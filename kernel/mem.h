@@ -23,6 +23,9 @@ MUST_CHECK hpa_t mem_alloc(struct quota *q, u64 len);
 /* Gives back what mem_alloc returned for the same quota and length. */
 void mem_free(struct quota *q, hpa_t at, u64 len);
 
+/* From now on the 2 MiB block is 512 frames, each to be given back by itself. */
+void mem_break(hpa_t at);
+
 void mem_init(const struct boot_info *bi);    /* boot CPU, once: takes BOOT_MEM_FREE */
 void mem_reclaim(const struct boot_info *bi); /* takes BOOT_MEM_LOADER too */
 u64 mem_total(void);

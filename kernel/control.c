@@ -1,0 +1,260 @@
+/* The control partition's one thread: start, wait, wake, crash and restart.  Its state is under
+ * control.lock; the rest belongs to the core that runs it. */
+#include "kernel/control.h"
+
+#include "kernel/cpu_tables.h"
+#include "kernel/fpu.h"
+#include "kernel/host.h"
+#include "kernel/ksym.h"
+#include "kernel/log.h"
+#include "kernel/mem.h"
+#include "kernel/paging.h"
+#include "kernel/sched.h"
+#include "kernel/space.h"
+#include "kernel/string.h"
+#include "kernel/syscall.h"
+#include "kernel/timer.h"
+#include "kernel/vcpu.h"
+#include "kernel/x86.h"
+
+#define QUICK_SECONDS 10
+#define QUICK_CRASHES 5
+#define BACKTRACE_DEPTH 24
+#define LIMIT_LEAST (24 * MIB)
+#define LIMIT_MOST (1 * GIB)
+
+struct control control;
+
+static const struct boot_info *boot;
+static struct timer wait_timers[CPU_MAX];
+
+void control_space_changed(void)
+{
+    this_cpu()->space_generation = ++control.space_generation;
+    write_cr3(read_cr3()); /* the lower half is never global */
+}
+
+void control_wake(void)
+{
+    struct cpu *c = this_cpu();
+
+    spin_lock(&control.lock);
+    if (control.state == CONTROL_BLOCKED) {
+        control.state = CONTROL_READY;
+        control.cpu = c->id;
+        __atomic_or_fetch(&c->attention, ATTENTION_RESCHED, __ATOMIC_RELAXED);
+    }
+    spin_unlock(&control.lock);
+}
+
+void control_post(u64 events)
+{
+    __atomic_or_fetch(&control.page->events, events, __ATOMIC_SEQ_CST);
+    control_wake();
+}
+
+/* Timers of earlier waits may fire on other cores: only a deadline that has passed counts. */
+static void wait_over(struct timer *t)
+{
+    (void)t;
+    if (tsc_read() >= control.wait_deadline)
+        control_wake();
+}
+
+static bool news(const struct control_page *page)
+{
+    return page->events | page->irq_pending | page->vm_pending;
+}
+
+void control_wait(u64 deadline)
+{
+    struct cpu *c = this_cpu();
+
+    if (!control.waited) {
+        control.waited = true;
+        log_console_release();
+    }
+    vcpu_take_completions(control.page);
+    if (news(control.page) || deadline <= tsc_read())
+        return;
+
+    fpu_release(control.xsave);
+    if (deadline != ~0ull) {
+        wait_timers[c->id].fire = wait_over;
+        timer_set(&wait_timers[c->id], deadline);
+    }
+    spin_lock(&control.lock);
+    control.wait_deadline = deadline;
+    control.state = CONTROL_BLOCKED;
+    c->control_here = false;
+    /* Whoever sets a bit from now on finds BLOCKED; for what came before, look again. */
+    if (news(control.page)) {
+        control.state = CONTROL_READY;
+        control.cpu = c->id;
+    }
+    spin_unlock(&control.lock);
+    sched_run();
+}
+
+void control_resume(void)
+{
+    struct cpu *c = this_cpu();
+
+    spin_lock(&control.lock);
+    assert(control.state == CONTROL_READY && control.cpu == c->id);
+    control.state = CONTROL_RUNNING;
+    spin_unlock(&control.lock);
+    c->control_here = true;
+    c->tss_stale = true;
+    timer_cancel(&wait_timers[c->id]);
+    if (c->space_generation != control.space_generation) {
+        c->space_generation = control.space_generation;
+        write_cr3(read_cr3());
+    }
+    fpu_load_user(control.xsave);
+    wrmsr(MSR_FS_BASE, control.fs_base); /* a VM exit loads the host's */
+    syscall_resume(HV_OK);
+}
+
+/* A new instance; what it shares with the last one is mapped already. */
+static void start_instance(void)
+{
+    enum hv_status status = space_build(boot);
+    if (status != HV_OK)
+        panic("no memory for the control partition (%lu MiB of %lu MiB used). "
+              "Try: give the machine more memory",
+              control.quota.used >> 20, control.quota.limit >> 20);
+    memset((void *)control.page, 0, PAGE_SIZE);
+    control.frame = (struct user_frame){
+        .rip = boot->control.entry,
+        .rflags = RFLAGS_FIXED | RFLAGS_IF,
+        .rsp = USER_STACK_TOP - 16, /* two words of zero: argc, argv[0] */
+    };
+    control.fs_base = 0;
+    control.symbols = control.symbols_len = 0;
+    control.heap_from = USER_HEAP_BASE;
+    control.waited = false;
+    control.started = tsc_read();
+    fpu_area_init(control.xsave);
+    spin_lock(&control.lock);
+    control.state = CONTROL_READY;
+    control.cpu = this_cpu()->id;
+    spin_unlock(&control.lock);
+}
+
+void control_init(const struct boot_info *bi)
+{
+    hpa_t page = mem_alloc(&quota_kernel, PAGE_SIZE);
+    hpa_t xsave = mem_alloc(&quota_kernel, FPU_AREA_SIZE);
+
+    if (!hpa_valid(page) || !hpa_valid(xsave))
+        panic("no memory for the control partition's state");
+    boot = bi;
+    control.page = phys_to_virt(page);
+    control.xsave = phys_to_virt(xsave);
+    control.quota.name = "control";
+    control.quota.limit = MIN(MAX(mem_total() / 4, LIMIT_LEAST), LIMIT_MOST);
+    control.space = paging_host;
+    control.space.quota = &control.quota;
+    control.space.table_bytes = 0;
+    if (!bi->control.segment_count)
+        panic("the loader found no control image. Try: put control.elf into \\bulkhead");
+    space_map_shared(bi);
+    start_instance();
+}
+
+static bool read_user(void *to, u64 from, u64 len)
+{
+    return user_read(to, from, len) == HV_OK;
+}
+
+static void report_code(u64 address)
+{
+    char name[KSYM_TEXT];
+    ksym_name(read_user, control.symbols, control.symbols_len, address, name);
+    log_error("  %016lx %s", address, name);
+}
+
+static void report(const struct user_frame *f, const char *why)
+{
+    u64 rbp = f->rbp, frame[2];
+
+    log_error("control partition: %s at %016lx on cpu %u", why, f->rip, this_cpu()->id);
+    log_error("  rax %016lx rbx %016lx rcx %016lx rdx %016lx", f->rax, f->rbx, f->rcx, f->rdx);
+    log_error("  rsi %016lx rdi %016lx rbp %016lx rsp %016lx", f->rsi, f->rdi, f->rbp, f->rsp);
+    log_error("  r8  %016lx r9  %016lx r10 %016lx r11 %016lx", f->r8, f->r9, f->r10, f->r11);
+    log_error("  r12 %016lx r13 %016lx r14 %016lx r15 %016lx", f->r12, f->r13, f->r14, f->r15);
+    report_code(f->rip);
+    for (int i = 0; i < BACKTRACE_DEPTH && rbp % 8 == 0; i++) {
+        if (!read_user(frame, rbp, sizeof(frame)) || !frame[1])
+            return;
+        report_code(frame[1] - 1); /* inside the call */
+        if (frame[0] <= rbp)
+            return;
+        rbp = frame[0];
+    }
+}
+
+static NORETURN void restart(void)
+{
+    bool quick = !control.waited && tsc_read() - control.started < QUICK_SECONDS * tsc_hz;
+
+    control.quick_crashes = quick ? control.quick_crashes + 1 : 0;
+    if (control.quick_crashes >= QUICK_CRASHES)
+        panic("the control partition fails each time it starts (%u times). "
+              "Try: boot an earlier image; the reports above say where it fails",
+              QUICK_CRASHES);
+    this_cpu()->control_here = false;
+    fpu_release(control.xsave); /* the registers are nobody's now */
+    space_clear(boot);
+    control_space_changed();
+    host_info->restart_count = ++control.restarts;
+    start_instance();
+    log_error("control partition: restarted (%u)", control.restarts);
+    vcpu_replay_exits(control.page);
+    sched_run();
+}
+
+void control_crashed(struct user_frame *f, const char *why)
+{
+    log_console_take();
+    report(f, why);
+    restart();
+}
+
+void control_exit(int code)
+{
+    log_console_take();
+    log_error("control partition: exited with code %d", code);
+    restart();
+}
+
+enum hv_status control_heap_map(u64 len, u64 *at)
+{
+    if (len == 0 || len > USER_HEAP_END - USER_HEAP_BASE)
+        return HV_EINVAL;
+    len = ROUND_UP(len, PAGE_SIZE);
+    u64 va = space_find_hole(control.heap_from, USER_HEAP_END, len,
+                             len >= PAGE_2M ? PAGE_2M : PAGE_SIZE);
+    if (!va)
+        return HV_ENOMEM;
+    enum hv_status status = space_map_private(va, len, PG_W);
+    if (status != HV_OK)
+        return status;
+    if (va == control.heap_from)
+        control.heap_from = va + len;
+    *at = va;
+    return HV_OK;
+}
+
+enum hv_status control_heap_unmap(u64 at, u64 len)
+{
+    len = ROUND_UP(len, PAGE_SIZE);
+    if (at % PAGE_SIZE || len == 0 || at < USER_HEAP_BASE || at >= USER_HEAP_END ||
+        len > USER_HEAP_END - at)
+        return HV_EINVAL;
+    enum hv_status status = space_unmap_private(at, len);
+    control.heap_from = MIN(control.heap_from, at);
+    control_space_changed();
+    return status;
+}

@@ -1,0 +1,174 @@
+/* Builds and clears the control partition's address space.  Called by control.c; control.space is
+ * changed by the control thread's core only. */
+#include "kernel/space.h"
+
+#include "kernel/control.h"
+#include "kernel/host.h"
+#include "kernel/log.h"
+#include "kernel/mem.h"
+#include "kernel/string.h"
+
+static void must_map(u64 va, u64 pa, u64 len, u32 attr)
+{
+    enum hv_status status = pgtab_map(&control.space, va, pa, len, attr | PG_R | PG_USER);
+    if (status != HV_OK)
+        panic("cannot map %lx bytes for the control partition at %lx: status %d. "
+              "Try: give the machine more memory, or take images from one build",
+              len, va, status);
+}
+
+static void map_host_info(void)
+{
+    u64 pa, size;
+    u32 attr;
+    for (u64 at = 0; at < sizeof(struct host_info); at += PAGE_SIZE)
+        if (pgtab_lookup(&control.space, KERNEL_HOST_INFO + at, &pa, &attr, &size))
+            must_map(USER_HOST_INFO + at, pa, PAGE_SIZE, 0);
+}
+
+static void map_modules(const struct boot_info *bi)
+{
+    u64 va = USER_MODULE_BASE;
+    for (u32 i = 0; i < bi->module_count; i++) {
+        const struct boot_module *m = &bi->modules[i];
+        struct host_module *h = &host_info->modules[i];
+        u64 len = ROUND_UP(m->len, PAGE_SIZE);
+
+        memcpy(h->name, m->name, sizeof(h->name));
+        h->name[sizeof(h->name) - 1] = 0;
+        h->vaddr = va;
+        h->len = m->len;
+        if (len)
+            must_map(va, m->paddr, len, 0);
+        va = ROUND_UP(va + len + PAGE_SIZE, PAGE_2M); /* a page between never is mapped */
+    }
+    host_info->module_count = bi->module_count;
+}
+
+/* A segment of the control image must lie where user images do, whatever the loader says. */
+static void check_segment(const struct boot_segment *s)
+{
+    if (s->vaddr % PAGE_SIZE || s->vaddr < USER_IMAGE_BASE || s->memsz > USER_HEAP_BASE ||
+        s->vaddr + s->memsz > USER_HEAP_BASE)
+        panic("control image: segment at %lx of %lx bytes is outside its range", s->vaddr,
+              s->memsz);
+    if ((s->prot & (BOOT_SEG_W | BOOT_SEG_X)) == (BOOT_SEG_W | BOOT_SEG_X))
+        panic("control image: segment at %lx is writable and executable", s->vaddr);
+}
+
+void space_map_shared(const struct boot_info *bi)
+{
+    for (u32 i = 0; i < bi->control.segment_count; i++) {
+        const struct boot_segment *s = &bi->control.segments[i];
+        check_segment(s);
+        if (!(s->prot & BOOT_SEG_W))
+            must_map(s->vaddr, s->paddr, ROUND_UP(s->memsz, PAGE_SIZE),
+                     s->prot & BOOT_SEG_X ? PG_X : 0);
+    }
+    map_modules(bi);
+    map_host_info();
+    must_map(USER_CONTROL_PAGE, virt_to_phys(control.page).raw, PAGE_SIZE, PG_W);
+}
+
+static enum hv_status map_block(u64 va, u64 len, u32 attr)
+{
+    hpa_t at = mem_alloc(&control.quota, len);
+    if (!hpa_valid(at))
+        return HV_ENOMEM;
+    enum hv_status status = pgtab_map(&control.space, va, at.raw, len, attr | PG_R | PG_USER);
+    if (status != HV_OK)
+        mem_free(&control.quota, at, len);
+    return status;
+}
+
+enum hv_status space_map_private(u64 va, u64 len, u32 attr)
+{
+    for (u64 done = 0; done < len;) {
+        u64 size = (va + done) % PAGE_2M == 0 && len - done >= PAGE_2M ? PAGE_2M : PAGE_SIZE;
+        enum hv_status status = map_block(va + done, size, attr);
+        if (status == HV_ENOMEM && size == PAGE_2M) /* no whole chunk: frames may do */
+            status = map_block(va + done, size = PAGE_SIZE, attr);
+        if (status != HV_OK) {
+            /* Whole leaves only, so nothing is split. */
+            if (done && space_unmap_private(va, done) != HV_OK)
+                panic("space: cannot undo");
+            return status;
+        }
+        done += size;
+    }
+    return HV_OK;
+}
+
+enum hv_status space_unmap_private(u64 va, u64 len)
+{
+    u64 end = va + len, pa, size;
+    u32 attr;
+
+    while (va < end) {
+        bool mapped = pgtab_lookup(&control.space, va, &pa, &attr, &size);
+        u64 part = MIN(end - va, size - va % size);
+        if (mapped) {
+            if (pgtab_unmap(&control.space, va, part) != HV_OK)
+                return HV_ENOMEM;
+            if (part < size)
+                mem_break(HPA(ROUND_DOWN(pa, size)));
+            u64 unit = part < size ? PAGE_SIZE : size;
+            for (u64 done = 0; done < part; done += unit)
+                mem_free(&control.quota, HPA(pa + done), unit);
+        }
+        va += part;
+    }
+    return HV_OK;
+}
+
+u64 space_find_hole(u64 from, u64 end, u64 len, u64 align)
+{
+    u64 start = ROUND_UP(from, align), va = start, pa, size;
+    u32 attr;
+
+    while (start < end && len <= end - start) {
+        if (va >= start + len)
+            return start;
+        bool mapped = pgtab_lookup(&control.space, va, &pa, &attr, &size);
+        va = ROUND_DOWN(va, size) + size;
+        if (mapped)
+            start = ROUND_UP(va, align), va = start;
+    }
+    return 0;
+}
+
+static void copy_out(u64 va, u64 from, u64 len)
+{
+    for (u64 done = 0; done < len; done += PAGE_SIZE)
+        if (user_write(va + done, phys_to_virt(HPA(from + done)), PAGE_SIZE) != HV_OK)
+            panic("space: segment is not there");
+}
+
+enum hv_status space_build(const struct boot_info *bi)
+{
+    for (u32 i = 0; i < bi->control.segment_count; i++) {
+        const struct boot_segment *s = &bi->control.segments[i];
+        u64 len = ROUND_UP(s->memsz, PAGE_SIZE);
+        if (!(s->prot & BOOT_SEG_W))
+            continue;
+        enum hv_status status = space_map_private(s->vaddr, len, PG_W);
+        if (status != HV_OK)
+            return status;
+        copy_out(s->vaddr, s->paddr, len);
+    }
+    return space_map_private(USER_STACK_TOP - USER_STACK_SIZE, USER_STACK_SIZE, PG_W);
+}
+
+void space_clear(const struct boot_info *bi)
+{
+    enum hv_status status = HV_OK;
+    for (u32 i = 0; i < bi->control.segment_count; i++) {
+        const struct boot_segment *s = &bi->control.segments[i];
+        if (s->prot & BOOT_SEG_W)
+            status |= space_unmap_private(s->vaddr, ROUND_UP(s->memsz, PAGE_SIZE));
+    }
+    status |= space_unmap_private(USER_STACK_TOP - USER_STACK_SIZE, USER_STACK_SIZE);
+    status |= space_unmap_private(USER_HEAP_BASE, USER_HEAP_END - USER_HEAP_BASE);
+    if (status != HV_OK) /* whole leaves only */
+        panic("space: cannot clear");
+}

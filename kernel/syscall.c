@@ -1,0 +1,187 @@
+/* System calls that do not act on VMs, and the table of all.  On the core where ring 3 runs; one
+ * at a time. */
+#include "kernel/syscall.h"
+
+#include "kernel/abi/syscall.h"
+#include "kernel/control.h"
+#include "kernel/cpu_tables.h"
+#include "kernel/host.h"
+#include "kernel/irq.h"
+#include "kernel/log.h"
+#include "kernel/mem.h"
+#include "kernel/sys_vm.h"
+#include "kernel/timer.h"
+#include "kernel/vm.h"
+#include "kernel/x86.h"
+
+#define LOG_TEXT 240
+
+static i64 sys_null(const u64 args[6])
+{
+    (void)args;
+    return HV_OK;
+}
+
+static i64 sys_wait(const u64 args[6])
+{
+    control_wait(args[0]);
+    return HV_OK;
+}
+
+static i64 sys_exit(const u64 args[6])
+{
+    control_exit((int)args[0]);
+}
+
+static i64 sys_log_write(const u64 args[6])
+{
+    char text[LOG_TEXT];
+    u64 len = MIN(args[2], sizeof(text));
+
+    /* LOG_PANIC is the kernel's own word. */
+    if (args[0] <= LOG_PANIC || args[0] >= LOG_LEVELS)
+        return HV_EINVAL;
+    enum hv_status status = user_read(text, args[1], len);
+    if (status == HV_OK)
+        log_write((enum log_level)args[0], "%.*s", (int)len, text);
+    return status;
+}
+
+static i64 sys_log_read(const u64 args[6])
+{
+    struct log_cursor cursor;
+    char text[LOG_TEXT + 1];
+
+    enum hv_status status = user_read(&cursor, args[0], sizeof(cursor));
+    if (status != HV_OK || args[2] == 0)
+        return status != HV_OK ? status : HV_EINVAL;
+    u64 n = log_read(&cursor, text, MIN(args[2], sizeof(text)));
+    if (n)
+        status = user_write(args[1], text, n + 1);
+    if (status == HV_OK)
+        status = user_write(args[0], &cursor, sizeof(cursor));
+    return status == HV_OK ? (i64)n : status;
+}
+
+static i64 sys_mem_map(const u64 args[6])
+{
+    u64 at;
+    enum hv_status status = control_heap_map(args[0], &at);
+    return status == HV_OK ? (i64)at : status;
+}
+
+static i64 sys_mem_unmap(const u64 args[6])
+{
+    return control_heap_unmap(args[0], args[1]);
+}
+
+static i64 sys_mem_stat(const u64 args[6])
+{
+    struct mem_stat s = {
+        .total = mem_total(),
+        .free = mem_free_bytes(),
+        .kernel = quota_kernel.used + host_image_bytes(),
+        .control_used = control.quota.used,
+        .control_limit = control.quota.limit,
+        .free_2m = mem_free_chunks(),
+    };
+    for (u32 i = 0; i < VM_SLOTS; i++)
+        if (vms[i])
+            s.guests_used += vms[i]->quota.used;
+    return user_write(args[0], &s, sizeof(s));
+}
+
+static i64 sys_set_tls(const u64 args[6])
+{
+    if (args[0] >= USER_END)
+        return HV_EINVAL;
+    control.fs_base = args[0];
+    wrmsr(MSR_FS_BASE, args[0]);
+    return HV_OK;
+}
+
+static i64 sys_symbols(const u64 args[6])
+{
+    if (args[0] >= USER_END || args[1] >= USER_END)
+        return HV_EINVAL;
+    control.symbols = args[0];
+    control.symbols_len = args[1];
+    return HV_OK;
+}
+
+static i64 sys_irq_bind(const u64 args[6])
+{
+    if (args[0] > ~0u || args[1] >= 64)
+        return HV_EINVAL;
+    return irq_bind((u32)args[0], (u32)args[1]);
+}
+
+static i64 sys_host_reset(const u64 args[6])
+{
+    if (args[0] > 1)
+        return HV_EINVAL;
+    return host_reset(args[0] == 1);
+}
+
+static i64 sys_cpu_stat(const u64 args[6])
+{
+    if (args[0] >= cpu_count)
+        return HV_ENOENT;
+    struct cpu *c = cpus[args[0]];
+    struct cpu_stat s = c->stat;
+    u64 now = tsc_read(), mark = c->mark;
+    if (now > mark)
+        (&s.idle)[c->accounting] += now - mark; /* racy by a moment, only shown */
+    s.runnable = c->runq.count + (c->running != NULL);
+    s.online = c->online;
+    return user_write(args[1], &s, sizeof(s));
+}
+
+typedef i64 syscall_fn(const u64 args[6]);
+
+static syscall_fn *const table[SYS_COUNT] = {
+    [SYS_NULL] = sys_null,
+    [SYS_WAIT] = sys_wait,
+    [SYS_EXIT] = sys_exit,
+    [SYS_LOG_WRITE] = sys_log_write,
+    [SYS_LOG_READ] = sys_log_read,
+    [SYS_MEM_MAP] = sys_mem_map,
+    [SYS_MEM_UNMAP] = sys_mem_unmap,
+    [SYS_MEM_STAT] = sys_mem_stat,
+    [SYS_SET_TLS] = sys_set_tls,
+    [SYS_SYMBOLS] = sys_symbols,
+    [SYS_IRQ_BIND] = sys_irq_bind,
+    [SYS_HOST_RESET] = sys_host_reset,
+    [SYS_CPU_STAT] = sys_cpu_stat,
+    [SYS_VM_CREATE] = sys_vm_create,
+    [SYS_VM_DESTROY] = sys_vm_destroy,
+    [SYS_VM_MEM] = sys_vm_mem,
+    [SYS_VM_RUN] = sys_vm_run,
+    [SYS_VM_PAUSE] = sys_vm_pause,
+    [SYS_VM_MSI] = sys_vm_msi,
+    [SYS_VM_INFO] = sys_vm_info,
+    [SYS_VCPU_CREATE] = sys_vcpu_create,
+    [SYS_VCPU_RESET] = sys_vcpu_reset,
+    [SYS_VCPU_GET] = sys_vcpu_get,
+    [SYS_VCPU_SET] = sys_vcpu_set,
+    [SYS_VCPU_LINT] = sys_vcpu_lint,
+    [SYS_VCPU_NMI] = sys_vcpu_nmi,
+    [SYS_VCPU_APIC] = sys_vcpu_apic,
+    [SYS_VCPU_SCHED] = sys_vcpu_sched,
+};
+
+i64 syscall_main(u64 number, const u64 args[6])
+{
+    if (number >= SYS_COUNT)
+        return HV_ENOSYS;
+    i64 result = table[number](args);
+    timer_arm_hardware();
+    return result;
+}
+
+void syscall_cpu_init(void)
+{
+    wrmsr(MSR_STAR, (u64)SEL_USER_BASE << 48 | (u64)SEL_KERNEL_CODE << 32);
+    wrmsr(MSR_LSTAR, (u64)syscall_entry);
+    wrmsr(MSR_FMASK, RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC);
+}
