@@ -12,13 +12,14 @@ struct control {
     struct spinlock lock; /* state, cpu */
     enum { CONTROL_BLOCKED, CONTROL_READY, CONTROL_RUNNING } state;
     u32 cpu;                 /* where it runs, or must run next */
-    struct user_frame frame; /* valid unless RUNNING */
+    struct user_frame frame; /* callee-saved registers, rip, rflags, rsp while not in ring 3 */
     u64 fs_base;
     u64 wait_deadline;
     struct control_page *page; /* physmap address */
     struct pgtab space;        /* root is every CPU's CR3, for good: only the lower half ever
                                 * changes, so HOST_CR3 is written once */
     struct quota quota;
+    u64 space_generation;     /* counts removals from the lower half */
     void *xsave;              /* FPU/SSE state while not RUNNING */
     u64 symbols, symbols_len; /* of SYS_SYMBOLS; user address */
     u64 heap_from;            /* no hole in the heap lies below */

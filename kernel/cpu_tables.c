@@ -26,7 +26,7 @@ struct tss { /* SDM 3A figure 8-11 */
     u16 reserved2[5];
     u16 io_map;
     u8 io_bits[IO_PORTS / 8 + 1]; /* clear: ring 3 may; the last byte must be all ones */
-} __attribute__((packed));
+};
 _Static_assert(offsetof(struct tss, io_map) == 102, "SDM 3A figure 8-11");
 
 struct descriptor_table {
@@ -94,7 +94,7 @@ void cpu_tables_create(struct cpu *c)
     gdt[SEL_KERNEL_DATA / 8] = DATA;
     gdt[SEL_USER_DATA / 8] = DATA | DPL3;
     gdt[SEL_USER_CODE / 8] = CODE64 | DPL3;
-    u64 base = (u64)tss, limit = sizeof(*tss) - 1;
+    u64 base = (u64)tss, limit = offsetof(struct tss, io_bits) + sizeof(tss->io_bits) - 1;
     gdt[SEL_TSS / 8] =
         limit | (base & BITS(23, 0)) << 16 | (base & BITS(31, 24)) << 32 | TSS_AVAILABLE | PRESENT;
     gdt[SEL_TSS / 8 + 1] = base >> 32;
