@@ -145,7 +145,7 @@ static u32 one_shot_count(u64 deadline)
 {
     u64 now = tsc_read();
     u64 left = deadline > now ? MIN(deadline - now, tsc_hz) : 0;
-    u64 count = (u64)((unsigned __int128)left * ticks_per_second / tsc_hz) + 1;
+    u64 count = mul_div(left, ticks_per_second, tsc_hz) + 1;
     return (u32)MIN(count, ~0u);
 }
 

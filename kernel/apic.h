@@ -4,9 +4,9 @@
 
 #include "kernel/abi/types.h"
 
-void apic_init(void); /* boot CPU: choose the mode, map registers */
-void apic_cpu_init(void);                   /* each CPU: enable it, mask everything */
-void apic_timer_init(void);                 /* boot CPU, after TSC calibration */
+void apic_init(void);       /* boot CPU: choose the mode, map registers */
+void apic_cpu_init(void);   /* each CPU: enable it, mask everything */
+void apic_timer_init(void); /* boot CPU, after TSC calibration */
 u32 apic_id(void);
 void apic_eoi(void);
 void apic_send(u32 apic_id, u32 command); /* one ICR write: vector and delivery mode */

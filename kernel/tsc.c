@@ -54,7 +54,7 @@ static u64 pm_timer_measure(void)
         return 0;
     u64 ticks =
         measure_counter(pm_timer_read, PM_TIMER_HZ, platform.pm_timer_32bit ? 32 : 24, &counted);
-    return ticks ? (u64)((unsigned __int128)ticks * PM_TIMER_HZ / counted) : 0;
+    return ticks ? mul_div(ticks, PM_TIMER_HZ, counted) : 0;
 }
 
 static u32 hpet_read(void)
@@ -75,7 +75,7 @@ static u64 hpet_measure(void)
     u64 hz = 1000000000000000ull / femtoseconds;
     mmio_write32(hpet + 0x10, mmio_read32(hpet + 0x10) | 1); /* it may not have been started */
     u64 ticks = measure_counter(hpet_read, hz, 32, &counted);
-    return ticks ? (u64)((unsigned __int128)ticks * hz / counted) : 0;
+    return ticks ? mul_div(ticks, hz, counted) : 0;
 }
 
 /* Channel 2, mode 0: its output, seen in port 61H bit 5, rises when the count is over. */
@@ -94,7 +94,7 @@ static u64 pit_measure(void)
             return 0;
     u64 ticks = tsc_read() - start;
     outb(0x61, gate);
-    return (u64)((unsigned __int128)ticks * PIT_HZ / count);
+    return mul_div(ticks, PIT_HZ, count);
 }
 
 static u64 cpuid_hz(void)

@@ -202,6 +202,15 @@ static inline void mmio_write32(volatile void *at, u32 value)
     asm volatile("movl %0, (%1)" : : "r"(value), "r"(at) : "memory");
 }
 
+/* a * b / c with a 128-bit product; the quotient must fit. */
+static inline u64 mul_div(u64 a, u64 b, u64 c)
+{
+    u64 low, high;
+    asm("mulq %3" : "=a"(low), "=d"(high) : "a"(a), "r"(b));
+    asm("divq %2" : "+a"(low), "+d"(high) : "r"(c));
+    return low;
+}
+
 static inline void cpu_relax(void)
 {
     asm volatile("pause" : : : "memory");
