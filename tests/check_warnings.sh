@@ -1,11 +1,13 @@
 #!/bin/bash
 # Every .c file that needs no library compiles without a warning under a second compiler: clang
-# sees things gcc does not (but warns of any ~BIT(n) for a 32-bit word, which is meant).  gcc's own warnings are errors in every build already.
+# sees things gcc does not.  Two of its warnings are off: ~BIT(n) for a 32-bit word is meant, and so
+# is a struct with an array at its end inside a union.  gcc's own are errors in every build.
 cd "$(dirname "$0")/.." || exit 1
 . tests/flags.sh
 one() {
     # shellcheck disable=SC2046
-    clang-14 $(flags_of "$1") -Wno-unused-command-line-argument -Wno-constant-conversion -fsyntax-only "$1" || {
+    clang-14 $(flags_of "$1") -Wno-unused-command-line-argument -Wno-constant-conversion \
+        -Wno-gnu-variable-sized-type-not-at-end -fsyntax-only "$1" || {
         echo "$1: warnings"
         return 1
     }

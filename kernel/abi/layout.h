@@ -27,7 +27,7 @@
 /* Device-model state that survives a restart; in the same 2 MiB as the vCPU pages, to share
  * page tables. */
 #define VM_WINDOW_STATE 0x4000040000ull
-#define VM_RAM_GPA_END 0x4000000000ull  /* guest RAM lies below 256 GiB */
+#define VM_RAM_GPA_END 0x4000000000ull /* guest RAM lies below 256 GiB */
 #define VM_STATE_MAX (1 * MIB)
 
 /* Kernel, ring 0. */
