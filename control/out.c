@@ -224,7 +224,7 @@ enum hv_status out_error(struct out *o, enum hv_status status, const char *code,
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     /* An error is said whatever the filters are. */
-    u32 filters = o->filter_count;
+    u32 filters = o->filter_count, count = o->count;
     bool counting = o->counting;
     if (o->line_len && !o->in_object)
         end_line(o);
@@ -241,6 +241,7 @@ enum hv_status out_error(struct out *o, enum hv_status status, const char *code,
     }
     o->filter_count = filters;
     o->counting = counting;
+    o->count = count;
     return status;
 }
 
