@@ -7,8 +7,9 @@
 
 A boot is expensive, a check is not: put checks together.  That the machine boots to the prompt is
 a check of its own; where it fails, the others of that boot count as one failure more.
-Keywords: limit (seconds for the whole boot), files ({path on the ESP: text or bytes or Path}), and
-those of the emulator's class.
+Keywords: limit (seconds for the whole boot), files ({path on the ESP: text, bytes, Path, a function
+that gives bytes, or None to delete}), prompt=False for a boot that must not get so far, and those
+of the emulator's class.
 """
 import contextlib
 import os
@@ -78,9 +79,10 @@ def describe(e):
 
 
 class Boot:
-    def __init__(self, tier, name, body, limit, files, image, build_machine):
+    def __init__(self, tier, name, body, limit, files, image, prompt, build_machine):
         self.tier, self.name, self.body, self.limit = tier, name, body, limit
         self.files, self.image, self.build_machine = files, image, build_machine
+        self.prompt = prompt
 
     def run(self, report):
         machine = self.build_machine(f"{self.tier}/{self.name}", self.image)
@@ -91,9 +93,10 @@ class Boot:
             put_files(machine.disk, self.files)
             machine.start()
             console = Console(machine, report, self.limit)
-            with console.check("boots to the prompt"):
-                console.prompt(min(self.limit, machine.boot_seconds))
-            if console.at_prompt():
+            if self.prompt:
+                with console.check("boots to the prompt"):
+                    console.prompt(min(self.limit, machine.boot_seconds))
+            if console.at_prompt() or not self.prompt:
                 self.body(console)
             elif self.body.__doc__ != "boot only":
                 report.verdict(f"{machine.name}: its checks", "not run: no prompt", 0)
@@ -109,6 +112,11 @@ class Boot:
 def put_files(disk, files):
     """Puts files onto the disk's system partition, replacing those that are there."""
     for target, content in files.items():
+        if content is None:
+            subprocess.run(["mdel", "-i", disk + ESP, "::/" + target], check=True)
+            continue
+        if callable(content):
+            content = content()
         if isinstance(content, str):
             content = content.encode()
         given = content if isinstance(content, pathlib.Path) else "-"
@@ -127,9 +135,9 @@ def guest_files():
 
 
 def declare(tier, kind):
-    def decorator(name, limit=300, files=None, image=IMAGE, **machine):
+    def decorator(name, limit=300, files=None, image=IMAGE, prompt=True, **machine):
         def register(body):
-            BOOTS.append(Boot(tier, name, body, limit, files or {}, image,
+            BOOTS.append(Boot(tier, name, body, limit, files or {}, image, prompt,
                               lambda n, i: kind(n, i, **machine)))
             return body
         return register
