@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control/cmd_host.h"
+#include "control/cmd_vm.h"
 #include "control/config.h"
 #include "control/console.h"
 #include "control/rt/clock.h"
@@ -73,7 +74,7 @@ static void start_restart_report(void)
 static void on_vm(void *owner, const struct vm_config *c)
 {
     (void)owner;
-    log_info("%s: VM %s, number %u", CONFIG_FILE, c->name, c->number);
+    cmd_vm_define(c);
 }
 
 static void on_config_error(void *owner, const char *line)
@@ -131,7 +132,9 @@ static void (*const steps[])(void) = {
     clock_init,                          /* everything tells the time by it */
     start_console,                       /* from here on there is someone to talk to */
     start_banner,  start_restart_report, /* why the screen went away */
+    cmd_vm_init,                         /* what the configuration is put into */
     start_config,                        /* VMs and what is wrong with their description */
+    cmd_vm_ready,                        /* VMs that were there before, VMs with autostart */
     start_notices,                       /* after the steps that speak for themselves */
     start_shell,
 };

@@ -394,7 +394,7 @@ static void complete(struct vm *vm, u32 vcpu)
 
 void exits_release(struct vm *vm)
 {
-    u64 held = vm->state->held, until = uart_throttle(vm, platform_now());
+    u64 held = vm->state->held, until = platform_held_until(vm);
     if (until) {
         platform_timer(vm, VM_TIMER_HOLD, until);
         return;

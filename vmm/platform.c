@@ -79,11 +79,29 @@ void platform_power(struct vm *vm, enum platform_power what, const char *why)
     vm->power_why = why;
 }
 
+/* A console that shows less than this much behind is in step. */
+#define CONSOLE_LAG (VM_SCROLLBACK_BYTES / 2)
+
+static bool console_lags(const struct vm *vm)
+{
+    return vm->console_news && vm->state->scrollback.written - vm->console_pos > CONSOLE_LAG;
+}
+
 void platform_console_put(struct vm *vm, u8 byte)
 {
     text_ring_putc(&vm->state->scrollback, byte);
-    if (vm->console_put)
-        vm->console_put(vm, byte);
+    if (!vm->console_news)
+        return;
+    vm->console_news(vm);
+    /* Someone is reading: the guest waits for him, as for a slow serial line. */
+    if (console_lags(vm))
+        platform_hold(vm);
+}
+
+u64 platform_held_until(struct vm *vm)
+{
+    u64 now = platform_now();
+    return console_lags(vm) ? now + 5 * NS_PER_SEC / 1000 : uart_throttle(vm, now);
 }
 
 void platform_log(struct vm *vm, const char *fmt, ...)

@@ -30,8 +30,9 @@ void platform_lint(struct vm *vm, bool level);
 /* Asked for by the guest; done after the exit at hand has been served. */
 enum platform_power { POWER_NONE, POWER_OFF, POWER_RESET };
 void platform_power(struct vm *vm, enum platform_power what, const char *why);
-/* Keep the vCPU whose exit is being served from running until uart_throttle() lets it go. */
+/* Keep the vCPU whose exit is being served from running until its output may go on. */
 void platform_hold(struct vm *vm);
+u64 platform_held_until(struct vm *vm); /* ns of platform_now; 0: it may run */
 /* A byte the guest wrote to its console. */
 void platform_console_put(struct vm *vm, u8 byte);
 

@@ -84,8 +84,8 @@ static void detach(struct vm *vm)
         log_error("vm: slot %u of VM %s is not destroyed: %lld", vm->slot, vm->config.name,
                   (long long)r);
     vm->phase = PHASE_STOPPED;
-    if (vm->console_ended)
-        vm->console_ended(vm);
+    if (vm->console_news)
+        vm->console_news(vm);
 }
 
 static bool no_memory(const struct vm *vm, struct vm_error *e)

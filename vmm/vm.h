@@ -42,8 +42,8 @@ struct vm {
     const char *power_why;
 
     /* Of a live `vm console`; NULL: nobody looks. */
-    void (*console_put)(struct vm *vm, u8 byte);
-    void (*console_ended)(struct vm *vm); /* the VM has stopped */
+    void (*console_news)(struct vm *vm); /* the scroll-back has grown, or the VM has stopped */
+    u64 console_pos;                     /* how far the scroll-back was shown */
 
     /* Copies of the rings after a stop. */
     u8 last_log[sizeof(struct text_ring) + VM_LOG_BYTES] __attribute__((aligned(8)));

@@ -1,0 +1,414 @@
+/* Commands about VMs; each runs in the shell's fiber. */
+#include "control/cmd_vm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "control/cmd_vm_console.h"
+#include "control/console.h"
+#include "control/rt/clock.h"
+#include "control/rt/fiber.h"
+#include "control/rt/log.h"
+#include "control/rt/sys.h"
+#include "control/schema.h"
+#include "control/shell.h"
+#include "kernel/abi/exit_class.h"
+#include "vmm/inventory.h"
+
+typedef unsigned long long ull;
+
+static enum hv_status say(struct out *out, const struct vm_error *e)
+{
+    return out_error(out, e->status, e->code, e->hint, "%s", e->text);
+}
+
+/* The VM that the first argument names; NULL: told. */
+static struct vm *the_vm(const struct schema_args *args, struct out *out)
+{
+    const char *name = args_text(args, "vm");
+    struct vm *vm = inventory_find(name);
+    if (!vm)
+        out_error(out, HV_ENOENT, "E_NOENT", "vm list", "there is no VM %s", name);
+    return vm;
+}
+
+/* Commands that only call a function of the life cycle. */
+static enum hv_status act(const struct schema_args *args, struct out *out,
+                          bool (*fn)(struct vm *, struct vm_error *))
+{
+    struct vm_error e;
+    struct vm *vm = the_vm(args, out);
+    if (!vm)
+        return HV_ENOENT;
+    return fn(vm, &e) ? HV_OK : say(out, &e);
+}
+
+static enum hv_status run_start(const struct schema_args *args, struct out *out)
+{
+    return act(args, out, vm_start);
+}
+
+static enum hv_status run_stop(const struct schema_args *args, struct out *out)
+{
+    return act(args, out, vm_stop);
+}
+
+static enum hv_status run_reset(const struct schema_args *args, struct out *out)
+{
+    return act(args, out, vm_reset);
+}
+
+static enum hv_status run_pause(const struct schema_args *args, struct out *out)
+{
+    return act(args, out, vm_pause);
+}
+
+static enum hv_status run_resume(const struct schema_args *args, struct out *out)
+{
+    return act(args, out, vm_resume);
+}
+
+static enum hv_status run_shutdown(const struct schema_args *args, struct out *out)
+{
+    u64 seconds = args_number(args, "timeout", 0);
+    enum hv_status st = act(args, out, vm_shutdown);
+    struct vm *vm = inventory_find(args_text(args, "vm"));
+    if (st != HV_OK || !seconds)
+        return st;
+    u64 deadline = clock_after(seconds * CLOCK_SECOND);
+    while (vm->phase != PHASE_STOPPED && clock_tsc() < deadline && !out_cancelled(out))
+        fiber_sleep_until(clock_after(50 * CLOCK_MS));
+    if (vm->phase == PHASE_STOPPED)
+        return HV_OK;
+    return out_error(out, HV_ETIMEDOUT, "E_TIMEOUT", "vm stop, which is a power cut",
+                     "VM %s has not shut down in %llu s", vm->config.name, (ull)seconds);
+}
+
+static enum hv_status run_console(const struct schema_args *args, struct out *out)
+{
+    struct vm *vm = the_vm(args, out);
+    return vm ? cmd_vm_console(vm, out) : HV_ENOENT;
+}
+
+/* Ticks in guest mode, over all vCPUs. */
+static u64 run_ticks(const struct vm *vm)
+{
+    u64 ticks = 0;
+    for (u32 i = 0; vm->state && i < vm->config.cpu_count; i++)
+        ticks += vm_vcpu(vm, i)->stats.run_ticks;
+    return ticks;
+}
+
+static const char *duration(u64 ns, char *buf, u32 len)
+{
+    u64 s = ns / CLOCK_SECOND;
+    snprintf(buf, len, "%llud %02llu:%02llu:%02llu", (ull)(s / 86400), (ull)(s / 3600 % 24),
+             (ull)(s / 60 % 60), (ull)(s % 60));
+    return buf;
+}
+
+static enum hv_status run_list(const struct schema_args *args, struct out *out)
+{
+    static const char *const columns[] = {"NUMBER", "NAME",   "STATE",    "CPUS",
+                                          "MEMORY", "UPTIME", "CPU-TIME", "WHY"};
+    static const u8 widths[] = {6, 16, 8, 4, 8, 12, 12, 0};
+    char text[32];
+    (void)args;
+    out_table(out, columns, widths, ARRAY_LEN(columns));
+    for (const struct vm *vm = inventory_first(); vm; vm = vm->next) {
+        u64 ms = clock_ticks_to_ns(run_ticks(vm)) / CLOCK_MS;
+        out_cell(out, "%u", vm->config.number);
+        out_cell(out, "%s", vm->config.name);
+        out_cell(out, "%s", vm_phase_name(vm));
+        out_cell(out, "%u", vm->config.cpu_count);
+        conf_format_size(vm->config.mem, text, sizeof(text));
+        out_cell(out, "%s", text);
+        out_cell(out, "%s",
+                 vm->state ? duration(clock_ns() - vm->state->started_at, text, sizeof(text))
+                           : "-");
+        if (vm->state)
+            out_cell(out, "%llu.%03llu s", (ull)(ms / 1000), (ull)(ms % 1000));
+        else
+            out_cell(out, "-");
+        out_cell(out, "%s", vm->stop_reason);
+    }
+    return HV_OK;
+}
+
+static enum hv_status run_show(const struct schema_args *args, struct out *out)
+{
+    struct vm *vm = the_vm(args, out);
+    struct vm_info info;
+    char name[48], value[VM_CONFIG_CMDLINE];
+    if (!vm)
+        return HV_ENOENT;
+    out_field(out, "name", "%s", vm->config.name);
+    out_field(out, "state", "%s", vm_phase_name(vm));
+    if (vm->stop_reason[0])
+        out_field(out, "stopped by", "%s", vm->stop_reason);
+    for (u32 i = 0; i < vm_config_schema.count; i++) {
+        const struct conf_key *k = &vm_config_schema.keys[i];
+        snprintf(name, sizeof(name), "%s%s%s", k->key, k->sub ? "." : "", k->sub ? k->sub : "");
+        conf_show(k, &vm->config, value, sizeof(value));
+        out_field(out, name, "%s", value);
+    }
+    if (vm->state && sys_vm_info(vm->slot, &info) == HV_OK) {
+        out_field(out, "uptime", "%s",
+                  duration(clock_ns() - vm->state->started_at, value, sizeof(value)));
+        out_field(out, "resets", "%u", vm->state->resets);
+        out_field(out, "slot", "%u", vm->slot);
+        out_field(out, "memory given", "%llu KiB", (ull)(info.ram_bytes / KIB));
+        out_field(out, "memory of its page tables", "%llu KiB", (ull)(info.ept_bytes / KIB));
+        out_field(out, "memory besides", "%llu KiB", (ull)(info.overhead_bytes / KIB));
+    }
+    out_end_object(out);
+    return HV_OK;
+}
+
+/* Every argument that is a key of the VM's configuration, into *c. */
+static enum hv_status take_settings(const struct schema_args *args, struct vm_config *c,
+                                    struct out *out)
+{
+    struct conf_error err;
+    for (u32 i = 0; i < args->count; i++) {
+        const char *name = args->item[i].name;
+        if (!strcmp(name, "vm") || !strcmp(name, "name"))
+            continue;
+        if (!conf_set_text(&vm_config_schema, c, name, args->item[i].value, &err))
+            return out_error(out, HV_EINVAL, "E_CONFIG", err.hint, "%s: %s", err.key, err.text);
+    }
+    return HV_OK;
+}
+
+static enum hv_status run_create(const struct schema_args *args, struct out *out)
+{
+    struct vm_config c;
+    struct vm_error e;
+    struct vm *vm;
+    vm_config_default(&c);
+    int n = snprintf(c.name, sizeof(c.name), "%s", args_text(args, "name"));
+    if (n >= (int)sizeof(c.name))
+        return out_error(out, HV_EINVAL, "E_CONFIG", "at most 31 characters",
+                         "the name is too long");
+    enum hv_status st = take_settings(args, &c, out);
+    if (st != HV_OK)
+        return st;
+    if (!inventory_define(&c, &vm, &e))
+        return say(out, &e);
+    out_printf(out, "VM %s has number %u.\n", vm->config.name, vm->config.number);
+    return HV_OK;
+}
+
+static enum hv_status run_set(const struct schema_args *args, struct out *out)
+{
+    struct vm_error e;
+    struct vm *vm = the_vm(args, out);
+    if (!vm)
+        return HV_ENOENT;
+    struct vm_config c = vm->config;
+    enum hv_status st = take_settings(args, &c, out);
+    if (st != HV_OK)
+        return st;
+    return inventory_change(vm, &c, &e) ? HV_OK : say(out, &e);
+}
+
+static enum hv_status run_delete(const struct schema_args *args, struct out *out)
+{
+    struct vm_error e;
+    char question[80];
+    struct vm *vm = the_vm(args, out);
+    if (!vm)
+        return HV_ENOENT;
+    snprintf(question, sizeof(question), "Delete VM %s?", vm->config.name);
+    if (!args_flag(args, "yes") && !shell_confirm(question))
+        return HV_OK;
+    /* The answer took its time: it may be gone by now. */
+    vm = the_vm(args, out);
+    if (!vm)
+        return HV_ENOENT;
+    return inventory_delete(vm, &e) ? HV_OK : say(out, &e);
+}
+
+static enum hv_status run_log(const struct schema_args *args, struct out *out)
+{
+    struct vm *vm = the_vm(args, out);
+    char line[400];
+    u32 len = 0;
+    u64 pos = 0;
+    u8 byte;
+    if (!vm)
+        return HV_ENOENT;
+    if (text_ring_oldest(vm_log(vm)))
+        out_printf(out, "(older lines were overwritten)\n");
+    while (text_ring_read(vm_log(vm), &pos, &byte, 1) && !out_cancelled(out)) {
+        if (byte != '\n' && len < sizeof(line) - 1) {
+            line[len++] = (char)byte;
+            continue;
+        }
+        line[len] = 0;
+        out_printf(out, "%s\n", line);
+        len = 0;
+    }
+    return HV_OK;
+}
+
+static void stats_vcpus(const struct vm *vm, struct out *out)
+{
+    static const char *const columns[] = {"VCPU",  "CPU-TIME",  "WAITED",  "ENTRIES",
+                                          "EXITS", "FORWARDED", "INJECTED"};
+    static const u8 widths[] = {4, 14, 14, 12, 12, 12, 0};
+    out_table(out, columns, widths, ARRAY_LEN(columns));
+    for (u32 i = 0; i < vm->config.cpu_count; i++) {
+        const struct vcpu_stats *s = &vm_vcpu(vm, i)->stats;
+        u64 exits = 0, run = clock_ticks_to_ns(s->run_ticks) / CLOCK_US,
+            waited = clock_ticks_to_ns(s->steal_ticks) / CLOCK_US;
+        for (u32 c = 0; c < CLASS_COUNT; c++)
+            exits += s->exits[c];
+        out_cell(out, "%u", i);
+        out_cell(out, "%llu.%03llu ms", (ull)(run / 1000), (ull)(run % 1000));
+        out_cell(out, "%llu.%03llu ms", (ull)(waited / 1000), (ull)(waited % 1000));
+        out_cell(out, "%llu", (ull)s->entries);
+        out_cell(out, "%llu", (ull)exits);
+        out_cell(out, "%llu", (ull)s->forwarded);
+        out_cell(out, "%llu", (ull)s->injected);
+    }
+}
+
+static void stats_exits(const struct vm *vm, struct out *out)
+{
+#define CLASS_NAME(id, name) name,
+    static const char *const names[] = {EXIT_CLASSES(CLASS_NAME)};
+#undef CLASS_NAME
+    static const char *const columns[] = {"EXIT", "COUNT", "SHARE"};
+    static const u8 widths[] = {20, 14, 0};
+    u64 count[CLASS_COUNT] = {0}, all = 0;
+    for (u32 i = 0; i < vm->config.cpu_count; i++) {
+        for (u32 c = 0; c < CLASS_COUNT; c++) {
+            count[c] += vm_vcpu(vm, i)->stats.exits[c];
+            all += vm_vcpu(vm, i)->stats.exits[c];
+        }
+    }
+    out_printf(out, "\n");
+    out_table(out, columns, widths, ARRAY_LEN(columns));
+    for (u32 c = 0; c < CLASS_COUNT; c++) {
+        if (!count[c])
+            continue;
+        u64 share = count[c] * 1000 / all;
+        out_cell(out, "%s", names[c]);
+        out_cell(out, "%llu", (ull)count[c]);
+        out_cell(out, "%llu.%llu %%", (ull)(share / 10), (ull)(share % 10));
+    }
+}
+
+static enum hv_status run_stats(const struct schema_args *args, struct out *out)
+{
+    struct vm *vm = the_vm(args, out);
+    if (!vm)
+        return HV_ENOENT;
+    if (!vm->state)
+        return out_error(out, HV_EBUSY, "E_STATE", "vm start", "VM %s is %s", vm->config.name,
+                         vm_phase_name(vm));
+    stats_vcpus(vm, out);
+    const struct uart16550 *u = &vm->state->uart;
+    out_printf(out, "\n");
+    out_field(out, "console", "%llu bytes out, %llu in, %llu waits", (ull)u->bytes_out,
+              (ull)u->bytes_in, (ull)u->throttled);
+    out_field(out, "unclaimed", "%u ports, %u pages", vm->state->unclaimed_ports,
+              vm->state->unclaimed_pages);
+    out_end_object(out);
+    if (args_flag(args, "exits"))
+        stats_exits(vm, out);
+    return HV_OK;
+}
+
+void cmd_vm_init(void)
+{
+    schema_vm_name = inventory_name;
+    vm_init();
+}
+
+void cmd_vm_define(const struct vm_config *c)
+{
+    struct vm_error e;
+    struct vm *vm;
+    if (inventory_define(c, &vm, &e))
+        return;
+    char line[OUT_LINE_MAX];
+    snprintf(line, sizeof(line), "%s: [vm %s] %s. Try: %s\n", e.code, c->name, e.text, e.hint);
+    log_notice("%s", line);
+    console_print(line);
+}
+
+static void autostart(void *arg)
+{
+    struct vm_error e;
+    (void)arg;
+    for (struct vm *vm = inventory_first(); vm; vm = vm->next) {
+        if (!vm->config.autostart || vm->phase != PHASE_STOPPED)
+            continue;
+        if (!vm_start(vm, &e))
+            log_notice("%s: VM %s: %s. Try: %s", e.code, vm->config.name, e.text, e.hint);
+    }
+}
+
+void cmd_vm_ready(void)
+{
+    bool restarted = sys_host_info()->restart_count > 0;
+    vm_reattach_all();
+    /* After a crash of this partition what is stopped was stopped by someone. */
+    if (!restarted && !fiber_spawn("autostart", autostart, NULL))
+        log_error("no memory for autostart");
+}
+
+#define VM_ARG                                                                                     \
+    {                                                                                              \
+        "vm", PLACE_OBJECT, ARG_VM, .help = "name or number"                                       \
+    }
+
+static const struct schema_arg vm_args[] = {VM_ARG, {0}};
+static const struct schema_arg create_args[] = {
+    {"name", PLACE_OBJECT, ARG_WORD, .help = "letters, digits, - _ . ; a letter first"},
+    {0},
+};
+static const struct schema_arg delete_args[] = {
+    VM_ARG,
+    {"yes", PLACE_FLAG, ARG_WORD, .help = "do not ask"},
+    {0},
+};
+static const struct schema_arg shutdown_args[] = {
+    VM_ARG,
+    {"timeout", PLACE_KEY, ARG_NUMBER, .help = "wait that many seconds for it to be off"},
+    {0},
+};
+static const struct schema_arg stats_args[] = {
+    VM_ARG,
+    {"exits", PLACE_FLAG, ARG_WORD, .help = "exits by class as well"},
+    {0},
+};
+
+static const struct schema_command commands[] = {
+    {"vm", "list", "all VMs and what they do", NULL, ROLE_VIEW, NULL, NULL, run_list},
+    {"vm", "create", "define a VM",
+     "vm create web cpu=2 mem=256M kernel=guests/demo/vmlinuz cmdline=console=ttyS0", ROLE_ADMIN,
+     create_args, &vm_config_schema, run_create},
+    {"vm", "start", "give it memory and CPUs and boot it", NULL, ROLE_OPERATE, vm_args, NULL,
+     run_start},
+    {"vm", "stop", "cut its power", NULL, ROLE_OPERATE, vm_args, NULL, run_stop},
+    {"vm", "shutdown", "press its power button, so that it shuts down cleanly",
+     "vm shutdown demo timeout=30", ROLE_OPERATE, shutdown_args, NULL, run_shutdown},
+    {"vm", "reset", "reset it and boot it again", NULL, ROLE_OPERATE, vm_args, NULL, run_reset},
+    {"vm", "pause", "stop its CPUs, keeping everything", NULL, ROLE_OPERATE, vm_args, NULL,
+     run_pause},
+    {"vm", "resume", "let a paused one run", NULL, ROLE_OPERATE, vm_args, NULL, run_resume},
+    {"vm", "console", "its serial console; leave with Ctrl-] .", NULL, ROLE_OPERATE, vm_args, NULL,
+     run_console},
+    {"vm", "show", "its settings and state", NULL, ROLE_VIEW, vm_args, NULL, run_show},
+    {"vm", "set", "change settings; cpu.weight and cpu.pin at once, the rest while stopped",
+     "vm set demo cpu.weight=200", ROLE_ADMIN, vm_args, &vm_config_schema, run_set},
+    {"vm", "stats", "CPU time and exits of its vCPUs", "vm stats demo --exits", ROLE_VIEW,
+     stats_args, NULL, run_stats},
+    {"vm", "delete", "forget a stopped VM", NULL, ROLE_ADMIN, delete_args, NULL, run_delete},
+    {"vm", "log", "what happened to it: starts, stops, unclaimed devices, crashes", NULL, ROLE_VIEW,
+     vm_args, NULL, run_log},
+};
+SCHEMA_COMMANDS(commands);

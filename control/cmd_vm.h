@@ -1,0 +1,13 @@
+/* The `vm` commands, and the start of the VM manager: control/main.c calls the steps in order. */
+#ifndef BULKHEAD_CONTROL_CMD_VM_H
+#define BULKHEAD_CONTROL_CMD_VM_H
+
+#include "vmm/vm_config.h"
+
+void cmd_vm_init(void); /* exit handlers, completion of names; before the configuration is read */
+/* A VM of the configuration file; a name or number that is taken is reported on the console. */
+void cmd_vm_define(const struct vm_config *c);
+/* After the configuration: takes up VMs that outlived a restart, starts those with autostart. */
+void cmd_vm_ready(void);
+
+#endif

@@ -1,0 +1,12 @@
+/* `vm console`: the serial line of a VM on the host's console. */
+#ifndef BULKHEAD_CONTROL_CMD_VM_CONSOLE_H
+#define BULKHEAD_CONTROL_CMD_VM_CONSOLE_H
+
+#include "control/out.h"
+#include "vmm/vm.h"
+
+/* In the shell's fiber: shows the end of the scroll-back and what comes, sends what is typed,
+ * until the user leaves or the VM stops. */
+enum hv_status cmd_vm_console(struct vm *vm, struct out *out);
+
+#endif
