@@ -30,9 +30,9 @@ static inline i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e)
     register u64 r8 __asm__("r8") = e;
 
     __asm__ volatile("syscall"
-                     : "=a"(ret)
-                     : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-                     : "rcx", "r11", "memory");
+                     : "=a"(ret), "+D"(a), "+S"(b), "+d"(c), "+r"(r10), "+r"(r8)
+                     : "0"(n)
+                     : "rcx", "r9", "r11", "memory");
     return ret;
 }
 
