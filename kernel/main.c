@@ -146,6 +146,5 @@ void main_boot(const struct boot_info *physical)
         log_info("boot: %s, %lu ticks", steps[i].name, tsc_read() - start);
     }
     log_info("boot: %lu ticks in all", tsc_read() - entry_tsc);
-    smp_release();
     sched_run();
 }

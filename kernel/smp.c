@@ -1,5 +1,5 @@
 /* INIT and SIPI to each CPU in turn, with a bounded wait.  Boot CPU; each CPU then prepares
- * itself in smp_cpu_main() and spins until boot is over. */
+ * itself in smp_cpu_main() and idles until it is given work. */
 #include "kernel/smp.h"
 
 #include "kernel/apic.h"
@@ -24,7 +24,6 @@ extern const u8 trampoline_start[], trampoline_end[], trampoline_root[], trampol
     trampoline_gdtr[], trampoline_gdt[], trampoline_long[];
 
 struct cpu *volatile smp_slot; /* taken by the CPU that starts */
-static volatile bool released;
 
 static void put32(u8 *page, const u8 *field, u64 value)
 {
@@ -115,9 +114,8 @@ void smp_init(const struct boot_info *bi)
     }
     if (ready && pgtab_unmap(&paging_host, bi->trampoline, PAGE_SIZE) != HV_OK)
         panic("smp: trampoline");
-    if (!cpus[cpu_count % CPU_MAX] || cpu_count == CPU_MAX)
-        return;
-    cpus[cpu_count] = NULL;
+    if (cpu_count < CPU_MAX)
+        cpus[cpu_count] = NULL; /* of one that did not come */
 }
 
 void smp_cpu_main(struct cpu *c)
@@ -131,12 +129,5 @@ void smp_cpu_main(struct cpu *c)
     c->mark = tsc_read();
     host_cpu_online(c);
     __atomic_store_n(&c->online, true, __ATOMIC_RELEASE);
-    while (!__atomic_load_n(&released, __ATOMIC_ACQUIRE))
-        cpu_relax();
     sched_run();
-}
-
-void smp_release(void)
-{
-    __atomic_store_n(&released, true, __ATOMIC_RELEASE);
 }
