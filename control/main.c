@@ -22,6 +22,7 @@ static struct log_cursor notices; /* what the console has shown of the log */
 
 static void start_console(void)
 {
+    sys_wait(0); /* from its first call on, the kernel leaves the UART to us */
     if (console_init() != HV_OK)
         log_warn("no console: no 16550 answers at port 0x%llx", (ull)sys_host_info()->uart_port);
 }
@@ -128,20 +129,25 @@ static void start_shell(void)
     shell_start();
 }
 
-static void (*const steps[])(void) = {
-    clock_init,                          /* everything tells the time by it */
-    start_console,                       /* from here on there is someone to talk to */
-    start_banner,  start_restart_report, /* why the screen went away */
-    cmd_vm_init,                         /* what the configuration is put into */
-    start_config,                        /* VMs and what is wrong with their description */
-    cmd_vm_ready,                        /* VMs that were there before, VMs with autostart */
-    start_notices,                       /* after the steps that speak for themselves */
-    start_shell,
+static const struct {
+    const char *name;
+    void (*fn)(void);
+} steps[] = {
+    {"clock", clock_init},      /* everything tells the time by it */
+    {"console", start_console}, /* from here on there is someone to talk to */
+    {"banner", start_banner},   {"restart", start_restart_report}, /* why the screen went away */
+    {"inventory", cmd_vm_init}, /* what the configuration is put into */
+    {"config", start_config},   /* VMs and what is wrong with their description */
+    {"vms", cmd_vm_ready},      /* VMs that were there before, VMs with autostart */
+    {"notices", start_notices}, /* after the steps that speak for themselves */
+    {"shell", start_shell},
 };
 
 int main(void)
 {
-    for (u32 i = 0; i < ARRAY_LEN(steps); i++)
-        steps[i]();
+    for (u32 i = 0; i < ARRAY_LEN(steps); i++) {
+        log_debug("start: %s", steps[i].name);
+        steps[i].fn();
+    }
     loop_run();
 }

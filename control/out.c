@@ -70,11 +70,21 @@ static void add_json_value(struct out *o, const char *text)
         add_json(o, text);
 }
 
+/* Names of members are the headings in lower case, with _ for a blank. */
 static void add_member(struct out *o, const char *name, const char *value)
 {
+    char key[64];
+    u32 n = 0;
+
+    for (; name[n] && n + 1 < sizeof(key); n++) {
+        char c = name[n] >= 'A' && name[n] <= 'Z' ? (char)(name[n] + 0x20) : name[n];
+
+        key[n] = c == ' ' ? '_' : c;
+    }
+    key[n] = 0;
     add_char(o, o->in_object ? ',' : '{');
     o->in_object = true;
-    add_json(o, name);
+    add_json(o, key);
     add_char(o, ':');
     add_json_value(o, value);
 }

@@ -234,7 +234,8 @@ enum hv_status control_heap_map(u64 len, u64 *at)
     if (len == 0 || len > USER_HEAP_END - USER_HEAP_BASE)
         return HV_EINVAL;
     len = ROUND_UP(len, PAGE_SIZE);
-    u64 va = space_find_hole(control.heap_from, USER_HEAP_END, len,
+    /* One page more than is mapped: an overrun, and a fiber's stack that is too deep, faults. */
+    u64 va = space_find_hole(control.heap_from, USER_HEAP_END, len + PAGE_SIZE,
                              len >= PAGE_2M ? PAGE_2M : PAGE_SIZE);
     if (!va)
         return HV_ENOMEM;
@@ -242,7 +243,7 @@ enum hv_status control_heap_map(u64 len, u64 *at)
     if (status != HV_OK)
         return status;
     if (va == control.heap_from)
-        control.heap_from = va + len;
+        control.heap_from = va + len + PAGE_SIZE;
     *at = va;
     return HV_OK;
 }

@@ -29,9 +29,10 @@ static inline i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e)
     register u64 r10 __asm__("r10") = d;
     register u64 r8 __asm__("r8") = e;
 
+    /* The kernel leaves no value of its own behind: it clears the argument registers. */
     __asm__ volatile("syscall"
                      : "=a"(ret), "+D"(a), "+S"(b), "+d"(c), "+r"(r10), "+r"(r8)
-                     : "0"(n)
+                     : "a"(n)
                      : "rcx", "r9", "r11", "memory");
     return ret;
 }

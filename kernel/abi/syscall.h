@@ -14,11 +14,13 @@
 #define SYSCALLS(X)                                                                                \
     X(SYS_NULL, "null")             /* () returns 0; the round trip that `make bench` measures */  \
     X(SYS_WAIT, "wait")             /* (deadline TSC, ~0 = none): take completions, sleep until an \
-                                     * event or the deadline */                                    \
+                                     * event or the deadline.  After the first one the kernel     \
+                                     * prints no more: the console is the caller's */                                    \
     X(SYS_EXIT, "exit")             /* (code): ends this instance; the kernel starts a new one */  \
     X(SYS_LOG_WRITE, "log_write")   /* (level, text, len): one record in the kernel's log ring */  \
     X(SYS_LOG_READ, "log_read")     /* (struct log_cursor *, buf, len): bytes copied, 0 at end */  \
-    X(SYS_MEM_MAP, "mem_map")       /* (len): zeroed private memory; returns its address */        \
+    X(SYS_MEM_MAP, "mem_map")       /* (len): zeroed private memory; returns its address; the page   \
+                                     * behind it stays unmapped */        \
     X(SYS_MEM_UNMAP, "mem_unmap")   /* (addr, len) */                                              \
     X(SYS_MEM_STAT, "mem_stat")     /* (struct mem_stat *) */                                      \
     X(SYS_SET_TLS, "set_tls")       /* (addr): FS base */                                          \

@@ -293,8 +293,8 @@ static void writes_text_and_json(void **state)
     assert_string_equal(text, "5\n");
     open_out(&o, "| json");
     say(&o);
-    assert_string_equal(text, "{\"NAME\":\"a0\",\"STATE\":0}\n{\"NAME\":\"b\\\"1\",\"STATE\":10}\n"
-                              "{\"NAME\":\"a2\",\"STATE\":20}\n{\"NAME\":\"b\\\"3\",\"STATE\":30}\n"
+    assert_string_equal(text, "{\"name\":\"a0\",\"state\":0}\n{\"name\":\"b\\\"1\",\"state\":10}\n"
+                              "{\"name\":\"a2\",\"state\":20}\n{\"name\":\"b\\\"3\",\"state\":30}\n"
                               "end 1\n");
 }
 
