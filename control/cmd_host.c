@@ -12,6 +12,7 @@
 #include "control/rt/sys.h"
 #include "control/schema.h"
 #include "control/shell.h"
+#include "vmm/inventory.h"
 
 typedef unsigned long long ull;
 
@@ -117,7 +118,7 @@ static enum hv_status run_info(const struct schema_args *args, struct out *out)
     sys_mem_stat(&m);
     cmd_host_hvm_text(h, text, sizeof(text));
     out_field(out, "version", "Bulkhead %s", BULKHEAD_VERSION);
-    out_field(out, "virtualisation", "%s", text);
+    out_field(out, "vt-x", "%s", text);
     out_field(out, "uptime", "%s", uptime(text, sizeof(text)));
     out_field(out, "ready after", "%llu ticks, %llu ms from kernel entry",
               (ull)(cmd_host_ready_tsc - h->boot_tsc),
@@ -238,10 +239,19 @@ static enum hv_status run_log(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
+static bool vms_on(void)
+{
+    for (const struct vm *vm = inventory_first(); vm; vm = vm->next) {
+        if (vm->phase != PHASE_STOPPED)
+            return true;
+    }
+    return false;
+}
+
 static enum hv_status leave(const struct schema_args *args, struct out *out, u32 how,
                             const char *question)
 {
-    if (!args_flag(args, "yes") && !shell_confirm(question))
+    if (vms_on() && !args_flag(args, "yes") && !shell_confirm(question))
         return HV_OK;
     console_print(how ? "Power off.\n" : "Reboot.\n");
     console_flush();
@@ -252,12 +262,12 @@ static enum hv_status leave(const struct schema_args *args, struct out *out, u32
 
 static enum hv_status run_reboot(const struct schema_args *args, struct out *out)
 {
-    return leave(args, out, 0, "Reboot the machine, and with it every VM?");
+    return leave(args, out, 0, "VMs are running. Reboot the machine all the same?");
 }
 
 static enum hv_status run_poweroff(const struct schema_args *args, struct out *out)
 {
-    return leave(args, out, 1, "Turn the machine off, and with it every VM?");
+    return leave(args, out, 1, "VMs are running. Turn the machine off all the same?");
 }
 
 static const struct schema_arg log_args[] = {
@@ -271,7 +281,7 @@ static const struct schema_arg cpu_args[] = {
     {0},
 };
 static const struct schema_arg yes_args[] = {
-    {"yes", PLACE_FLAG, ARG_WORD, .help = "do not ask"},
+    {"yes", PLACE_FLAG, ARG_WORD, .help = "do not ask when VMs are running"},
     {0},
 };
 
