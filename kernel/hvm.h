@@ -68,7 +68,7 @@ struct hvm_ops {
 };
 
 extern const struct hvm_ops *hvm; /* NULL: none */
-extern const struct hvm_ops hvm_vmx;
+extern const struct hvm_ops hvm_vmx, hvm_svm;
 
 void hvm_detect(struct host_info *hi); /* picks `hvm` by CPUID */
 

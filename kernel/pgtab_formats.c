@@ -94,3 +94,24 @@ const struct pgtab_format pgtab_ept = {
     .is_leaf = ept_is_leaf,
     .attr = ept_attr,
 };
+
+/* Nested paging of AMD-V: the host's format, walked as if by ring 3 (APM 2, 15.25.5); never global.
+ */
+static u64 npt_leaf(u64 pa, u32 attr, bool big)
+{
+    return host_leaf(pa, (attr | PG_USER) & ~(u32)PG_GLOBAL, big);
+}
+
+static u32 npt_attr(u64 entry)
+{
+    return host_attr(entry) & ~(u32)(PG_USER | PG_GLOBAL);
+}
+
+const struct pgtab_format pgtab_npt = {
+    .name = "NPT",
+    .leaf = npt_leaf,
+    .table = host_table,
+    .present = host_present,
+    .is_leaf = host_is_leaf,
+    .attr = npt_attr,
+};

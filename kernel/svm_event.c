@@ -1,0 +1,221 @@
+/* What is injected, when, and how the vCPU is told to come back for what must wait; before slow
+ * entries.  Own core. */
+#include "kernel/svm_event.h"
+
+#include "kernel/svm_message.h"
+#include "kernel/vlapic.h"
+#include "kernel/x86.h"
+
+#define VECTOR_DB 1u
+#define VECTOR_NMI 2u
+#define VECTOR_BP 3u
+#define VECTOR_OF 4u
+#define RFLAGS_RF BIT(16)
+#define DR6_BS BIT(14)
+#define DR6_HITS BITS(3, 0)
+#define PRIORITY_HIGHEST FIELD_PUT(INT_CTL_PRIORITY, 15)
+
+/* An event that was to be delivered gives way to another: keep what would be lost.  Exceptions come
+ * again by themselves. */
+static void displace(struct vcpu *v, u64 event)
+{
+    u64 type = FIELD_GET(EVENT_TYPE, event);
+
+    if (type == EVENT_NMI)
+        svm_of(v)->nmi_pending = true;
+    else if (type == EVENT_INTR)
+        vlapic_unack(v, (u32)FIELD_GET(EVENT_VECTOR, event));
+}
+
+static void inject(struct vcpu *v, u64 event)
+{
+    struct svm_vcpu *s = svm_of(v);
+
+    if (s->vmcb->event_inj & EVENT_VALID)
+        displace(v, s->vmcb->event_inj);
+    s->vmcb->event_inj = event;
+    s->activity = VCPU_ACTIVE;
+}
+
+void svm_exception(struct vcpu *v, u32 vector, bool has_error, u32 error)
+{
+    /* Real mode pushes no error code: APM 2, 8.4. */
+    if (!(svm_of(v)->vmcb->cr0 & BIT(0)))
+        has_error = false;
+    inject(v, VMCB_EVENT(EVENT_EXCEPTION, vector) |
+                  (has_error ? EVENT_HAS_ERROR | (u64)error << 32 : 0));
+}
+
+void svm_interrupt(struct vcpu *v, u32 vector)
+{
+    inject(v, VMCB_EVENT(EVENT_INTR, vector));
+    v->page->stats.injected++;
+}
+
+static void inject_nmi(struct vcpu *v)
+{
+    struct svm_vcpu *s = svm_of(v);
+
+    inject(v, VMCB_EVENT(EVENT_NMI, VECTOR_NMI));
+    s->nmi_pending = false;
+    s->nmi_blocked = true;
+    svm_intercept(s, VMCB_X3, X3_IRET, true);
+}
+
+void svm_reinject(struct vcpu *v)
+{
+    u64 event = svm_of(v)->vmcb->exit_int_info;
+    u64 type = FIELD_GET(EVENT_TYPE, event), vector = FIELD_GET(EVENT_VECTOR, event);
+
+    /* RIP is still at an INT n, INT3 or INTO: it is executed again instead. */
+    if (type == EVENT_SOFT || (type == EVENT_EXCEPTION && (vector == VECTOR_BP || vector == VECTOR_OF)))
+        return;
+    inject(v, event);
+}
+
+void svm_skip(struct vcpu *v, u64 next_rip)
+{
+    struct vmcb *m = svm_of(v)->vmcb;
+
+    m->rip = next_rip;
+    m->int_state = 0;
+    m->rflags &= ~RFLAGS_RF;
+    if ((m->rflags & RFLAGS_TF) && !svm_of(v)->stepping) {
+        m->dr6 |= DR6_BS;
+        svm_dirty(svm_of(v), CLEAN_DR);
+        svm_exception(v, VECTOR_DB, false, 0);
+    }
+}
+
+/* Come back after one instruction. */
+static void step(struct svm_vcpu *s)
+{
+    if (s->stepping)
+        return;
+    s->stepping = true;
+    s->guest_tf = s->vmcb->rflags & RFLAGS_TF;
+    s->vmcb->rflags |= RFLAGS_TF;
+}
+
+bool svm_step_done(struct vcpu *v)
+{
+    struct svm_vcpu *s = svm_of(v);
+    struct vmcb *m = s->vmcb;
+
+    if (!s->stepping)
+        return false;
+    s->stepping = false;
+    if (s->guest_tf)
+        return false;
+    if (!s->nmi_iret) /* IRET has loaded the guest's own */
+        m->rflags &= ~RFLAGS_TF;
+    m->dr6 &= ~DR6_BS;
+    svm_dirty(s, CLEAN_DR);
+    return !(m->dr6 & DR6_HITS);
+}
+
+bool svm_interrupts_open(const struct vcpu *v)
+{
+    const struct svm_vcpu *s = svm_of(v);
+    const struct vmcb *m = s->vmcb;
+
+    return !(m->event_inj & EVENT_VALID) && (m->rflags & RFLAGS_IF) &&
+           !(m->int_state & INT_STATE_SHADOW) && !s->stepping;
+}
+
+static void take_nmi(struct vcpu *v)
+{
+    struct svm_vcpu *s = svm_of(v);
+    struct vmcb *m = s->vmcb;
+
+    if (s->nmi_iret && m->rip != s->iret_rip)
+        s->nmi_iret = s->nmi_blocked = false;
+    if (!s->nmi_pending || (m->event_inj & EVENT_VALID))
+        return;
+    if (s->nmi_iret || (!s->nmi_blocked && (m->int_state & INT_STATE_SHADOW)))
+        step(s);
+    else if (!s->nmi_blocked && !s->stepping)
+        inject_nmi(v);
+}
+
+/* What waits for RFLAGS.IF or the end of a shadow comes back by a virtual interrupt that is
+ * intercepted; what waits for the TPR, by the write to CR8. */
+static void set_windows(struct vcpu *v, bool window)
+{
+    struct svm_vcpu *s = svm_of(v);
+    struct vlapic *l = v->lapic;
+    int irr = vlapic_highest_irr(l), isr = vlapic_highest_isr(l);
+    bool by_tpr = !window && irr >= 0 && (isr < 0 || (irr & 0xf0) > (isr & 0xf0));
+    u64 ctl = INT_CTL_MASKING | vlapic_tpr(v) |
+              (window ? INT_CTL_IRQ | PRIORITY_HIGHEST | INT_CTL_IGNORE_TPR : 0);
+
+    if (s->vmcb->int_ctl != ctl) {
+        s->vmcb->int_ctl = ctl;
+        svm_dirty(s, CLEAN_INT);
+    }
+    svm_intercept(s, VMCB_X3, X3_VINTR, window);
+    svm_intercept(s, VMCB_CR, VMCB_CR_WRITE(8), by_tpr);
+}
+
+/* False: the PIC's vector is wanted. */
+static bool take_events(struct vcpu *v)
+{
+    bool window = false;
+
+    take_nmi(v);
+    if (vlapic_extint(v)) {
+        if (svm_interrupts_open(v))
+            return false;
+        window = true;
+    }
+    int vector = vlapic_pending(v);
+    if (vector >= 0 && svm_interrupts_open(v)) {
+        vlapic_ack(v, (u32)vector);
+        svm_interrupt(v, (u32)vector);
+        vector = vlapic_pending(v);
+    }
+    set_windows(v, window || vector >= 0);
+    return true;
+}
+
+static void take_requests(struct vcpu *v)
+{
+    struct svm_vcpu *s = svm_of(v);
+    u32 r = __atomic_fetch_and(&v->requests, REQUEST_REPLY, __ATOMIC_SEQ_CST);
+
+    if (r & REQUEST_FLUSH)
+        svm_vcpu_flush_tlb(v);
+    if (r & REQUEST_INIT)
+        svm_vcpu_reset(v, true);
+    if ((r & REQUEST_SIPI) && s->activity == VCPU_WAIT_SIPI)
+        svm_vcpu_startup(v, (u8)v->sipi_vector);
+    if (r & REQUEST_NMI)
+        s->nmi_pending = true;
+}
+
+bool svm_prepare(struct vcpu *v)
+{
+    struct svm_vcpu *s = svm_of(v);
+
+    if (v->requests)
+        take_requests(v);
+    if (v->blocked)
+        return false;
+    if (s->activity == VCPU_WAIT_SIPI || s->activity == VCPU_SHUTDOWN) {
+        vcpu_block(v, s->activity == VCPU_SHUTDOWN ? BLOCK_STOPPED : BLOCK_SIPI);
+        return false;
+    }
+    vlapic_merge(v);
+    if (!take_events(v)) {
+        svm_message_fill(v);
+        s->asked = EXIT_EXTINT;
+        s->activity = VCPU_ACTIVE;
+        vcpu_forward(v, EXIT_EXTINT);
+        return false;
+    }
+    if (s->activity == VCPU_HALTED) {
+        vcpu_block(v, BLOCK_HLT);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,12 @@
+/* The run loop of AMD-V vCPUs and its exits. */
+#ifndef BULKHEAD_KERNEL_SVM_EXIT_H
+#define BULKHEAD_KERNEL_SVM_EXIT_H
+
+#include "kernel/svm_vcpu.h"
+
+void svm_run(struct vcpu *v) NORETURN;  /* svm_enter.S: on an empty stack, svm_loop() */
+void svm_loop(struct vcpu *v) NORETURN; /* enter, exit, until the scheduler is wanted */
+/* svm_enter.S.  GIF=0 on entry, GIF=1 and IF=0 on return. */
+void svm_enter(u64 vmcb, u64 *regs, u64 host_area);
+
+#endif

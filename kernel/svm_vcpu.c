@@ -1,0 +1,427 @@
+/* One vCPU on AMD-V: VMCB set-up, reset, state in and out, ASIDs.  On the vCPU's own core, or while
+ * it does not run. */
+#include "kernel/svm_vcpu.h"
+
+#include "kernel/exit.h"
+#include "kernel/fpu.h"
+#include "kernel/string.h"
+#include "kernel/vlapic.h"
+#include "kernel/x86.h"
+
+#define EFER_LMA BIT(10)
+#define EFER_SVME BIT(12)
+#define RESET_CR0 0x60000010ull
+#define RESET_PAT 0x0007040600070406ull
+#define RESET_DR6 0xffff0ff0ull
+#define RESET_DR7 0x400ull
+#define DR7_ENABLES 0xffull
+#define SIGNATURE_UNKNOWN 0x600u
+#define PAUSES_AT_ONCE 3000 /* in a loop, before the vCPU gives up the core */
+#define PAUSE_GAP 128       /* ticks between two that still are one loop */
+
+/* What always exits. */
+static const u32 intercepts[VMCB_INTERCEPT_WORDS] = {
+    [VMCB_CR] = VMCB_CR_WRITE(4),
+    [VMCB_DR] = ~0u, /* until the first use */
+    /* #DB and #AC: their delivery can raise them again, for ever, inside one instruction. */
+    [VMCB_EXCEPTION] = (u32)(BIT(1) | BIT(17) | BIT(18)),
+    [VMCB_X3] = X3_INTR | X3_NMI | X3_SMI | X3_INIT | X3_RDPMC | X3_CPUID | X3_RSM | X3_INVD |
+                X3_HLT | X3_INVLPGA | X3_IO | X3_MSR | X3_FERR_FREEZE | X3_SHUTDOWN,
+    [VMCB_X4] = X4_VMRUN | X4_VMMCALL | X4_VMLOAD | X4_VMSAVE | X4_STGI | X4_CLGI | X4_SKINIT |
+                X4_WBINVD | X4_MONITOR | X4_MWAIT | X4_MWAIT_ARMED | X4_XSETBV | X4_RDPRU,
+};
+
+#define SEGMENT(member) offsetof(struct vmcb, member)
+/* Segments at reset, SDM 3A table 10-1; attrib as in the VMCB. */
+static const struct {
+    u16 at, selector, attrib;
+    u64 base;
+} segments[SEG_COUNT] = {
+    [SEG_ES] = {SEGMENT(es), 0, 0x93, 0},      [SEG_CS] = {SEGMENT(cs), 0xf000, 0x9b, 0xffff0000},
+    [SEG_SS] = {SEGMENT(ss), 0, 0x93, 0},      [SEG_DS] = {SEGMENT(ds), 0, 0x93, 0},
+    [SEG_FS] = {SEGMENT(fs), 0, 0x93, 0},      [SEG_GS] = {SEGMENT(gs), 0, 0x93, 0},
+    [SEG_LDTR] = {SEGMENT(ldtr), 0, 0x82, 0},  [SEG_TR] = {SEGMENT(tr), 0, 0x8b, 0},
+};
+
+struct vmcb_segment *svm_vcpu_segment(struct vmcb *m, u32 i)
+{
+    return (struct vmcb_segment *)((u8 *)m + segments[i].at);
+}
+
+static void *alloc(struct vcpu *v)
+{
+    hpa_t h = mem_alloc(&v->vm->quota, PAGE_SIZE);
+    return hpa_valid(h) ? phys_to_virt(h) : NULL;
+}
+
+static void release(struct vcpu *v, void *page)
+{
+    if (page)
+        mem_free(&v->vm->quota, virt_to_phys(page), PAGE_SIZE);
+}
+
+static void set_up(struct vcpu *v)
+{
+    struct svm_vcpu *s = svm_of(v);
+    struct vmcb *m = s->vmcb;
+
+    memcpy(m->intercept, intercepts, sizeof(m->intercept));
+    if (svm_caps.pause_filter) {
+        m->intercept[VMCB_X3] |= X3_PAUSE;
+        m->pause_count = PAUSES_AT_ONCE;
+        m->pause_threshold = PAUSE_GAP;
+    }
+    m->iopm = svm_iopm.raw;
+    m->msrpm = svm_msrpm.raw;
+    m->int_ctl = INT_CTL_MASKING;
+    m->nested = NESTED_ENABLE;
+    m->nested_cr3 = v->vm->npt.root.raw;
+    s->cpu = SVM_NO_CPU;
+}
+
+enum hv_status svm_vcpu_init(struct vcpu *v)
+{
+    _Static_assert(FPU_AREA_SIZE == PAGE_SIZE, "release()");
+
+    v->vendor = alloc(v);
+    if (!v->vendor)
+        return HV_ENOMEM;
+    svm_of(v)->vmcb = alloc(v);
+    v->xsave = alloc(v);
+    if (!svm_of(v)->vmcb || !v->xsave || vlapic_init(v, false) != HV_OK) {
+        svm_vcpu_fini(v);
+        return HV_ENOMEM;
+    }
+    svm_of(v)->vmcb_pa = virt_to_phys(svm_of(v)->vmcb);
+    set_up(v);
+    return HV_OK;
+}
+
+void svm_vcpu_fini(struct vcpu *v)
+{
+    vlapic_fini(v);
+    release(v, v->xsave);
+    release(v, svm_of(v)->vmcb);
+    release(v, v->vendor);
+    v->xsave = NULL;
+    v->vendor = NULL;
+}
+
+/* EDX after reset: the processor's signature, as the guest's CPUID tells it. */
+static u32 signature(const struct vm *vm)
+{
+    u8 row = vm->cpuid_index[0][1];
+    return row ? vm->policy->cpuid[row - 1].eax : SIGNATURE_UNKNOWN;
+}
+
+void svm_vcpu_reset(struct vcpu *v, bool init)
+{
+    struct svm_vcpu *s = svm_of(v);
+    struct vmcb *m = s->vmcb;
+    u64 pat = m->pat, kept = m->cr0 & (CR0_CD | CR0_NW);
+
+    svm_vcpu_unload(v);
+    memset(&m->es, 0, sizeof(*m) - offsetof(struct vmcb, es));
+    for (u32 i = 0; i < SEG_COUNT; i++)
+        *svm_vcpu_segment(m, i) = (struct vmcb_segment){
+            segments[i].selector, segments[i].attrib, 0xffff, segments[i].base};
+    m->gdtr.limit = m->idtr.limit = 0xffff;
+    m->cr0 = init ? (RESET_CR0 & ~(CR0_CD | CR0_NW)) | kept : RESET_CR0; /* INIT keeps CD, NW */
+    m->efer = EFER_SVME;
+    m->dr6 = RESET_DR6;
+    m->dr7 = RESET_DR7;
+    m->rflags = RFLAGS_FIXED;
+    m->rip = 0xfff0;
+    m->pat = init ? pat : RESET_PAT;
+    m->event_inj = m->int_state = m->exit_int_info = 0;
+    m->int_ctl = INT_CTL_MASKING;
+    m->clean = 0;
+    memset(s->dr, 0, sizeof(s->dr));
+    memset(v->page->regs, 0, sizeof(v->page->regs));
+    v->page->regs[REG_RDX] = signature(v->vm);
+    s->nmi_pending = s->nmi_blocked = s->nmi_iret = s->stepping = false;
+    s->activity = v->index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
+    s->asked = EXIT_NONE;
+    svm_intercept(s, VMCB_X3, X3_IRET | X3_VINTR, false);
+    svm_intercept(s, VMCB_CR, VMCB_CR_WRITE(8), false);
+    s->asid_generation = 0;
+    if (!init)
+        fpu_area_init(v->xsave);
+    exit_reset(v, init);
+    vlapic_reset(v, init);
+    if (!init)
+        v->msrs.tsc_offset = -svm_tsc_base[v->vm->slot];
+    m->tsc_offset = v->msrs.tsc_offset;
+}
+
+void svm_vcpu_startup(struct vcpu *v, u8 sipi_vector)
+{
+    struct vmcb *m = svm_of(v)->vmcb;
+
+    m->cs.selector = (u16)(sipi_vector << 8);
+    m->cs.base = (u64)sipi_vector << 12;
+    m->rip = 0;
+    svm_of(v)->activity = VCPU_ACTIVE;
+    svm_dirty(svm_of(v), CLEAN_SEG);
+}
+
+static void fresh_asid(struct svm_vcpu *s, struct svm_cpu *c)
+{
+    s->vmcb->tlb_control = 0;
+    if (!c->generation || c->next_asid >= svm_caps.asids) {
+        c->generation++;
+        c->next_asid = 1;
+        s->vmcb->tlb_control = TLB_FLUSH_ALL;
+    }
+    s->vmcb->asid = c->next_asid++;
+    s->asid_generation = c->generation;
+    svm_dirty(s, CLEAN_ASID);
+}
+
+void svm_vcpu_load_debug(struct svm_vcpu *s)
+{
+    asm volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3"
+                 :
+                 : "r"(s->dr[0]), "r"(s->dr[1]), "r"(s->dr[2]), "r"(s->dr[3]));
+    s->dr_loaded = true;
+    svm_intercept(s, VMCB_DR, ~0u, false);
+}
+
+static void store_debug(struct svm_vcpu *s)
+{
+    asm volatile("mov %%dr0, %0; mov %%dr1, %1; mov %%dr2, %2; mov %%dr3, %3"
+                 : "=r"(s->dr[0]), "=r"(s->dr[1]), "=r"(s->dr[2]), "=r"(s->dr[3]));
+    s->dr_loaded = false;
+    svm_intercept(s, VMCB_DR, ~0u, true);
+}
+
+void svm_vcpu_load(struct vcpu *v)
+{
+    struct svm_vcpu *s = svm_of(v);
+    struct svm_cpu *c = &svm_cpus[this_cpu()->id];
+
+    if (c->loaded != v) {
+        if (c->loaded && svm_of(c->loaded)->dr_loaded)
+            store_debug(svm_of(c->loaded));
+        c->loaded = v;
+        if (s->cpu != this_cpu()->id) {
+            s->cpu = this_cpu()->id;
+            s->asid_generation = 0;
+            s->vmcb->clean = 0;
+        }
+    }
+    if ((s->vmcb->dr7 & DR7_ENABLES) && !s->dr_loaded)
+        svm_vcpu_load_debug(s);
+    if (svm_caps.rdtscp && c->tsc_aux != v->msrs.tsc_aux) {
+        c->tsc_aux = v->msrs.tsc_aux;
+        wrmsr(MSR_TSC_AUX, c->tsc_aux);
+    }
+    if (s->asid_generation != c->generation || !s->asid_generation)
+        fresh_asid(s, c);
+    fpu_load_vcpu(v);
+}
+
+void svm_vcpu_unload(struct vcpu *v)
+{
+    struct svm_vcpu *s = svm_of(v);
+    struct svm_cpu *c = &svm_cpus[this_cpu()->id];
+
+    if (c->loaded == v) {
+        if (s->dr_loaded)
+            store_debug(s);
+        c->loaded = NULL;
+    }
+    s->cpu = SVM_NO_CPU;
+    fpu_release(v->xsave);
+}
+
+void svm_vcpu_flush_tlb(struct vcpu *v)
+{
+    svm_of(v)->asid_generation = 0;
+}
+
+void svm_vcpu_flush(struct vm *vm)
+{
+    u32 here = this_cpu()->id;
+
+    for (u32 i = 0; i < VM_VCPUS; i++)
+        if (vm->vcpus[i] && svm_of(vm->vcpus[i])->cpu == here)
+            svm_vcpu_flush_tlb(vm->vcpus[i]);
+}
+
+u32 svm_vcpu_access(const struct vmcb_segment *seg)
+{
+    u32 a = seg->attrib;
+    return a & 0x80 ? (a & 0xff) | (a & 0xf00) << 4 : 1u << 16;
+}
+
+static u16 attrib_of(u32 access)
+{
+    return access & 1u << 16 ? 0 : (u16)((access & 0xff) | (access >> 4 & 0xf00));
+}
+
+/* State that is a plain word on both sides. */
+#define WORD(field, member)                                                                        \
+    {                                                                                              \
+        offsetof(struct vcpu_state, field), offsetof(struct vmcb, member)                          \
+    }
+static const struct {
+    u16 state, vmcb;
+} words[] = {
+    WORD(rip, rip),
+    WORD(rflags, rflags),
+    WORD(cr0, cr0),
+    WORD(cr2, cr2),
+    WORD(cr3, cr3),
+    WORD(cr4, cr4),
+    WORD(efer, efer),
+    WORD(pat, pat),
+    WORD(dr[6], dr6),
+    WORD(dr[7], dr7),
+    WORD(star, star),
+    WORD(lstar, lstar),
+    WORD(cstar, cstar),
+    WORD(fmask, sfmask),
+    WORD(kernel_gs_base, kernel_gs_base),
+    WORD(sysenter_cs, sysenter_cs),
+    WORD(sysenter_esp, sysenter_esp),
+    WORD(sysenter_eip, sysenter_eip),
+    WORD(gdtr_base, gdtr.base),
+    WORD(idtr_base, idtr.base),
+};
+
+static u64 *word_at(void *base, u16 offset)
+{
+    return (u64 *)((u8 *)base + offset);
+}
+
+void svm_vcpu_get_state(struct vcpu *v, struct vcpu_state *out)
+{
+    struct svm_vcpu *s = svm_of(v);
+    struct vmcb *m = s->vmcb;
+
+    if (s->dr_loaded)
+        store_debug(s);
+    for (u32 i = 0; i < ARRAY_LEN(words); i++)
+        *word_at(out, words[i].state) = *word_at(m, words[i].vmcb);
+    for (u32 i = 0; i < SEG_COUNT; i++) {
+        const struct vmcb_segment *seg = svm_vcpu_segment(m, i);
+        out->seg[i] = (struct vcpu_segment){.selector = seg->selector,
+                                            .access = svm_vcpu_access(seg),
+                                            .limit = seg->limit,
+                                            .base = seg->base};
+    }
+    /* SYSRET leaves SS's DPL as it likes; the CPL is kept apart here. */
+    out->seg[SEG_SS].access = (out->seg[SEG_SS].access & ~0x60u) | (u32)m->cpl << 5;
+    memcpy(out->dr, s->dr, sizeof(s->dr));
+    if (s->stepping)
+        out->rflags = (out->rflags & ~RFLAGS_TF) | (s->guest_tf ? RFLAGS_TF : 0);
+    out->efer &= ~EFER_SVME;
+    out->gdtr_limit = m->gdtr.limit;
+    out->idtr_limit = m->idtr.limit;
+    out->cr8 = vlapic_tpr(v);
+    out->apic_base = v->lapic->base;
+    out->xcr0 = v->xcr0;
+    out->tsc_offset = v->msrs.tsc_offset;
+    out->tsc_aux = v->msrs.tsc_aux;
+    /* SDM 3C table 25-3: blocking by STI, blocking by NMI. */
+    out->interruptibility = (u32)(m->int_state & INT_STATE_SHADOW) | (s->nmi_blocked ? 8 : 0);
+    out->activity = v->blocked & BLOCK_STOPPED ? VCPU_SHUTDOWN
+                                               : s->activity;
+}
+
+enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
+{
+    struct svm_vcpu *s = svm_of(v);
+    struct vmcb *m = s->vmcb;
+    u64 offered = v->vm->policy->xcr0_allowed & fpu_xcr0_host;
+
+    /* The CPU checks the rest at VMRUN, and then stops this guest only. */
+    if ((in->xcr0 & ~(offered | 1)) || !(in->xcr0 & 1) || in->cr8 > 15 || in->tsc_aux >> 32 ||
+        (in->cr4 & ~v->vm->policy->cr4_allowed) || in->activity > VCPU_SHUTDOWN)
+        return HV_EINVAL;
+    svm_vcpu_unload(v);
+    for (u32 i = 0; i < ARRAY_LEN(words); i++)
+        *word_at(m, words[i].vmcb) = *(const u64 *)((const u8 *)in + words[i].state);
+    for (u32 i = 0; i < SEG_COUNT; i++)
+        *svm_vcpu_segment(m, i) = (struct vmcb_segment){in->seg[i].selector, attrib_of(in->seg[i].access),
+                                               in->seg[i].limit, in->seg[i].base};
+    m->cpl = in->seg[SEG_SS].access >> 5 & 3;
+    m->efer |= EFER_SVME;
+    m->gdtr.limit = in->gdtr_limit;
+    m->idtr.limit = in->idtr_limit;
+    m->int_state = in->interruptibility & 3 ? INT_STATE_SHADOW : 0;
+    s->nmi_blocked = in->interruptibility & 8;
+    svm_intercept(s, VMCB_X3, X3_IRET, s->nmi_blocked);
+    s->stepping = s->nmi_iret = false;
+    s->activity = in->activity;
+    memcpy(s->dr, in->dr, sizeof(s->dr));
+    v->xcr0 = in->xcr0;
+    v->xcr0_ever |= in->xcr0;
+    v->msrs.tsc_offset = m->tsc_offset = in->tsc_offset;
+    v->msrs.tsc_aux = in->tsc_aux;
+    vlapic_set_tpr(v, in->cr8);
+    m->clean = 0;
+    s->asid_generation = 0;
+    return HV_OK;
+}
+
+static u64 *reg_at(struct vmcb *m, enum hvm_reg r)
+{
+    static const u16 at[HVM_REG_COUNT] = {
+        [HVM_RIP] = offsetof(struct vmcb, rip),
+        [HVM_RFLAGS] = offsetof(struct vmcb, rflags),
+        [HVM_CR0] = offsetof(struct vmcb, cr0),
+        [HVM_CR4] = offsetof(struct vmcb, cr4),
+        [HVM_EFER] = offsetof(struct vmcb, efer),
+        [HVM_PAT] = offsetof(struct vmcb, pat),
+        [HVM_SYSENTER_CS] = offsetof(struct vmcb, sysenter_cs),
+        [HVM_SYSENTER_ESP] = offsetof(struct vmcb, sysenter_esp),
+        [HVM_SYSENTER_EIP] = offsetof(struct vmcb, sysenter_eip),
+        [HVM_FS_BASE] = offsetof(struct vmcb, fs.base),
+        [HVM_GS_BASE] = offsetof(struct vmcb, gs.base),
+        [HVM_KERNEL_GS_BASE] = offsetof(struct vmcb, kernel_gs_base),
+    };
+    return word_at(m, at[r]);
+}
+
+u64 svm_vcpu_get(struct vcpu *v, enum hvm_reg r)
+{
+    struct vmcb *m = svm_of(v)->vmcb;
+
+    if (r == HVM_CPL)
+        return m->cpl;
+    return r == HVM_EFER ? m->efer & ~EFER_SVME : *reg_at(m, r);
+}
+
+void svm_vcpu_set(struct vcpu *v, enum hvm_reg r, u64 value)
+{
+    struct svm_vcpu *s = svm_of(v);
+
+    if (r == HVM_CPL)
+        return;
+    if (r == HVM_EFER) {
+        value |= EFER_SVME;
+        svm_vcpu_flush_tlb(v); /* NXE changes what entries mean */
+    }
+    *reg_at(s->vmcb, r) = value;
+    s->vmcb->clean = 0;
+}
+
+void svm_vcpu_tsc_changed(struct vcpu *v)
+{
+    svm_of(v)->vmcb->tsc_offset = v->msrs.tsc_offset;
+    svm_dirty(svm_of(v), CLEAN_INTERCEPTS);
+}
+
+/* SYSCALL's MSRs are the guest's own (svm_msrpm); TSC_AUX is looked at before each entry. */
+void svm_vcpu_syscall_msrs_changed(struct vcpu *v)
+{
+    (void)v;
+}
+
+/* Both modes of the local APIC are software here. */
+void svm_vcpu_apic_changed(struct vcpu *v)
+{
+    (void)v;
+}
