@@ -18,7 +18,6 @@
 #define VM_CR_LOCK BIT(3)
 #define VM_CR_SVMDIS BIT(4)
 #define MSR_VM_HSAVE_PA 0xc0010117u
-#define EFER_SVME BIT(12)
 
 #define LEAF_EXTENDED 0x80000001u
 #define LEAF_SVM 0x8000000au
@@ -93,9 +92,9 @@ static void note_features(struct host_info *hi, u32 edx)
 {
     for (u32 i = 0; i < ARRAY_LEN(features); i++) {
         bool offered = edx & BIT(features[i].bit);
-        enum feature_state state = offered ? (features[i].used ? FEATURE_ACTIVE : FEATURE_UNUSED)
-                                           : (features[i].required ? FEATURE_MISSING
-                                                                   : FEATURE_ABSENT);
+        enum feature_state state = offered
+                                       ? (features[i].used ? FEATURE_ACTIVE : FEATURE_UNUSED)
+                                       : (features[i].required ? FEATURE_MISSING : FEATURE_ABSENT);
         add_feature(hi, features[i].name, state, state == FEATURE_ACTIVE ? "" : features[i].note);
     }
     add_feature(hi, "Nested pages of 1 GiB", paging_host.use_1g ? FEATURE_ACTIVE : FEATURE_ABSENT,
@@ -122,9 +121,8 @@ static void pass_msr(u32 msr)
 static void build_maps(void)
 {
     static const u32 passed[] = {
-        0x174, 0x175, 0x176, /* SYSENTER_CS, ESP, EIP */
-        MSR_STAR,      MSR_LSTAR,   MSR_CSTAR,          MSR_FMASK,
-        MSR_FS_BASE,   MSR_GS_BASE, MSR_KERNEL_GS_BASE,
+        0x174,    0x175,     0x176, /* SYSENTER_CS, ESP, EIP */
+        MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_FMASK, MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
     };
 
     memset(iopm, 0xff, sizeof(iopm));
@@ -184,8 +182,7 @@ static enum hv_status cpu_enable(struct host_info *hi)
 
 static enum hv_status vm_init(struct vm *vm)
 {
-    enum hv_status st =
-        pgtab_init(&vm->npt, &pgtab_npt, &vm->quota, true, paging_host.use_1g);
+    enum hv_status st = pgtab_init(&vm->npt, &pgtab_npt, &vm->quota, true, paging_host.use_1g);
 
     if (st != HV_OK)
         return st;

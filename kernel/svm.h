@@ -5,6 +5,14 @@
 #include "kernel/hvm.h"
 #include "kernel/vmcb.h"
 
+#define CR0_NW BIT(29)
+#define CR0_CD BIT(30)
+#define EFER_LMA BIT(10)
+#define EFER_SVME BIT(12)
+#define MSR_TSC_AUX 0xc0000103u
+#define VMCB_CS_LONG BIT(9) /* vmcb_segment.attrib */
+#define VMCB_CS_BIG BIT(10)
+
 /* Features of CPUID 8000_000AH EDX that change what the backend does. */
 struct svm_caps {
     bool next_rip;       /* exits tell where the next instruction starts */
@@ -17,10 +25,10 @@ struct svm_caps {
 extern struct svm_caps svm_caps; /* of the boot CPU; fixed after boot */
 
 struct svm_cpu {
-    hpa_t host;      /* VMSAVE area of the host's FS, GS, TR, LDTR and system-call MSRs */
-    u32 next_asid;   /* above svm_caps.asids: used up */
-    u64 generation;  /* of ASIDs; 0: none given out yet */
-    u64 tsc_aux;     /* in the MSR now */
+    hpa_t host;          /* VMSAVE area of the host's FS, GS, TR, LDTR and system-call MSRs */
+    u32 next_asid;       /* above svm_caps.asids: used up */
+    u64 generation;      /* of ASIDs; 0: none given out yet */
+    u64 tsc_aux;         /* in the MSR now */
     struct vcpu *loaded; /* whose debug registers and VMCB cache are here */
 };
 extern struct svm_cpu svm_cpus[CPU_MAX];

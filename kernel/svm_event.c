@@ -68,7 +68,8 @@ void svm_reinject(struct vcpu *v)
     u64 type = FIELD_GET(EVENT_TYPE, event), vector = FIELD_GET(EVENT_VECTOR, event);
 
     /* RIP is still at an INT n, INT3 or INTO: it is executed again instead. */
-    if (type == EVENT_SOFT || (type == EVENT_EXCEPTION && (vector == VECTOR_BP || vector == VECTOR_OF)))
+    if (type == EVENT_SOFT ||
+        (type == EVENT_EXCEPTION && (vector == VECTOR_BP || vector == VECTOR_OF)))
         return;
     inject(v, event);
 }

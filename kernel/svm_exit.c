@@ -16,8 +16,6 @@
 #define VECTOR_UD 6u
 #define VECTOR_GP 13u
 #define VECTOR_AC 17u
-#define EFER_LMA BIT(10)
-#define CS_LONG BIT(9)
 /* CR4 bits that change what page-table entries mean, or which of them may be cached. */
 #define CR4_FLUSHES (BIT(4) | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | BIT(22))
 
@@ -27,7 +25,8 @@ static u32 measure(struct vcpu *v, u32 *reg)
     u8 bytes[SVM_INSN_MAX];
     u32 count = svm_fetch(v, bytes, sizeof(bytes));
 
-    return svm_insn_length(bytes, count, (m->efer & EFER_LMA) && (m->cs.attrib & CS_LONG), reg);
+    return svm_insn_length(bytes, count, (m->efer & EFER_LMA) && (m->cs.attrib & VMCB_CS_LONG),
+                           reg);
 }
 
 /* False: the instruction cannot be read; the vCPU is stopped. */
@@ -63,7 +62,7 @@ static bool mov_value(struct vcpu *v, u64 *value)
         return false;
     }
     *value = v->page->regs[reg];
-    if (!(m->efer & EFER_LMA) || !(m->cs.attrib & CS_LONG))
+    if (!(m->efer & EFER_LMA) || !(m->cs.attrib & VMCB_CS_LONG))
         *value = (u32)*value;
     return true;
 }
@@ -78,7 +77,7 @@ static bool cr4_valid(const struct vcpu *v, u64 value)
     return !pcide_on || (long_mode && !(m->cr3 & 0xfff));
 }
 
-static enum exit_action write_cr4(struct vcpu *v)
+static enum exit_action take_cr4(struct vcpu *v)
 {
     struct svm_vcpu *s = svm_of(v);
     u64 value;
@@ -94,7 +93,7 @@ static enum exit_action write_cr4(struct vcpu *v)
     return EXIT_ADVANCE;
 }
 
-static enum exit_action write_cr8(struct vcpu *v)
+static enum exit_action take_cr8(struct vcpu *v)
 {
     u64 value;
 
@@ -208,8 +207,8 @@ static enum exit_action refuse_ud(struct vcpu *v)
 typedef enum exit_action (*handler)(struct vcpu *v);
 
 static const handler handlers[SVM_EXIT_TABLE_SIZE] = {
-    [SVM_EXIT_WRITE_CR4] = write_cr4,
-    [SVM_EXIT_WRITE_CR8] = write_cr8,
+    [SVM_EXIT_WRITE_CR4] = take_cr4,
+    [SVM_EXIT_WRITE_CR8] = take_cr8,
     [SVM_EXIT_READ_DR... SVM_EXIT_WRITE_DR_LAST] = debug_register,
     [SVM_EXIT_EXCEPTION_DB] = debug_exception,
     [SVM_EXIT_EXCEPTION_AC] = alignment_check,

@@ -5,9 +5,7 @@
 #include "kernel/string.h"
 #include "kernel/x86.h"
 
-#define EFER_LMA BIT(10)
 #define CR4_PSE BIT(4)
-#define CS_LONG BIT(9)
 #define ENTRY_PRESENT BIT(0)
 #define ENTRY_BIG BIT(7)
 #define ENTRY_ADDRESS BITS(51, 12)
@@ -71,7 +69,7 @@ static bool translate(const struct vcpu *v, u64 gla, u64 *gpa)
 u32 svm_fetch(struct vcpu *v, u8 *buf, u32 len)
 {
     const struct vmcb *m = svm_of(v)->vmcb;
-    bool mode64 = (m->efer & EFER_LMA) && (m->cs.attrib & CS_LONG);
+    bool mode64 = (m->efer & EFER_LMA) && (m->cs.attrib & VMCB_CS_LONG);
     u64 gla = mode64 ? m->rip : (u32)(m->cs.base + m->rip);
     u32 done = 0;
 

@@ -11,10 +11,6 @@
 #include "kernel/svm_insn.h"
 #include "kernel/x86.h"
 
-#define EFER_LME BIT(8)
-#define EFER_LMA BIT(10)
-#define ATTRIB_LONG BIT(9)
-#define ATTRIB_BIG BIT(10)
 #define PREFIX_ADDRESS_SIZE 0x67
 #define WITH_ERROR_CODE 0x00227d00u /* exceptions 8, 10..14, 17, 21: APM 2, table 8-1 */
 
@@ -63,7 +59,7 @@ static u64 string_address(struct vcpu *v, u64 info)
     static const u8 overrides[6] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65}; /* ES to GS */
     struct vmcb *m = svm_of(v)->vmcb;
     u8 bytes[SVM_INSN_MAX];
-    bool mode64 = (m->efer & EFER_LMA) && (m->cs.attrib & ATTRIB_LONG);
+    bool mode64 = (m->efer & EFER_LMA) && (m->cs.attrib & VMCB_CS_LONG);
     bool in = info & IO_INFO_IN, other_size = false;
     u32 seg = in ? SEG_ES : SEG_DS;
     u64 mask = ~0ull;
@@ -78,7 +74,7 @@ static u64 string_address(struct vcpu *v, u64 info)
     if (mode64)
         mask = other_size ? ~0u : ~0ull;
     else
-        mask = !(m->cs.attrib & ATTRIB_BIG) == other_size ? ~0u : 0xffffu;
+        mask = !(m->cs.attrib & VMCB_CS_BIG) == other_size ? ~0u : 0xffffu;
     u64 at = v->page->regs[in ? REG_RDI : REG_RSI] & mask;
     if (!mode64 || seg >= SEG_FS)
         at += svm_vcpu_segment(m, seg)->base;
@@ -118,15 +114,14 @@ enum exit_action svm_message_npf(struct vcpu *v)
     u64 gpa = m->exit_info2, info = m->exit_info1, pa, size;
     u32 attr;
 
-    if (pgtab_lookup(&v->vm->npt, gpa, &pa, &attr, &size) &&
-        (!(info & NPF_WRITE) || (attr & PG_W)))
+    if (pgtab_lookup(&v->vm->npt, gpa, &pa, &attr, &size) && (!(info & NPF_WRITE) || (attr & PG_W)))
         return EXIT_RESUME; /* mapped meanwhile */
     if (info & NPF_WALK)
         return svm_message_stop(v, EXIT_UNHANDLED, "page tables at %lx lie in no memory", gpa);
     if (m->exit_int_info & EVENT_VALID)
         return svm_message_stop(v, EXIT_UNHANDLED,
                                 "delivery of event %lx touches %lx, where no memory is",
-                                m->exit_int_info & EVENT_VECTOR, gpa);
+                                (u64)FIELD_GET(EVENT_VECTOR, m->exit_int_info), gpa);
     svm_message_fill(v);
     s->asked = EXIT_MMIO;
     v->page->mmio.gpa = gpa;
@@ -153,7 +148,7 @@ static const char *failed_check(const struct vmcb *m)
         {m->cr3 & ~BITS(51, 0), "CR3 reserved bits"},
         {long_paging && !(m->cr4 & CR4_PAE), "EFER.LME and CR0.PG without CR4.PAE"},
         {long_paging && !(m->cr0 & BIT(0)), "EFER.LME and CR0.PG without CR0.PE"},
-        {long_paging && (m->cs.attrib & ATTRIB_LONG) && (m->cs.attrib & ATTRIB_BIG),
+        {long_paging && (m->cs.attrib & VMCB_CS_LONG) && (m->cs.attrib & VMCB_CS_BIG),
          "CS.L and CS.D in long mode"},
         {m->asid == 0, "ASID 0"},
     };

@@ -8,8 +8,6 @@
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
-#define EFER_LMA BIT(10)
-#define EFER_SVME BIT(12)
 #define RESET_CR0 0x60000010ull
 #define RESET_PAT 0x0007040600070406ull
 #define RESET_DR6 0xffff0ff0ull
@@ -37,10 +35,10 @@ static const struct {
     u16 at, selector, attrib;
     u64 base;
 } segments[SEG_COUNT] = {
-    [SEG_ES] = {SEGMENT(es), 0, 0x93, 0},      [SEG_CS] = {SEGMENT(cs), 0xf000, 0x9b, 0xffff0000},
-    [SEG_SS] = {SEGMENT(ss), 0, 0x93, 0},      [SEG_DS] = {SEGMENT(ds), 0, 0x93, 0},
-    [SEG_FS] = {SEGMENT(fs), 0, 0x93, 0},      [SEG_GS] = {SEGMENT(gs), 0, 0x93, 0},
-    [SEG_LDTR] = {SEGMENT(ldtr), 0, 0x82, 0},  [SEG_TR] = {SEGMENT(tr), 0, 0x8b, 0},
+    [SEG_ES] = {SEGMENT(es), 0, 0x93, 0},     [SEG_CS] = {SEGMENT(cs), 0xf000, 0x9b, 0xffff0000},
+    [SEG_SS] = {SEGMENT(ss), 0, 0x93, 0},     [SEG_DS] = {SEGMENT(ds), 0, 0x93, 0},
+    [SEG_FS] = {SEGMENT(fs), 0, 0x93, 0},     [SEG_GS] = {SEGMENT(gs), 0, 0x93, 0},
+    [SEG_LDTR] = {SEGMENT(ldtr), 0, 0x82, 0}, [SEG_TR] = {SEGMENT(tr), 0, 0x8b, 0},
 };
 
 struct vmcb_segment *svm_vcpu_segment(struct vmcb *m, u32 i)
@@ -123,8 +121,8 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
     svm_vcpu_unload(v);
     memset(&m->es, 0, sizeof(*m) - offsetof(struct vmcb, es));
     for (u32 i = 0; i < SEG_COUNT; i++)
-        *svm_vcpu_segment(m, i) = (struct vmcb_segment){
-            segments[i].selector, segments[i].attrib, 0xffff, segments[i].base};
+        *svm_vcpu_segment(m, i) = (struct vmcb_segment){segments[i].selector, segments[i].attrib,
+                                                        0xffff, segments[i].base};
     m->gdtr.limit = m->idtr.limit = 0xffff;
     m->cr0 = init ? (RESET_CR0 & ~(CR0_CD | CR0_NW)) | kept : RESET_CR0; /* INIT keeps CD, NW */
     m->efer = EFER_SVME;
@@ -326,8 +324,7 @@ void svm_vcpu_get_state(struct vcpu *v, struct vcpu_state *out)
     out->tsc_aux = v->msrs.tsc_aux;
     /* SDM 3C table 25-3: blocking by STI, blocking by NMI. */
     out->interruptibility = (u32)(m->int_state & INT_STATE_SHADOW) | (s->nmi_blocked ? 8 : 0);
-    out->activity = v->blocked & BLOCK_STOPPED ? VCPU_SHUTDOWN
-                                               : s->activity;
+    out->activity = v->blocked & BLOCK_STOPPED ? VCPU_SHUTDOWN : s->activity;
 }
 
 enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
@@ -344,8 +341,8 @@ enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
     for (u32 i = 0; i < ARRAY_LEN(words); i++)
         *word_at(m, words[i].vmcb) = *(const u64 *)((const u8 *)in + words[i].state);
     for (u32 i = 0; i < SEG_COUNT; i++)
-        *svm_vcpu_segment(m, i) = (struct vmcb_segment){in->seg[i].selector, attrib_of(in->seg[i].access),
-                                               in->seg[i].limit, in->seg[i].base};
+        *svm_vcpu_segment(m, i) = (struct vmcb_segment){
+            in->seg[i].selector, attrib_of(in->seg[i].access), in->seg[i].limit, in->seg[i].base};
     m->cpl = in->seg[SEG_SS].access >> 5 & 3;
     m->efer |= EFER_SVME;
     m->gdtr.limit = in->gdtr_limit;
