@@ -169,6 +169,8 @@ static void write_time(struct rtc *r, u8 reg, u8 value)
     default: /* the day of the week follows from the date */
         return;
     }
+    if (f.year < 1970) /* year and century are set one after the other */
+        f.year += 100;
     i64 days = rtc_days_from_date(MAX(f.year, 1970), f.month, f.day);
     u64 after = (u64)(days * 86400 + f.hour * 3600 + f.minute * 60 + f.second) * NS_PER_SEC +
                 before % NS_PER_SEC;
