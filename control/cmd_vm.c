@@ -84,12 +84,6 @@ static enum hv_status run_shutdown(const struct schema_args *args, struct out *o
                      "VM %s has not shut down in %llu s", vm->config.name, (ull)seconds);
 }
 
-static enum hv_status run_console(const struct schema_args *args, struct out *out)
-{
-    struct vm *vm = the_vm(args, out);
-    return vm ? cmd_vm_console(vm, out) : HV_ENOENT;
-}
-
 /* Ticks in guest mode, over all vCPUs. */
 static u64 run_ticks(const struct vm *vm)
 {
@@ -229,26 +223,49 @@ static enum hv_status run_delete(const struct schema_args *args, struct out *out
     return inventory_delete(vm, &e) ? HV_OK : say(out, &e);
 }
 
-static enum hv_status run_log(const struct schema_args *args, struct out *out)
+/* What a ring holds, line by line; control bytes, which a guest chooses, do not reach the terminal.
+ */
+static void print_ring(struct out *out, const struct text_ring *ring)
 {
-    struct vm *vm = the_vm(args, out);
     char line[400];
     u32 len = 0;
     u64 pos = 0;
     u8 byte;
-    if (!vm)
-        return HV_ENOENT;
-    if (text_ring_oldest(vm_log(vm)))
+    if (text_ring_oldest(ring))
         out_printf(out, "(older lines were overwritten)\n");
-    while (text_ring_read(vm_log(vm), &pos, &byte, 1) && !out_cancelled(out)) {
+    while (text_ring_read(ring, &pos, &byte, 1) && !out_cancelled(out)) {
+        if (byte == '\r')
+            continue;
         if (byte != '\n' && len < sizeof(line) - 1) {
-            line[len++] = (char)byte;
+            line[len++] = byte < 0x20 || byte >= 0x7f ? '.' : (char)byte;
             continue;
         }
         line[len] = 0;
         out_printf(out, "%s\n", line);
         len = 0;
     }
+    line[len] = 0;
+    if (len)
+        out_printf(out, "%s\n", line);
+}
+
+static enum hv_status run_log(const struct schema_args *args, struct out *out)
+{
+    struct vm *vm = the_vm(args, out);
+    if (!vm)
+        return HV_ENOENT;
+    print_ring(out, vm_log(vm));
+    return HV_OK;
+}
+
+static enum hv_status run_console(const struct schema_args *args, struct out *out)
+{
+    struct vm *vm = the_vm(args, out);
+    if (!vm)
+        return HV_ENOENT;
+    if (!args_flag(args, "dump"))
+        return cmd_vm_console(vm, out);
+    print_ring(out, vm_scrollback(vm));
     return HV_OK;
 }
 
@@ -380,6 +397,11 @@ static const struct schema_arg shutdown_args[] = {
     {"timeout", PLACE_KEY, ARG_NUMBER, .help = "wait that many seconds for it to be off"},
     {0},
 };
+static const struct schema_arg console_args[] = {
+    VM_ARG,
+    {"dump", PLACE_FLAG, ARG_WORD, .help = "print what it has said so far, also of a stopped one"},
+    {0},
+};
 static const struct schema_arg stats_args[] = {
     VM_ARG,
     {"exits", PLACE_FLAG, ARG_WORD, .help = "exits by class as well"},
@@ -400,8 +422,8 @@ static const struct schema_command commands[] = {
     {"vm", "pause", "stop its CPUs, keeping everything", NULL, ROLE_OPERATE, vm_args, NULL,
      run_pause},
     {"vm", "resume", "let a paused one run", NULL, ROLE_OPERATE, vm_args, NULL, run_resume},
-    {"vm", "console", "its serial console; leave with Ctrl-] .", NULL, ROLE_OPERATE, vm_args, NULL,
-     run_console},
+    {"vm", "console", "its serial console; leave with Ctrl-] .", NULL, ROLE_OPERATE, console_args,
+     NULL, run_console},
     {"vm", "show", "its settings and state", NULL, ROLE_VIEW, vm_args, NULL, run_show},
     {"vm", "set", "change settings; cpu.weight and cpu.pin at once, the rest while stopped",
      "vm set demo cpu.weight=200", ROLE_ADMIN, vm_args, &vm_config_schema, run_set},
