@@ -349,5 +349,8 @@ enum exit_action exit_wrmsr(struct vcpu *v)
 
     if ((msr & ~0xffu) == MSR_X2APIC || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
         return exit_apic_result(v, vlapic_msr_write(v, msr, value));
-    return write(v, msr, value) ? EXIT_ADVANCE : EXIT_GP;
+    if (!write(v, msr, value))
+        return EXIT_GP;
+    /* Moving the TSC moved an armed deadline. */
+    return v->lapic->timer_dirty ? EXIT_ADVANCE_EVENTS : EXIT_ADVANCE;
 }

@@ -114,15 +114,22 @@ u64 vlapic_deadline_read(struct vcpu *v)
 
 void vlapic_deadline_write(struct vcpu *v, u64 value)
 {
+    if (mode(v->lapic) != TIMER_TSC_DEADLINE)
+        return;
+    v->lapic->guest_deadline = value;
+    vlapic_deadline_moved(v);
+}
+
+void vlapic_deadline_moved(struct vcpu *v)
+{
     struct vlapic *l = v->lapic;
+    /* Guest TSC = host TSC + offset.  A deadline of the past must still fire, so never 0. */
+    u64 host = l->guest_deadline - v->msrs.tsc_offset;
 
     if (mode(l) != TIMER_TSC_DEADLINE)
         return;
     v->apic_timer.fire = fired;
-    l->guest_deadline = value;
     l->timer_period = 0;
-    /* Guest TSC = host TSC + offset.  A deadline of the past must still fire, so never 0. */
-    u64 host = value - v->msrs.tsc_offset;
-    l->timer_deadline = value ? ((i64)host > 0 ? host : 1) : 0;
+    l->timer_deadline = l->guest_deadline ? ((i64)host > 0 ? host : 1) : 0;
     l->timer_dirty = true;
 }

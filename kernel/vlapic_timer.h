@@ -11,5 +11,6 @@
 
 u64 vlapic_deadline_read(struct vcpu *v); /* IA32_TSC_DEADLINE */
 void vlapic_deadline_write(struct vcpu *v, u64 value);
+void vlapic_deadline_moved(struct vcpu *v); /* v->msrs.tsc_offset changed */
 
 #endif

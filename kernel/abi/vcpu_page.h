@@ -108,9 +108,11 @@ struct vcpu_page {
             u16 port;
             u8 size;   /* 1, 2, 4 */
             u8 in;     /* 1: IN, reply in `data` */
-            u8 string; /* INS/OUTS: memory operand at `gla` */
+            u8 string; /* INS/OUTS: memory operand at `gla`; the control partition moves the data,
+                        * updates RSI/RDI/RCX and sets REPLY_ADVANCE when the last is done */
             u8 rep;
-            u8 pad[2];
+            u8 addr_size; /* string: 2, 4, 8; 0 unknown */
+            u8 pad;
             u32 data; /* OUT: value; IN: the reply, zero-extended by the kernel as the CPU does */
             u32 pad2;
             u64 gla; /* string forms: linear address */

@@ -1,0 +1,280 @@
+/* Switches VT-x on and is the VT-x row of hvm.h.  Boot CPU first, then each other on itself. */
+#include "kernel/vmx.h"
+
+#include "kernel/exit.h"
+#include "kernel/log.h"
+#include "kernel/pgtab.h"
+#include "kernel/string.h"
+#include "kernel/vlapic_timer.h"
+#include "kernel/x86.h"
+
+#define MSR_FEATURE_CONTROL 0x3au
+#define MSR_VMX_BASIC 0x480u
+#define MSR_VMX_PIN 0x481u /* PROC, EXIT, ENTRY follow */
+#define MSR_VMX_MISC 0x485u
+#define MSR_VMX_CR0_FIXED0 0x486u
+#define MSR_VMX_CR0_FIXED1 0x487u
+#define MSR_VMX_CR4_FIXED0 0x488u
+#define MSR_VMX_CR4_FIXED1 0x489u
+#define MSR_VMX_PROC2 0x48bu
+#define MSR_VMX_EPT_VPID 0x48cu
+#define MSR_VMX_TRUE_PIN 0x48du
+#define MSR_SYSENTER_CS 0x174u
+#define EPTP_WALK_4 (3u << 3)
+#define EPTP_WB 6u
+
+struct vmx_caps vmx_caps;
+struct vmx_cpu vmx_cpus[CPU_MAX];
+hpa_t vmx_bitmap_plain, vmx_bitmap_x2apic;
+
+static void read_msrs(struct vmx_msrs *m)
+{
+    *m = (struct vmx_msrs){.basic = rdmsr(MSR_VMX_BASIC), .misc = rdmsr(MSR_VMX_MISC)};
+    u32 first = m->basic & VMX_BASIC_TRUE ? MSR_VMX_TRUE_PIN : MSR_VMX_PIN;
+
+    m->control[VMX_PIN] = rdmsr(first);
+    m->control[VMX_PROC] = rdmsr(first + 1);
+    m->control[VMX_EXIT] = rdmsr(first + 2);
+    m->control[VMX_ENTRY] = rdmsr(first + 3);
+    if (m->control[VMX_PROC] >> 32 & PROC_SECONDARY)
+        m->control[VMX_PROC2] = rdmsr(MSR_VMX_PROC2);
+    if (m->control[VMX_PROC2] >> 32 & (PROC2_EPT | PROC2_VPID))
+        m->ept_vpid = rdmsr(MSR_VMX_EPT_VPID);
+    m->cr0_fixed0 = rdmsr(MSR_VMX_CR0_FIXED0);
+    m->cr0_fixed1 = rdmsr(MSR_VMX_CR0_FIXED1);
+    m->cr4_fixed0 = rdmsr(MSR_VMX_CR4_FIXED0);
+    m->cr4_fixed1 = rdmsr(MSR_VMX_CR4_FIXED1);
+}
+
+static bool unlock(struct vmx_problem *p)
+{
+    u64 value = 0;
+    bool present = rdmsr_safe(MSR_FEATURE_CONTROL, &value);
+
+    switch (vmx_feature_control(cpuid(1, 0).ecx & BIT(5), present, value, p)) {
+    case FEATURE_CONTROL_OFF:
+        return false;
+    case FEATURE_CONTROL_LOCK:
+        return wrmsr_safe(MSR_FEATURE_CONTROL,
+                          value | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMXON);
+    default:
+        return true;
+    }
+}
+
+/* Reads that need no exit, writes that need none; the rest exits (SDM 3C 25.6.9). */
+static void allow(u8 *map, u32 msr, bool write)
+{
+    u32 bit = (msr & 0x1fff) + (msr >= 0xc0000000 ? 0x2000 : 0) + (write ? 0x4000 : 0);
+    map[bit / 8] &= (u8) ~(1u << bit % 8);
+}
+
+void vmx_bitmaps_fill(u8 *plain, u8 *x2apic)
+{
+    /* In the VMCS or switched by vmx_vcpu.c, so the guest's own. */
+    static const u32 both[] = {MSR_FS_BASE,     MSR_GS_BASE,         MSR_KERNEL_GS_BASE, MSR_PAT,
+                               MSR_SYSENTER_CS, MSR_SYSENTER_CS + 1, MSR_SYSENTER_CS + 2};
+    static const u32 reads[] = {0x10 /* TSC, with the offset */, MSR_EFER, MSR_STAR, MSR_LSTAR,
+                                MSR_FMASK};
+    /* Served from the virtual-APIC page; 839H, the running count, is not. */
+    static const u8 apic_reads[][2] = {{0x02, 0x03}, {0x08, 0x08}, {0x0a, 0x0a}, {0x0d, 0x0d},
+                                       {0x0f, 0x28}, {0x30, 0x30}, {0x32, 0x38}, {0x3e, 0x3e}};
+    static const u8 apic_writes[] = {0x08, 0x0b, 0x3f}; /* TPR, EOI, self-IPI */
+
+    memset(plain, 0xff, PAGE_SIZE);
+    for (u32 i = 0; i < ARRAY_LEN(both); i++) {
+        allow(plain, both[i], false);
+        allow(plain, both[i], true);
+    }
+    for (u32 i = 0; i < ARRAY_LEN(reads); i++)
+        allow(plain, reads[i], false);
+    memcpy(x2apic, plain, PAGE_SIZE);
+    for (u32 i = 0; i < ARRAY_LEN(apic_reads); i++)
+        for (u32 r = apic_reads[i][0]; r <= apic_reads[i][1]; r++)
+            allow(x2apic, MSR_X2APIC + r, false);
+    for (u32 i = 0; i < ARRAY_LEN(apic_writes); i++)
+        allow(x2apic, MSR_X2APIC + apic_writes[i], true);
+}
+
+static bool make_bitmaps(void)
+{
+    vmx_bitmap_plain = mem_alloc(&quota_kernel, PAGE_SIZE);
+    vmx_bitmap_x2apic = mem_alloc(&quota_kernel, PAGE_SIZE);
+    if (!hpa_valid(vmx_bitmap_plain) || !hpa_valid(vmx_bitmap_x2apic))
+        return false;
+    vmx_bitmaps_fill(phys_to_virt(vmx_bitmap_plain), phys_to_virt(vmx_bitmap_x2apic));
+    return true;
+}
+
+static bool vmxon(struct cpu *c)
+{
+    hpa_t page = mem_alloc(&quota_kernel, PAGE_SIZE);
+    bool failed;
+
+    if (!hpa_valid(page))
+        return false;
+    c->vmxon_page = phys_to_virt(page);
+    *(u32 *)c->vmxon_page = vmx_caps.revision;
+    write_cr4(read_cr4() | CR4_VMXE);
+    asm volatile("vmxon %1" : "=@ccbe"(failed) : "m"(page.raw) : "memory");
+    return !failed;
+}
+
+/* Solve on the boot CPU; compare on the others. */
+static bool check(struct host_info *hi, struct vmx_problem *p)
+{
+    struct vmx_msrs m;
+
+    if (!unlock(p))
+        return false;
+    read_msrs(&m);
+    if (this_cpu()->id != 0)
+        return vmx_caps_fit(&vmx_caps, &m, p);
+    u32 count = 0;
+    bool ok = vmx_caps_solve(&m, &vmx_caps, hi->features + hi->feature_count,
+                             HOST_FEATURES - hi->feature_count, &count, p);
+    hi->feature_count += count;
+    return ok && make_bitmaps();
+}
+
+static enum hv_status cpu_enable(struct host_info *hi)
+{
+    struct cpu *c = this_cpu();
+    struct vmx_cpu *pc = vmx_cpu();
+    struct vmx_problem p = {{0}, {0}};
+
+    if (!check(hi, &p) || !vmxon(c)) {
+        if (!p.reason[0])
+            memcpy(p.reason, "VMXON failed", sizeof("VMXON failed"));
+        log_warn("cpu %u: no VT-x: %s", c->id, p.reason);
+        if (c->id == 0) {
+            memcpy(hi->hvm_reason, p.reason, sizeof(hi->hvm_reason));
+            memcpy(hi->hvm_try, p.hint, sizeof(hi->hvm_try));
+            memset(hi->hvm_name, 0, sizeof(hi->hvm_name));
+            hvm = NULL;
+        }
+        return HV_ENOVTX;
+    }
+    pc->star = rdmsr(MSR_STAR);
+    pc->lstar = rdmsr(MSR_LSTAR);
+    pc->fmask = rdmsr(MSR_FMASK);
+    pc->tsc_aux = ~0ull;
+    c->hvm_enabled = true;
+    return HV_OK;
+}
+
+static enum hv_status vm_init(struct vm *vm)
+{
+    u64 caps = vmx_caps.word[VMX_EPT_VPID];
+    hpa_t state = mem_alloc(&vm->quota, PAGE_SIZE), apic = HPA_NONE;
+    enum hv_status st = HV_ENOMEM;
+
+    if (!hpa_valid(state))
+        return HV_ENOMEM;
+    struct vmx_vm *x = phys_to_virt(state);
+    vm->vendor = x;
+    x->tsc_base = tsc_read();
+    x->apic_access = HPA_NONE;
+    st = pgtab_init(&vm->npt, &pgtab_ept, &vm->quota, caps & EPT_CAP_2M, caps & EPT_CAP_1G);
+    if (st != HV_OK)
+        goto free_state;
+    x->eptp = vm->npt.root.raw | EPTP_WALK_4 | EPTP_WB;
+    if (vmx_caps.apicv) {
+        /* Its own page: what the CPU does not virtualise must not leak between VMs. */
+        apic = mem_alloc(&vm->quota, PAGE_SIZE);
+        st = hpa_valid(apic)
+                 ? pgtab_map(&vm->npt, VLAPIC_BASE_DEFAULT, apic.raw, PAGE_SIZE, PG_R | PG_W)
+                 : HV_ENOMEM;
+        if (st != HV_OK)
+            goto free_tables;
+        x->apic_access = apic;
+    }
+    exit_policy_init(vm);
+    return HV_OK;
+
+free_tables:
+    if (hpa_valid(apic))
+        mem_free(&vm->quota, apic, PAGE_SIZE);
+    pgtab_fini(&vm->npt);
+free_state:
+    mem_free(&vm->quota, state, PAGE_SIZE);
+    return st;
+}
+
+static void vm_fini(struct vm *vm)
+{
+    struct vmx_vm *x = vm->vendor;
+
+    if (hpa_valid(x->apic_access))
+        mem_free(&vm->quota, x->apic_access, PAGE_SIZE);
+    pgtab_fini(&vm->npt);
+    mem_free(&vm->quota, virt_to_phys(x), PAGE_SIZE);
+}
+
+static void tsc_changed(struct vcpu *v)
+{
+    vmcs_write64(VMCS_TSC_OFFSET, v->msrs.tsc_offset);
+    vlapic_deadline_moved(v); /* an armed deadline is a guest time */
+}
+
+static void syscall_msrs_changed(struct vcpu *v)
+{
+    /* Take the guest's registers out and put them back with the new values. */
+    vmx_guest_save();
+    vmx_guest_load(v);
+}
+
+/* Bits of a CPUID register that a guest may see: what needs a control that is not in use is
+ * hidden. */
+static u32 cpuid_mask(u32 leaf, u32 subleaf, u32 reg)
+{
+    static const struct {
+        u32 leaf, subleaf, reg, bit;
+        u64 needs; /* secondary control; 0: never offered */
+    } rows[] = {
+        {1, 0, 2, 3, 0},                      /* MONITOR */
+        {1, 0, 2, 5, 0},                      /* VMX */
+        {1, 0, 2, 6, 0},                      /* SMX */
+        {1, 0, 2, 15, 0},                     /* PDCM */
+        {7, 0, 1, 2, 0},                      /* SGX */
+        {7, 0, 1, 10, PROC2_INVPCID},         /* INVPCID */
+        {7, 0, 2, 5, 0},                      /* WAITPKG */
+        {7, 0, 2, 7, 0},                      /* CET shadow stacks */
+        {7, 0, 2, 22, PROC2_RDTSCP},          /* RDPID */
+        {7, 0, 3, 20, 0},                     /* CET indirect-branch tracking */
+        {7, 0, 3, 26, 0},                     /* SPEC_CTRL */
+        {0xd, 1, 0, 3, 0},                    /* XSAVES */
+        {0x80000001, 0, 3, 27, PROC2_RDTSCP}, /* RDTSCP */
+    };
+    u32 mask = ~0u;
+
+    for (u32 i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].leaf == leaf && rows[i].subleaf == subleaf && rows[i].reg == reg &&
+            (!rows[i].needs || !(vmx_caps.word[VMX_PROC2] & rows[i].needs)))
+            mask &= ~(1u << rows[i].bit);
+    return mask;
+}
+
+const struct hvm_ops hvm_vmx = {
+    .name = "VT-x",
+    .cpu_enable = cpu_enable,
+    .vm_init = vm_init,
+    .vm_fini = vm_fini,
+    .vcpu_init = vmx_vcpu_init,
+    .vcpu_fini = vmx_vcpu_fini,
+    .vcpu_reset = vmx_vcpu_reset,
+    .vcpu_startup = vmx_vcpu_startup,
+    .run = vmx_run,
+    .unload = vmx_unload,
+    .to_user = vmx_guest_save,
+    .get_state = vmx_get_state,
+    .set_state = vmx_set_state,
+    .complete_exit = vmx_complete_exit,
+    .get = vmx_get,
+    .set = vmx_set,
+    .tsc_changed = tsc_changed,
+    .syscall_msrs_changed = syscall_msrs_changed,
+    .apic_changed = vmx_apic_changed,
+    .cpuid_mask = cpuid_mask,
+    .flush = vmx_flush,
+};

@@ -1,0 +1,187 @@
+/* Events into the guest: the only writer of the VM-entry interruption field, and the order of
+ * things before every slow entry.  Own core, VMCS loaded. */
+#include "kernel/exit.h"
+#include "kernel/exit_decode.h"
+#include "kernel/vlapic.h"
+#include "kernel/vmx.h"
+#include "kernel/x86.h"
+
+/* Interruptibility state: SDM 3C table 25-3. */
+#define BLOCKED_BY_STI_MOVSS BITS(1, 0)
+#define BLOCKED_BY_NMI BIT(3)
+
+#define VECTOR_NMI 2u
+
+static u32 pending_entry(void)
+{
+    u32 info = vmcs_read32(VMCS_ENTRY_INTR_INFO);
+    return info & INTR_VALID ? info : 0;
+}
+
+/* An event that was to be delivered gives way to an exception: keep what would be lost.  Exceptions
+ * and software interrupts come again by themselves. */
+static void displace(struct vcpu *v, u32 info)
+{
+    if (FIELD_GET(INTR_TYPE, info) == INTR_NMI)
+        vmx_of(v)->nmi_pending = true;
+    else if (FIELD_GET(INTR_TYPE, info) == INTR_EXTERNAL)
+        vlapic_unack(v, (u32)FIELD_GET(INTR_VECTOR, info));
+}
+
+void vmx_inject(struct vcpu *v, u32 info, u32 error)
+{
+    u32 before = pending_entry();
+
+    if (before)
+        displace(v, before);
+    vmcs_write32(VMCS_ENTRY_INTR_INFO, info);
+    if (info & INTR_HAS_ERROR)
+        vmcs_write32(VMCS_ENTRY_ERROR, error);
+    vmx_of(v)->activity = VCPU_ACTIVE;
+}
+
+void vmx_exception(struct vcpu *v, u32 vector, bool has_error, u32 error)
+{
+    /* Real mode pushes no error code: SDM 3C 27.2.1.3. */
+    if (!(vmcs_read(VMCS_GUEST_CR0) & BIT(0)))
+        has_error = false;
+    vmx_inject(v, INTR_INFO(INTR_EXCEPTION, vector) | (has_error ? (u32)INTR_HAS_ERROR : 0), error);
+}
+
+void vmx_reinject(struct vcpu *v, u32 vectoring)
+{
+    bool needs_len;
+    u32 info = exit_reinject(vectoring, &needs_len);
+
+    if (needs_len)
+        vmcs_write32(VMCS_ENTRY_INSN_LEN, vmcs_read32(VMCS_EXIT_INSN_LEN));
+    /* An NMI cannot be injected while the guest already counts as in its handler. */
+    if (FIELD_GET(INTR_TYPE, info) == INTR_NMI)
+        vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
+                     vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & ~(u32)BLOCKED_BY_NMI);
+    vmx_inject(v, info, info & INTR_HAS_ERROR ? vmcs_read32(VMCS_VECTORING_ERROR) : 0);
+}
+
+/* Virtual-interrupt delivery: the CPU takes it from here.  True: it will deliver at once. */
+static bool hand_over(struct vcpu *v, bool open)
+{
+    struct vlapic *l = v->lapic;
+    int irr = vlapic_highest_irr(l), isr = vlapic_highest_isr(l);
+    u16 status = (u16)((isr < 0 ? 0 : isr) << 8 | (irr < 0 ? 0 : irr)); /* SVI, RVI */
+
+    if (vmcs_read16(VMCS_GUEST_INTERRUPT_STATUS) != status)
+        vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, status);
+    if (l->tmr_changed) {
+        l->tmr_changed = false;
+        for (u32 i = 0; i < 4; i++)
+            vmwrite(VMCS_EOI_EXIT_0 + 2 * i, vlapic_reg(l, APIC_TMR + 32 * i) |
+                                                 (u64)vlapic_reg(l, APIC_TMR + 32 * i + 16) << 32);
+    }
+    return open && vlapic_pending(v) >= 0;
+}
+
+/* Without: inject the highest one, or ask for an exit when it can be.  True: injected. */
+static bool inject_highest(struct vcpu *v, bool open, bool *window)
+{
+    int vector = vlapic_pending(v);
+    bool injected = false;
+
+    if (vector >= 0 && open) {
+        vlapic_ack(v, (u32)vector);
+        vmx_inject(v, INTR_INFO(INTR_EXTERNAL, (u32)vector), 0);
+        v->page->stats.injected++;
+        injected = true;
+        vector = vlapic_pending(v);
+    }
+    if (vector >= 0)
+        *window = true;
+    if (vmx_of(v)->proc & PROC_TPR_SHADOW) {
+        /* Exit when TPR falls below the class of what waits (SDM 3C 30.1.3). */
+        int irr = vlapic_highest_irr(v->lapic);
+        u32 class = irr < 0 || vector >= 0 ? 0 : (u32)irr >> 4;
+        u32 tpr = vlapic_reg(v->lapic, APIC_TPR) >> 4;
+        vmcs_write32(VMCS_TPR_THRESHOLD, MIN(class, tpr));
+    }
+    return injected;
+}
+
+enum outcome { NOTHING, DELIVERS, ASKS_PIC };
+
+static enum outcome take_events(struct vcpu *v)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    u32 blocked = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
+    bool busy = pending_entry(), delivers = busy, window = false;
+
+    if (x->nmi_pending && !busy && !(blocked & (BLOCKED_BY_STI_MOVSS | BLOCKED_BY_NMI))) {
+        x->nmi_pending = false;
+        vmx_inject(v, INTR_INFO(INTR_NMI, VECTOR_NMI), 0);
+        busy = delivers = true;
+    }
+    bool open =
+        !busy && (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) && !(blocked & BLOCKED_BY_STI_MOVSS);
+    if (vlapic_extint(v)) {
+        if (open)
+            return ASKS_PIC;
+        window = true;
+    }
+    if (v->lapic->virtual_delivery)
+        delivers |= hand_over(v, open);
+    else
+        delivers |= inject_highest(v, open, &window);
+    u32 set =
+        (window ? (u32)PROC_INTERRUPT_WINDOW : 0) | (x->nmi_pending ? (u32)PROC_NMI_WINDOW : 0);
+    vmx_set_proc(x, (u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW), set);
+    return delivers ? DELIVERS : NOTHING;
+}
+
+static void take_requests(struct vcpu *v)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    u32 r = __atomic_fetch_and(&v->requests, REQUEST_REPLY, __ATOMIC_SEQ_CST);
+
+    if (r & REQUEST_FLUSH)
+        vmx_flush(v->vm);
+    if (r & REQUEST_INIT)
+        vmx_vcpu_reset(v, true);
+    if ((r & REQUEST_SIPI) && x->activity == VCPU_WAIT_SIPI)
+        vmx_vcpu_startup(v, (u8)v->sipi_vector);
+    if (r & REQUEST_NMI)
+        x->nmi_pending = true;
+}
+
+bool vmx_prepare(struct vcpu *v)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+
+    if (v->requests)
+        take_requests(v);
+    if (v->blocked)
+        return false;
+    if (x->activity == VCPU_WAIT_SIPI) {
+        vcpu_block(v, BLOCK_SIPI);
+        return false;
+    }
+    if (x->activity == VCPU_SHUTDOWN) {
+        vcpu_block(v, BLOCK_STOPPED);
+        return false;
+    }
+    vlapic_merge(v);
+    switch (take_events(v)) {
+    case ASKS_PIC:
+        vmx_fill_page(v);
+        x->asked = EXIT_EXTINT;
+        vcpu_forward(v, EXIT_EXTINT);
+        return false;
+    case DELIVERS:
+        x->activity = VCPU_ACTIVE;
+        break;
+    default:
+        break;
+    }
+    if (x->activity == VCPU_HALTED) {
+        vcpu_block(v, BLOCK_HLT);
+        return false;
+    }
+    return true;
+}

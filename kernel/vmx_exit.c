@@ -1,0 +1,460 @@
+/* From VM exit to VM entry: dispatch by a table of reasons, and the way back in.  Own core, IF=0,
+ * on an empty stack. */
+#include "kernel/exit.h"
+#include "kernel/exit_decode.h"
+#include "kernel/fpu.h"
+#include "kernel/irq.h"
+#include "kernel/log.h"
+#include "kernel/sched.h"
+#include "kernel/timer.h"
+#include "kernel/vlapic.h"
+#include "kernel/vmx.h"
+#include "kernel/x86.h"
+
+#define VECTOR_DB 1u
+#define VECTOR_UD 6u
+#define VECTOR_DF 8u
+#define VECTOR_GP 13u
+#define VECTOR_AC 17u
+#define VECTOR_MC 18u
+#define DR7_GD BIT(13)
+#define BLOCKED_BY_NMI BIT(3)
+#define likely(x) __builtin_expect(!!(x), 1)
+
+struct handler {
+    enum exit_action (*fn)(struct vcpu *v);
+    u64 class; /* enum exit_class */
+};
+static const struct handler handlers[REASON_COUNT];
+
+/* IRET had unblocked NMIs before it faulted: it will do so again (SDM 3C 28.2.3). */
+static void block_nmi_again(void)
+{
+    if (!(vmcs_read32(VMCS_VECTORING_INFO) & INTR_VALID))
+        vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
+                     vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) | (u32)BLOCKED_BY_NMI);
+}
+
+/* The exit recorded #DB's cause but changed no debug register: SDM 3C 28.2.1. */
+static void debug_exception(struct vcpu *v, u32 info)
+{
+    u64 dr6, qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+
+    vmx_own_debug(v);
+    asm volatile("mov %%db6, %0" : "=r"(dr6));
+    dr6 = (dr6 & ~0xfull) | (qualification & 0x600f);
+    asm volatile("mov %0, %%db6" : : "r"(dr6));
+    vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~DR7_GD);
+    if (FIELD_GET(INTR_TYPE, info) == INTR_PRIVILEGED_SOFT) { /* INT1 */
+        vmcs_write32(VMCS_ENTRY_INSN_LEN, vmcs_read32(VMCS_EXIT_INSN_LEN));
+        vmx_inject(v, INTR_INFO(INTR_PRIVILEGED_SOFT, VECTOR_DB), 0);
+        return;
+    }
+    vmx_exception(v, VECTOR_DB, false, 0);
+}
+
+static enum exit_action on_exception(struct vcpu *v)
+{
+    u32 info = vmcs_read32(VMCS_EXIT_INTR_INFO);
+    u32 vector = (u32)FIELD_GET(INTR_VECTOR, info);
+
+    if (FIELD_GET(INTR_TYPE, info) == INTR_NMI) { /* the host's */
+        v->page->stats.exits[CLASS_NMI]++;
+        asm volatile("int $2" : : : "memory");
+        return EXIT_RESUME;
+    }
+    if ((info & INTR_NMI_UNBLOCK) && vector != VECTOR_DF)
+        block_nmi_again();
+    switch (vector) {
+    case VECTOR_DB:
+        debug_exception(v, info);
+        return EXIT_RESUME;
+    case VECTOR_AC:
+        vmx_exception(v, vector, true, vmcs_read32(VMCS_EXIT_INTR_ERROR));
+        return EXIT_RESUME;
+    case VECTOR_MC:
+        asm volatile("int $18" : : : "memory");
+        return EXIT_RESUME;
+    default:
+        vmx_stop(v, EXIT_UNHANDLED, "exception %u was intercepted", vector);
+        return EXIT_RESCHED;
+    }
+}
+
+static enum exit_action on_external_interrupt(struct vcpu *v)
+{
+    (void)v;
+    irq_dispatch((u32)FIELD_GET(INTR_VECTOR, vmcs_read32(VMCS_EXIT_INTR_INFO)));
+    return EXIT_RESUME;
+}
+
+static enum exit_action on_triple_fault(struct vcpu *v)
+{
+    vmx_stop(v, EXIT_TRIPLE_FAULT, "triple fault at %#lx", vmcs_read(VMCS_GUEST_RIP));
+    return EXIT_RESCHED;
+}
+
+static enum exit_action on_window(struct vcpu *v)
+{
+    vmx_set_proc(vmx_of(v), (u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW), 0);
+    return EXIT_EVENTS;
+}
+
+static enum exit_action look_again(struct vcpu *v)
+{
+    (void)v;
+    return EXIT_EVENTS;
+}
+
+static enum exit_action skip(struct vcpu *v)
+{
+    (void)v;
+    return EXIT_ADVANCE;
+}
+
+static enum exit_action general_protection(struct vcpu *v)
+{
+    (void)v;
+    return EXIT_GP;
+}
+
+static enum exit_action undefined(struct vcpu *v)
+{
+    (void)v;
+    return EXIT_UD;
+}
+
+/* The guest spins: others may need the core more. */
+static enum exit_action on_pause(struct vcpu *v)
+{
+    (void)v;
+    return EXIT_ADVANCE_RESCHED;
+}
+
+static enum exit_action on_hlt(struct vcpu *v)
+{
+    vmx_of(v)->activity = VCPU_HALTED;
+    return EXIT_ADVANCE_EVENTS;
+}
+
+static enum exit_action on_vmcall(struct vcpu *v)
+{
+    if (vmcs_read32(VMCS_GUEST_SS_ACCESS) & BITS(6, 5)) /* DPL: the guest's CPL */
+        return EXIT_UD;
+    return exit_hypercall(v);
+}
+
+static enum exit_action on_io(struct vcpu *v)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    struct vcpu_page *p = v->page;
+    struct exit_io io = exit_decode_io(vmcs_read(VMCS_EXIT_QUALIFICATION), 0, false);
+
+    if (io.string) {
+        io = exit_decode_io(vmcs_read(VMCS_EXIT_QUALIFICATION), vmcs_read32(VMCS_EXIT_INSN_INFO),
+                            vmx_caps.insn_info);
+        vmx_fill_page(v);
+        p->io.gla = vmcs_read(VMCS_EXIT_GLA);
+    } else {
+        p->rip = vmcs_read(VMCS_GUEST_RIP);
+    }
+    p->insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN);
+    p->io.port = io.port;
+    p->io.size = io.size;
+    p->io.in = io.in;
+    p->io.string = io.string;
+    p->io.rep = io.rep;
+    p->io.addr_size = io.addr_size;
+    p->io.data = (u32)p->regs[REG_RAX];
+    x->asked = EXIT_IO;
+    x->io_size = io.string ? 0 : io.size;
+    x->io_in = io.in && !io.string;
+    vcpu_forward(v, EXIT_IO);
+    return EXIT_RESCHED;
+}
+
+/* gpa_t of a page without memory, or one the guest may not write. */
+static enum exit_action forward_mmio(struct vcpu *v, u64 gpa, const struct exit_ept *e)
+{
+    struct vcpu_page *p = v->page;
+
+    if (vmcs_read32(VMCS_VECTORING_INFO) & INTR_VALID) {
+        vmx_stop(v, EXIT_UNHANDLED, "event delivery touched %#lx, where no memory is", gpa);
+        return EXIT_RESCHED;
+    }
+    vmx_fill_page(v);
+    p->mmio.gpa = gpa;
+    p->mmio.gla = e->gla_valid ? vmcs_read(VMCS_EXIT_GLA) : 0;
+    p->mmio.write = e->write;
+    p->mmio.fetch = e->fetch;
+    p->mmio.gla_valid = e->gla_valid;
+    vmx_of(v)->asked = EXIT_MMIO;
+    v->page->stats.exits[CLASS_MMIO]++;
+    vcpu_forward(v, EXIT_MMIO);
+    return EXIT_RESCHED;
+}
+
+static enum exit_action on_ept_violation(struct vcpu *v)
+{
+    struct exit_ept e = exit_decode_ept(vmcs_read(VMCS_EXIT_QUALIFICATION));
+    u64 gpa = vmcs_read64(VMCS_EXIT_GPA);
+
+    if (e.nmi_unblock)
+        block_nmi_again();
+    if (e.gla_valid && !e.final) {
+        vmx_stop(v, EXIT_UNHANDLED, "a page table lies at %#lx, where no memory is", gpa);
+        return EXIT_RESCHED;
+    }
+    return forward_mmio(v, gpa, &e);
+}
+
+static enum exit_action on_apic_access(struct vcpu *v)
+{
+    struct exit_apic a = exit_decode_apic(vmcs_read(VMCS_EXIT_QUALIFICATION));
+    struct exit_ept e = {.write = a.type == APIC_LINEAR_WRITE};
+
+    if (a.type > APIC_LINEAR_WRITE) {
+        vmx_stop(v, EXIT_UNHANDLED, "local APIC page used as code or stack");
+        return EXIT_RESCHED;
+    }
+    return forward_mmio(v, VLAPIC_BASE_DEFAULT + a.offset, &e);
+}
+
+/* Trap-like: the value is in the page, the instruction is done. */
+static enum exit_action on_apic_write(struct vcpu *v)
+{
+    u32 offset = vmcs_read(VMCS_EXIT_QUALIFICATION) & 0xff0;
+    enum exit_action a = exit_apic_result(v, vlapic_write(v, offset, vlapic_reg(v->lapic, offset)));
+
+    switch (a) {
+    case EXIT_ADVANCE_RESCHED:
+        return EXIT_RESCHED;
+    case EXIT_ADVANCE_EVENTS:
+        return EXIT_EVENTS;
+    default:
+        return EXIT_RESUME;
+    }
+}
+
+/* Trap-like as well; only vectors whose EOI-exit bit is set, the level-triggered ones. */
+static enum exit_action on_eoi(struct vcpu *v)
+{
+    v->page->eoi.vector = vmcs_read(VMCS_EXIT_QUALIFICATION) & 0xff;
+    vmx_of(v)->asked = EXIT_EOI;
+    vcpu_forward(v, EXIT_EOI);
+    return EXIT_RESCHED;
+}
+
+static u64 source(struct vcpu *v, u32 reg)
+{
+    return reg == REG_RSP ? vmcs_read(VMCS_GUEST_RSP) : v->page->regs[reg];
+}
+
+static enum exit_action on_cr8(struct vcpu *v, const struct exit_cr *c)
+{
+    u64 value = source(v, c->reg);
+
+    if (c->type == CR_MOV_FROM) {
+        if (c->reg == REG_RSP)
+            vmcs_write(VMCS_GUEST_RSP, vlapic_tpr(v));
+        else
+            v->page->regs[c->reg] = vlapic_tpr(v);
+        return EXIT_ADVANCE;
+    }
+    if (value >> 4)
+        return EXIT_GP;
+    return exit_apic_result(v, vlapic_set_tpr(v, value));
+}
+
+static enum exit_action on_cr(struct vcpu *v)
+{
+    struct exit_cr c = exit_decode_cr(vmcs_read(VMCS_EXIT_QUALIFICATION));
+
+    if (c.cr == 8)
+        return on_cr8(v, &c);
+    if (c.type == CR_MOV_TO && c.cr == 0)
+        return vmx_take_cr0(source(v, c.reg)) ? EXIT_RESUME : EXIT_GP;
+    if (c.type == CR_MOV_TO && c.cr == 4)
+        return vmx_take_cr4(v, source(v, c.reg)) ? EXIT_RESUME : EXIT_GP;
+    vmx_stop(v, EXIT_UNHANDLED, "access to CR%u of type %u", c.cr, c.type);
+    return EXIT_RESCHED;
+}
+
+/* The first use of a debug register: from now on they are the guest's. */
+static enum exit_action on_mov_dr(struct vcpu *v)
+{
+    vmx_own_debug(v);
+    return EXIT_RESUME;
+}
+
+static enum exit_action refuse(struct vcpu *v, const char *what)
+{
+    char text[VCPU_FAIL_TEXT / 2];
+
+    vmx_check(text, sizeof(text));
+    log_error("VM %s vCPU %u: %s: %s", v->vm->name, v->index, what, text);
+    vmx_stop(v, EXIT_ENTRY_FAILED, "%s: %s", what, text);
+    return EXIT_RESCHED;
+}
+
+static enum exit_action unhandled(struct vcpu *v)
+{
+    u32 reason = vmcs_read32(VMCS_EXIT_REASON);
+
+    if (reason & REASON_ENTRY_FAILED)
+        return refuse(v, exit_reason_name(reason));
+    vmx_stop(v, EXIT_UNHANDLED, "unsupported exit %s (%u) at %#lx", exit_reason_name(reason),
+             (u32)FIELD_GET(REASON_BASIC, reason), vmcs_read(VMCS_GUEST_RIP));
+    return EXIT_RESCHED;
+}
+
+#define ON(reason, fn_, class_) [REASON_##reason] = {.fn = fn_, .class = class_}
+static const struct handler unknown = {unhandled, CLASS_OTHER};
+static const struct handler handlers[REASON_COUNT] = {
+    ON(EXCEPTION_OR_NMI, on_exception, CLASS_EXCEPTION),
+    ON(EXTERNAL_INTERRUPT, on_external_interrupt, CLASS_EXTERNAL_INTERRUPT),
+    ON(TRIPLE_FAULT, on_triple_fault, CLASS_TRIPLE_FAULT),
+    ON(INTERRUPT_WINDOW, on_window, CLASS_INTERRUPT_WINDOW),
+    ON(NMI_WINDOW, on_window, CLASS_NMI_WINDOW),
+    ON(CPUID, exit_cpuid, CLASS_CPUID),
+    ON(GETSEC, undefined, CLASS_OTHER),
+    ON(HLT, on_hlt, CLASS_HLT),
+    ON(INVD, skip, CLASS_INVD),
+    ON(RDPMC, general_protection, CLASS_RDPMC),
+    ON(RSM, undefined, CLASS_OTHER),
+    ON(VMCALL, on_vmcall, CLASS_HYPERCALL),
+    ON(VMCLEAR, undefined, CLASS_VMX_INSN),
+    ON(VMLAUNCH, undefined, CLASS_VMX_INSN),
+    ON(VMPTRLD, undefined, CLASS_VMX_INSN),
+    ON(VMPTRST, undefined, CLASS_VMX_INSN),
+    ON(VMREAD, undefined, CLASS_VMX_INSN),
+    ON(VMRESUME, undefined, CLASS_VMX_INSN),
+    ON(VMWRITE, undefined, CLASS_VMX_INSN),
+    ON(VMXOFF, undefined, CLASS_VMX_INSN),
+    ON(VMXON, undefined, CLASS_VMX_INSN),
+    ON(CR_ACCESS, on_cr, CLASS_CR),
+    ON(MOV_DR, on_mov_dr, CLASS_DR),
+    ON(IO, on_io, CLASS_IO),
+    ON(RDMSR, exit_rdmsr, CLASS_RDMSR),
+    ON(WRMSR, exit_wrmsr, CLASS_WRMSR),
+    ON(MWAIT, undefined, CLASS_MWAIT),
+    ON(MONITOR, undefined, CLASS_MWAIT),
+    ON(PAUSE, on_pause, CLASS_PAUSE),
+    ON(TPR_THRESHOLD, look_again, CLASS_TPR_THRESHOLD),
+    ON(APIC_ACCESS, on_apic_access, CLASS_APIC_ACCESS),
+    ON(EOI, on_eoi, CLASS_EOI),
+    ON(EPT_VIOLATION, on_ept_violation, CLASS_EPT_VIOLATION),
+    ON(INVEPT, undefined, CLASS_VMX_INSN),
+    ON(PREEMPTION_TIMER, look_again, CLASS_PREEMPTION_TIMER),
+    ON(INVVPID, undefined, CLASS_VMX_INSN),
+    ON(WBINVD, skip, CLASS_WBINVD),
+    ON(XSETBV, exit_xsetbv, CLASS_XSETBV),
+    ON(APIC_WRITE, on_apic_write, CLASS_APIC_WRITE),
+    ON(VMFUNC, undefined, CLASS_VMX_INSN),
+    ON(ENCLS, undefined, CLASS_OTHER),
+};
+
+/* The preemption timer stands for cpu->deadline: SDM 3C 26.5.1, rounded up. */
+static void arm_timer(const struct cpu *c)
+{
+    u64 now = tsc_read();
+    u64 left = c->deadline > now ? c->deadline - now : 0;
+
+    if (!(vmx_caps.word[VMX_PIN] & PIN_PREEMPTION_TIMER)) {
+        timer_arm_hardware();
+        return;
+    }
+    u64 count = (left >> vmx_caps.timer_shift) + 1;
+    vmcs_write32(VMCS_PREEMPTION_TIMER, (u32)MIN(count, 0xffffffffull));
+}
+
+/* Take timers, requests and events until nothing is left to do before an entry; or leave. */
+static void settle(struct cpu *c, struct vcpu *v)
+{
+    do {
+        if (tsc_read() >= c->deadline)
+            timer_run();
+        if (c->attention & ATTENTION_RESCHED)
+            sched_leave_guest(v);
+        __atomic_and_fetch(&c->attention, ~ATTENTION_KICK, __ATOMIC_SEQ_CST);
+        if (!vmx_prepare(v))
+            sched_leave_guest(v);
+    } while (c->attention || tsc_read() >= c->deadline);
+    vmx_guest_load(v);
+    fpu_load_vcpu(v);
+    arm_timer(c);
+}
+
+/* Everything but a plain EXIT_ADVANCE. */
+static __attribute__((noinline)) void act(struct cpu *c, struct vcpu *v, enum exit_action a)
+{
+    switch (a) {
+    case EXIT_GP:
+        vmx_exception(v, VECTOR_GP, true, 0);
+        return;
+    case EXIT_UD:
+        vmx_exception(v, VECTOR_UD, false, 0);
+        return;
+    case EXIT_ADVANCE_EVENTS:
+        vmx_advance();
+        settle(c, v);
+        return;
+    case EXIT_EVENTS:
+        settle(c, v);
+        return;
+    case EXIT_ADVANCE_RESCHED:
+        vmx_advance();
+        sched_leave_guest(v);
+    case EXIT_RESCHED:
+        sched_leave_guest(v);
+    default:
+        return;
+    }
+}
+
+void vmx_exit(struct cpu *c, struct vcpu *v)
+{
+    u32 reason = vmcs_read32(VMCS_EXIT_REASON);
+    u32 vectoring = vmcs_read32(VMCS_VECTORING_INFO);
+    const struct handler *h = &unknown;
+    enum exit_action a;
+
+    c->last_exit_reason = reason;
+    if (!likely(!(vectoring & INTR_VALID)))
+        vmx_reinject(v, vectoring);
+    if (likely(reason < REASON_COUNT && handlers[reason].fn))
+        h = &handlers[reason];
+    v->page->stats.exits[h->class]++;
+    a = h->fn(v);
+    if (likely(a == EXIT_ADVANCE))
+        vmx_advance();
+    else
+        act(c, v, a);
+    if (!likely(!c->attention && tsc_read() < c->deadline))
+        settle(c, v);
+}
+
+void vmx_entry_refused(struct cpu *c, struct vcpu *v)
+{
+    (void)c;
+    u32 error = vmcs_read32(VMCS_INSN_ERROR);
+
+    log_error("VM entry refused, instruction error %u", error);
+    vmx_of(v)->launched = false;
+    refuse(v, error == 7 ? "VM-entry controls are invalid" : "VM entry was refused");
+    sched_leave_guest(v);
+}
+
+void vmx_run(struct vcpu *v)
+{
+    struct cpu *c = this_cpu();
+    struct vmx_vcpu *x = vmx_of(v);
+
+    vmx_load(v);
+    c->guest_regs = v->page->regs;
+    settle(c, v);
+    if (x->launched)
+        vmx_resume();
+    x->launched = true;
+    vmx_launch();
+}

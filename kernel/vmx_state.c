@@ -1,0 +1,272 @@
+/* Guest registers that live in the VMCS: single ones for exits, all of them for SYS_VCPU_GET and
+ * SYS_VCPU_SET.  Own core. */
+#include "kernel/exit_decode.h"
+#include "kernel/fpu.h"
+#include "kernel/vlapic.h"
+#include "kernel/vmx.h"
+#include "kernel/x86.h"
+
+#define CR0_PE BIT(0)
+#define CR0_NW BIT(29)
+#define CR0_CD BIT(30)
+#define EFER_LMA BIT(10)
+#define BLOCKED_BY_STI_MOVSS 3u
+#define PENDING_DEBUG_BS BIT(14)
+#define ACCESS_DPL BITS(6, 5)
+
+static const u32 fields[HVM_REG_COUNT] = {
+    [HVM_RIP] = VMCS_GUEST_RIP,
+    [HVM_RFLAGS] = VMCS_GUEST_RFLAGS,
+    [HVM_EFER] = VMCS_GUEST_EFER,
+    [HVM_PAT] = VMCS_GUEST_PAT,
+    [HVM_SYSENTER_CS] = VMCS_GUEST_SYSENTER_CS,
+    [HVM_SYSENTER_ESP] = VMCS_GUEST_SYSENTER_ESP,
+    [HVM_SYSENTER_EIP] = VMCS_GUEST_SYSENTER_EIP,
+    [HVM_FS_BASE] = VMCS_GUEST_FS_BASE,
+    [HVM_GS_BASE] = VMCS_GUEST_GS_BASE,
+};
+
+u64 vmx_guest_cr0(void)
+{
+    u64 owned = vmcs_read(VMCS_CR0_MASK);
+    return (vmcs_read(VMCS_GUEST_CR0) & ~owned) | (vmcs_read(VMCS_CR0_SHADOW) & owned);
+}
+
+u64 vmx_guest_cr4(void)
+{
+    u64 owned = vmcs_read(VMCS_CR4_MASK);
+    return (vmcs_read(VMCS_GUEST_CR4) & ~owned) | (vmcs_read(VMCS_CR4_SHADOW) & owned);
+}
+
+u64 vmx_get(struct vcpu *v, enum hvm_reg r)
+{
+    switch (r) {
+    case HVM_CR0:
+        return vmx_guest_cr0();
+    case HVM_CR4:
+        return vmx_guest_cr4();
+    case HVM_KERNEL_GS_BASE:
+        return vmx_cpu()->guest == v ? rdmsr(MSR_KERNEL_GS_BASE) : vmx_of(v)->kernel_gs_base;
+    case HVM_CPL: /* SS.DPL is the CPL: SDM 3C 25.4.1 */
+        return FIELD_GET(ACCESS_DPL, vmcs_read32(VMCS_GUEST_SS_ACCESS));
+    default:
+        return vmread(fields[r]);
+    }
+}
+
+/* The processor wants the entry control to agree with EFER.LMA (SDM 3C 27.3.1.1). */
+static void set_efer(u64 value)
+{
+    u32 entry = vmcs_read32(VMCS_ENTRY_CONTROLS) & ~(u32)ENTRY_IA32E;
+
+    vmcs_write64(VMCS_GUEST_EFER, value);
+    vmcs_write32(VMCS_ENTRY_CONTROLS, entry | (value & EFER_LMA ? (u32)ENTRY_IA32E : 0));
+}
+
+void vmx_set(struct vcpu *v, enum hvm_reg r, u64 value)
+{
+    switch (r) {
+    case HVM_EFER:
+        set_efer(value);
+        break;
+    case HVM_KERNEL_GS_BASE:
+        vmx_of(v)->kernel_gs_base = value;
+        if (vmx_cpu()->guest == v)
+            wrmsr(MSR_KERNEL_GS_BASE, value);
+        break;
+    case HVM_CR0:
+    case HVM_CR4:
+    case HVM_CPL:
+        break; /* change by vmx_take_cr0(), vmx_take_cr4() only */
+    default:
+        vmwrite(fields[r], value);
+    }
+}
+
+/* The instruction runs again with the owned bits of the shadow as it wants them, so that the CPU
+ * itself does the rest: other bits, their checks, PDPTEs and EFER.LMA. */
+bool vmx_take_cr0(u64 value)
+{
+    u64 owned = vmcs_read(VMCS_CR0_MASK), old = vmcs_read(VMCS_CR0_SHADOW);
+
+    if (value >> 32 || ((value & CR0_NW) && !(value & CR0_CD)) ||
+        ((value & CR0_PG) && !(value & CR0_PE)))
+        return false;
+    vmcs_write(VMCS_CR0_SHADOW, (old & ~owned) | (value & owned));
+    return true;
+}
+
+bool vmx_take_cr4(struct vcpu *v, u64 value)
+{
+    u64 owned = vmx_of(v)->cr4_owned;
+    u64 allowed = v->vm->policy->cr4_allowed & vmx_caps.cr4_may & ~CR4_VMXE;
+
+    if (value & ~allowed)
+        return false;
+    u64 real = (vmcs_read(VMCS_GUEST_CR4) & ~owned) | (value & owned) | vmx_caps.cr4_must;
+    vmcs_write(VMCS_GUEST_CR4, real);
+    vmcs_write(VMCS_CR4_SHADOW, value & owned);
+    return true;
+}
+
+void vmx_skip(u64 bytes)
+{
+    u32 blocked = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
+
+    vmcs_write(VMCS_GUEST_RIP, vmcs_read(VMCS_GUEST_RIP) + bytes);
+    if (blocked & BLOCKED_BY_STI_MOVSS)
+        vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, blocked & ~BLOCKED_BY_STI_MOVSS);
+    /* A single-stepped instruction that we executed still traps. */
+    if (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG,
+                   vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+}
+
+void vmx_advance(void)
+{
+    vmx_skip(vmcs_read32(VMCS_EXIT_INSN_LEN));
+}
+
+static void get_segment(u32 i, struct vcpu_segment *s)
+{
+    s->selector = (u16)vmread(VMCS_SEG(VMCS_GUEST_ES, i));
+    s->pad = 0;
+    s->access = (u32)vmread(VMCS_SEG(VMCS_GUEST_ES_ACCESS, i));
+    s->limit = (u32)vmread(VMCS_SEG(VMCS_GUEST_ES_LIMIT, i));
+    s->pad2 = 0;
+    s->base = vmread(VMCS_SEG(VMCS_GUEST_ES_BASE, i));
+}
+
+static void set_segment(u32 i, const struct vcpu_segment *s)
+{
+    vmwrite(VMCS_SEG(VMCS_GUEST_ES, i), s->selector);
+    vmwrite(VMCS_SEG(VMCS_GUEST_ES_ACCESS, i), s->access);
+    vmwrite(VMCS_SEG(VMCS_GUEST_ES_LIMIT, i), s->limit);
+    vmwrite(VMCS_SEG(VMCS_GUEST_ES_BASE, i), s->base);
+}
+
+static void get_debug(struct vcpu *v, u64 dr[8])
+{
+    struct vmx_vcpu *x = vmx_of(v);
+
+    if (vmx_cpu()->dr_owner == v) { /* saves into x->dr */
+        vmx_unload(v);
+        vmx_load(v);
+    }
+    for (u32 i = 0; i < 8; i++)
+        dr[i] = i < 4 || i == 6 ? x->dr[i] : 0;
+    dr[7] = vmcs_read(VMCS_GUEST_DR7);
+}
+
+void vmx_get_state(struct vcpu *v, struct vcpu_state *out)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    struct vcpu_state s = {0};
+
+    vmx_load(v);
+    if (vmx_cpu()->guest == v)
+        vmx_guest_save();
+    get_debug(v, s.dr);
+    s.rip = vmcs_read(VMCS_GUEST_RIP);
+    s.rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    s.cr0 = vmx_guest_cr0();
+    s.cr2 = x->cr2;
+    s.cr3 = vmcs_read(VMCS_GUEST_CR3);
+    s.cr4 = vmx_guest_cr4();
+    s.cr8 = vlapic_tpr(v);
+    s.xcr0 = v->xcr0;
+    s.efer = vmcs_read64(VMCS_GUEST_EFER);
+    s.pat = vmcs_read64(VMCS_GUEST_PAT);
+    for (u32 i = 0; i < SEG_COUNT; i++)
+        get_segment(i, &s.seg[i]);
+    s.gdtr_base = vmcs_read(VMCS_GUEST_GDTR_BASE);
+    s.gdtr_limit = vmcs_read32(VMCS_GUEST_GDTR_LIMIT);
+    s.idtr_base = vmcs_read(VMCS_GUEST_IDTR_BASE);
+    s.idtr_limit = vmcs_read32(VMCS_GUEST_IDTR_LIMIT);
+    s.star = v->msrs.star;
+    s.lstar = v->msrs.lstar;
+    s.cstar = v->msrs.cstar;
+    s.fmask = v->msrs.fmask;
+    s.tsc_aux = v->msrs.tsc_aux;
+    s.kernel_gs_base = x->kernel_gs_base;
+    s.sysenter_cs = vmcs_read32(VMCS_GUEST_SYSENTER_CS);
+    s.sysenter_esp = vmcs_read(VMCS_GUEST_SYSENTER_ESP);
+    s.sysenter_eip = vmcs_read(VMCS_GUEST_SYSENTER_EIP);
+    s.tsc_offset = v->msrs.tsc_offset;
+    s.apic_base = v->lapic->base;
+    s.interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
+    s.activity = x->activity;
+    v->page->regs[REG_RSP] = vmcs_read(VMCS_GUEST_RSP);
+    *out = s;
+}
+
+static void set_control_registers(struct vcpu *v, const struct vcpu_state *s)
+{
+    u64 owned0 = vmcs_read(VMCS_CR0_MASK), owned4 = vmx_of(v)->cr4_owned;
+    u64 allowed4 = v->vm->policy->cr4_allowed & vmx_caps.cr4_may;
+    u64 lma = (s->cr0 & CR0_PG) && (s->efer & EFER_LME) ? EFER_LMA : 0;
+
+    vmcs_write(VMCS_CR0_SHADOW, s->cr0);
+    vmcs_write(VMCS_GUEST_CR0, (s->cr0 & ~owned0) | vmx_caps.cr0_must);
+    vmcs_write(VMCS_CR4_SHADOW, s->cr4 & owned4 & allowed4);
+    vmcs_write(VMCS_GUEST_CR4, (s->cr4 & allowed4) | vmx_caps.cr4_must);
+    vmcs_write(VMCS_GUEST_CR3, s->cr3);
+    set_efer((s->efer & (EFER_SCE | EFER_LME | EFER_NXE)) | lma);
+}
+
+static enum hv_status check_state(struct vcpu *v, const struct vcpu_state *s)
+{
+    u64 xcr0 = v->vm->policy->xcr0_allowed & fpu_xcr0_host;
+
+    if (s->activity > VCPU_SHUTDOWN || s->cr8 > 15)
+        return HV_EINVAL;
+    if (s->xcr0 != v->xcr0 && ((s->xcr0 & ~xcr0) || !(s->xcr0 & 1) || (s->xcr0 & 6) == 4))
+        return HV_EINVAL;
+    return HV_OK;
+}
+
+/* What is set is checked by VM entry; a mistake stops the guest with the failing check's name. */
+enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    enum hv_status st = check_state(v, s);
+
+    if (st != HV_OK)
+        return st;
+    vmx_load(v);
+    if (vmx_cpu()->guest == v)
+        vmx_guest_save();
+    vmcs_write(VMCS_GUEST_RIP, s->rip);
+    vmcs_write(VMCS_GUEST_RFLAGS, s->rflags);
+    vmcs_write(VMCS_GUEST_RSP, v->page->regs[REG_RSP]);
+    set_control_registers(v, s);
+    x->cr2 = s->cr2;
+    vlapic_set_tpr(v, s->cr8);
+    vmcs_write64(VMCS_GUEST_PAT, s->pat);
+    for (u32 i = 0; i < SEG_COUNT; i++)
+        set_segment(i, &s->seg[i]);
+    vmcs_write(VMCS_GUEST_GDTR_BASE, s->gdtr_base);
+    vmcs_write32(VMCS_GUEST_GDTR_LIMIT, s->gdtr_limit);
+    vmcs_write(VMCS_GUEST_IDTR_BASE, s->idtr_base);
+    vmcs_write32(VMCS_GUEST_IDTR_LIMIT, s->idtr_limit);
+    v->msrs.star = s->star;
+    v->msrs.lstar = s->lstar;
+    v->msrs.cstar = s->cstar;
+    v->msrs.fmask = (u32)s->fmask;
+    v->msrs.tsc_aux = (u32)s->tsc_aux;
+    x->kernel_gs_base = s->kernel_gs_base;
+    vmcs_write32(VMCS_GUEST_SYSENTER_CS, (u32)s->sysenter_cs);
+    vmcs_write(VMCS_GUEST_SYSENTER_ESP, s->sysenter_esp);
+    vmcs_write(VMCS_GUEST_SYSENTER_EIP, s->sysenter_eip);
+    v->msrs.tsc_offset = s->tsc_offset;
+    vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset);
+    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, s->interruptibility);
+    vmcs_write(VMCS_GUEST_DR7, s->dr[7]);
+    for (u32 i = 0; i < 4; i++)
+        x->dr[i] = s->dr[i];
+    x->dr[6] = (u32)s->dr[6];
+    v->xcr0 = s->xcr0;
+    v->xcr0_ever |= s->xcr0;
+    x->activity = s->activity;
+    return HV_OK;
+}

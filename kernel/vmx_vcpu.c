@@ -1,0 +1,489 @@
+/* VMCSs: made as tables, loaded, reset, moved; and the registers that guest, ring 3 and other
+ * guests share.  Own core. */
+#include "kernel/cpu_tables.h"
+#include "kernel/exit.h"
+#include "kernel/exit_decode.h"
+#include "kernel/fpu.h"
+#include "kernel/log.h"
+#include "kernel/vlapic.h"
+#include "kernel/vmx.h"
+#include "kernel/x86.h"
+
+#define MSR_TSC_AUX 0xc0000103u
+#define DR7_RESET 0x400u
+#define DR6_RESET 0xffff0ff0u
+#define PAT_RESET 0x0007040600070406ull
+#define CR0_RESET 0x60000010u
+#define CR0_ET BIT(4)
+#define CR0_NW BIT(29)
+#define CR0_CD BIT(30)
+#define EXCEPTION_DB BIT(1)
+#define EXCEPTION_AC BIT(17)
+#define EXCEPTION_MC BIT(18)
+#define PLE_GAP 128u /* ticks between PAUSEs of one loop, and in such a loop in all */
+#define PLE_WINDOW 4096u
+
+struct row {
+    u32 field;
+    u64 value;
+};
+
+/* What no vCPU and no event changes.  #DB and #AC exit because their delivery can fault for ever
+ * inside the CPU (CVE-2015-5307, CVE-2015-8104). */
+static const struct row constant[] = {
+    {VMCS_EXCEPTION_BITMAP, EXCEPTION_DB | EXCEPTION_AC | EXCEPTION_MC},
+    {VMCS_PF_ERROR_MASK, 0},
+    {VMCS_PF_ERROR_MATCH, 0},
+    {VMCS_CR3_TARGETS, 0},
+    {VMCS_EXIT_MSR_STORES, 0}, /* no lists: a bad one is fatal to the whole machine when nested */
+    {VMCS_EXIT_MSR_LOADS, 0},
+    {VMCS_ENTRY_MSR_LOADS, 0},
+    {VMCS_LINK_POINTER, ~0ull},
+    {VMCS_GUEST_DEBUGCTL, 0},
+};
+
+/* SDM 3A table 10-1. */
+static const struct row reset_state[] = {
+    {VMCS_GUEST_ES, 0},
+    {VMCS_GUEST_SS, 0},
+    {VMCS_GUEST_DS, 0},
+    {VMCS_GUEST_FS, 0},
+    {VMCS_GUEST_GS, 0},
+    {VMCS_GUEST_LDTR, 0},
+    {VMCS_GUEST_TR, 0},
+    {VMCS_GUEST_ES_BASE, 0},
+    {VMCS_GUEST_SS_BASE, 0},
+    {VMCS_GUEST_DS_BASE, 0},
+    {VMCS_GUEST_FS_BASE, 0},
+    {VMCS_GUEST_GS_BASE, 0},
+    {VMCS_GUEST_LDTR_BASE, 0},
+    {VMCS_GUEST_TR_BASE, 0},
+    {VMCS_GUEST_ES_LIMIT, 0xffff},
+    {VMCS_GUEST_CS_LIMIT, 0xffff},
+    {VMCS_GUEST_SS_LIMIT, 0xffff},
+    {VMCS_GUEST_DS_LIMIT, 0xffff},
+    {VMCS_GUEST_FS_LIMIT, 0xffff},
+    {VMCS_GUEST_GS_LIMIT, 0xffff},
+    {VMCS_GUEST_LDTR_LIMIT, 0xffff},
+    {VMCS_GUEST_TR_LIMIT, 0xffff},
+    {VMCS_GUEST_ES_ACCESS, 0x93},
+    {VMCS_GUEST_CS_ACCESS, 0x9b},
+    {VMCS_GUEST_SS_ACCESS, 0x93},
+    {VMCS_GUEST_DS_ACCESS, 0x93},
+    {VMCS_GUEST_FS_ACCESS, 0x93},
+    {VMCS_GUEST_GS_ACCESS, 0x93},
+    {VMCS_GUEST_LDTR_ACCESS, 0x82},
+    {VMCS_GUEST_TR_ACCESS, 0x8b},
+    {VMCS_GUEST_GDTR_BASE, 0},
+    {VMCS_GUEST_IDTR_BASE, 0},
+    {VMCS_GUEST_GDTR_LIMIT, 0xffff},
+    {VMCS_GUEST_IDTR_LIMIT, 0xffff},
+    {VMCS_GUEST_CS, 0xf000},
+    {VMCS_GUEST_CS_BASE, 0xffff0000},
+    {VMCS_GUEST_RIP, 0xfff0},
+    {VMCS_GUEST_RSP, 0},
+    {VMCS_GUEST_RFLAGS, RFLAGS_FIXED},
+    {VMCS_GUEST_CR3, 0},
+    {VMCS_GUEST_EFER, 0},
+    {VMCS_GUEST_DR7, DR7_RESET},
+    {VMCS_GUEST_PENDING_DEBUG, 0},
+    {VMCS_GUEST_INTERRUPTIBILITY, 0},
+    {VMCS_GUEST_ACTIVITY, 0},
+    {VMCS_GUEST_SYSENTER_CS, 0},
+    {VMCS_GUEST_SYSENTER_ESP, 0},
+    {VMCS_GUEST_SYSENTER_EIP, 0},
+    {VMCS_ENTRY_INTR_INFO, 0},
+    {VMCS_ENTRY_ERROR, 0},
+    {VMCS_ENTRY_INSN_LEN, 0},
+};
+
+static void write_rows(const struct row *rows, u32 count)
+{
+    for (u32 i = 0; i < count; i++)
+        vmwrite(rows[i].field, rows[i].value);
+}
+
+/* Operand of INVEPT and INVVPID, SDM 3C chapter 31: 128 bits, the rest zero. */
+struct inv_operand {
+    u64 first, second;
+};
+
+static void inv(bool ept, u64 type, u64 first)
+{
+    struct inv_operand op = {first, 0};
+    bool failed;
+
+    if (ept)
+        asm volatile("invept %1, %2" : "=@ccbe"(failed) : "m"(op), "r"(type) : "memory");
+    else
+        asm volatile("invvpid %1, %2" : "=@ccbe"(failed) : "m"(op), "r"(type) : "memory");
+    if (failed)
+        panic("%s type %lu failed", ept ? "INVEPT" : "INVVPID", type);
+}
+
+#define INV_SINGLE 1
+#define INV_ALL 2
+
+void vmx_flush(struct vm *vm)
+{
+    struct vmx_vm *x = vm->vendor;
+    bool single = vmx_caps.word[VMX_EPT_VPID] & EPT_CAP_INVEPT_SINGLE;
+
+    if (this_cpu()->hvm_enabled)
+        inv(true, single ? INV_SINGLE : INV_ALL, single ? x->eptp : 0);
+}
+
+void vmx_flush_vcpu(const struct vmx_vcpu *x)
+{
+    bool single = vmx_caps.word[VMX_EPT_VPID] & VPID_CAP_SINGLE;
+
+    if (vmx_caps.word[VMX_PROC2] & PROC2_VPID)
+        inv(false, single ? INV_SINGLE : INV_ALL, single ? x->vpid : 0);
+}
+
+static void vmclear(hpa_t vmcs)
+{
+    bool failed;
+
+    asm volatile("vmclear %1" : "=@ccbe"(failed) : "m"(vmcs.raw) : "memory");
+    if (failed)
+        panic("VMCLEAR of %#lx failed", vmcs.raw);
+}
+
+static void vmptrld(hpa_t vmcs)
+{
+    bool failed;
+
+    asm volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(vmcs.raw) : "memory");
+    if (failed)
+        panic("VMPTRLD of %#lx failed", vmcs.raw);
+}
+
+/* Host state: this CPU's, so written whenever a VMCS becomes active on another one. */
+static void write_host_state(void)
+{
+    struct cpu *c = this_cpu();
+    struct {
+        u16 limit;
+        u64 base;
+    } __attribute__((packed)) idtr;
+
+    asm volatile("sidt %0" : "=m"(idtr));
+    const struct row rows[] = {
+        {VMCS_HOST_CR0, read_cr0()},
+        {VMCS_HOST_CR3, read_cr3()},
+        {VMCS_HOST_CR4, read_cr4()},
+        {VMCS_HOST_ES, 0},
+        {VMCS_HOST_CS, SEL_KERNEL_CODE},
+        {VMCS_HOST_SS, SEL_KERNEL_DATA},
+        {VMCS_HOST_DS, 0},
+        {VMCS_HOST_FS, 0},
+        {VMCS_HOST_GS, 0},
+        {VMCS_HOST_TR, SEL_TSS},
+        {VMCS_HOST_FS_BASE, 0},
+        {VMCS_HOST_GS_BASE, (u64)c},
+        {VMCS_HOST_TR_BASE, cpu_tables_tss(c)},
+        {VMCS_HOST_GDTR_BASE, cpu_tables_gdt(c)},
+        {VMCS_HOST_IDTR_BASE, idtr.base},
+        {VMCS_HOST_SYSENTER_CS, 0},
+        {VMCS_HOST_SYSENTER_ESP, 0},
+        {VMCS_HOST_SYSENTER_EIP, 0},
+        {VMCS_HOST_PAT, rdmsr(MSR_PAT)},
+        {VMCS_HOST_EFER, rdmsr(MSR_EFER)},
+        {VMCS_HOST_RIP, (u64)vmx_exit_entry},
+        {VMCS_HOST_RSP, c->stack_top},
+    };
+    write_rows(rows, ARRAY_LEN(rows));
+}
+
+void vmx_load(struct vcpu *v)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    struct vmx_cpu *pc = vmx_cpu();
+    u32 id = this_cpu()->id;
+
+    if (pc->loaded == v)
+        return;
+    assert(x->cpu == id || x->cpu == VMX_NO_CPU);
+    vmptrld(x->vmcs);
+    pc->loaded = v;
+    if (x->cpu == id)
+        return;
+    x->cpu = id;
+    write_host_state();
+    /* Translations this CPU may still hold from the last time, of this vCPU or its number. */
+    vmx_flush_vcpu(x);
+    vmx_flush(v->vm);
+}
+
+static void save_debug(struct vcpu *v)
+{
+    u64 *dr = vmx_of(v)->dr;
+
+    asm volatile("mov %%db0, %0" : "=r"(dr[0]));
+    asm volatile("mov %%db1, %0" : "=r"(dr[1]));
+    asm volatile("mov %%db2, %0" : "=r"(dr[2]));
+    asm volatile("mov %%db3, %0" : "=r"(dr[3]));
+    asm volatile("mov %%db6, %0" : "=r"(dr[6]));
+}
+
+static void load_debug(struct vcpu *v)
+{
+    struct vmx_cpu *pc = vmx_cpu();
+    const u64 *dr = vmx_of(v)->dr;
+
+    if (pc->dr_owner == v)
+        return;
+    if (pc->dr_owner)
+        save_debug(pc->dr_owner);
+    pc->dr_owner = v;
+    asm volatile("mov %0, %%db0" : : "r"(dr[0]));
+    asm volatile("mov %0, %%db1" : : "r"(dr[1]));
+    asm volatile("mov %0, %%db2" : : "r"(dr[2]));
+    asm volatile("mov %0, %%db3" : : "r"(dr[3]));
+    asm volatile("mov %0, %%db6" : : "r"(dr[6]));
+}
+
+void vmx_own_debug(struct vcpu *v)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+
+    if (!x->dr_used)
+        vmx_set_proc(x, PROC_MOV_DR, 0);
+    x->dr_used = true;
+    load_debug(v);
+}
+
+void vmx_guest_save(void)
+{
+    struct vmx_cpu *pc = vmx_cpu();
+    struct vmx_vcpu *x;
+
+    if (!pc->guest)
+        return;
+    x = vmx_of(pc->guest);
+    pc->guest = NULL;
+    x->cr2 = read_cr2();
+    x->kernel_gs_base = rdmsr(MSR_KERNEL_GS_BASE);
+    wrmsr(MSR_KERNEL_GS_BASE, 0);
+    wrmsr(MSR_STAR, pc->star);
+    wrmsr(MSR_LSTAR, pc->lstar);
+    wrmsr(MSR_FMASK, pc->fmask);
+}
+
+void vmx_guest_load(struct vcpu *v)
+{
+    struct vmx_cpu *pc = vmx_cpu();
+    struct vmx_vcpu *x = vmx_of(v);
+
+    if (x->dr_used)
+        load_debug(v);
+    if (pc->guest == v)
+        return;
+    if (pc->guest) { /* another vCPU's: its values must not be lost */
+        struct vmx_vcpu *other = vmx_of(pc->guest);
+        other->cr2 = read_cr2();
+        other->kernel_gs_base = rdmsr(MSR_KERNEL_GS_BASE);
+    }
+    pc->guest = v;
+    asm volatile("mov %0, %%cr2" : : "r"(x->cr2));
+    wrmsr(MSR_KERNEL_GS_BASE, x->kernel_gs_base);
+    wrmsr(MSR_STAR, v->msrs.star);
+    wrmsr(MSR_LSTAR, v->msrs.lstar);
+    wrmsr(MSR_FMASK, v->msrs.fmask);
+    if ((vmx_caps.word[VMX_PROC2] & PROC2_RDTSCP) && pc->tsc_aux != v->msrs.tsc_aux) {
+        pc->tsc_aux = v->msrs.tsc_aux;
+        wrmsr(MSR_TSC_AUX, pc->tsc_aux);
+    }
+}
+
+void vmx_unload(struct vcpu *v)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    struct vmx_cpu *pc = vmx_cpu();
+
+    if (x->cpu != this_cpu()->id)
+        return;
+    if (pc->guest == v)
+        vmx_guest_save();
+    if (pc->dr_owner == v) {
+        save_debug(v);
+        pc->dr_owner = NULL;
+    }
+    fpu_release(v->xsave);
+    vmclear(x->vmcs);
+    x->cpu = VMX_NO_CPU;
+    x->launched = false;
+    if (pc->loaded == v)
+        pc->loaded = NULL;
+}
+
+enum hv_status vmx_vcpu_init(struct vcpu *v)
+{
+    struct quota *q = &v->vm->quota;
+    hpa_t state = mem_alloc(q, PAGE_SIZE), vmcs = mem_alloc(q, PAGE_SIZE);
+    hpa_t fpu = mem_alloc(q, FPU_AREA_SIZE);
+
+    if (!hpa_valid(state) || !hpa_valid(vmcs) || !hpa_valid(fpu) ||
+        vlapic_init(v, vmx_caps.apicv) != HV_OK) {
+        if (hpa_valid(state))
+            mem_free(q, state, PAGE_SIZE);
+        if (hpa_valid(vmcs))
+            mem_free(q, vmcs, PAGE_SIZE);
+        if (hpa_valid(fpu))
+            mem_free(q, fpu, FPU_AREA_SIZE);
+        return HV_ENOMEM;
+    }
+    struct vmx_vcpu *x = phys_to_virt(state);
+    v->vendor = x;
+    v->xsave = phys_to_virt(fpu);
+    x->vmcs = vmcs;
+    x->cpu = VMX_NO_CPU;
+    x->vpid = v->vm->slot * VM_VCPUS + v->index + 1;
+    *(u32 *)phys_to_virt(vmcs) = vmx_caps.revision;
+    vmclear(vmcs);
+    fpu_area_init(v->xsave);
+    return HV_OK;
+}
+
+void vmx_vcpu_fini(struct vcpu *v)
+{
+    struct quota *q = &v->vm->quota;
+    struct vmx_vcpu *x = vmx_of(v);
+
+    vmx_unload(v);
+    vlapic_fini(v);
+    mem_free(q, x->vmcs, PAGE_SIZE);
+    mem_free(q, virt_to_phys(v->xsave), FPU_AREA_SIZE);
+    mem_free(q, virt_to_phys(x), PAGE_SIZE);
+    v->vendor = v->xsave = NULL;
+}
+
+void vmx_set_proc(struct vmx_vcpu *x, u32 clear, u32 set)
+{
+    u32 now = (x->proc & ~clear) | set;
+
+    if (now == x->proc)
+        return;
+    x->proc = now;
+    vmcs_write32(VMCS_PROC_CONTROLS, now);
+}
+
+void vmx_apic_changed(struct vcpu *v)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    enum vlapic_mode mode = vlapic_mode(v->lapic);
+    u32 proc2 = (u32)vmx_caps.word[VMX_PROC2] & ~(u32)(PROC2_APIC_ACCESS | PROC2_X2APIC);
+
+    if (vmx_caps.apicv && mode == VLAPIC_X2APIC)
+        proc2 |= PROC2_X2APIC;
+    else if (vmx_caps.apicv && mode == VLAPIC_XAPIC)
+        proc2 |= PROC2_APIC_ACCESS;
+    x->proc2 = proc2;
+    vmcs_write32(VMCS_PROC2_CONTROLS, proc2);
+    vmcs_write64(VMCS_MSR_BITMAP,
+                 proc2 & PROC2_X2APIC ? vmx_bitmap_x2apic.raw : vmx_bitmap_plain.raw);
+}
+
+static void write_controls(struct vcpu *v)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    const struct vmx_vm *vm = v->vm->vendor;
+    u32 proc = (u32)vmx_caps.word[VMX_PROC];
+
+    proc &= ~(u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
+    proc |= x->dr_used ? 0 : PROC_MOV_DR;
+    if (!(proc & PROC_TPR_SHADOW))
+        proc |= PROC_CR8_LOAD | PROC_CR8_STORE;
+    x->proc = proc;
+    vmcs_write32(VMCS_PIN_CONTROLS, (u32)vmx_caps.word[VMX_PIN]);
+    vmcs_write32(VMCS_PROC_CONTROLS, proc);
+    vmcs_write32(VMCS_EXIT_CONTROLS, (u32)vmx_caps.word[VMX_EXIT]);
+    vmcs_write32(VMCS_ENTRY_CONTROLS, (u32)vmx_caps.word[VMX_ENTRY] & ~(u32)ENTRY_IA32E);
+    vmcs_write64(VMCS_EPTP, vm->eptp);
+    vmcs_write64(VMCS_TSC_OFFSET, v->msrs.tsc_offset);
+    if (vmx_caps.word[VMX_PROC2] & PROC2_VPID)
+        vmcs_write16(VMCS_VPID, (u16)x->vpid);
+    if (vmx_caps.word[VMX_PROC2] & PROC2_PAUSE_LOOP) {
+        vmcs_write32(VMCS_PLE_GAP, PLE_GAP);
+        vmcs_write32(VMCS_PLE_WINDOW, PLE_WINDOW);
+    }
+    if (proc & PROC_TPR_SHADOW) {
+        vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_phys(v->lapic->regs).raw);
+        vmcs_write32(VMCS_TPR_THRESHOLD, 0);
+    }
+    if (vmx_caps.apicv) {
+        vmcs_write64(VMCS_APIC_ACCESS, vm->apic_access.raw);
+        vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, 0);
+    }
+    vmx_apic_changed(v);
+}
+
+static void reset_control_registers(struct vcpu *v)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    /* CD and NW are not switched by entries and exits (SDM 3C 27.3.2.1): never let them through. */
+    u64 owned0 = CR0_CD | CR0_NW | vmx_caps.cr0_must | ~vmx_caps.cr0_may;
+    u64 allowed4 = v->vm->policy->cr4_allowed & vmx_caps.cr4_may & ~vmx_caps.cr4_must;
+
+    /* OSXSAVE and PKE are ours so that CPUID can be answered from the shadow. */
+    x->cr4_owned = ~allowed4 | CR4_OSXSAVE | BIT(22);
+    vmcs_write(VMCS_CR0_MASK, owned0);
+    vmcs_write(VMCS_CR4_MASK, x->cr4_owned);
+    vmcs_write(VMCS_CR0_SHADOW, CR0_RESET);
+    vmcs_write(VMCS_CR4_SHADOW, 0);
+    vmcs_write(VMCS_GUEST_CR0, CR0_ET | vmx_caps.cr0_must);
+    vmcs_write(VMCS_GUEST_CR4, vmx_caps.cr4_must);
+}
+
+/* EDX after reset: the processor's signature, as the guest's CPUID tells it. */
+static u32 signature(const struct vm *vm)
+{
+    u8 row = vm->cpuid_index[0][1];
+
+    return row ? vm->policy->cpuid[row - 1].eax : 0x600;
+}
+
+void vmx_vcpu_reset(struct vcpu *v, bool init)
+{
+    struct vmx_vcpu *x = vmx_of(v);
+    const struct vmx_vm *vm = v->vm->vendor;
+
+    vmx_load(v);
+    if (vmx_cpu()->guest == v)
+        vmx_guest_save();
+    exit_reset(v, init);
+    vlapic_reset(v, init);
+    if (!init) {
+        v->msrs.tsc_offset = -vm->tsc_base;
+        fpu_release(v->xsave);
+        fpu_area_init(v->xsave);
+        vmcs_write64(VMCS_GUEST_PAT, PAT_RESET);
+    }
+    for (u32 i = 0; i < REG_COUNT; i++)
+        v->page->regs[i] = 0;
+    v->page->regs[REG_RDX] = signature(v->vm);
+    x->activity = v->index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
+    x->nmi_pending = false;
+    x->kernel_gs_base = x->cr2 = 0;
+    if (vmx_cpu()->dr_owner == v)
+        vmx_cpu()->dr_owner = NULL;
+    for (u32 i = 0; i < 4; i++)
+        x->dr[i] = 0;
+    x->dr[6] = DR6_RESET;
+    x->dr_used = false;
+    x->asked = EXIT_NONE;
+    write_rows(constant, ARRAY_LEN(constant));
+    write_rows(reset_state, ARRAY_LEN(reset_state));
+    write_controls(v);
+    reset_control_registers(v);
+}
+
+void vmx_vcpu_startup(struct vcpu *v, u8 sipi_vector)
+{
+    vmx_load(v);
+    vmcs_write16(VMCS_GUEST_CS, (u16)(sipi_vector << 8));
+    vmcs_write(VMCS_GUEST_CS_BASE, (u64)sipi_vector << 12);
+    vmcs_write(VMCS_GUEST_RIP, 0);
+    vmx_of(v)->activity = VCPU_ACTIVE;
+}
