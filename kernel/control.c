@@ -5,6 +5,7 @@
 #include "kernel/cpu_tables.h"
 #include "kernel/fpu.h"
 #include "kernel/host.h"
+#include "kernel/hvm.h"
 #include "kernel/ksym.h"
 #include "kernel/log.h"
 #include "kernel/mem.h"
@@ -111,6 +112,8 @@ void control_resume(void)
         c->space_generation = control.space_generation;
         write_cr3(read_cr3());
     }
+    if (hvm)
+        hvm->to_user();
     fpu_load_user(control.xsave);
     wrmsr(MSR_FS_BASE, control.fs_base); /* a VM exit loads the host's */
     syscall_resume(HV_OK);

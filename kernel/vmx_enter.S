@@ -3,7 +3,7 @@
  * HOST_RSP is the CPU's stack top: an exit always starts on an empty stack, so that handlers may end
  * in the scheduler.  cpu->guest_regs is regs[] of the vCPU's page in the order of enum vcpu_reg;
  * RSP is not in it while the guest runs, the VMCS has it. */
-#include "asm_offsets.h"
+#include "kernel/asm_offsets.h"
 
     .macro LOAD_GUEST
     mov %gs:CPU_GUEST_REGS, %rax
