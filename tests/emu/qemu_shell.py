@@ -20,17 +20,14 @@ def shell(c):
         assert "start" in c.command("vm ?")
     with c.check("tab completes a noun and a verb"):
         c.send("ho\tinf\t\r")
-        c.expect(r"\n", 30)
-        assert re.search(r"(?i)uptime", c.text[c.prompt_after():])
+        assert re.search(r"(?i)uptime", c.rest())
     with c.check("tab completes a VM's name"):
         c.send("vm show de\t\r")
-        c.expect(r"\n", 30)
-        assert "demo" in c.text[c.prompt_after():]
+        assert "demo" in c.rest()
     with c.check("history: the up arrow brings the last line back"):
         c.command("echo one-two-three")
         c.send("\x1b[A\r")
-        c.expect(r"\n", 30)
-        assert "one-two-three" in c.text[c.prompt_after():]
+        assert "one-two-three" in c.rest()
     with c.check("editing: Ctrl-A, Ctrl-E, Ctrl-W, Ctrl-U, backspace, arrows"):
         assert c.command("rubbish\x15ho one\x17two\x01ec\x05\x7f\x7f\x7fx\x1b[Dy").strip() == "yx"
     with c.check("Ctrl-C abandons a line"):
@@ -50,18 +47,17 @@ def shell(c):
         assert c.command("echo fine").strip() == "fine"
     with c.check("every byte value typed hurts nobody"):
         c.send("".join(chr(b) for b in range(256) if b not in (0x0d, 0x0a)) + "\x1b[\x03")
-        c.send("\x03")
+        c.send("\x03\recho still fine\r")
+        c.expect(r"\nstill fine(?=\n)", 30)
         c.prompt()
-        c.command("")
-        assert c.command("echo fine").strip() == "fine"
     with c.check("filters: grep, exclude, count, json"):
         assert re.search(r"(?m)^1$", c.command("vm list | grep demo | count"))
         assert "demo" not in c.command("vm list | exclude demo")
-        assert re.search(r'"name": ?"demo"', c.command("vm list | json"))
+        assert re.search(r'(?i)"name": ?"demo"', c.command("vm list | json"))
     with c.check("host info: version, uptime, CPUs, memory, boot, VT-x"):
         text = c.command("host info")
-        for what in ("version", "uptime", "cpu", "memory", "boot", "vt-x"):
-            assert re.search("(?i)" + what, text), what + " is not in:\n" + text
+        for what in ("version", "uptime", "cpu", "memory", "boot", "virtualisation|vt-x"):
+            assert re.search(f"(?i){what}", text), what + " is not in:\n" + text
     with c.check("host log tells of the start"):
         assert re.search(r"(?i)boot", c.command("host log"))
     with c.check("the demo VM is defined"):
@@ -92,17 +88,13 @@ def shell(c):
 @qemu("shell-off", machine="q35", disk="virtio", cpus=2)
 def shell_off(c):
     with c.check("host poweroff turns the machine off"):
-        c.send("host poweroff\r")
-        if c.expect(r"\[y/N\]|\n", 30).group().startswith("["):
-            c.send("y")
+        c.confirmed("host poweroff")
         c.ended(30)
 
 
 @qemu("shell-reboot", machine="pc", disk="virtio", cpus=2)
 def shell_reboot(c):
     with c.check("host reboot leads to the prompt again"):
-        c.send("host reboot\r")
-        if c.expect(r"\[y/N\]|\n", 30).group().startswith("["):
-            c.send("y")
+        c.confirmed("host reboot")
         c.expect("Bulkhead loader", 60)
         c.prompt(60)

@@ -90,18 +90,18 @@ class Session:
         return bool(held)
 
     def last_lines(self, count=6):
-        lines = [line for line in self.text[-4000:].split("\n") if line.strip()]
+        lines = [line[:200] for line in self.text[-4000:].split("\n") if line.strip()]
         return "\n        | " + "\n        | ".join(lines[-count:])
 
     def prompt(self, timeout=30):
         return self.expect(PROMPT, timeout)
 
-    def prompt_after(self, timeout=30):
-        """Waits for the next prompt; returns where the text before it begins."""
-        start = self.position
-        self.position -= 1
-        self.prompt(timeout)
-        return start
+    def rest(self, timeout=30):
+        """What came between what was read so far, to its line's end, and the next prompt."""
+        start = self.expect(r"\n", min(timeout, ECHO_SECONDS)).end()
+        self.position = start - 1  # the prompt's newline may be that of the echo
+        match = self.prompt(timeout)
+        return self.text[start:max(start, match.start())]
 
     def at_prompt(self):
         return re.search(PROMPT, self.text) is not None
@@ -110,11 +110,14 @@ class Session:
         """Types one shell command; returns what it printed, without echo and prompt."""
         self.position = len(self.text)
         self.send(line + "\r")
-        self.expect(r"\n", min(timeout, ECHO_SECONDS))
-        start = self.position
-        self.position -= 1  # the prompt's newline may be that of the echo
-        match = self.prompt(timeout)
-        return self.text[start:max(start, match.start())]
+        return self.rest(timeout)
+
+    def confirmed(self, line):
+        """Types a command that asks whether it is meant, and says yes."""
+        self.position = len(self.text)
+        self.send(line + "\r")
+        self.expect(r"\[y/N\] ", ECHO_SECONDS)
+        self.send("y")
 
     def until(self, line, pattern, timeout):
         """Repeats a command until its output matches; returns the match."""
