@@ -5,6 +5,7 @@
 #   make fuzz        every fuzz target for FUZZ_SECONDS (600) each, or FUZZ=name only
 #   make guests-tests       tests/guests/*.c and *.S to build/test-guests/NAME.elf
 #   make guests-reference   run them on QEMU, the reference machine they are checked against
+#   build/test-control/*.elf  tests/control/*.c: images in place of the control partition
 #   make bench       the table of costs, and build/bench.tsv
 
 WARNINGS := -Wall -Wextra -Werror -Wimplicit-fallthrough -Wshadow -Wvla -Wundef \
@@ -103,6 +104,17 @@ guests-reference: guests-tests
 bench: image guests-tests ## the table of costs in Bochs, and build/bench.tsv
 	@tools/fetch-bochs.sh
 	@$(PYTHON) tests/bench.py
+
+# ---- images that take the control partition's place: one .c each, raw system calls ---------------
+CONTROL_TESTS := $(patsubst tests/control/%.c,build/test-control/%.elf,$(wildcard tests/control/*.c))
+build/obj/tests/control/%.o: tests/control/%.c
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_FLAGS) -c -o $@ $<
+build/test-control/%.elf: build/obj/tests/control/%.o linker.ld
+	@mkdir -p $(@D)
+	$(LINK) -S --defsym=IMAGE_BASE=$(CONTROL_BASE) -e _start -o $@ $<
+.SECONDARY: $(CONTROL_TESTS:build/test-control/%.elf=build/obj/tests/control/%.o)
+test-qemu: $(CONTROL_TESTS)
 
 # ---- the control partition as a Linux program ----------------------------------------------------
 # The same sources over control/rt/host/ in place of the kernel: `build/host/bulkhead` is the shell
