@@ -17,6 +17,7 @@ declare -A may=(
     [control]="kernel/abi kernel/lib control/rt drivers net storage vmm"
     [tests/guests]="tests/guests/lib kernel/abi"
     [tests/guests/lib]="kernel/abi"
+    [tests/control]="kernel/abi"
 )
 bad=0 files=0
 for file in $(git ls-files -co --exclude-standard '*.c' '*.h' '*.S' | grep -v '^tests/\(unit\|fuzz\)/'); do
