@@ -53,6 +53,20 @@ static void restore_terminal(void)
         tcsetattr(0, TCSANOW, &saved_terminal);
 }
 
+/* The file that BULKHEAD_CONF names stands for module 0. */
+static void load_config(void)
+{
+    static char text[128 * KIB];
+    const char *path = getenv("BULKHEAD_CONF");
+    FILE *f = path ? fopen(path, "r") : NULL;
+
+    if (!f)
+        return;
+    size_t len = fread(text, 1, sizeof(text), f);
+    fclose(f);
+    host_add_module("bulkhead.conf", text, len);
+}
+
 static void start(void)
 {
     if (started)
@@ -74,6 +88,7 @@ static void start(void)
     info.mem_total = GIB;
     info.uart_port = UART;
     info.uart_gsi = 4;
+    load_config();
     if (isatty(0) && tcgetattr(0, &saved_terminal) == 0) {
         struct termios raw = saved_terminal;
 
@@ -190,13 +205,13 @@ static i64 host_wait(u64 deadline)
         timeout = deadline <= now ? 0 : (int)MIN((deadline - now) / 1000000 + 1, 60000ull);
     if (control_page.events)
         timeout = 0;
-    if (input_ended && timeout != 0)
-        exit(0);                           /* nothing more can happen */
     if ((uart_ier & 2) && uart_bit >= 0) { /* always room to send */
         timeout = 0;
         control_page.irq_pending |= BIT(uart_bit);
         control_page.events |= EVENT_IRQ;
     }
+    if (input_ended && timeout != 0)
+        exit(0); /* nothing more can happen */
     bool listening = !input_ended && uart_bit >= 0 && (uart_ier & 1);
     if (poll(&p, listening ? 1 : 0, timeout) == 1) {
         control_page.irq_pending |= BIT(uart_bit);
