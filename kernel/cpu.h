@@ -87,7 +87,7 @@ enum cpu_activity { CPU_IDLE, CPU_CONTROL, CPU_GUEST, CPU_KERNEL };
 /* Charge the time since the last call to what the core did until `now` (TSC). */
 static inline void cpu_account(struct cpu *c, enum cpu_activity next, u64 now)
 {
-    (&c->stat.idle)[c->accounting] += now - c->mark;
+    c->stat.ticks[c->accounting] += now - c->mark;
     c->mark = now;
     c->accounting = next;
 }

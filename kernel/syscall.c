@@ -131,7 +131,7 @@ static i64 sys_cpu_stat(const u64 args[6])
     struct cpu_stat s = c->stat;
     u64 now = tsc_read(), mark = c->mark;
     if (now > mark)
-        (&s.idle)[c->accounting] += now - mark; /* racy by a moment, only shown */
+        s.ticks[c->accounting] += now - mark; /* racy by a moment, only shown */
     s.runnable = c->runq.count + (c->running != NULL);
     s.online = c->online;
     return user_write(args[1], &s, sizeof(s));

@@ -80,7 +80,12 @@ struct mem_stat {
 };
 
 struct cpu_stat { /* TSC ticks since boot */
-    u64 idle, control, guest, kernel;
+    union {
+        struct {
+            u64 idle, control, guest, kernel;
+        };
+        u64 ticks[4]; /* the same, by number */
+    };
     u32 runnable; /* vCPUs waiting or running here */
     u32 online;
 };

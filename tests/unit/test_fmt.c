@@ -28,7 +28,7 @@ static void like_printf(void **state)
     SAME("%ld %lu", INT64_MIN, UINT64_MAX);
     SAME("%lld %llx", -1ll, 0xfedcba9876543210ull);
     SAME("%zu", sizeof(int));
-    SAME("%hhu %hu %hhd", 300, 70000, 200);
+    SAME("%hhu %hu %hhd", (unsigned char)200, (unsigned short)60000, (signed char)-100);
     SAME("[%5d] [%-5d] [%05d] [%.3d] [%8.3d]", 42, 42, -42, 7, -7);
     SAME("%x %X %08x %-8x|", 0xbeef, 0xbeef, 0xbeef, 0xbeef);
     SAME("%s|%10s|%-10s|%.2s|%.*s", "abc", "abc", "abc", "abc", 1, "abc");
