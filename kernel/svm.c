@@ -202,14 +202,25 @@ static void to_user(void)
 {
 }
 
-/* Instructions need no control here to work in a guest; what AMD-V cannot give is the rest. */
+/* CPUID bits of what is intercepted or not switched. */
 static u32 cpuid_mask(u32 leaf, u32 subleaf, u32 reg)
 {
-    if (leaf == 0x80000001 && reg == 2)
-        return ~(u32)BIT(2); /* AMD-V itself */
-    if (leaf == 0xd && subleaf == 1 && reg == 0)
-        return ~(u32)BIT(3); /* XSAVES: IA32_XSS would have to be switched */
-    return ~0u;
+    static const struct {
+        u32 leaf, subleaf, reg;
+        u64 hidden;
+    } rows[] = {
+        {1, 0, 2, BIT(3)},            /* MONITOR */
+        {7, 0, 2, BIT(5) | BIT(7)},   /* WAITPKG, CET shadow stacks */
+        {7, 0, 3, BIT(20) | BIT(26)}, /* CET indirect-branch tracking, SPEC_CTRL */
+        {0xd, 1, 0, BIT(3)},          /* XSAVES: IA32_XSS is not switched */
+        {0x80000001, 0, 2, BIT(2)},   /* AMD-V itself */
+    };
+    u64 mask = svm_caps.rdtscp || leaf != 0x80000001 || reg != 3 ? ~0ull : ~BIT(27);
+
+    for (u32 i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].leaf == leaf && rows[i].subleaf == subleaf && rows[i].reg == reg)
+            mask &= ~rows[i].hidden;
+    return (u32)mask;
 }
 
 const struct hvm_ops hvm_svm = {

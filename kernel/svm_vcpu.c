@@ -6,6 +6,7 @@
 #include "kernel/fpu.h"
 #include "kernel/string.h"
 #include "kernel/vlapic.h"
+#include "kernel/vlapic_timer.h"
 #include "kernel/x86.h"
 
 #define RESET_CR0 0x60000010ull
@@ -409,6 +410,7 @@ void svm_vcpu_tsc_changed(struct vcpu *v)
 {
     svm_of(v)->vmcb->tsc_offset = v->msrs.tsc_offset;
     svm_dirty(svm_of(v), CLEAN_INTERCEPTS);
+    vlapic_deadline_moved(v); /* an armed deadline is a guest time */
 }
 
 /* SYSCALL's MSRs are the guest's own (svm_msrpm); TSC_AUX is looked at before each entry. */
