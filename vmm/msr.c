@@ -15,8 +15,8 @@ static const struct msr_row rows[] = {
     {.first = 0x8b, .last = 0x8b, .kind = MSR_IGNORE, .value = 0x100000000ull},
     /* MSR_PLATFORM_INFO: no CPUID faulting */
     {.first = 0xce, .last = 0xce, .kind = MSR_CONST},
-    /* MSR_MISC_FEATURE_ENABLES */
-    {.first = 0x140, .last = 0x140, .kind = MSR_CONST},
+    /* MSR_MISC_FEATURE_ENABLES: no CPUID faulting, no ring-3 MWAIT; kernels write 0 */
+    {.first = 0x140, .last = 0x140, .kind = MSR_STORED},
     /* IA32_PERF_STATUS, IA32_PERF_CTL: no frequency control */
     {.first = 0x198, .last = 0x198, .kind = MSR_CONST},
     {.first = 0x199, .last = 0x199, .kind = MSR_IGNORE},
