@@ -47,29 +47,20 @@ static void start_banner(void)
     console_print(line);
 }
 
-/* After a crash: the errors in the log are why this instance exists. */
+/* The kernel printed the report before it built this instance. */
 static void start_restart_report(void)
 {
     u32 restarts = sys_host_info()->restart_count;
-    struct log_cursor c = {0};
-    char text[256];
-    u32 errors = 0, skip;
+    char line[160];
 
     if (!restarts)
         return;
     log_warn("control partition started again, for the %u. time", restarts);
-    console_print("The control partition crashed and was started again; what the kernel saw:\n");
-    while (sys_log_read(&c, text, sizeof(text)) > 0)
-        errors += c.level <= LOG_ERROR;
-    skip = errors > 24 ? errors - 24 : 0;
-    memset(&c, 0, sizeof(c));
-    while (sys_log_read(&c, text, sizeof(text)) > 0) {
-        if (c.level > LOG_ERROR || (skip && skip--))
-            continue;
-        console_print("  ");
-        console_print(text);
-        console_print("\n");
-    }
+    snprintf(line, sizeof(line),
+             "The control partition crashed and was started again (restart %u). The report is in "
+             "`host log level=error`.\n",
+             restarts);
+    console_print(line);
 }
 
 static void on_vm(void *owner, const struct vm_config *c)

@@ -126,3 +126,7 @@ HOST_PROGRAM_ASM := $(filter-out control/rt/start.S,$(foreach d,control/rt contr
 build/host/bulkhead: $(HOST_PROGRAM_SRC:%.c=build/host/obj/%.o) $(HOST_PROGRAM_ASM)
 	$(HOST_CC) $(SANITIZERS) $^ -o $@
 host-build: build/host/bulkhead
+
+.PHONY: docs
+docs: build/host/bulkhead ## the shell reference in README.md, from the schema
+	@tools/gen-shell-reference.sh

@@ -143,6 +143,12 @@ static void survives_noise(void **state)
     session("boot/bulkhead.conf", noise);
 }
 
+static void readme_has_every_command(void **state)
+{
+    (void)state;
+    assert_int_equal(system("tools/gen-shell-reference.sh --check"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +159,7 @@ int main(void)
         cmocka_unit_test(pages_for_a_terminal),
         cmocka_unit_test(asks_before_it_deletes),
         cmocka_unit_test(survives_noise),
+        cmocka_unit_test(readme_has_every_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
