@@ -348,7 +348,7 @@ enum hv_status vlapic_access(struct vcpu *v, u32 offset, bool write, u32 *value)
         return HV_OK;
     }
     u32 effect = vlapic_write(v, offset, *value);
-    *value = effect & VLAPIC_EOI ? VLAPIC_EOI_LEVEL | v->lapic->eoi_vector : 0;
+    *value = effect & VLAPIC_EOI ? VCPU_APIC_EOI_LEVEL | v->lapic->eoi_vector : 0;
     if (effect & VLAPIC_EVENTS)
         vcpu_request(v, REQUEST_EVENT);
     return HV_OK;

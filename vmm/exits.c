@@ -162,7 +162,9 @@ static void lapic_write(struct vm *vm, u64 gpa, u8 size, u64 value)
     u32 offset = (u32)(gpa - LAPIC_BASE);
     (void)size;
     /* A register that does not exist is ignored, as the chip does but for its error bit. */
-    (void)sys_vcpu_apic(vm->slot, vm->serving, offset & ~0xfu, true, (u32)value);
+    i64 ended = sys_vcpu_apic(vm->slot, vm->serving, offset & ~0xfu, true, (u32)value);
+    if (ended > 0 && (ended & VCPU_APIC_EOI_LEVEL))
+        ioapic_eoi(vm, (u32)ended & 0xff);
 }
 
 static struct guest_paging paging_of(const struct vcpu_page *p)

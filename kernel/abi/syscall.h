@@ -98,6 +98,10 @@ struct vm_create {
     const void *policy; /* struct vm_policy */
 };
 
+/* SYS_VCPU_APIC returns the value read; after a write 0, or this and the vector when the write
+ * ended a level-triggered interrupt: its source looks again. */
+#define VCPU_APIC_EOI_LEVEL 0x100u
+
 #define VM_MEM_READONLY BIT(0) /* guest may not write (firmware) */
 
 enum vm_run_state { VM_EMPTY, VM_PAUSED, VM_RUNNING };

@@ -82,7 +82,7 @@ def wait_verdict(c, vm, guest, timeout=60):
 def remove(c, vm):
     c.command(f"vm stop {vm}")
     wait(c, f"{vm} stops", lambda: stopped(c, vm), 20)
-    must(c, f"vm delete {vm}")
+    must(c, f"vm delete {vm} --yes")
 
 
 def counter(c, vm):

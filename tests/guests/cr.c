@@ -86,12 +86,17 @@ static void task_switched(void)
 
 static void toggles(void)
 {
-    static const u64 cr4_bits[] = {BIT(0),  BIT(1),     CR4_TSD,       CR4_DE,
-                                   CR4_PGE, CR4_OSFXSR, CR4_OSXMMEXCPT};
-    for (unsigned i = 0; i < ARRAY_LEN(cr4_bits); i++) {
+    static const struct {
+        u64 bits;
+        unsigned feature; /* of CPUID 1 EDX */
+    } offered[] = {{BIT(0), 1},   {BIT(1), 1},      {CR4_TSD, 4},        {CR4_DE, 2},
+                   {CR4_PGE, 13}, {CR4_OSFXSR, 24}, {CR4_OSXMMEXCPT, 25}};
+    for (unsigned i = 0; i < ARRAY_LEN(offered); i++) {
         u64 before = read_cr4();
-        write_cr4(before ^ cr4_bits[i]);
-        check_equal(read_cr4(), before ^ cr4_bits[i], "CR4");
+        if (!(cpuid(1, 0).edx & BIT(offered[i].feature)))
+            continue;
+        check_fault(NO_FAULT, "mov %0, %%cr4", : : "r"(before ^ offered[i].bits));
+        check_equal(read_cr4(), before ^ offered[i].bits, "CR4");
         write_cr4(before);
     }
     for (u64 bit = CR0_CD;; bit = CR0_AM) {

@@ -102,8 +102,8 @@ void guest_start_cpus(void (*entry)(unsigned index));
 void guest_send_sipi(u32 apic_id);
 
 /* ---- platform ---- */
-/* QEMU's emulated CPU, which lets some things pass that a CPU refuses; a guest says so where it
- * leaves a check out for that reason. */
+/* QEMU's emulated CPU, which lets some things pass that a CPU refuses: those checks are left out.
+ * Below another hypervisor there the command line "tcg" says so. */
 bool guest_is_tcg(void);
 const void *acpi_find(const char *signature); /* NULL: none */
 void guest_power_off(void) NORETURN;          /* ACPI S5, else halts for good */

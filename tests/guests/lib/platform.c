@@ -44,6 +44,12 @@ const char *platform_command_line(void)
     return start_info && start_info->command_line ? (const char *)start_info->command_line : "";
 }
 
+bool guest_is_tcg(void)
+{
+    return cpuid(0x40000000, 0).ebx == 0x54474354 /* "TCGT" */ ||
+           same(platform_command_line(), "tcg", 3);
+}
+
 const void *acpi_find(const char *signature)
 {
     if (!start_info || start_info->magic != PVH_MAGIC || !start_info->rsdp)
@@ -66,11 +72,6 @@ const void *acpi_find(const char *signature)
         return table;
     }
     return NULL;
-}
-
-bool guest_is_tcg(void)
-{
-    return cpuid(0x40000000, 0).ebx == 0x54474354; /* "TCGT" */
 }
 
 /* The i-th usable local APIC of the MADT (types 0 and 9); ~0 beyond the last. */
@@ -149,13 +150,16 @@ void guest_power_off(void)
 
 void delay_ms(unsigned ms)
 {
-    /* Channel 2 in mode 0 counts down from 1193 at 1.193182 MHz; port 61H bit 5 is its output. */
-    for (; ms; ms--) {
+    /* Channel 2 in mode 0 counts down at 1.193182 MHz from at most 65535, which is 54 ms; port 61H
+     * bit 5 is its output. */
+    while (ms) {
+        unsigned now = MIN(ms, 50u), ticks = now * 1193;
+        ms -= now;
         u8 gate = inb(0x61) & 0xfc;
         outb(0x61, gate);
         outb(0x43, 0xb0);
-        outb(0x42, 1193 & 0xff);
-        outb(0x42, 1193 >> 8);
+        outb(0x42, (u8)ticks);
+        outb(0x42, (u8)(ticks >> 8));
         outb(0x61, gate | 1);
         while (!(inb(0x61) & 0x20))
             pause();
@@ -167,8 +171,8 @@ u64 tsc_per_ms(void)
     static u64 measured;
     if (!measured) {
         u64 start = rdtsc();
-        delay_ms(10);
-        measured = (rdtsc() - start) / 10;
+        delay_ms(25);
+        measured = (rdtsc() - start) / 25;
     }
     return measured;
 }
