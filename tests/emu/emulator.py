@@ -4,8 +4,10 @@ A machine gets a fresh copy of the disk image, its own folder for logs, and a so
 its first serial port.  It is ended by its own process id, whatever happens.  The order of calls is
 copy_image(), start(), stop().
 """
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -15,6 +17,15 @@ BUILD = os.path.join(TOP, "build")
 OVMF_CODE = "/usr/share/OVMF/OVMF_CODE.fd"
 OVMF_VARS = "/usr/share/OVMF/OVMF_VARS.fd"
 CONNECT_SECONDS = 120
+
+
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def die_with_parent():
+    """In the child, before exec: no emulator outlives a test runner that was killed."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class EmulatorError(Exception):
@@ -59,7 +70,7 @@ class Machine:
                 with open(os.path.join(folder, "emulator.out"), "wb") as output:
                     self.process = subprocess.Popen(
                         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                        env=environment, start_new_session=True)
+                        env=environment, start_new_session=True, preexec_fn=die_with_parent)
             try:
                 self.serial = self.accept(listener)
             except BaseException:
