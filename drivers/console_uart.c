@@ -115,7 +115,7 @@ static void on_interrupt(void *owner)
 {
     (void)owner;
     /* The interrupt is an edge: go on until the chip says that nothing is pending. */
-    for (u32 i = 0; i < 64; i++) {
+    for (u32 i = 0; i < 16; i++) {
         receive();
         send();
         if (get(IIR) & IIR_NONE)
