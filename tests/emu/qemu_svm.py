@@ -1,0 +1,25 @@
+"""Guests on AMD-V, which QEMU emulates: the cases of the Bochs tier, run again on the other vendor."""
+from tests.emu import bochs_demo, bochs_guests, guests
+from tests.emu.suite import qemu
+
+SVM = {"cpu": "max,+svm,+npt", "disk": "ahci"}
+
+
+def again(name, body, **options):
+    qemu(f"svm-{name}", **SVM, **options)(body)
+
+
+again("guests-1", bochs_guests.guests_1, limit=300, cpus=1,
+      files=guests.files(*bochs_guests.ONE_CPU))
+again("guests-2", bochs_guests.guests_2, limit=300, cpus=2,
+      files=guests.files(*bochs_guests.MORE_CPUS, "avx_a", "avx_none", "hlt_timer"))
+again("guest-power", bochs_guests.guest_power, limit=300, cpus=1,
+      files=guests.files("power_button", "reboot", "counter"))
+again("containment", bochs_guests.containment, limit=300, cpus=1,
+      files=guests.files("counter", *bochs_guests.CONTAINED))
+again("scheduler", bochs_guests.scheduler, limit=300, cpus=1, files=guests.files("busy"))
+again("demo", bochs_demo.demo, limit=300, cpus=2)
+again("demo-two", bochs_demo.demo_two, limit=300, cpus=2,
+      files=bochs_demo.config(bochs_demo.section("one", 1), bochs_demo.section("two", 2)))
+again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
+      files=bochs_demo.config(bochs_demo.section("pair", 2)))
