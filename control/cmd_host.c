@@ -48,7 +48,7 @@ void cmd_host_hvm_text(const struct host_info *h, char *buf, u32 len)
     if (h->hvm_name[0] && with)
         snprintf(buf, len, "%s on %u of %u CPUs", h->hvm_name, with, online);
     else
-        snprintf(buf, len, "none: %s. Try: %s", h->hvm_reason, h->hvm_try);
+        snprintf(buf, len, "no VT-x: %s. Try: %s", h->hvm_reason, h->hvm_try);
 }
 
 static u32 online_cpus(const struct host_info *h)
@@ -118,7 +118,7 @@ static enum hv_status run_info(const struct schema_args *args, struct out *out)
     sys_mem_stat(&m);
     cmd_host_hvm_text(h, text, sizeof(text));
     out_field(out, "version", "Bulkhead %s", BULKHEAD_VERSION);
-    out_field(out, "vt-x", "%s", text);
+    out_field(out, "virtualisation", "%s", text);
     out_field(out, "uptime", "%s", uptime(text, sizeof(text)));
     out_field(out, "ready after", "%llu ticks, %llu ms from kernel entry",
               (ull)(cmd_host_ready_tsc - h->boot_tsc),

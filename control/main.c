@@ -39,7 +39,7 @@ static void start_banner(void)
              "\nBulkhead %s\n"
              "  CPU     %s, %u of them, TSC %llu MHz\n"
              "  Memory  %llu MiB, %llu MiB free\n"
-             "  VT-x    %s\n"
+             "  Guests  %s\n"
              "  Boot    UEFI, %s; outer hypervisor: %s\n"
              "Type help for help.\n",
              BULKHEAD_VERSION, h->cpu_brand, h->cpu_count, (ull)(h->tsc_hz / 1000000),
