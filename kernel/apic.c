@@ -89,6 +89,11 @@ u32 apic_id(void)
     return mode == APIC_MSR ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
 }
 
+bool apic_reaches(u32 id)
+{
+    return mode == APIC_MSR || id < 0xff;
+}
+
 void apic_eoi(void)
 {
     apic_write(APIC_EOI, 0);

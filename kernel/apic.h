@@ -8,6 +8,7 @@ void apic_init(void);       /* boot CPU: choose the mode, map registers */
 void apic_cpu_init(void);   /* each CPU: enable it, mask everything */
 void apic_timer_init(void); /* boot CPU, after TSC calibration */
 u32 apic_id(void);
+bool apic_reaches(u32 apic_id); /* xAPIC mode addresses 8 bits */
 void apic_eoi(void);
 void apic_send(u32 apic_id, u32 command); /* one ICR write: vector and delivery mode */
 void apic_stop_others(void);              /* NMI to all other cores; harmless before apic_init */

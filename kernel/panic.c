@@ -17,6 +17,7 @@ extern const struct image_symbols image_symbols __attribute__((weak));
 extern const char image_end[], image_start[], image_text_start[], image_text_end[];
 
 static volatile u32 panicking; /* 1 + id of the core that does */
+static volatile u32 stray_nmis;
 
 static void print(const char *fmt, ...) PRINTF_LIKE(1, 2);
 static void print(const char *fmt, ...)
@@ -81,6 +82,8 @@ static void print_registers(const struct user_frame *f)
 
 static void print_cpus(void)
 {
+    if (stray_nmis)
+        print("%u NMIs came that nobody here sent\n", stray_nmis);
     for (u32 i = 0; i < CPU_MAX; i++) {
         const struct cpu *c = cpus[i];
         if (c && c->last_exit_rip)
@@ -166,5 +169,5 @@ void panic_nmi(void)
 {
     if (panicking)
         halt();
-    log_write(LOG_ERROR, "unexpected NMI");
+    stray_nmis++; /* it may have interrupted log_write, so nothing can be logged here */
 }

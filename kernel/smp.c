@@ -101,6 +101,10 @@ void smp_init(const struct boot_info *bi)
         u32 id = bi->cpus[i].apic_id;
         if (!(bi->cpus[i].flags & BOOT_CPU_USABLE) || id == me)
             continue;
+        if (!apic_reaches(id)) {
+            log_warn("CPU with APIC id %u needs x2APIC: not started", id);
+            continue;
+        }
         if (!ready && !place_trampoline(bi->trampoline)) {
             log_warn("no page below 1 MiB to start the other CPUs: one CPU in use");
             return;
