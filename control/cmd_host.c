@@ -13,6 +13,7 @@
 #include "control/schema.h"
 #include "control/shell.h"
 #include "vmm/inventory.h"
+#include "vmm/vm.h"
 
 typedef unsigned long long ull;
 
@@ -123,6 +124,8 @@ static enum hv_status run_info(const struct schema_args *args, struct out *out)
     out_field(out, "ready after", "%llu ticks, %llu ms from kernel entry",
               (ull)(cmd_host_ready_tsc - h->boot_tsc),
               (ull)(clock_ticks_to_ns(cmd_host_ready_tsc - h->boot_tsc) / CLOCK_MS));
+    if (vm_first_run_tsc)
+        out_field(out, "first guest after", "%llu ticks", (ull)(vm_first_run_tsc - h->boot_tsc));
     out_field(out, "cpu", "%s", h->cpu_brand);
     out_field(out, "cpus", "%u online of %u", online_cpus(h), h->cpu_count);
     out_field(out, "tsc", "%llu.%03llu MHz from %s", (ull)(h->tsc_hz / 1000000),

@@ -25,22 +25,26 @@ FUZZ_PROGRAMS := $(FUZZ_TESTS:%=build/host/%)
 
 build/host/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(HOST_CC) $(HOST_FLAGS) $(SANITIZERS) -c $< -o $@
+	$(SAY) HCC $<
+	$(Q)$(HOST_CC) $(HOST_FLAGS) $(SANITIZERS) -c $< -o $@
 
 build/host/fuzzobj/%.o: %.c
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(HOST_FLAGS) -fsanitize=fuzzer-no-link,address,undefined \
+	$(SAY) FCC $<
+	$(Q)$(FUZZ_CC) $(HOST_FLAGS) -fsanitize=fuzzer-no-link,address,undefined \
 	    -fno-sanitize-recover=all -c $< -o $@
 
 define unit_rule
 build/host/$(1): build/host/obj/tests/unit/$(1).o \
         $(patsubst %.c,build/host/obj/%.o,$(call links_of,tests/unit/$(1).c))
-	$(HOST_CC) $(SANITIZERS) $$^ -lcmocka -o $$@
+	$$(SAY) HLD $$@
+	$$(Q)$(HOST_CC) $(SANITIZERS) $$^ -lcmocka -o $$@
 endef
 define fuzz_rule
 build/host/$(1): build/host/fuzzobj/tests/fuzz/$(1).o \
         $(patsubst %.c,build/host/fuzzobj/%.o,$(call links_of,tests/fuzz/$(1).c))
-	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $$^ -o $$@
+	$$(SAY) FLD $$@
+	$$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $$^ -o $$@
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call unit_rule,$(t))))
 $(foreach t,$(FUZZ_TESTS),$(eval $(call fuzz_rule,$(t))))
@@ -76,19 +80,23 @@ GUEST_FLAGS := -std=gnu11 $(WARNINGS) -O2 -g -I. -MMD -MP -ffreestanding -mno-re
 
 build/obj/tests/guests/lib/%.o: tests/guests/lib/%
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_FLAGS) -c -o $@ $<
+	$(SAY) GCC $<
+	$(Q)$(CC) $(GUEST_FLAGS) -c -o $@ $<
 build/obj/tests/guests/%.o: tests/guests/%
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_FLAGS) -DGUEST_NAME='"$(basename $(<F))"' -c -o $@ $<
+	$(SAY) GCC $@
+	$(Q)$(CC) $(GUEST_FLAGS) -DGUEST_NAME='"$(basename $(<F))"' -c -o $@ $<
 build/obj/tests/guests/name/%.o: tests/guests/lib/guest.c
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_FLAGS) -DGUEST_NAME='"$*"' -c -o $@ $<
+	$(SAY) GCC $@
+	$(Q)$(CC) $(GUEST_FLAGS) -DGUEST_NAME='"$*"' -c -o $@ $<
 define guest_rule
 build/test-guests/$(1).elf: build/obj/$(firstword $(wildcard tests/guests/$(1).c \
         tests/guests/$(1).S)).o build/obj/tests/guests/name/$(1).o $(GUEST_LIB_OBJ) \
         tests/guests/lib/guest.ld
 	@mkdir -p $$(@D)
-	ld -nostdlib -static -S --no-warn-rwx-segments -z max-page-size=4096 -T tests/guests/lib/guest.ld \
+	$$(SAY) GLD $$@
+	$$(Q)ld -nostdlib -static -S --no-warn-rwx-segments -z max-page-size=4096 -T tests/guests/lib/guest.ld \
 	    -o $$@ $$(filter %.o,$$^)
 endef
 $(foreach t,$(GUEST_TESTS),$(eval $(call guest_rule,$(t))))
@@ -109,7 +117,8 @@ bench: image guests-tests ## the table of costs in Bochs, and build/bench.tsv
 CONTROL_TESTS := $(patsubst tests/control/%.c,build/test-control/%.elf,$(wildcard tests/control/*.c))
 build/obj/tests/control/%.o: tests/control/%.c
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_FLAGS) -c -o $@ $<
+	$(SAY) GCC $<
+	$(Q)$(CC) $(GUEST_FLAGS) -c -o $@ $<
 build/test-control/%.elf: build/obj/tests/control/%.o linker.ld
 	@mkdir -p $(@D)
 	$(LINK) -S --defsym=IMAGE_BASE=$(CONTROL_BASE) -e _start -o $@ $<
@@ -124,7 +133,8 @@ HOST_PROGRAM_SRC := $(filter-out control/rt/start.c control/rt/seam.c control/rt
         $(wildcard control/rt/host/*.c kernel/lib/*.c))
 HOST_PROGRAM_ASM := $(filter-out control/rt/start.S,$(foreach d,control/rt control vmm,$(wildcard $(d)/*.S)))
 build/host/bulkhead: $(HOST_PROGRAM_SRC:%.c=build/host/obj/%.o) $(HOST_PROGRAM_ASM)
-	$(HOST_CC) $(SANITIZERS) $^ -o $@
+	$(SAY) HLD $@
+	$(Q)$(HOST_CC) $(SANITIZERS) $^ -o $@
 host-build: build/host/bulkhead
 
 .PHONY: docs

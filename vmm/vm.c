@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "control/rt/clock.h"
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
 #include "control/rt/sys.h"
 #include "vmm/exits.h"
 #include "vmm/inventory.h"
 #include "vmm/vm_boot.h"
+
+u64 vm_first_run_tsc;
 
 #define MEM_STEP (64 * MIB) /* most that one SYS_VM_MEM takes */
 
@@ -184,6 +187,8 @@ bool vm_start(struct vm *vm, struct vm_error *e)
         vm->phase = PHASE_RUNNING;
         vm->starts++;
         vm->state->magic = VM_STATE_MAGIC;
+        if (!vm_first_run_tsc)
+            vm_first_run_tsc = clock_tsc();
         ok = sys_vm_run(vm->slot) == HV_OK ||
              vm_error(e, HV_EIO, "E_INTERNAL", "host log", "the kernel does not run the VM");
     }

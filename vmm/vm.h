@@ -93,6 +93,9 @@ void vm_fail(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Do what the guest has asked for (POWER_*); called after its exit was served. */
 void vm_power(struct vm *vm);
 
+/* TSC when the first VM of this instance was let run; 0: none was. */
+extern u64 vm_first_run_tsc;
+
 /* Log and scroll-back, of the running VM or of its last run. */
 const struct text_ring *vm_log(const struct vm *vm);
 const struct text_ring *vm_scrollback(const struct vm *vm);

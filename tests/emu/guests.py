@@ -91,22 +91,14 @@ def counter(c, vm):
     return int(numbers[-1]) if numbers else 0
 
 
-def stats(c, vm):
-    """`vm stats` as {name: number}, summed over the vCPUs."""
-    result = {}
-    for name, value in re.findall(r"(?m)^\s*([a-z][a-z0-9. -]*?)\s*[:=]?\s+(\d[\d,]*)",
-                                  c.command(f"vm stats {vm}")):
-        result[name] = result.get(name, 0) + int(value.replace(",", ""))
-    return result
-
-
-def exit_classes():
-    """The names of exits, from the header that also `vm stats` prints them from."""
-    with open(os.path.join(TOP, "kernel", "abi", "exit_class.h")) as f:
-        return re.findall(r'X\(CLASS_\w+, "([^"]+)"\)', f.read())
+def run_ms(c, vm):
+    """Milliseconds that its vCPUs have run."""
+    rows = re.findall(r"(?m)^\d+ +([\d.]+) ms +[\d.]+ ms ", must(c, f"vm stats {vm}"))
+    assert rows, f"`vm stats {vm}` has no row of a vCPU"
+    return sum(float(row) for row in rows)
 
 
 def exits(c, vm):
-    """{class: exits} of a VM."""
-    counted = stats(c, vm)
-    return {name: counted[name] for name in exit_classes() if name in counted}
+    """{class: exits} of a running VM."""
+    return {name: int(count) for name, count in re.findall(
+        r"(?m)^([a-z-]+) +(\d+) +[\d.]+ %", must(c, f"vm stats {vm} --exits"))}

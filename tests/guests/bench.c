@@ -1,6 +1,7 @@
 /* What one operation costs, in TSC ticks: the command line "OPERATION COUNT" says which, each is
  * run COUNT times.  Prints "BENCH OPERATION min N p99 N"; `make bench` reads that and the counters
- * of `vm stats`.  With "none" it does nothing, which tells what start and end cost. */
+ * of `vm stats`.  With "none" it does nothing, which tells what start and end cost.
+ * Then it stays halted. */
 #include "tests/guests/lib/apic.h"
 #include "tests/guests/lib/cpu.h"
 #include "tests/guests/lib/guest.h"
@@ -227,4 +228,7 @@ void guest_main(void)
     for (unsigned i = 0; i < ARRAY_LEN(operations); i++)
         if (starts_with(line, operations[i].name))
             measure(&operations[i]);
+    print("BENCH done\n");
+    for (;;)
+        asm volatile("cli; hlt");
 }
