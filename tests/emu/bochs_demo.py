@@ -1,11 +1,12 @@
 """Debian's stock kernel as a guest on VT-x: to its shell, typed at, powered off, started anew."""
 import re
 
+from tests.emu.session import Timeout
 from tests.emu.suite import bochs
 
 GUEST = r"demo:\S* ?# $"          # the prompt of the guest's shell (tools/demo-init)
 LEAVE = "\x1d."                   # Ctrl-] .
-BOOT = 180                        # seconds for a guest to come up
+BOOT = 120                        # seconds for a guest to come up
 
 
 def section(name, cpus, mem="256M"):
@@ -44,10 +45,17 @@ def guest_command(c, line, timeout=60):
 def to_shell(c, vm, cpus):
     """Waits for the line of /init; returns the kernel's version."""
     open_console(c, vm)
-    match = c.expect(r"demo: Debian kernel (\S+), (\d+) CPUs, (\d+) MiB", BOOT,
-                     fail=r"PANIC on cpu|Kernel panic.*|has stopped.*")
-    assert int(match[2]) == cpus, match[0]
-    c.expect(GUEST, BOOT)
+    try:
+        match = c.expect(r"demo: Debian kernel (\S+), (\d+) CPUs, (\d+) MiB", BOOT,
+                         fail=r"PANIC on cpu|Kernel panic.*|has stopped.*")
+        assert int(match[2]) == cpus, match[0]
+        c.expect(GUEST, BOOT)
+    except Timeout:
+        leave(c)  # for the log: where it got stuck
+        for command in ("vm show", "vm stats", "vm log"):
+            c.command(f"{command} {vm}")
+        c.command("host log")
+        raise
     return match[1]
 
 
@@ -67,7 +75,7 @@ def check_typing(c):
 
 @bochs("demo", cpus=2, limit=900)
 def demo(c):
-    with c.check("vm start and vm console lead to the guest's shell"):
+    with c.check("vm start and vm console lead to the guest's shell", vital=True):
         start(c, "demo")
         to_shell(c, "demo", 1)
     check_typing(c)
@@ -115,14 +123,14 @@ def demo(c):
 
 @bochs("demo-two", cpus=2, limit=900, files=config(section("one", 1), section("two", 2)))
 def demo_two(c):
-    with c.check("two guests start side by side"):
+    with c.check("two guests start side by side", vital=True):
         start(c, "one")
         start(c, "two")
-    with c.check("the first reaches its shell"):
+    with c.check("the first reaches its shell", vital=True):
         to_shell(c, "one", 1)
         assert guest_command(c, "echo a1").strip() == "a1"
         leave(c)
-    with c.check("the second, with two vCPUs, reaches its shell"):
+    with c.check("the second, with two vCPUs, reaches its shell", vital=True):
         to_shell(c, "two", 2)
         assert guest_command(c, "echo b2").strip() == "b2"
     with c.check("both CPUs of the second do work"):
@@ -142,7 +150,7 @@ def demo_two(c):
 
 @bochs("demo-2cpu-1host", cpus=1, limit=900, files=config(section("pair", 2)))
 def demo_two_on_one(c):
-    with c.check("two vCPUs on one CPU reach the shell"):
+    with c.check("two vCPUs on one CPU reach the shell", vital=True):
         start(c, "pair")
         to_shell(c, "pair", 2)
         assert guest_command(c, "echo fine").strip() == "fine"
@@ -150,7 +158,7 @@ def demo_two_on_one(c):
 
 @bochs("demo-2.7", cpus=1, limit=1200, flavour="debian12")
 def demo_on_27(c):
-    with c.check("the demo guest boots on Debian 12's Bochs 2.7"):
+    with c.check("the demo guest boots on Debian 12's Bochs 2.7", vital=True):
         start(c, "demo")
         to_shell(c, "demo", 1)
         assert guest_command(c, "echo old").strip() == "old"

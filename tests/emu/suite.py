@@ -47,6 +47,10 @@ class Report:
                 print(f"        {error}", flush=True)
 
 
+class EndOfBoot(Exception):
+    """A vital check failed."""
+
+
 class Console(Session):
     """The serial console of a machine that is being tested."""
 
@@ -56,7 +60,8 @@ class Console(Session):
         self.limit = time.monotonic() + limit * PATIENCE
 
     @contextlib.contextmanager
-    def check(self, name):
+    def check(self, name, vital=False):
+        """One verdict.  A failing vital check ends the boot: the rest could only wait in vain."""
         began = time.monotonic()
         error = None
         try:
@@ -68,6 +73,8 @@ class Console(Session):
         except Exception as e:  # pylint: disable=broad-except
             error = describe(e) + "\n" + traceback.format_exc()
         self.report.verdict(f"{self.boot}: {name}", error, time.monotonic() - began)
+        if vital and error:
+            raise EndOfBoot()
 
 
 def describe(e):
@@ -94,12 +101,11 @@ class Boot:
             machine.start()
             console = Console(machine, report, self.limit)
             if self.prompt:
-                with console.check("boots to the prompt"):
+                with console.check("boots to the prompt", vital=True):
                     console.prompt(min(self.limit, machine.boot_seconds))
-            if console.at_prompt() or not self.prompt:
-                self.body(console)
-            elif self.body.__doc__ != "boot only":
-                report.verdict(f"{machine.name}: its checks", "not run: no prompt", 0)
+            self.body(console)
+        except EndOfBoot:
+            report.verdict(f"{machine.name}: its other checks", "not run", 0)
         except Exception as e:  # pylint: disable=broad-except
             report.verdict(f"{machine.name}: runs", describe(e) + "\n" + traceback.format_exc(),
                            time.monotonic() - began)
