@@ -2,6 +2,7 @@
 #include "kernel/svm_exit.h"
 
 #include "kernel/exit.h"
+#include "kernel/fpu.h"
 #include "kernel/log.h"
 #include "kernel/sched.h"
 #include "kernel/svm_event.h"
@@ -274,6 +275,18 @@ static enum exit_action dispatch(struct vcpu *v)
                             m->exit_info1, m->exit_info2);
 }
 
+/* QEMU's TCG lets XSETBV pass where it is intercepted: whatever the guest's XCR0 is now, its
+ * components must be kept.  XGETBV costs no exit anywhere. */
+static void follow_xcr0(struct cpu *c, struct vcpu *v)
+{
+    u64 now = fpu_xcr0_host ? xgetbv(0) : c->xcr0;
+
+    if (now == c->xcr0)
+        return;
+    c->xcr0 = v->xcr0 = now;
+    v->xcr0_ever |= now;
+}
+
 static void enter(struct cpu *c, struct vcpu *v)
 {
     struct svm_vcpu *s = svm_of(v);
@@ -285,6 +298,7 @@ static void enter(struct cpu *c, struct vcpu *v)
     svm_enter(s->vmcb_pa.raw, regs, svm_cpus[c->id].host.raw);
     regs[REG_RAX] = m->rax;
     regs[REG_RSP] = m->rsp;
+    follow_xcr0(c, v);
     m->clean = svm_caps.clean_bits ? CLEAN_ALL : 0;
     m->tlb_control = 0;
     m->event_inj = 0;
