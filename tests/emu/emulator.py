@@ -38,6 +38,7 @@ class Machine:
     kind = None
     boot_seconds = 120  # until the prompt, with a core to itself
     terminal = False    # the emulator itself gets the terminal, for its debugger
+    emulates_svm = False  # its guests run on QEMU's idea of AMD-V
 
     def __init__(self, name, image, cpus=1, memory_mib=1024):
         self.name, self.image = name, image
@@ -137,6 +138,7 @@ class Qemu(Machine):
         super().__init__(name, image, **keywords)
         self.machine, self.disk_bus, self.cpu = machine, disk, cpu
         self.kvm, self.extra = kvm, list(extra)
+        self.emulates_svm = not kvm and "+svm" in cpu
 
     def prepare(self, folder):
         variables = os.path.join(folder, "vars.fd")
