@@ -11,6 +11,8 @@ void asm_offsets(void)
 {
     VALUE("CPU_STACK_TOP", offsetof(struct cpu, stack_top));
     VALUE("CPU_GUEST_REGS", offsetof(struct cpu, guest_regs));
+    VALUE("CPU_ATTENTION", offsetof(struct cpu, attention));
+    VALUE("CPU_DEADLINE", offsetof(struct cpu, deadline));
     VALUE("CPU_RUNNING", offsetof(struct cpu, running));
     VALUE("CONTROL_FRAME", offsetof(struct control, frame));
     FRAME("RBX", rbx);

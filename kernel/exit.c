@@ -2,18 +2,16 @@
  * MSRs are in exit_msr.c. */
 #include "kernel/exit.h"
 
-#include "kernel/abi/hypercall.h"
 #include "kernel/exit_msr.h"
 #include "kernel/fpu.h"
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
-#define CPUID_FILLED (CPUID_APIC_ID | CPUID_CR4 | CPUID_XSAVE_SIZE)
 #define CPUID1_OSXSAVE BIT(27)
 #define CPUID7_OSPKE BIT(4)
 #define CR4_PKE BIT(22)
 
-static const struct cpuid_row no_row;
+const struct cpuid_row exit_cpuid_none;
 
 /* The row for that sub-leaf among those of one leaf, of which `row` is the first. */
 static const struct cpuid_row *find_subleaf(const struct vm_policy *p, const struct cpuid_row *row,
@@ -25,7 +23,7 @@ static const struct cpuid_row *find_subleaf(const struct vm_policy *p, const str
     for (; row < end && row->leaf == leaf; row++)
         if (!(row->flags & CPUID_SUBLEAF) || row->subleaf == subleaf)
             return row;
-    return &no_row;
+    return &exit_cpuid_none;
 }
 
 /* What only the moment of the exit tells. */
@@ -46,33 +44,22 @@ static void fill(struct vcpu *v, const struct cpuid_row *row, u64 *r)
         r[REG_RBX] = fpu_area_bytes(v->xcr0);
 }
 
-enum exit_action exit_cpuid(struct vcpu *v)
+void exit_cpuid_special(struct vcpu *v, const struct cpuid_row *row)
 {
     u64 *r = v->page->regs;
-    const struct vm *vm = v->vm;
-    u32 leaf = (u32)r[REG_RAX], subleaf = (u32)r[REG_RCX];
-    u32 group = leaf >> 30, low = leaf & 0x3fffffff;
-    const struct cpuid_row *row = &no_row;
 
-    if (low < 64 && group < 3 && vm->cpuid_index[group][low]) {
-        row = &vm->policy->cpuid[vm->cpuid_index[group][low] - 1];
-        if (row->flags & CPUID_SUBLEAF)
-            row = find_subleaf(vm->policy, row, subleaf);
-    }
+    if (row->flags & CPUID_SUBLEAF)
+        row = find_subleaf(v->vm->policy, row, (u32)r[REG_RCX]);
     r[REG_RAX] = row->eax;
     r[REG_RBX] = row->ebx;
     r[REG_RCX] = row->ecx;
     r[REG_RDX] = row->edx;
-    if (row->flags & CPUID_FILLED)
-        fill(v, row, r);
-    return EXIT_ADVANCE;
+    fill(v, row, r);
 }
 
-enum exit_action exit_hypercall(struct vcpu *v)
+enum exit_action exit_cpuid(struct vcpu *v)
 {
-    u64 *r = v->page->regs;
-
-    r[REG_RAX] = r[REG_RAX] == HYPERCALL_VERSION ? HYPERCALL_ABI : (u64)HYPERCALL_ENOSYS;
+    exit_cpuid_special(v, exit_cpuid_row(v->vm, (u32)v->page->regs[REG_RAX]));
     return EXIT_ADVANCE;
 }
 
@@ -125,7 +112,6 @@ void exit_reset(struct vcpu *v, bool init)
 void exit_policy_init(struct vm *vm)
 {
     struct vm_policy *p = vm->policy;
-    u32 stored = 0;
 
     for (u32 i = 0; i < p->cpuid_count; i++) {
         struct cpuid_row *row = &p->cpuid[i];
@@ -134,7 +120,5 @@ void exit_policy_init(struct vm *vm)
         row->ecx &= hvm->cpuid_mask(row->leaf, row->subleaf, 2);
         row->edx &= hvm->cpuid_mask(row->leaf, row->subleaf, 3);
     }
-    for (u32 i = 0; i < p->msr_count; i++)
-        if (p->msr[i].kind == MSR_STORED)
-            p->msr[i].pad = stored++;
+    exit_msr_policy_init(vm);
 }

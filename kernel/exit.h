@@ -5,6 +5,7 @@
 #ifndef BULKHEAD_KERNEL_EXIT_H
 #define BULKHEAD_KERNEL_EXIT_H
 
+#include "kernel/abi/hypercall.h"
 #include "kernel/hvm.h"
 
 enum exit_action {
@@ -18,11 +19,34 @@ enum exit_action {
     EXIT_UD,              /* inject #UD */
 };
 
+/* The row for a leaf; the first of several.  Leaves 0.., 4000_0000.. and 8000_0000.. have 64 each
+ * (policy.c checks that). */
+extern const struct cpuid_row exit_cpuid_none;
+static inline const struct cpuid_row *exit_cpuid_row(const struct vm *vm, u32 leaf)
+{
+    if ((leaf & 0x3fffffc0) || leaf >> 30 > 2)
+        return &exit_cpuid_none;
+    u32 first = vm->cpuid_index[leaf >> 30][leaf & 63];
+    return first ? &vm->policy->cpuid[first - 1] : &exit_cpuid_none;
+}
 enum exit_action exit_cpuid(struct vcpu *v);
+/* For rows with flags, which need more than their four words. */
+void exit_cpuid_special(struct vcpu *v, const struct cpuid_row *row);
 enum exit_action exit_rdmsr(struct vcpu *v);
 enum exit_action exit_wrmsr(struct vcpu *v);
 enum exit_action exit_xsetbv(struct vcpu *v);
-enum exit_action exit_hypercall(struct vcpu *v);               /* the backend has checked CPL 0 */
+/* RAX after a hypercall at CPL 0. */
+static inline u64 exit_hypercall_value(u64 number)
+{
+    return number == HYPERCALL_VERSION ? HYPERCALL_ABI : (u64)HYPERCALL_ENOSYS;
+}
+/* The backend has checked CPL 0. */
+static inline enum exit_action exit_hypercall(struct vcpu *v)
+{
+    u64 *rax = &v->page->regs[REG_RAX];
+    *rax = exit_hypercall_value(*rax);
+    return EXIT_ADVANCE;
+}
 enum exit_action exit_apic_result(struct vcpu *v, u32 effect); /* VLAPIC_* of an instruction */
 
 /* Reset values of v->msrs and XCR0 (SDM 3A table 10-1); an INIT keeps MTRRs and the TSC. */

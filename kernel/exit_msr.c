@@ -57,6 +57,52 @@ void exit_msr_reset(struct vcpu *v, bool init)
             v->stored_msr[p->msr[i].pad % VM_STORED_MSRS] = p->msr[i].value;
 }
 
+static inline u32 hash(u32 msr)
+{
+    return (msr ^ msr >> 8) & 0xff;
+}
+
+static void add_to_filter(struct vm *vm, u32 first, u32 last)
+{
+    /* More than 256 in a row fill it. */
+    for (u32 i = 0; i <= MIN(last - first, 255u); i++)
+        vm->msr_filter[hash(first + i) >> 6] |= BIT(hash(first + i) & 63);
+}
+
+void exit_msr_policy_init(struct vm *vm)
+{
+    static const struct {
+        u32 first, last;
+    } own[] = {
+        {MSR_TSC, MSR_TSC},
+        {MSR_APIC_BASE, MSR_APIC_BASE},
+        {MSR_TSC_ADJUST, MSR_TSC_ADJUST},
+        {MSR_MTRR_CAP, MSR_MTRR_CAP},
+        {MSR_SYSENTER_CS, MSR_SYSENTER_EIP},
+        {MSR_MCG_CAP, MSR_MCG_STATUS},
+        {MSR_MISC_ENABLE, MSR_MISC_ENABLE},
+        {MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 15},
+        {MSR_MTRR_FIX64K, MSR_MTRR_FIX64K},
+        {MSR_MTRR_FIX16K, MSR_MTRR_FIX16K + 1},
+        {MSR_MTRR_FIX4K, MSR_MTRR_FIX4K + 7},
+        {MSR_PAT, MSR_PAT},
+        {MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE},
+        {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE},
+        {MSR_EFER, MSR_FMASK},
+        {MSR_FS_BASE, MSR_TSC_AUX},
+    };
+    struct vm_policy *p = vm->policy;
+    u32 stored = 0;
+
+    for (u32 i = 0; i < ARRAY_LEN(own); i++)
+        add_to_filter(vm, own[i].first, own[i].last);
+    for (u32 i = 0; i < p->msr_count; i++) {
+        add_to_filter(vm, p->msr[i].first, p->msr[i].last);
+        if (p->msr[i].kind == MSR_STORED)
+            p->msr[i].pad = stored++;
+    }
+}
+
 /* Where an MTRR is kept; NULL: msr is none.  Guests only get back what they wrote (EPT decides). */
 static u64 *mtrr(struct vcpu *v, u32 msr)
 {
@@ -188,12 +234,24 @@ static const u64 *word_of(struct vcpu *v, u32 msr)
     }
 }
 
-static bool read(struct vcpu *v, u32 msr, u64 *value)
+static bool surely_unknown(struct vm *vm, u32 msr)
 {
-    const u64 *word;
+    u32 h = hash(msr);
 
-    if ((msr & ~0xffu) == MSR_X2APIC || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
-        return !(vlapic_msr_read(v, msr, value) & VLAPIC_GP);
+    if (vm->msr_filter[h >> 6] >> (h & 63) & 1)
+        return false;
+    vm->unknown_msr_count++;
+    return true;
+}
+
+static bool read_own(struct vcpu *v, u32 msr, u64 *value)
+{
+    const u64 *word = word_of(v, msr);
+
+    if (word) {
+        *value = *word;
+        return true;
+    }
     switch (msr) {
     case MSR_TSC:
         *value = tsc_read() + v->msrs.tsc_offset;
@@ -207,25 +265,24 @@ static bool read(struct vcpu *v, u32 msr, u64 *value)
     default:
         break;
     }
-    word = word_of(v, msr);
-    if (word) {
-        *value = *word;
-        return true;
-    }
-    if (register_of(msr) != HVM_REG_COUNT) {
-        *value = hvm->get(v, register_of(msr));
-        return true;
-    }
-    return policy_read(v, msr, value);
+    if (register_of(msr) == HVM_REG_COUNT)
+        return policy_read(v, msr, value);
+    *value = hvm->get(v, register_of(msr));
+    return true;
 }
 
 enum exit_action exit_rdmsr(struct vcpu *v)
 {
     u64 *r = v->page->regs;
+    u32 msr = (u32)r[REG_RCX];
     u64 value;
 
-    if (!read(v, (u32)r[REG_RCX], &value))
+    if ((msr & ~0xffu) == MSR_X2APIC || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE) {
+        if (vlapic_msr_read(v, msr, &value) & VLAPIC_GP)
+            return EXIT_GP;
+    } else if (surely_unknown(v->vm, msr) || !read_own(v, msr, &value)) {
         return EXIT_GP;
+    }
     r[REG_RAX] = (u32)value;
     r[REG_RDX] = value >> 32;
     return EXIT_ADVANCE;
@@ -349,7 +406,7 @@ enum exit_action exit_wrmsr(struct vcpu *v)
 
     if ((msr & ~0xffu) == MSR_X2APIC || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
         return exit_apic_result(v, vlapic_msr_write(v, msr, value));
-    if (!write(v, msr, value))
+    if (surely_unknown(v->vm, msr) || !write(v, msr, value))
         return EXIT_GP;
     /* Moving the TSC moved an armed deadline. */
     return v->lapic->timer_dirty ? EXIT_ADVANCE_EVENTS : EXIT_ADVANCE;

@@ -12,6 +12,14 @@
 
 #define VMX_NO_CPU ~0u
 
+#define VECTOR_DB 1u
+#define VECTOR_NMI 2u
+#define VECTOR_UD 6u
+#define VECTOR_DF 8u
+#define VECTOR_GP 13u
+#define VECTOR_AC 17u
+#define VECTOR_MC 18u
+
 struct vmx_vcpu {
     hpa_t vmcs;
     u32 vpid;
@@ -92,6 +100,7 @@ bool vmx_take_cr0(u64 value);
 bool vmx_take_cr4(struct vcpu *v, u64 value);
 void vmx_advance(void); /* skip the instruction that exited */
 void vmx_skip(u64 bytes);
+void vmx_trap_step(void); /* a single-stepped instruction that we executed still traps */
 
 /* vmx_event.c */
 void vmx_exception(struct vcpu *v, u32 vector, bool has_error, u32 error);
@@ -100,8 +109,18 @@ void vmx_reinject(struct vcpu *v, u32 vectoring); /* an event was cut short by t
 /* Take requests and events; false: it must not run now. */
 bool vmx_prepare(struct vcpu *v);
 
+/* vmx_fast.c: what it left to do.  vmx_enter.S knows the first. */
+enum vmx_todo {
+    VMX_GO,     /* nothing: enter the guest again, unless events, timers or others want attention */
+    VMX_FULL,   /* everything: the exit was not looked at */
+    VMX_EVENTS, /* handled; look for events to inject */
+    VMX_TRAP,   /* handled and skipped an instruction that was single-stepped */
+    VMX_LEAVE,  /* handled; the vCPU waits for something */
+};
+u32 vmx_fast(struct vcpu *v);
+
 /* vmx_exit.c; vmx_enter.S calls the first two */
-void vmx_exit(struct cpu *c, struct vcpu *v);
+void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo);
 void vmx_entry_refused(struct cpu *c, struct vcpu *v) NORETURN;
 void vmx_run(struct vcpu *v) NORETURN;
 

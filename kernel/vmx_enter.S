@@ -2,63 +2,101 @@
  *
  * HOST_RSP is the CPU's stack top: an exit always starts on an empty stack, so that handlers may end
  * in the scheduler.  cpu->guest_regs is regs[] of the vCPU's page in the order of enum vcpu_reg;
- * RSP is not in it while the guest runs, the VMCS has it. */
+ * RSP is not in it while the guest runs, the VMCS has it.
+ *
+ * Frequent exits are served by vmx_fast() before all registers are saved: as a C function it gives
+ * back RBX, RBP and R12 to R15 as it found them.  RBX is saved because CPUID changes it, RBP because
+ * a backtrace must never follow the guest's. */
 #include "kernel/asm_offsets.h"
 
-    .macro LOAD_GUEST
-    mov %gs:CPU_GUEST_REGS, %rax
-    mov 8(%rax), %rcx
-    mov 16(%rax), %rdx
-    mov 24(%rax), %rbx
-    mov 40(%rax), %rbp
-    mov 48(%rax), %rsi
-    mov 56(%rax), %rdi
-    mov 64(%rax), %r8
-    mov 72(%rax), %r9
-    mov 80(%rax), %r10
-    mov 88(%rax), %r11
-    mov 96(%rax), %r12
-    mov 104(%rax), %r13
-    mov 112(%rax), %r14
-    mov 120(%rax), %r15
-    mov (%rax), %rax
-    .endm
+#define REG(n) (8 * (n))(%rax)
 
     .section .text
     .globl vmx_launch
 vmx_launch:
-    mov %gs:CPU_STACK_TOP, %rsp
-    LOAD_GUEST
-    vmlaunch
-    jmp refused
-
+    mov $1, %r14d
+    jmp 1f
     .globl vmx_resume
 vmx_resume:
-    mov %gs:CPU_STACK_TOP, %rsp
-    jmp resume
+    xor %r14d, %r14d
+1:  mov %gs:CPU_STACK_TOP, %rsp
+    mov %gs:CPU_GUEST_REGS, %rax
+    test %r14d, %r14d               /* survives in ZF: MOV changes no flags */
+    mov REG(1), %rcx
+    mov REG(2), %rdx
+    mov REG(3), %rbx
+    mov REG(5), %rbp
+    mov REG(6), %rsi
+    mov REG(7), %rdi
+    mov REG(8), %r8
+    mov REG(9), %r9
+    mov REG(10), %r10
+    mov REG(11), %r11
+    mov REG(12), %r12
+    mov REG(13), %r13
+    mov REG(14), %r14
+    mov REG(15), %r15
+    mov (%rax), %rax
+    jnz 2f
+    vmresume
+    jmp refused
+2:  vmlaunch
+    jmp refused
 
     .balign 64
     .globl vmx_exit_entry
 vmx_exit_entry:
     push %rax
     mov %gs:CPU_GUEST_REGS, %rax
-    mov %rcx, 8(%rax)
-    mov %rdx, 16(%rax)
-    mov %rbx, 24(%rax)
-    mov %rbp, 40(%rax)
-    mov %rsi, 48(%rax)
-    mov %rdi, 56(%rax)
-    mov %r8, 64(%rax)
-    mov %r9, 72(%rax)
-    mov %r10, 80(%rax)
-    mov %r11, 88(%rax)
-    mov %r12, 96(%rax)
-    mov %r13, 104(%rax)
-    mov %r14, 112(%rax)
-    mov %r15, 120(%rax)
+    mov %rcx, REG(1)
+    mov %rdx, REG(2)
+    mov %rbx, REG(3)
+    mov %rbp, REG(5)
+    mov %rsi, REG(6)
+    mov %rdi, REG(7)
+    mov %r8, REG(8)
+    mov %r9, REG(9)
+    mov %r10, REG(10)
+    mov %r11, REG(11)
     pop (%rax)
-    xor %ebx, %ebx                  /* nothing of the guest's reaches C, not even speculatively */
     xor %ebp, %ebp                  /* backtraces end here */
+    mov %gs:CPU_RUNNING, %rdi       /* struct vcpu */
+    call vmx_fast
+    test %eax, %eax
+    jnz slow
+    rdtsc                           /* VMX_GO, if neither time nor anybody is against it */
+    shl $32, %rdx
+    or %rdx, %rax
+    cmp %gs:CPU_DEADLINE, %rax
+    jae settle
+    cmpq $0, %gs:CPU_ATTENTION
+    jne settle
+    mov %gs:CPU_GUEST_REGS, %rax
+    mov REG(1), %rcx
+    mov REG(2), %rdx
+    mov REG(3), %rbx
+    mov REG(5), %rbp
+    mov REG(6), %rsi
+    mov REG(7), %rdi
+    mov REG(8), %r8
+    mov REG(9), %r9
+    mov REG(10), %r10
+    mov REG(11), %r11
+    mov (%rax), %rax
+    vmresume
+    jmp refused
+
+settle:
+    xor %eax, %eax
+slow:
+    mov %eax, %edx                  /* enum vmx_todo */
+    mov %gs:CPU_GUEST_REGS, %rax
+    mov %r12, REG(12)
+    mov %r13, REG(13)
+    mov %r14, REG(14)
+    mov %r15, REG(15)
+    xor %ebx, %ebx                  /* nothing of the guest's reaches C, not even speculatively */
+    xor %ecx, %ecx
     xor %r8d, %r8d
     xor %r9d, %r9d
     xor %r10d, %r10d
@@ -67,12 +105,10 @@ vmx_exit_entry:
     xor %r13d, %r13d
     xor %r14d, %r14d
     xor %r15d, %r15d
-    mov %gs:0, %rdi                 /* struct cpu */
-    mov %gs:CPU_RUNNING, %rsi       /* struct vcpu */
+    mov %gs:0, %rdi
+    mov %gs:CPU_RUNNING, %rsi
     call vmx_exit
-resume:
-    LOAD_GUEST
-    vmresume
+    jmp vmx_resume
 
 refused:                            /* VMfail: the guest did not start */
     xor %ebp, %ebp

@@ -10,8 +10,6 @@
 #define BLOCKED_BY_STI_MOVSS BITS(1, 0)
 #define BLOCKED_BY_NMI BIT(3)
 
-#define VECTOR_NMI 2u
-
 static u32 pending_entry(void)
 {
     u32 info = vmcs_read32(VMCS_ENTRY_INTR_INFO);

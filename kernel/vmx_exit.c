@@ -11,15 +11,8 @@
 #include "kernel/vmx.h"
 #include "kernel/x86.h"
 
-#define VECTOR_DB 1u
-#define VECTOR_UD 6u
-#define VECTOR_DF 8u
-#define VECTOR_GP 13u
-#define VECTOR_AC 17u
-#define VECTOR_MC 18u
 #define DR7_GD BIT(13)
 #define BLOCKED_BY_NMI BIT(3)
-#define likely(x) __builtin_expect(!!(x), 1)
 
 struct handler {
     enum exit_action (*fn)(struct vcpu *v);
@@ -139,9 +132,7 @@ static enum exit_action on_hlt(struct vcpu *v)
 
 static enum exit_action on_vmcall(struct vcpu *v)
 {
-    if (vmcs_read32(VMCS_GUEST_SS_ACCESS) & BITS(6, 5)) /* DPL: the guest's CPL */
-        return EXIT_UD;
-    return exit_hypercall(v);
+    return vmx_get(v, HVM_CPL) ? EXIT_UD : exit_hypercall(v);
 }
 
 static enum exit_action on_io(struct vcpu *v)
@@ -385,10 +376,12 @@ static void settle(struct cpu *c, struct vcpu *v)
     arm_timer(c);
 }
 
-/* Everything but a plain EXIT_ADVANCE. */
-static __attribute__((noinline)) void act(struct cpu *c, struct vcpu *v, enum exit_action a)
+static void act(struct cpu *c, struct vcpu *v, enum exit_action a)
 {
     switch (a) {
+    case EXIT_ADVANCE:
+        vmx_advance();
+        return;
     case EXIT_GP:
         vmx_exception(v, VECTOR_GP, true, 0);
         return;
@@ -412,25 +405,37 @@ static __attribute__((noinline)) void act(struct cpu *c, struct vcpu *v, enum ex
     }
 }
 
-void vmx_exit(struct cpu *c, struct vcpu *v)
+static void dispatch(struct cpu *c, struct vcpu *v)
 {
     u32 reason = vmcs_read32(VMCS_EXIT_REASON);
     u32 vectoring = vmcs_read32(VMCS_VECTORING_INFO);
     const struct handler *h = &unknown;
-    enum exit_action a;
 
     c->last_exit_reason = reason;
-    if (!likely(!(vectoring & INTR_VALID)))
+    if (vectoring & INTR_VALID)
         vmx_reinject(v, vectoring);
-    if (likely(reason < REASON_COUNT && handlers[reason].fn))
+    if (reason < REASON_COUNT && handlers[reason].fn)
         h = &handlers[reason];
     v->page->stats.exits[h->class]++;
-    a = h->fn(v);
-    if (likely(a == EXIT_ADVANCE))
-        vmx_advance();
-    else
-        act(c, v, a);
-    if (!likely(!c->attention && tsc_read() < c->deadline))
+    act(c, v, h->fn(v));
+}
+
+void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo)
+{
+    switch (todo) {
+    case VMX_FULL:
+        dispatch(c, v);
+        break;
+    case VMX_TRAP:
+        vmx_trap_step();
+        break;
+    case VMX_LEAVE:
+        sched_leave_guest(v);
+    default:
+        settle(c, v);
+        return;
+    }
+    if (c->attention || tsc_read() >= c->deadline)
         settle(c, v);
 }
 

@@ -116,10 +116,13 @@ void vmx_skip(u64 bytes)
     vmcs_write(VMCS_GUEST_RIP, vmcs_read(VMCS_GUEST_RIP) + bytes);
     if (blocked & BLOCKED_BY_STI_MOVSS)
         vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, blocked & ~BLOCKED_BY_STI_MOVSS);
-    /* A single-stepped instruction that we executed still traps. */
     if (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)
-        vmcs_write(VMCS_GUEST_PENDING_DEBUG,
-                   vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+        vmx_trap_step();
+}
+
+void vmx_trap_step(void)
+{
+    vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 }
 
 void vmx_advance(void)
