@@ -39,7 +39,8 @@ def guest_command(c, line, timeout=60):
     c.send(line + "\r")
     c.expect(r"\n", timeout)
     begin = c.position
-    return c.text[begin:c.expect(GUEST, timeout).start()]
+    end = c.expect(GUEST, timeout).start()
+    return c.text[begin:end]
 
 
 def to_shell(c, vm, cpus):
