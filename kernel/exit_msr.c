@@ -234,24 +234,21 @@ static const u64 *word_of(struct vcpu *v, u32 msr)
     }
 }
 
-static bool surely_unknown(struct vm *vm, u32 msr)
+/* x2APIC registers are not in the filter: they would fill it. */
+static inline bool surely_unknown(struct vm *vm, u32 msr)
 {
     u32 h = hash(msr);
 
-    if (vm->msr_filter[h >> 6] >> (h & 63) & 1)
+    if ((vm->msr_filter[h >> 6] >> (h & 63) & 1) || msr >> 8 == MSR_X2APIC >> 8)
         return false;
     vm->unknown_msr_count++;
     return true;
 }
 
-static bool read_own(struct vcpu *v, u32 msr, u64 *value)
+static bool read_rest(struct vcpu *v, u32 msr, u64 *value)
 {
-    const u64 *word = word_of(v, msr);
-
-    if (word) {
-        *value = *word;
-        return true;
-    }
+    if ((msr & ~0xffu) == MSR_X2APIC || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
+        return !(vlapic_msr_read(v, msr, value) & VLAPIC_GP);
     switch (msr) {
     case MSR_TSC:
         *value = tsc_read() + v->msrs.tsc_offset;
@@ -271,20 +268,29 @@ static bool read_own(struct vcpu *v, u32 msr, u64 *value)
     return true;
 }
 
+static __attribute__((noinline)) enum exit_action rdmsr_rest(struct vcpu *v, u32 msr)
+{
+    u64 *r = v->page->regs, value;
+
+    if (!read_rest(v, msr, &value))
+        return EXIT_GP;
+    r[REG_RAX] = (u32)value;
+    r[REG_RDX] = value >> 32;
+    return EXIT_ADVANCE;
+}
+
 enum exit_action exit_rdmsr(struct vcpu *v)
 {
     u64 *r = v->page->regs;
     u32 msr = (u32)r[REG_RCX];
-    u64 value;
 
-    if ((msr & ~0xffu) == MSR_X2APIC || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE) {
-        if (vlapic_msr_read(v, msr, &value) & VLAPIC_GP)
-            return EXIT_GP;
-    } else if (surely_unknown(v->vm, msr) || !read_own(v, msr, &value)) {
+    if (surely_unknown(v->vm, msr))
         return EXIT_GP;
-    }
-    r[REG_RAX] = (u32)value;
-    r[REG_RDX] = value >> 32;
+    const u64 *word = word_of(v, msr);
+    if (!word)
+        return rdmsr_rest(v, msr);
+    r[REG_RAX] = (u32)*word;
+    r[REG_RDX] = *word >> 32;
     return EXIT_ADVANCE;
 }
 

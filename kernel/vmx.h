@@ -104,6 +104,7 @@ void vmx_trap_step(void); /* a single-stepped instruction that we executed still
 
 /* vmx_event.c */
 void vmx_exception(struct vcpu *v, u32 vector, bool has_error, u32 error);
+void vmx_fault(u32 vector); /* with error code 0, at an exit that cut no event short */
 void vmx_inject(struct vcpu *v, u32 info, u32 error);
 void vmx_reinject(struct vcpu *v, u32 vectoring); /* an event was cut short by this exit */
 /* Take requests and events; false: it must not run now. */

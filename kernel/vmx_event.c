@@ -46,6 +46,17 @@ void vmx_exception(struct vcpu *v, u32 vector, bool has_error, u32 error)
     vmx_inject(v, INTR_INFO(INTR_EXCEPTION, vector) | (has_error ? (u32)INTR_HAS_ERROR : 0), error);
 }
 
+/* Nothing else can be waiting to be injected: no event was cut short, and an exit empties the field
+ * (SDM 3C 28.2). */
+void vmx_fault(u32 vector)
+{
+    bool has_error = vmcs_read(VMCS_GUEST_CR0) & BIT(0);
+
+    vmcs_write32(VMCS_ENTRY_INTR_INFO,
+                 INTR_INFO(INTR_EXCEPTION, vector) | (has_error ? (u32)INTR_HAS_ERROR : 0));
+    vmcs_write32(VMCS_ENTRY_ERROR, 0);
+}
+
 void vmx_reinject(struct vcpu *v, u32 vectoring)
 {
     bool needs_len;

@@ -71,7 +71,7 @@ static u32 fast_vmcall(struct vcpu *v)
 static __attribute__((noinline)) u32 special_msr(enum exit_action a)
 {
     if (a == EXIT_GP) {
-        vmx_exception(this_cpu()->running, VECTOR_GP, true, 0);
+        vmx_fault(VECTOR_GP);
         return VMX_GO;
     }
     vmx_advance();
