@@ -114,7 +114,8 @@ void vlapic_lint0(struct vcpu *v, bool level);            /* the PIC's INTR outp
 u32 vlapic_read(struct vcpu *v, u32 offset);
 u32 vlapic_write(struct vcpu *v, u32 offset, u32 value);
 /* For SYS_VCPU_APIC: an access while the vCPU waits for its MMIO exit.  HV_EINVAL: bad offset.
- * After a write *value is 0, or VCPU_APIC_EOI_LEVEL | vector when it ended a level-triggered one. */
+ * After a write *value is 0, or VCPU_APIC_EOI_LEVEL | vector when it ended a level-triggered one.
+ */
 MUST_CHECK enum hv_status vlapic_access(struct vcpu *v, u32 offset, bool write, u32 *value);
 
 /* Own core: what an ICR or a self-IPI write sends; used by vlapic.c. */

@@ -77,7 +77,7 @@ CONTAINED = {
     "triple_fault": r"(?i)triple fault",
     "jump_nowhere": r"(?i)d0000000",
     "every_privileged": r"",
-    "write_unmapped": r"(?i)d0000000",
+    "write_unmapped": r"unclaimed page c0000000",
     "entry_state": r"",
     "flood_uart": None,
     "spin_cli": None,
