@@ -93,6 +93,13 @@ static enum exit_action on_window(struct vcpu *v)
     return EXIT_EVENTS;
 }
 
+static enum exit_action on_preemption_timer(struct vcpu *v)
+{
+    (void)v;
+    asm volatile("sti; nop; cli" ::: "memory"); /* what could not exit: see arm_timer() */
+    return EXIT_EVENTS;
+}
+
 static enum exit_action look_again(struct vcpu *v)
 {
     (void)v;
@@ -336,7 +343,7 @@ static const struct handler handlers[REASON_COUNT] = {
     ON(EOI, on_eoi, CLASS_EOI),
     ON(EPT_VIOLATION, on_ept_violation, CLASS_EPT_VIOLATION),
     ON(INVEPT, undefined, CLASS_VMX_INSN),
-    ON(PREEMPTION_TIMER, look_again, CLASS_PREEMPTION_TIMER),
+    ON(PREEMPTION_TIMER, on_preemption_timer, CLASS_PREEMPTION_TIMER),
     ON(INVVPID, undefined, CLASS_VMX_INSN),
     ON(WBINVD, skip, CLASS_WBINVD),
     ON(XSETBV, exit_xsetbv, CLASS_XSETBV),
@@ -345,11 +352,18 @@ static const struct handler handlers[REASON_COUNT] = {
     ON(ENCLS, undefined, CLASS_OTHER),
 };
 
-/* The preemption timer stands for cpu->deadline: SDM 3C 26.5.1, rounded up. */
+/* The preemption timer stands for cpu->deadline: SDM 3C 26.5.1, rounded up.
+ *
+ * A guest that is entered with IF=0 is looked at every millisecond besides: Bochs then keeps
+ * physical interrupts from exiting until the guest writes IF, and a guest that spins would keep
+ * the CPU for good. */
 static void arm_timer(const struct cpu *c)
 {
     u64 now = tsc_read();
     u64 left = c->deadline > now ? c->deadline - now : 0;
+
+    if (!(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF))
+        left = MIN(left, tsc_hz / 1000);
 
     if (!(vmx_caps.word[VMX_PIN] & PIN_PREEMPTION_TIMER)) {
         timer_arm_hardware();
