@@ -92,7 +92,7 @@ static void device(void)
 
 void guest_main(void)
 {
-    all = guest_is_tcg() ? 0 : ~0ull;
+    all = guest_on_qemu() ? 0 : ~0ull;
     loads();
     arithmetic();
     stores();

@@ -26,7 +26,7 @@ void guest_main(void)
 {
     static const u32 unknown[] = {0x1234,     0x9999,     0x2000,     0x50000000,
                                   0xc0001fff, 0xc0020000, 0x40000200, 0xffffffff};
-    for (unsigned i = 0; i < ARRAY_LEN(unknown) && !guest_is_tcg(); i++) {
+    for (unsigned i = 0; i < ARRAY_LEN(unknown) && !guest_on_qemu(); i++) {
         check(read_fault(unknown[i]) == VECTOR_GP, "RDMSR %x: no #GP", unknown[i]);
         check_equal(guest_fault.error, 0, "error code");
         check(write_fault(unknown[i], 0) == VECTOR_GP, "WRMSR %x: no #GP", unknown[i]);

@@ -44,10 +44,14 @@ const char *platform_command_line(void)
     return start_info && start_info->command_line ? (const char *)start_info->command_line : "";
 }
 
+bool guest_on_qemu(void)
+{
+    return cpuid(0x40000000, 0).ebx == 0x54474354; /* "TCGT" */
+}
+
 bool guest_is_tcg(void)
 {
-    return cpuid(0x40000000, 0).ebx == 0x54474354 /* "TCGT" */ ||
-           same(platform_command_line(), "tcg", 3);
+    return guest_on_qemu() || same(platform_command_line(), "tcg", 3);
 }
 
 const void *acpi_find(const char *signature)
