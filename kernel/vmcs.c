@@ -20,5 +20,5 @@ const char *vmcs_field_name(u32 field)
 
 void vmcs_failed(const char *what, u32 field)
 {
-    panic("%s of %s (%#x) failed", what, vmcs_field_name(field), field);
+    panic("%s of %s (%xH) failed", what, vmcs_field_name(field), field);
 }

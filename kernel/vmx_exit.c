@@ -83,7 +83,7 @@ static enum exit_action on_external_interrupt(struct vcpu *v)
 
 static enum exit_action on_triple_fault(struct vcpu *v)
 {
-    vmx_stop(v, EXIT_TRIPLE_FAULT, "triple fault at %#lx", vmcs_read(VMCS_GUEST_RIP));
+    vmx_stop(v, EXIT_TRIPLE_FAULT, "triple fault at %lx", vmcs_read(VMCS_GUEST_RIP));
     return EXIT_RESCHED;
 }
 
@@ -177,7 +177,7 @@ static enum exit_action forward_mmio(struct vcpu *v, u64 gpa, const struct exit_
     struct vcpu_page *p = v->page;
 
     if (vmcs_read32(VMCS_VECTORING_INFO) & INTR_VALID) {
-        vmx_stop(v, EXIT_UNHANDLED, "event delivery touched %#lx, where no memory is", gpa);
+        vmx_stop(v, EXIT_UNHANDLED, "event delivery touched %lx, where no memory is", gpa);
         return EXIT_RESCHED;
     }
     vmx_fill_page(v);
@@ -200,7 +200,7 @@ static enum exit_action on_ept_violation(struct vcpu *v)
     if (e.nmi_unblock)
         block_nmi_again();
     if (e.gla_valid && !e.final) {
-        vmx_stop(v, EXIT_UNHANDLED, "a page table lies at %#lx, where no memory is", gpa);
+        vmx_stop(v, EXIT_UNHANDLED, "a page table lies at %lx, where no memory is", gpa);
         return EXIT_RESCHED;
     }
     return forward_mmio(v, gpa, &e);
@@ -301,7 +301,7 @@ static enum exit_action unhandled(struct vcpu *v)
 
     if (reason & REASON_ENTRY_FAILED)
         return refuse(v, exit_reason_name(reason));
-    vmx_stop(v, EXIT_UNHANDLED, "unsupported exit %s (%u) at %#lx", exit_reason_name(reason),
+    vmx_stop(v, EXIT_UNHANDLED, "unsupported exit %s (%u) at %lx", exit_reason_name(reason),
              (u32)FIELD_GET(REASON_BASIC, reason), vmcs_read(VMCS_GUEST_RIP));
     return EXIT_RESCHED;
 }

@@ -147,7 +147,7 @@ static void vmclear(hpa_t vmcs)
 
     asm volatile("vmclear %1" : "=@ccbe"(failed) : "m"(vmcs.raw) : "memory");
     if (failed)
-        panic("VMCLEAR of %#lx failed", vmcs.raw);
+        panic("VMCLEAR of %lx failed", vmcs.raw);
 }
 
 static void vmptrld(hpa_t vmcs)
@@ -156,7 +156,7 @@ static void vmptrld(hpa_t vmcs)
 
     asm volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(vmcs.raw) : "memory");
     if (failed)
-        panic("VMPTRLD of %#lx failed", vmcs.raw);
+        panic("VMPTRLD of %lx failed", vmcs.raw);
 }
 
 /* Host state: this CPU's, so written whenever a VMCS becomes active on another one. */
