@@ -2,7 +2,7 @@
 """Writes an initramfs: cpio "newc" archive, gzip.  Needs no root, and the same input gives the
 same bytes.  Called by tools/fetch-guests.sh.
 
-usage: mkinitrd.py OUT INIT BUSYBOX
+usage: mkinitrd.py OUT INIT BUSYBOX [MODULE.ko...]
 """
 import gzip
 import os
@@ -10,7 +10,10 @@ import stat
 import subprocess
 import sys
 
-FOLDERS = ["bin", "dev", "proc", "sys", "tmp", "etc", "root"]
+FOLDERS = ["bin", "dev", "proc", "sys", "tmp", "etc", "root", "lib", "lib/modules", "etc/acpi",
+           "etc/acpi/PWRF"]
+# What busybox acpid runs when the power button is pressed.
+POWER_BUTTON = ("etc/acpi/PWRF/00000080", b"#!/bin/sh\nexec poweroff -f\n")
 CONSOLE = (5, 1)  # device numbers of /dev/console, which the kernel opens before /init runs
 
 
@@ -45,13 +48,16 @@ def read(path):
 
 
 def main():
-    out, init, busybox = sys.argv[1:]
+    out, init, busybox, *modules = sys.argv[1:]
     applets = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True)
     cpio = Cpio()
     for folder in FOLDERS:
         cpio.add(folder, stat.S_IFDIR | 0o755)
     cpio.add("dev/console", stat.S_IFCHR | 0o600, device=CONSOLE)
     cpio.add("init", stat.S_IFREG | 0o755, read(init))
+    cpio.add(POWER_BUTTON[0], stat.S_IFREG | 0o755, POWER_BUTTON[1])
+    for module in modules:
+        cpio.add("lib/modules/" + os.path.basename(module), stat.S_IFREG | 0o644, read(module))
     cpio.add("bin/busybox", stat.S_IFREG | 0o755, read(busybox))
     for applet in sorted(set(applets.stdout.split()) - {"busybox"}):
         cpio.add("bin/" + applet, stat.S_IFLNK | 0o777, b"busybox")
