@@ -1,4 +1,5 @@
-/* The MSR policy of a VM; called by vm_run.c at start.  Pure.  Numbers: SDM 4, chapter 2. */
+/* The MSR policy of a VM; called by vm_run.c at start.  Pure.  Numbers: SDM 4, chapter 2;
+ * AMD APM 2, appendix A. */
 #include "vmm/msr.h"
 
 /* Sorted.  What is missing raises #GP, which kernels probe for. */
@@ -22,6 +23,14 @@ static const struct msr_row rows[] = {
     {.first = 0x199, .last = 0x199, .kind = MSR_IGNORE},
     /* IA32_DEBUGCTL: no branch tracing */
     {.first = 0x1d9, .last = 0x1d9, .kind = MSR_IGNORE},
+    /* AMD's, which kernels read without care for a fault.  SYSCFG: no fixed-range extensions, no
+     * memory encryption */
+    {.first = 0xc0010010, .last = 0xc0010010, .kind = MSR_CONST},
+    /* HWCR: the TSC counts at the P0 rate; kernels set bits here for errata */
+    {.first = 0xc0010015, .last = 0xc0010015, .kind = MSR_IGNORE, .value = 0x1000000},
+    /* NB_CFG1; interrupt pending message: C1E is off */
+    {.first = 0xc001001f, .last = 0xc001001f, .kind = MSR_IGNORE},
+    {.first = 0xc0010055, .last = 0xc0010055, .kind = MSR_CONST},
 };
 _Static_assert(ARRAY_LEN(rows) <= POLICY_MSR_MAX, "fits the policy");
 
