@@ -48,10 +48,14 @@ def nested_vtx():
     return None
 
 
+def machine_size(cpus):
+    return {"cpus": int(os.environ.get("CPUS", cpus)),
+            "memory_mib": int(os.environ.get("MEMORY", 2048))}
+
+
 def choose():
     """The machine to run, and a line that says why it is that one."""
-    cpus, memory = int(os.environ.get("CPUS", 2)), int(os.environ.get("MEMORY", 2048))
-    size = {"cpus": cpus, "memory_mib": memory}
+    size = machine_size(2)
     wanted, why_not = os.environ.get("EMULATOR", ""), nested_vtx()
     if wanted == "kvm" or (not wanted and not why_not):
         return Qemu("run", IMAGE, kvm=True, **size), "QEMU with KVM: VT-x nested in this machine's"
@@ -202,9 +206,10 @@ class ConsoleServer(threading.Thread):
 
 
 def debug_machine(bochs):
+    size = machine_size(1)
     if bochs:
-        return Bochs("debug", IMAGE, flavour="debian13", terminal=True)
-    return Qemu("debug", IMAGE, extra=["-gdb", "tcp:" + GDB_ADDRESS, "-S"])
+        return Bochs("debug", IMAGE, flavour="debian13", terminal=True, **size)
+    return Qemu("debug", IMAGE, extra=["-gdb", "tcp:" + GDB_ADDRESS, "-S"], **size)
 
 
 def debugger_files(folder):
