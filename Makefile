@@ -135,7 +135,7 @@ $(B)/%.asm: $(B)/%.elf
 	$(Q)objdump -d --no-show-raw-insn $< >$@
 
 # ---- loader ------------------------------------------------------------------------------------
-BOOT_SRC := $(wildcard boot/*.c boot/*.S) $(wildcard kernel/lib/elf.c kernel/lib/acpi.c)
+BOOT_SRC := $(wildcard boot/*.c boot/*.S) kernel/lib/elf.c
 BOOT_OBJ := $(BOOT_SRC:%=$(B)/obj/boot/%.o)
 BOOT_CFLAGS := $(CFLAGS_ALL) -ffreestanding -fpic -fshort-wchar -fno-stack-protector \
         -fcf-protection=none -mno-red-zone -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi \

@@ -5,9 +5,9 @@
 #include <efi.h>
 #include <efilib.h>
 
+#include "boot/acpi.h"
 #include "boot/console.h"
 #include "boot/physical.h"
-#include "kernel/lib/acpi.h"
 
 /* EFI_MP_SERVICES_PROTOCOL: PI 1.7 volume 2, section 13.4. */
 struct mp_processor {

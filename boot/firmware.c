@@ -5,9 +5,9 @@
 #include <efi.h>
 #include <efilib.h>
 
+#include "boot/acpi.h"
 #include "boot/console.h"
 #include "boot/physical.h"
-#include "kernel/lib/acpi.h"
 
 static u64 config_table(EFI_GUID guid)
 {

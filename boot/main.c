@@ -14,17 +14,13 @@
 #include "boot/memory.h"
 #include "boot/paging.h"
 #include "boot/pci.h"
+#include "boot/physical.h"
+#include "boot/platform.h"
+#include "boot/tsc.h"
 #include "kernel/abi/boot_info.h"
 
 #define STACK_BYTES (32 * KIB)
 #define READING_TIME 5000000 /* microseconds that an error stays on a screen */
-
-static u64 read_tsc(void)
-{
-    u32 low, high;
-    asm volatile("rdtsc" : "=a"(low), "=d"(high));
-    return (u64)high << 32 | low;
-}
 
 static EFI_STATUS fail(const char *code, const char *what, const char *try)
 {
@@ -103,7 +99,8 @@ static struct boot_info *new_boot_info(u64 tsc)
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 {
-    u64 tsc = read_tsc();
+    u64 tsc = tsc_read();
+    struct platform_timers timers;
     struct handoff h;
     const char *why;
 
@@ -123,6 +120,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
         return fail("E_NOT_STARTED", "Bulkhead cannot start from this disk", "see the line above");
     firmware_collect(bi);
     cpus_collect(bi);
+    platform_read(&bi->platform, &timers, physical_map, bi->rsdp);
     bi->trampoline = memory_low_page();
     if (!prepare_handoff(bi, &h))
         return fail_memory();
@@ -134,8 +132,10 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
         for (;;)
             asm volatile("cli; hlt");
     }
-    bi->tsc_at_exit = read_tsc();
+    bi->tsc_at_exit = tsc_read();
+    asm volatile("cli");
     pci_stop_dma();
+    tsc_measure(bi, &timers);
     ((handoff_fn)h.code)((u64)bi, (u64)h.tables.root, (u64)h.stack + STACK_BYTES, bi->kernel.entry,
                          h.tables.nx);
     __builtin_unreachable();

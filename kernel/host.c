@@ -6,7 +6,6 @@
 #include "kernel/log.h"
 #include "kernel/mem.h"
 #include "kernel/paging.h"
-#include "kernel/platform.h"
 #include "kernel/string.h"
 #include "kernel/uart.h"
 #include "kernel/x86.h"
@@ -18,6 +17,7 @@
 extern const char image_start[], image_end[];
 
 struct host_info *host_info;
+struct boot_platform host_platform;
 
 u64 host_image_bytes(void)
 {
@@ -93,18 +93,20 @@ void host_init(const struct boot_info *bi, u64 entry_tsc)
         .uart_gsi = ~0u,
         .rsdp = bi->rsdp,
         .smbios = bi->smbios,
+        .tsc_hz = bi->tsc_hz,
         .framebuffer = bi->framebuffer,
     };
     memcpy(host_info->loader, bi->loader, sizeof(host_info->loader) - 1);
+    memcpy(host_info->tsc_source, bi->tsc_source, sizeof(host_info->tsc_source) - 1);
     memcpy(host_info->firmware, bi->firmware, sizeof(host_info->firmware) - 1);
     fill_cpu_names();
     fill_features();
-    platform_init(&platform, paging_map_firmware, bi->rsdp);
-    host_info->fadt_reset_port = platform.reset_port;
-    host_info->fadt_reset_value = platform.reset_value;
-    host_info->fadt_pm1a_control = platform.pm1a_control;
+    host_platform = bi->platform;
+    host_info->fadt_reset_port = host_platform.reset_port;
+    host_info->fadt_reset_value = host_platform.reset_value;
+    host_info->fadt_pm1a_control = host_platform.pm1a_control;
     if (host_info->uart_port == 0x3f8)
-        host_info->uart_gsi = platform.isa[UART_IRQ].gsi;
+        host_info->uart_gsi = host_platform.isa[UART_IRQ].gsi;
 }
 
 void host_cpu_online(const struct cpu *c)
@@ -116,12 +118,14 @@ void host_cpu_online(const struct cpu *c)
 
 static void power_off(void)
 {
-    if (platform.has_s5 && platform.pm1a_control) {
-        outw(platform.pm1a_control, (u16)(SLEEP_TYPE(platform.sleep_type_a) | SLEEP_ENABLE));
-        if (platform.pm1b_control)
-            outw(platform.pm1b_control, (u16)(SLEEP_TYPE(platform.sleep_type_b) | SLEEP_ENABLE));
+    if (host_platform.has_s5 && host_platform.pm1a_control) {
+        outw(host_platform.pm1a_control,
+             (u16)(SLEEP_TYPE(host_platform.sleep_type_a) | SLEEP_ENABLE));
+        if (host_platform.pm1b_control)
+            outw(host_platform.pm1b_control,
+                 (u16)(SLEEP_TYPE(host_platform.sleep_type_b) | SLEEP_ENABLE));
     }
-    if (!platform.has_acpi) /* a Bochs machine: its shutdown port */
+    if (!host_info->rsdp) /* a Bochs machine: its shutdown port */
         for (const char *s = "Shutdown"; *s; s++)
             outb(0x8900, (u8)*s);
 }
@@ -132,8 +136,8 @@ enum hv_status host_reset(bool off)
         power_off();
         return HV_ENOSYS; /* still here */
     }
-    if (platform.reset_port)
-        outb(platform.reset_port, platform.reset_value);
+    if (host_platform.reset_port)
+        outb(host_platform.reset_port, host_platform.reset_value);
     outb(0xcf9, 0x02);
     outb(0xcf9, 0x06);
     outb(0x64, 0xfe);

@@ -6,7 +6,8 @@
 #include "kernel/abi/status.h"
 #include "kernel/cpu.h"
 
-extern struct host_info *host_info; /* at KERNEL_HOST_INFO; valid after host_init */
+extern struct host_info *host_info;        /* at KERNEL_HOST_INFO; valid after host_init */
+extern struct boot_platform host_platform; /* likewise */
 
 void host_init(const struct boot_info *bi, u64 entry_tsc); /* boot CPU, after paging_init */
 /* A line of `host info`; too many are dropped. */

@@ -2,9 +2,9 @@
  * later the control thread's core under irq.c's lock. */
 #include "kernel/ioapic.h"
 
+#include "kernel/host.h"
 #include "kernel/log.h"
 #include "kernel/paging.h"
-#include "kernel/platform.h"
 #include "kernel/x86.h"
 
 #define REG_SELECT 0x00
@@ -18,7 +18,7 @@
 static struct {
     volatile u8 *registers;
     u32 gsi_base, count;
-} ioapics[PLATFORM_IOAPICS];
+} ioapics[BOOT_IOAPICS];
 
 static u32 ioapic_read(u32 i, u32 reg)
 {
@@ -49,13 +49,13 @@ static void mask_pics(void)
 void ioapic_init(void)
 {
     mask_pics();
-    for (u32 i = 0; i < platform.ioapic_count; i++) {
-        ioapics[i].registers = paging_map_mmio(HPA(platform.ioapics[i].address), PAGE_SIZE);
-        ioapics[i].gsi_base = platform.ioapics[i].gsi_base;
+    for (u32 i = 0; i < host_platform.ioapic_count; i++) {
+        ioapics[i].registers = paging_map_mmio(HPA(host_platform.ioapics[i].address), PAGE_SIZE);
+        ioapics[i].gsi_base = host_platform.ioapics[i].gsi_base;
         u32 version = ioapic_read(i, IOAPIC_VERSION);
         if (version == ~0u) {
             log_warn("no I/O APIC answers at %lx: the console is polled",
-                     platform.ioapics[i].address);
+                     host_platform.ioapics[i].address);
             continue;
         }
         ioapics[i].count = (version >> 16 & 0xff) + 1;
@@ -63,14 +63,14 @@ void ioapic_init(void)
             ioapic_write(i, IOAPIC_ENTRY(n), ENTRY_MASKED);
             ioapic_write(i, IOAPIC_ENTRY(n) + 1, 0);
         }
-        log_info("I/O APIC at %lx: GSI %u to %u", platform.ioapics[i].address, ioapics[i].gsi_base,
-                 ioapics[i].gsi_base + ioapics[i].count - 1);
+        log_info("I/O APIC at %lx: GSI %u to %u", host_platform.ioapics[i].address,
+                 ioapics[i].gsi_base, ioapics[i].gsi_base + ioapics[i].count - 1);
     }
 }
 
 bool ioapic_route(u32 gsi, u32 vector, u32 apic_id, bool level, bool active_low)
 {
-    for (u32 i = 0; i < platform.ioapic_count; i++) {
+    for (u32 i = 0; i < host_platform.ioapic_count; i++) {
         u32 n = gsi - ioapics[i].gsi_base;
         if (n >= ioapics[i].count)
             continue;

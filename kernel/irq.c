@@ -6,7 +6,6 @@
 #include "kernel/host.h"
 #include "kernel/ioapic.h"
 #include "kernel/log.h"
-#include "kernel/platform.h"
 #include "kernel/timer.h"
 #include "kernel/x86.h"
 
@@ -121,9 +120,9 @@ enum hv_status irq_bind(u32 gsi, u32 bit)
         return HV_OK;
     device_count++;
     bool active_low = false;
-    for (u32 n = 0; n < PLATFORM_ISA_IRQS; n++)
-        if (platform.isa[n].gsi == gsi)
-            active_low = platform.isa[n].active_low;
+    for (u32 n = 0; n < BOOT_ISA_IRQS; n++)
+        if (host_platform.isa[n].gsi == gsi)
+            active_low = host_platform.isa[n].active_low;
     if (ioapic_route(gsi, VECTOR_DEVICE_FIRST + i, cpus[0]->apic_id, false, active_low))
         return HV_OK;
     device_count--;

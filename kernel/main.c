@@ -16,9 +16,10 @@
 #include "kernel/smp.h"
 #include "kernel/string.h"
 #include "kernel/timer.h"
-#include "kernel/tsc.h"
 #include "kernel/uart.h"
 #include "kernel/x86.h"
+
+#define TSC_HZ_MIN 1000000 /* what the loader measures is never less */
 
 struct cpu boot_cpu = {.self = &boot_cpu, .online = true, .deadline = ~0ull, .armed = ~0ull};
 struct cpu *cpus[CPU_MAX] = {&boot_cpu};
@@ -63,11 +64,11 @@ static void interrupts(const struct boot_info *bi)
 
 static void clock(const struct boot_info *bi)
 {
-    tsc_init(host_info);
+    tsc_hz = bi->tsc_hz;
+    log_info("TSC: %lu Hz (%.24s)", tsc_hz, bi->tsc_source);
     apic_timer_init();
     if (bi->unix_time)
-        host_info->boot_unix_time =
-            bi->unix_time + (i64)((entry_tsc - bi->tsc_at_entry) / MAX(tsc_hz, 1));
+        host_info->boot_unix_time = bi->unix_time + (i64)((entry_tsc - bi->tsc_at_entry) / tsc_hz);
 }
 
 static void virtualisation(const struct boot_info *bi)
@@ -129,8 +130,9 @@ static void take_boot_info(const struct boot_info *physical)
     memcpy(&boot, physical, sizeof(boot));
     if (boot.region_count > BOOT_MEMORY_REGIONS || boot.module_count > BOOT_MODULES ||
         boot.cpu_count > CPU_MAX || boot.kernel.segment_count > BOOT_SEGMENTS ||
-        boot.control.segment_count > BOOT_SEGMENTS)
-        panic("boot_info has a count out of range");
+        boot.control.segment_count > BOOT_SEGMENTS || boot.platform.ioapic_count > BOOT_IOAPICS ||
+        boot.tsc_hz < TSC_HZ_MIN)
+        panic("boot_info has a number out of range");
 }
 
 void main_boot(const struct boot_info *physical)

@@ -75,8 +75,6 @@ static void map_regions(const struct boot_info *bi)
                 start = from;
             }
             end = to;
-        } else if (r->type == BOOT_MEM_FIRMWARE) {
-            must_map(PHYSMAP_BASE + from, from, to - from, 0);
         }
     }
     map_ram(&bi->kernel, start, end);
@@ -130,21 +128,4 @@ void paging_alloc(u64 va, u64 len, u32 attr)
             panic("no memory for kernel data at %lx", va + done);
         must_map(va + done, frame.raw, PAGE_SIZE, attr);
     }
-}
-
-const void *paging_map_firmware(u64 at, u64 len)
-{
-    u64 pa, size;
-    u32 attr;
-
-    if (len == 0 || at > PHYSMAP_SIZE - len)
-        return NULL;
-    for (u64 page = ROUND_DOWN(at, PAGE_SIZE); page < at + len; page += PAGE_SIZE) {
-        if (pgtab_lookup(&paging_host, PHYSMAP_BASE + page, &pa, &attr, &size))
-            continue;
-        if (pgtab_map(&paging_host, PHYSMAP_BASE + page, page, PAGE_SIZE, PG_R | PG_GLOBAL) !=
-            HV_OK)
-            return NULL;
-    }
-    return phys_to_virt(HPA(at));
 }

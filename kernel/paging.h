@@ -16,7 +16,5 @@ void paging_cpu_init(void); /* each CPU: CR0, CR4, EFER, PAT and CR3 */
 volatile void *paging_map_mmio(hpa_t at, u64 len);
 /* Zeroed kernel memory at a fixed address; boot CPU only.  Panics when memory is out. */
 void paging_alloc(u64 va, u64 len, u32 attr);
-/* Firmware memory for reading, page aligned or not; NULL: it may not be mapped.  Boot CPU. */
-const void *paging_map_firmware(u64 at, u64 len);
 
 #endif

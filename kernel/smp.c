@@ -13,7 +13,7 @@
 #include "kernel/paging.h"
 #include "kernel/sched.h"
 #include "kernel/string.h"
-#include "kernel/tsc.h"
+#include "kernel/timer.h"
 #include "kernel/x86.h"
 
 #define INIT_DELAY_US 200  /* processors since the P6 need none, SDM 3A 9.4.4 wants 10 ms */
@@ -62,7 +62,7 @@ static bool start(struct cpu *c, u32 apic_id, u64 trampoline)
 
     smp_slot = c;
     apic_send(apic_id, APIC_INIT);
-    tsc_delay(INIT_DELAY_US);
+    timer_delay(INIT_DELAY_US);
     apic_send(apic_id, startup);
     if (wait_online(c, SIPI_RETRY_US))
         return true;

@@ -3,6 +3,9 @@
 
 #include "kernel/apic.h"
 #include "kernel/cpu.h"
+#include "kernel/x86.h"
+
+u64 tsc_hz;
 
 static void unlink_timer(struct cpu *c, struct timer *t)
 {
@@ -60,4 +63,11 @@ void timer_arm_hardware(void)
         return;
     c->armed = c->deadline;
     apic_timer_arm(c->deadline);
+}
+
+void timer_delay(u64 microseconds)
+{
+    u64 end = tsc_read() + tsc_hz / 1000000 * microseconds;
+    while (tsc_read() < end)
+        cpu_relax();
 }

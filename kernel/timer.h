@@ -22,11 +22,12 @@ static inline u64 tsc_read(void)
     return (u64)hi << 32 | lo;
 }
 
-extern u64 tsc_hz;
+extern u64 tsc_hz; /* as the loader measured it */
 
 void timer_set(struct timer *t, u64 deadline); /* own core; re-arms if armed */
 void timer_cancel(struct timer *t);            /* own core; harmless if not armed */
 void timer_run(void);                          /* fire what is due; own core */
+void timer_delay(u64 microseconds);            /* waits */
 void timer_arm_hardware(void);                 /* program the APIC timer for cpu->deadline */
 
 #endif

@@ -13,17 +13,19 @@
 #include "kernel/abi/types.h"
 
 #define BOOT_INFO_MAGIC 0x646165686b6c7542ull /* "Bulkhead" */
-#define BOOT_INFO_VERSION 1
+#define BOOT_INFO_VERSION 2
 #define BOOT_SEGMENTS 8
 #define BOOT_MODULES 64
 #define BOOT_MEMORY_REGIONS 512
 #define BOOT_NAME_LEN 96
+#define BOOT_IOAPICS 8
+#define BOOT_ISA_IRQS 16
 
 enum boot_mem_type {
     BOOT_MEM_FREE = 1,     /* usable at once */
     BOOT_MEM_LOADER = 2,   /* boot_info, boot page tables, boot stack: reclaim when done */
     BOOT_MEM_IMAGE = 3,    /* kernel, control image, modules: keep */
-    BOOT_MEM_FIRMWARE = 4, /* runtime services, ACPI tables: never touch, map read-only */
+    BOOT_MEM_FIRMWARE = 4, /* runtime services, ACPI tables: never touch */
     BOOT_MEM_RESERVED = 5, /* reserved or unusable */
     BOOT_MEM_MMIO = 6,
 };
@@ -73,6 +75,29 @@ struct boot_framebuffer {
     u32 format;                /* 0: RGBX, 1: BGRX */
 };
 
+/* What the static ACPI tables say (MADT, FADT, DSDT); without them the PC's defaults. */
+struct boot_platform {
+    u32 ioapic_count;
+    u32 pad;
+    struct {
+        u64 address;
+        u32 gsi_base;
+        u32 pad;
+    } ioapics[BOOT_IOAPICS];
+    struct {
+        u32 gsi;
+        u8 level, active_low;
+        u8 pad[2];
+    } isa[BOOT_ISA_IRQS]; /* by IRQ number */
+    u16 reset_port;       /* 0: none */
+    u16 pm1a_control;     /* 0: none */
+    u16 pm1b_control;     /* 0: none */
+    u8 reset_value;
+    u8 has_s5; /* the sleep types are known */
+    u8 sleep_type_a, sleep_type_b;
+    u8 pad2[6];
+};
+
 enum boot_cpu_source { BOOT_CPUS_NONE, BOOT_CPUS_MADT, BOOT_CPUS_MP_SERVICES };
 
 struct boot_info {
@@ -82,12 +107,14 @@ struct boot_info {
     char loader[32];
     char firmware[64]; /* vendor and revision as text */
 
-    u64 tsc_at_entry; /* TSC when the loader started */
-    u64 tsc_at_exit;  /* TSC just after ExitBootServices */
-    u64 rsdp;         /* 0: no ACPI */
-    u64 smbios;       /* 0: none */
-    u64 trampoline;   /* a free 4 KiB page below 1 MiB for starting CPUs; 0: none */
-    i64 unix_time;    /* seconds UTC from the firmware clock; 0: unknown */
+    u64 tsc_at_entry;    /* TSC when the loader started */
+    u64 tsc_at_exit;     /* TSC just after ExitBootServices */
+    u64 rsdp;            /* 0: no ACPI */
+    u64 smbios;          /* 0: none */
+    u64 trampoline;      /* a free 4 KiB page below 1 MiB for starting CPUs; 0: none */
+    u64 tsc_hz;          /* TSC ticks a second */
+    char tsc_source[24]; /* how that was found: "CPUID 15H", "ACPI PM timer", ...; "guess" */
+    i64 unix_time;       /* seconds UTC from the firmware clock; 0: unknown */
 
     struct boot_image kernel;
     struct boot_image control; /* pristine: the kernel copies writable segments */
@@ -101,6 +128,7 @@ struct boot_info {
     struct boot_region regions[BOOT_MEMORY_REGIONS];
     struct boot_module modules[BOOT_MODULES];
     struct boot_framebuffer framebuffer;
+    struct boot_platform platform;
     u64 serial_hint; /* I/O port of the console UART, 0x3f8 unless known better */
 };
 

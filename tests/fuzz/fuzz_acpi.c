@@ -1,9 +1,9 @@
-/* links: kernel/lib/acpi.c */
+/* links: boot/acpi.c */
 /* Any bytes as physical memory that starts with an RSDP, and as a MADT. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/lib/acpi.h"
+#include "boot/acpi.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,4 +1,4 @@
-/* links: kernel/lib/acpi.c */
+/* links: boot/acpi.c */
 /* ACPI tables of the host: found through XSDT and RSDT, refused when broken; CPUs of the MADT. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "kernel/lib/acpi.h"
+#include "boot/acpi.h"
 
 /* Physical memory of the test: address 0x1000 on. */
 static u8 memory[4096];

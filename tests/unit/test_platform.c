@@ -1,4 +1,4 @@
-/* links: kernel/platform.c kernel/lib/acpi.c */
+/* links: boot/platform.c boot/acpi.c */
 /* I/O APICs, interrupt overrides, timers, reset and S5 from ACPI tables, sound and broken. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "kernel/platform.h"
+#include "boot/platform.h"
 
 static u8 memory[8192];
 #define MEMORY_BASE 0x1000
@@ -94,46 +94,49 @@ static int setup(void **state)
 static void sound_tables(void **state)
 {
     (void)state;
-    struct platform p;
-    platform_init(&p, map, RSDP);
+    struct boot_platform p;
+    struct platform_timers t;
+    platform_read(&p, &t, map, RSDP);
     assert_int_equal(p.ioapic_count, 2);
     assert_int_equal(p.ioapics[1].address, 0xfed00000);
     assert_int_equal(p.ioapics[1].gsi_base, 24);
     assert_int_equal(p.isa[4].gsi, 20);
     assert_true(p.isa[4].active_low && p.isa[4].level);
     assert_int_equal(p.isa[3].gsi, 3);
-    assert_int_equal(p.pm_timer_port, 0x608);
-    assert_true(p.pm_timer_32bit);
+    assert_int_equal(t.pm_port, 0x608);
+    assert_true(t.pm_32bit);
     assert_int_equal(p.pm1a_control, 0x604);
     assert_int_equal(p.reset_port, 0xcf9);
     assert_int_equal(p.reset_value, 6);
     assert_true(p.has_s5);
     assert_int_equal(p.sleep_type_a, 5);
     assert_int_equal(p.sleep_type_b, 1);
-    assert_int_equal(p.hpet, 0xfed00000);
+    assert_int_equal(t.hpet, 0xfed00000);
 }
 
 static void no_acpi(void **state)
 {
     (void)state;
-    struct platform p;
-    platform_init(&p, map, 0);
+    struct boot_platform p;
+    struct platform_timers t;
+    platform_read(&p, &t, map, 0);
     assert_int_equal(p.ioapic_count, 1);
     assert_int_equal(p.ioapics[0].address, 0xfec00000);
     assert_int_equal(p.isa[4].gsi, 4);
-    assert_false(p.has_acpi || p.has_s5 || p.pm_timer_port || p.reset_port || p.hpet);
+    assert_false(p.has_s5 || t.pm_port || p.reset_port || t.hpet);
 }
 
 static void broken_entries(void **state)
 {
     (void)state;
-    struct platform p;
+    struct boot_platform p;
+    struct platform_timers t;
     at(MADT)[45] = 0; /* an entry of no length */
     table(MADT, "APIC", 100);
     put(FADT + 40, 0xfffffff0, 4); /* DSDT where nothing is */
     put(FADT + 64, 0x12345678, 4); /* no port */
     table(FADT, "FACP", 120);      /* ends before the reset register */
-    platform_init(&p, map, RSDP);
+    platform_read(&p, &t, map, RSDP);
     assert_int_equal(p.ioapic_count, 1);
     assert_false(p.has_s5);
     assert_int_equal(p.pm1a_control, 0);
@@ -143,23 +146,24 @@ static void broken_entries(void **state)
 static void every_cut_and_every_byte(void **state)
 {
     (void)state;
-    struct platform p;
+    struct boot_platform p;
+    struct platform_timers t;
     static u8 saved[sizeof(memory)];
     memcpy(saved, memory, sizeof(memory));
     for (u32 i = 0; i < 100; i++) { /* AML that lies about itself */
         memcpy(memory, saved, sizeof(memory));
         at(DSDT + 60 + i % 12)[0] = (u8)(i * 37);
         table(DSDT, "DSDT", 61 + i % 39);
-        platform_init(&p, map, RSDP);
+        platform_read(&p, &t, map, RSDP);
     }
     for (u32 i = 44; i < 100; i++) {
         memcpy(memory, saved, sizeof(memory));
         at(MADT)[i] = 0xff;
         table(MADT, "APIC", 100);
-        platform_init(&p, map, RSDP);
+        platform_read(&p, &t, map, RSDP);
         table(MADT, "APIC", i);
-        platform_init(&p, map, RSDP);
-        assert_true(p.ioapic_count >= 1 && p.ioapic_count <= PLATFORM_IOAPICS);
+        platform_read(&p, &t, map, RSDP);
+        assert_true(p.ioapic_count >= 1 && p.ioapic_count <= BOOT_IOAPICS);
     }
 }
 

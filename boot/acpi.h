@@ -1,8 +1,8 @@
 /* Finds and checks the host's static ACPI tables; ACPI 6.4 section 5.2.  No AML.
  *
- * Pure: the caller says how physical memory is reached.  Used by boot/ and kernel/. */
-#ifndef BULKHEAD_KERNEL_LIB_ACPI_H
-#define BULKHEAD_KERNEL_LIB_ACPI_H
+ * Pure: the caller says how physical memory is reached. */
+#ifndef BULKHEAD_BOOT_ACPI_H
+#define BULKHEAD_BOOT_ACPI_H
 
 #include "kernel/abi/types.h"
 

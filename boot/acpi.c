@@ -1,6 +1,6 @@
-/* The host's static ACPI tables: called by boot/ for the CPU list and by the kernel for timers and
- * I/O APICs, on the boot CPU; no state. */
-#include "kernel/lib/acpi.h"
+/* The host's static ACPI tables: called by cpus.c, firmware.c and platform.c on the boot CPU; no
+ * state. */
+#include "boot/acpi.h"
 
 #define TABLE_MAX (16 * MIB) /* no static table is larger; a longer one is broken */
 

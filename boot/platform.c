@@ -1,8 +1,6 @@
 /* Reads MADT, FADT and HPET tables (ACPI 6.4 chapters 5.2.9, 5.2.12; IA-PC HPET 1.0a 3.2.4).
- * Called once at boot. */
-#include "kernel/platform.h"
-
-#include "kernel/string.h"
+ * Called by main.c on the boot CPU, before ExitBootServices. */
+#include "boot/platform.h"
 
 #define MADT_ENTRIES 44
 #define MADT_IOAPIC 1
@@ -23,30 +21,28 @@
 #define FLAG_RESET BIT(10)
 #define GAS_IO 1 /* address space of a generic address structure, its first byte */
 
-struct platform platform;
-
-static void read_ioapic(struct platform *p, const u8 *t, u32 len, u32 at)
+static void read_ioapic(struct boot_platform *p, const u8 *t, u32 len, u32 at)
 {
-    if (p->ioapic_count == PLATFORM_IOAPICS)
+    if (p->ioapic_count == BOOT_IOAPICS)
         return;
     p->ioapics[p->ioapic_count].address = acpi_u32(t, len, at + 4);
     p->ioapics[p->ioapic_count].gsi_base = acpi_u32(t, len, at + 8);
     p->ioapic_count++;
 }
 
-static void read_override(struct platform *p, const u8 *t, u32 len, u32 at)
+static void read_override(struct boot_platform *p, const u8 *t, u32 len, u32 at)
 {
     u8 irq = acpi_u8(t, len, at + 3);
     u16 flags = acpi_u16(t, len, at + 8);
 
-    if (acpi_u8(t, len, at + 2) != 0 || irq >= PLATFORM_ISA_IRQS)
+    if (acpi_u8(t, len, at + 2) != 0 || irq >= BOOT_ISA_IRQS)
         return;
     p->isa[irq].gsi = acpi_u32(t, len, at + 4);
     p->isa[irq].active_low = (flags & 3) == 3;
     p->isa[irq].level = (flags >> 2 & 3) == 3;
 }
 
-static void read_madt(struct platform *p, const u8 *t, u32 len)
+static void read_madt(struct boot_platform *p, const u8 *t, u32 len)
 {
     for (u32 at = MADT_ENTRIES; at + 2 <= len;) {
         u8 type = acpi_u8(t, len, at), size = acpi_u8(t, len, at + 1);
@@ -83,10 +79,10 @@ static bool small_int(const u8 *t, u32 len, u32 *at, u8 *value)
 }
 
 /* "_S5_" is always a package of constants, so it is found without interpreting AML. */
-static void read_s5(struct platform *p, const u8 *t, u32 len)
+static void read_s5(struct boot_platform *p, const u8 *t, u32 len)
 {
     for (u32 i = ACPI_HEADER_LEN; i + 8 < len; i++) {
-        if (memcmp(t + i, "_S5_\x12", 5) != 0)
+        if (__builtin_memcmp(t + i, "_S5_\x12", 5) != 0)
             continue;
         u32 at = i + 5;
         at += 1 + (acpi_u8(t, len, at) >> 6); /* package length */
@@ -98,13 +94,13 @@ static void read_s5(struct platform *p, const u8 *t, u32 len)
 }
 
 /* The DSDT is not in the XSDT: check its header here. */
-static void read_dsdt(struct platform *p, acpi_map_fn map, const u8 *fadt, u32 len)
+static void read_dsdt(struct boot_platform *p, acpi_map_fn map, const u8 *fadt, u32 len)
 {
     u64 at = acpi_u64(fadt, len, FADT_X_DSDT);
     if (!at)
         at = acpi_u32(fadt, len, FADT_DSDT);
     const u8 *head = at ? map(at, ACPI_HEADER_LEN) : NULL;
-    if (!head || memcmp(head, "DSDT", 4) != 0)
+    if (!head || __builtin_memcmp(head, "DSDT", 4) != 0)
         return;
     u32 size = acpi_u32(head, ACPI_HEADER_LEN, 4);
     const u8 *dsdt = size > ACPI_HEADER_LEN && size <= 4 * MIB ? map(at, size) : NULL;
@@ -112,12 +108,13 @@ static void read_dsdt(struct platform *p, acpi_map_fn map, const u8 *fadt, u32 l
         read_s5(p, dsdt, size);
 }
 
-static void read_fadt(struct platform *p, acpi_map_fn map, const u8 *t, u32 len)
+static void read_fadt(struct boot_platform *p, struct platform_timers *timers, acpi_map_fn map,
+                      const u8 *t, u32 len)
 {
     u32 flags = acpi_u32(t, len, FADT_FLAGS);
 
-    p->pm_timer_port = port_of(t, len, FADT_X_PM_TIMER, FADT_PM_TIMER);
-    p->pm_timer_32bit = flags & FLAG_TIMER_32BIT;
+    timers->pm_port = port_of(t, len, FADT_X_PM_TIMER, FADT_PM_TIMER);
+    timers->pm_32bit = flags & FLAG_TIMER_32BIT;
     p->pm1a_control = port_of(t, len, FADT_X_PM1A_CONTROL, FADT_PM1A_CONTROL);
     p->pm1b_control = (u16)acpi_u32(t, len, FADT_PM1B_CONTROL);
     if (flags & FLAG_RESET) {
@@ -127,12 +124,14 @@ static void read_fadt(struct platform *p, acpi_map_fn map, const u8 *t, u32 len)
     read_dsdt(p, map, t, len);
 }
 
-void platform_init(struct platform *p, acpi_map_fn map, u64 rsdp)
+void platform_read(struct boot_platform *p, struct platform_timers *timers, acpi_map_fn map,
+                   u64 rsdp)
 {
     u32 len;
 
-    *p = (struct platform){.has_acpi = rsdp != 0};
-    for (u32 i = 0; i < PLATFORM_ISA_IRQS; i++)
+    *p = (struct boot_platform){0};
+    *timers = (struct platform_timers){0};
+    for (u32 i = 0; i < BOOT_ISA_IRQS; i++)
         p->isa[i].gsi = i;
 
     const u8 *t = acpi_find(map, rsdp, "APIC", &len);
@@ -144,8 +143,8 @@ void platform_init(struct platform *p, acpi_map_fn map, u64 rsdp)
     }
     t = acpi_find(map, rsdp, "FACP", &len);
     if (t)
-        read_fadt(p, map, t, len);
+        read_fadt(p, timers, map, t, len);
     t = acpi_find(map, rsdp, "HPET", &len);
     if (t && acpi_u8(t, len, 40) == 0)
-        p->hpet = acpi_u64(t, len, 44);
+        timers->hpet = acpi_u64(t, len, 44);
 }
