@@ -162,6 +162,8 @@ void vlapic_accept(struct vcpu *v, u32 vector, bool level)
         l->tmr_changed = true;
     }
     set_vector_bit(l, APIC_IRR, vector, true);
+    if (l->virtual_delivery)
+        v->page->stats.injected++;
 }
 
 /* 32 vectors from a bitmap word. */
@@ -278,6 +280,9 @@ u32 vlapic_write(struct vcpu *v, u32 offset, u32 value)
         vlapic_set_reg(l, APIC_TPR, masked);
         update_ppr(l);
         return VLAPIC_EVENTS;
+    case APIC_ID: /* read-only, but a CPU with APIC-register virtualisation lets it be written */
+        vlapic_set_reg(l, APIC_ID, v->index << 24);
+        return 0;
     case APIC_LDR:
         vlapic_set_reg(l, offset, masked);
         return 0;

@@ -116,8 +116,23 @@ static void put(char *to, u64 size, const char *text)
     to[n] = 0;
 }
 
+static u64 length(const char *text)
+{
+    u64 n = 0;
+    while (text[n])
+        n++;
+    return n;
+}
+
+/* Names what is missing as long as whole names fit, then says that there is more. */
 static void missing(struct vmx_problem *p, const char *name)
 {
+    u64 used = length(p->reason);
+
+    if (used && p->reason[used - 1] == '.')
+        return;
+    if (used + length(name) + sizeof(", , ...") > sizeof(p->reason))
+        name = "...";
     put(p->reason, sizeof(p->reason), p->reason[0] ? ", " : "VT-x lacks: ");
     put(p->reason, sizeof(p->reason), name);
     if (!p->hint[0])

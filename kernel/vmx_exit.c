@@ -471,6 +471,7 @@ void vmx_run(struct vcpu *v)
 
     vmx_load(v);
     c->guest_regs = v->page->regs;
+    v->page->stats.entries++;
     settle(c, v);
     if (x->launched)
         vmx_resume();

@@ -81,7 +81,7 @@ struct vcpu_stats {    /* written by the kernel only; read by anyone */
     u64 run_ticks;     /* TSC ticks spent in guest mode and in handling its exits */
     u64 steal_ticks;   /* runnable but not running */
     u64 running_since; /* TSC when it was last put on a CPU; 0: not on one.  Add now - this */
-    u64 entries;
+    u64 entries;       /* times the scheduler gave it a CPU */
     u64 exits[VCPU_EXIT_COUNTERS]; /* by enum exit_class in kernel/abi/exit_class.h */
     u64 forwarded;                 /* exits that went to the control partition */
     u64 injected;                  /* interrupts delivered */
