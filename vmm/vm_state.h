@@ -19,13 +19,13 @@
 #define VM_STATE_MAGIC 0x65746174536d5642ull /* "BVmState" */
 #define VM_STATE_VERSION 1
 
-/* Sizes of the rings.  A guest's memory beside its RAM is to stay under 64 KiB in all, so the
- * scroll-back is what is left after the kernel's part. */
-#define VM_LOG_BYTES 4096
-#define VM_SCROLLBACK_BYTES 16384
+/* Sizes of the rings.  A guest's memory beside its RAM is to stay under 64 KiB in all, of which
+ * this state may be three pages: a crash report fits the log, some screens the scroll-back. */
+#define VM_LOG_BYTES 2048
+#define VM_SCROLLBACK_BYTES 8192
 
-#define VM_UNCLAIMED_PORTS 64
-#define VM_UNCLAIMED_PAGES 32
+#define VM_UNCLAIMED_PORTS 32
+#define VM_UNCLAIMED_PAGES 16
 
 struct vm_state {
     u64 magic;
@@ -61,6 +61,6 @@ struct vm_state {
 };
 
 #define VM_STATE_SIZE ROUND_UP(sizeof(struct vm_state), PAGE_SIZE)
-_Static_assert(sizeof(struct vm_state) <= VM_STATE_MAX, "fits the state area");
+_Static_assert(sizeof(struct vm_state) <= 3 * PAGE_SIZE, "the budget of a guest");
 
 #endif
