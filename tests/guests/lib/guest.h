@@ -105,7 +105,7 @@ void guest_send_sipi(u32 apic_id);
 /* QEMU's emulated CPU, which lets some things pass that a CPU refuses: those checks are left out.
  * Below another hypervisor there the command line "tcg" says so. */
 bool guest_is_tcg(void);
-bool guest_on_qemu(void); /* the machine, too, is QEMU's: the reference run */
+bool guest_on_qemu(void);                     /* the machine, too, is QEMU's: the reference run */
 const void *acpi_find(const char *signature); /* NULL: none */
 void guest_power_off(void) NORETURN;          /* ACPI S5, else halts for good */
 bool acpi_s5(u16 *port, u16 *value);          /* what to write to which PM1a control port */
