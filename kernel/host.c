@@ -113,6 +113,10 @@ void host_cpu_online(const struct cpu *c)
 {
     bool on = hvm && hvm->cpu_enable(host_info) == HV_OK;
     cpus[c->id]->hvm_enabled = on;
+    if (!on && c->id == 0) { /* why is in host_info */
+        hvm = NULL;
+        host_info->hvm_name[0] = 0;
+    }
     host_info->cpus[c->id] = (struct host_cpu){.apic_id = c->apic_id, .online = 1, .hvm = on};
 }
 

@@ -23,6 +23,11 @@ static bool is_legacy_prefix(u8 b)
     }
 }
 
+static bool is_rex(u8 b, bool mode64)
+{
+    return mode64 && (b & 0xf0) == 0x40;
+}
+
 /* Second opcode bytes after 0FH, and how many bytes the instruction has from 0FH on. */
 static u32 two_byte_length(u8 opcode)
 {
@@ -47,11 +52,9 @@ u32 svm_insn_length(const u8 *bytes, u32 count, bool mode64, u32 *reg)
     u32 at = 0, rex = 0;
 
     *reg = 0;
-    while (at < count && is_legacy_prefix(bytes[at]))
-        at++;
     /* REX counts right before the opcode only. */
-    if (mode64 && at < count && (bytes[at] & 0xf0) == 0x40)
-        rex = bytes[at++];
+    for (; at < count && (is_legacy_prefix(bytes[at]) || is_rex(bytes[at], mode64)); at++)
+        rex = is_legacy_prefix(bytes[at]) ? 0 : bytes[at];
     if (at >= count || at >= SVM_INSN_MAX)
         return 0;
     if (bytes[at] == 0xf4 || bytes[at] == 0x90) /* HLT, PAUSE */
