@@ -1,5 +1,9 @@
 /* Switches VT-x on and is the VT-x row of hvm.h.  Boot CPU first, then each other on itself. */
 #include "kernel/vmx.h"
+#include "kernel/vmx_exit.h"
+#include "kernel/vmx_message.h"
+#include "kernel/vmx_state.h"
+#include "kernel/vmx_vcpu.h"
 
 #include "kernel/exit.h"
 #include "kernel/log.h"

@@ -1,8 +1,9 @@
 /* Says which guest-state check of SDM 3C 27.3.1 the current VMCS fails; called after a refused
  * entry, on the vCPU's own core. */
+#include "kernel/vmx_check.h"
+
 #include "kernel/exit_decode.h"
 #include "kernel/lib/fmt.h"
-#include "kernel/vmx.h"
 #include "kernel/x86.h"
 
 #define CR0_PE BIT(0)

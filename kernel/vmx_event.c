@@ -1,9 +1,12 @@
 /* Events into the guest: the only writer of the VM-entry interruption field, and the order of
  * things before every slow entry.  Own core, VMCS loaded. */
+#include "kernel/vmx_event.h"
+
 #include "kernel/exit.h"
 #include "kernel/exit_decode.h"
 #include "kernel/vlapic.h"
-#include "kernel/vmx.h"
+#include "kernel/vmx_message.h"
+#include "kernel/vmx_vcpu.h"
 #include "kernel/x86.h"
 
 /* Interruptibility state: SDM 3C table 25-3. */

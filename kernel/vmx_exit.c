@@ -1,5 +1,7 @@
 /* From VM exit to VM entry: dispatch by a table of reasons, and the way back in.  Own core, IF=0,
  * on an empty stack. */
+#include "kernel/vmx_exit.h"
+
 #include "kernel/exit.h"
 #include "kernel/exit_decode.h"
 #include "kernel/fpu.h"
@@ -8,7 +10,12 @@
 #include "kernel/sched.h"
 #include "kernel/timer.h"
 #include "kernel/vlapic.h"
-#include "kernel/vmx.h"
+#include "kernel/vmx_check.h"
+#include "kernel/vmx_event.h"
+#include "kernel/vmx_fast.h"
+#include "kernel/vmx_message.h"
+#include "kernel/vmx_state.h"
+#include "kernel/vmx_vcpu.h"
 #include "kernel/x86.h"
 
 #define DR7_GD BIT(13)

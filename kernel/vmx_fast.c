@@ -1,9 +1,13 @@
 /* The exits a guest makes most, served in as few instructions as C allows; all else and all that is
  * unusual about these goes on to vmx_exit().  Called by vmx_enter.S on the vCPU's own core, with
  * the guest's values still in RBX's and R12..R15's place: nothing here may forward a register. */
+#include "kernel/vmx_fast.h"
+
 #include "kernel/exit.h"
 #include "kernel/exit_decode.h"
-#include "kernel/vmx.h"
+#include "kernel/vmx_event.h"
+#include "kernel/vmx_exit.h"
+#include "kernel/vmx_state.h"
 #include "kernel/x86.h"
 
 #define BLOCKED_BY_STI_MOVSS 3u

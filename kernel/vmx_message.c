@@ -1,11 +1,15 @@
 /* Exit messages to the control partition and their answers.  Own core, VMCS loaded. */
+#include "kernel/vmx_message.h"
+
 #include <stdarg.h>
 
 #include "kernel/exit_decode.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/log.h"
 #include "kernel/string.h"
-#include "kernel/vmx.h"
+#include "kernel/vmx_event.h"
+#include "kernel/vmx_state.h"
+#include "kernel/vmx_vcpu.h"
 
 #define INSN_LEN_MAX 15u
 #define INTERRUPT_BLOCKED BITS(1, 0)

@@ -1,9 +1,11 @@
 /* Guest registers that live in the VMCS: single ones for exits, all of them for SYS_VCPU_GET and
  * SYS_VCPU_SET.  Own core. */
+#include "kernel/vmx_state.h"
+
 #include "kernel/exit_decode.h"
 #include "kernel/fpu.h"
 #include "kernel/vlapic.h"
-#include "kernel/vmx.h"
+#include "kernel/vmx_vcpu.h"
 #include "kernel/x86.h"
 
 #define CR0_PE BIT(0)

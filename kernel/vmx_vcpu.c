@@ -1,12 +1,13 @@
 /* VMCSs: made as tables, loaded, reset, moved; and the registers that guest, ring 3 and other
  * guests share.  Own core. */
+#include "kernel/vmx_vcpu.h"
+
 #include "kernel/cpu_tables.h"
 #include "kernel/exit.h"
 #include "kernel/exit_decode.h"
 #include "kernel/fpu.h"
 #include "kernel/log.h"
 #include "kernel/vlapic.h"
-#include "kernel/vmx.h"
 #include "kernel/x86.h"
 
 #define MSR_TSC_AUX 0xc0000103u

@@ -1,0 +1,17 @@
+/* The exits a guest makes most; called by vmx_enter.S before all registers are saved. */
+#ifndef BULKHEAD_KERNEL_VMX_FAST_H
+#define BULKHEAD_KERNEL_VMX_FAST_H
+
+#include "kernel/vmx.h"
+
+/* What it left to do.  vmx_enter.S knows the first. */
+enum vmx_todo {
+    VMX_GO,     /* nothing: enter the guest again, unless events, timers or others want attention */
+    VMX_FULL,   /* everything: the exit was not looked at */
+    VMX_EVENTS, /* handled; look for events to inject */
+    VMX_TRAP,   /* handled and skipped an instruction that was single-stepped */
+    VMX_LEAVE,  /* handled; the vCPU waits for something */
+};
+u32 vmx_fast(struct vcpu *v);
+
+#endif

@@ -1,0 +1,23 @@
+/* VMCSs: made, loaded, reset, moved between CPUs; registers that guest, ring 3 and other guests
+ * share. */
+#ifndef BULKHEAD_KERNEL_VMX_VCPU_H
+#define BULKHEAD_KERNEL_VMX_VCPU_H
+
+#include "kernel/vmx.h"
+
+enum hv_status vmx_vcpu_init(struct vcpu *v);
+void vmx_vcpu_fini(struct vcpu *v);
+void vmx_vcpu_reset(struct vcpu *v, bool init);
+void vmx_vcpu_startup(struct vcpu *v, u8 sipi_vector);
+/* Make its VMCS current here; v->cpu must be this CPU.  vmx_unload() is the way back. */
+void vmx_load(struct vcpu *v);
+void vmx_unload(struct vcpu *v);
+void vmx_guest_load(struct vcpu *v);           /* shared registers become the guest's */
+void vmx_guest_save(void);                     /* and the host's again */
+void vmx_own_debug(struct vcpu *v);            /* debug registers become the guest's, for good */
+void vmx_flush(struct vm *vm);                 /* INVEPT on this CPU */
+void vmx_flush_vcpu(const struct vmx_vcpu *x); /* INVVPID on this CPU */
+void vmx_set_proc(struct vmx_vcpu *x, u32 clear, u32 set); /* processor-based controls */
+void vmx_apic_changed(struct vcpu *v);                     /* the mode of its local APIC is new */
+
+#endif
