@@ -33,6 +33,7 @@ enum apic_register { /* SDM 3A table 11-1: xAPIC offsets */
 #define ICR_PENDING 0x1000u
 #define ICR_ALL_BUT_SELF 0xc0000u
 #define DIVIDE_BY_1 0xbu
+#define CALIBRATIONS 16 /* of the timer, until one is right within a thousandth */
 #define BASE_ENABLE BIT(11)
 #define BASE_X2APIC BIT(10)
 
@@ -119,26 +120,35 @@ void apic_stop_others(void)
         apic_send(0, APIC_NMI | ICR_ALL_BUT_SELF);
 }
 
-/* Count the one-shot timer against the TSC for 1 ms. */
-static u64 measure(void)
+/* Count the one-shot timer against the TSC for 1 ms or more.  *doubt: TSC ticks by which the span
+ * may be wrong, since between two instructions an outer hypervisor may run for long. */
+static u64 measure(u64 *doubt)
 {
-    u64 span = tsc_hz / 1000;
-    apic_write(APIC_TIMER_INITIAL, ~0u);
     u64 start = tsc_read();
-    while (tsc_read() - start < span)
+    apic_write(APIC_TIMER_INITIAL, ~0u);
+    u64 started = tsc_read();
+    while (tsc_read() - started < tsc_hz / 1000)
         cpu_relax();
+    u64 end = tsc_read();
     u32 counted = ~0u - apic_read(APIC_TIMER_CURRENT);
+    u64 ended = tsc_read();
     apic_write(APIC_TIMER_INITIAL, 0);
-    return MAX((u64)counted * 1000, 1);
+    *doubt = (started - start) + (ended - end);
+    u64 span = (end - start + ended - started) / 2;
+    return MAX(mul_div(counted, tsc_hz, span), 1);
 }
 
-/* A measurement that an outer hypervisor disturbs is only ever too large. */
-static u64 measure_least(void)
+static u64 measure_best(void)
 {
-    u64 least = ~0ull;
-    for (int i = 0; i < 4; i++)
-        least = MIN(least, measure());
-    return least;
+    u64 best = 1, least = ~0ull, doubt;
+    for (int i = 0; i < CALIBRATIONS && least > tsc_hz / (1000 * 1000); i++) {
+        u64 hz = measure(&doubt);
+        if (doubt < least) {
+            least = doubt;
+            best = hz;
+        }
+    }
+    return best;
 }
 
 void apic_timer_init(void)
@@ -146,7 +156,7 @@ void apic_timer_init(void)
     apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_1);
     tsc_deadline = cpuid(1, 0).ecx & BIT(24);
     if (!tsc_deadline && !ticks_per_second) {
-        ticks_per_second = measure_least();
+        ticks_per_second = measure_best();
         log_info("APIC timer: %lu Hz, one-shot", ticks_per_second);
     }
     apic_write(APIC_LVT_TIMER, VECTOR_TIMER | (tsc_deadline ? LVT_TSC_DEADLINE : 0));
