@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """Runs one tier of emulator tests.
 
-usage: run.py qemu|bochs [--list] [NAME...]      NAME: part of a boot's name
+usage: run.py qemu|bochs [--list] [NAME...]      NAME: a boot's, * for any text
 
 One line a check, with its time; the last line is "N passed, N failed".  Logs of each boot are in
 build/logs/TIER/NAME.  JOBS boots run at a time (two, or one on a single CPU); PATIENCE=4
 multiplies every time limit, for a loaded machine.
 """
 import concurrent.futures
+import fnmatch
 import glob
 import importlib
 import os
@@ -24,7 +25,8 @@ def main():
     tier, names = sys.argv[1], [a for a in sys.argv[2:] if a != "--list"]
     for path in sorted(glob.glob(os.path.join(TOP, "tests", "emu", tier + "_*.py"))):
         importlib.import_module("tests.emu." + os.path.basename(path)[:-3])
-    boots = [b for b in BOOTS if b.tier == tier and (not names or any(n in b.name for n in names))]
+    boots = [b for b in BOOTS if b.tier == tier and
+             (not names or any(fnmatch.fnmatch(b.name, n) for n in names))]
     if "--list" in sys.argv:
         print("\n".join(b.name for b in boots))
         return 0
