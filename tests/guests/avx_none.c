@@ -21,11 +21,6 @@ void guest_main(void)
             pause();
         if (rounds % 16 == 0)
             outb(0x80, 0);
-        if (rounds % 64 == 0) { /* lazily restored state, the old way */
-            write_cr0(read_cr0() | CR0_TS);
-            check_fault(VECTOR_NM, "movq %%xmm0, %%rax", : : : "rax");
-            asm volatile("clts");
-        }
         asm volatile("fxsave64 (%0)" : : "r"(saved) : "memory");
         for (u32 i = 0; i < 416; i++)
             check(area[i] == saved[i], "round %lu: byte %u of the state was %x, is %x", rounds, i,
