@@ -64,7 +64,7 @@ enum exit_action exit_cpuid(struct vcpu *v)
 }
 
 /* SDM 1 13.3: what XSETBV refuses. */
-static bool xcr0_valid(const struct vcpu *v, u64 value)
+bool exit_xcr0_valid(const struct vcpu *v, u64 value)
 {
     u64 avx512 = BITS(7, 5);
 
@@ -80,7 +80,7 @@ enum exit_action exit_xsetbv(struct vcpu *v)
     const u64 *r = v->page->regs;
     u64 value = (u32)r[REG_RAX] | r[REG_RDX] << 32;
 
-    if ((u32)r[REG_RCX] != 0 || !xcr0_valid(v, value) || hvm->get(v, HVM_CPL) != 0)
+    if ((u32)r[REG_RCX] != 0 || !exit_xcr0_valid(v, value) || hvm->get(v, HVM_CPL) != 0)
         return EXIT_GP;
     fpu_set_xcr0(v, value);
     return EXIT_ADVANCE;

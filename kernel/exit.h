@@ -34,6 +34,7 @@ enum exit_action exit_cpuid(struct vcpu *v);
 void exit_cpuid_special(struct vcpu *v, const struct cpuid_row *row);
 enum exit_action exit_rdmsr(struct vcpu *v);
 enum exit_action exit_wrmsr(struct vcpu *v);
+bool exit_xcr0_valid(const struct vcpu *v, u64 value);
 enum exit_action exit_xsetbv(struct vcpu *v);
 /* RAX after a hypercall at CPL 0. */
 static inline u64 exit_hypercall_value(u64 number)

@@ -71,31 +71,27 @@ static void add_to_filter(struct vm *vm, u32 first, u32 last)
 
 void exit_msr_policy_init(struct vm *vm)
 {
-    static const struct {
-        u32 first, last;
-    } own[] = {
-        {MSR_TSC, MSR_TSC},
-        {MSR_APIC_BASE, MSR_APIC_BASE},
-        {MSR_TSC_ADJUST, MSR_TSC_ADJUST},
-        {MSR_MTRR_CAP, MSR_MTRR_CAP},
-        {MSR_SYSENTER_CS, MSR_SYSENTER_EIP},
-        {MSR_MCG_CAP, MSR_MCG_STATUS},
-        {MSR_MISC_ENABLE, MSR_MISC_ENABLE},
-        {MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 15},
-        {MSR_MTRR_FIX64K, MSR_MTRR_FIX64K},
-        {MSR_MTRR_FIX16K, MSR_MTRR_FIX16K + 1},
-        {MSR_MTRR_FIX4K, MSR_MTRR_FIX4K + 7},
-        {MSR_PAT, MSR_PAT},
-        {MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE},
-        {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE},
-        {MSR_EFER, MSR_FMASK},
-        {MSR_FS_BASE, MSR_TSC_AUX},
-    };
+    static const u32 own[][2] = {{MSR_TSC, MSR_TSC},
+                                 {MSR_APIC_BASE, MSR_APIC_BASE},
+                                 {MSR_TSC_ADJUST, MSR_TSC_ADJUST},
+                                 {MSR_MTRR_CAP, MSR_MTRR_CAP},
+                                 {MSR_SYSENTER_CS, MSR_SYSENTER_EIP},
+                                 {MSR_MCG_CAP, MSR_MCG_STATUS},
+                                 {MSR_MISC_ENABLE, MSR_MISC_ENABLE},
+                                 {MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 15},
+                                 {MSR_MTRR_FIX64K, MSR_MTRR_FIX64K},
+                                 {MSR_MTRR_FIX16K, MSR_MTRR_FIX16K + 1},
+                                 {MSR_MTRR_FIX4K, MSR_MTRR_FIX4K + 7},
+                                 {MSR_PAT, MSR_PAT},
+                                 {MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE},
+                                 {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE},
+                                 {MSR_EFER, MSR_FMASK},
+                                 {MSR_FS_BASE, MSR_TSC_AUX}};
     struct vm_policy *p = vm->policy;
     u32 stored = 0;
 
     for (u32 i = 0; i < ARRAY_LEN(own); i++)
-        add_to_filter(vm, own[i].first, own[i].last);
+        add_to_filter(vm, own[i][0], own[i][1]);
     for (u32 i = 0; i < p->msr_count; i++) {
         add_to_filter(vm, p->msr[i].first, p->msr[i].last);
         if (p->msr[i].kind == MSR_STORED)
@@ -292,11 +288,6 @@ enum exit_action exit_rdmsr(struct vcpu *v)
     r[REG_RAX] = (u32)*word;
     r[REG_RDX] = *word >> 32;
     return EXIT_ADVANCE;
-}
-
-static bool canonical(u64 address)
-{
-    return (u64)((i64)(address << 16) >> 16) == address;
 }
 
 static bool write_efer(struct vcpu *v, u64 value)

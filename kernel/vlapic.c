@@ -37,8 +37,11 @@ enum vlapic_mode vlapic_mode(const struct vlapic *l)
     return l->base & APIC_BASE_EXTD ? VLAPIC_X2APIC : VLAPIC_XAPIC;
 }
 
+static const u16 lvts[] = {APIC_LVT_TIMER, APIC_LVT_THERMAL, APIC_LVT_PERF,
+                           APIC_LVT_LINT0, APIC_LVT_LINT1,   APIC_LVT_ERROR};
+
 /* ID and LDR in the form of the current mode; SDM 3A 11.12.10.2. */
-static void set_identity(struct vcpu *v)
+void vlapic_set_identity(struct vcpu *v)
 {
     struct vlapic *l = v->lapic;
 
@@ -53,8 +56,6 @@ static void set_identity(struct vcpu *v)
 
 static void reset_registers(struct vcpu *v)
 {
-    static const u16 lvts[] = {APIC_LVT_TIMER, APIC_LVT_THERMAL, APIC_LVT_PERF,
-                               APIC_LVT_LINT0, APIC_LVT_LINT1,   APIC_LVT_ERROR};
     struct vlapic *l = v->lapic;
 
     for (u32 off = 0; off < 0x400; off += 4)
@@ -66,7 +67,7 @@ static void reset_registers(struct vcpu *v)
     vlapic_set_reg(l, APIC_SVR, 0xff);
     for (u32 i = 0; i < ARRAY_LEN(lvts); i++)
         vlapic_set_reg(l, lvts[i], APIC_LVT_MASKED);
-    set_identity(v);
+    vlapic_set_identity(v);
     l->timer_deadline = l->timer_period = l->guest_deadline = 0;
     l->timer_dirty = true;
     l->tmr_changed = true;
@@ -259,9 +260,6 @@ static u32 writable(u32 offset)
 
 static void write_svr(struct vlapic *l, u32 value)
 {
-    static const u16 lvts[] = {APIC_LVT_TIMER, APIC_LVT_THERMAL, APIC_LVT_PERF,
-                               APIC_LVT_LINT0, APIC_LVT_LINT1,   APIC_LVT_ERROR};
-
     vlapic_set_reg(l, APIC_SVR, value);
     /* SDM 3A 11.4.7.2: a disabled local APIC has every LVT masked. */
     for (u32 i = 0; !(value & APIC_SVR_ENABLE) && i < ARRAY_LEN(lvts); i++)

@@ -118,6 +118,7 @@ u32 vlapic_write(struct vcpu *v, u32 offset, u32 value);
  */
 MUST_CHECK enum hv_status vlapic_access(struct vcpu *v, u32 offset, bool write, u32 *value);
 
+void vlapic_set_identity(struct vcpu *v); /* ID and LDR of the current mode */
 /* Own core: what an ICR or a self-IPI write sends; used by vlapic.c. */
 u32 vlapic_send(struct vcpu *v, u32 icr, u32 dest);
 /* Own core or not running: a vector for v itself, straight into IRR. */

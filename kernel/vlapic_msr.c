@@ -58,8 +58,7 @@ static u32 write_base(struct vcpu *v, u64 value)
     if (vlapic_mode(l) == before)
         return 0;
     if (vlapic_mode(l) == VLAPIC_X2APIC) {
-        vlapic_set_reg(l, APIC_ID, v->index);
-        vlapic_set_reg(l, APIC_LDR, (v->index >> 4) << 16 | 1u << (v->index & 15));
+        vlapic_set_identity(v);
         vlapic_set_reg(l, APIC_ICR + 4, vlapic_reg(l, APIC_ICR_HIGH) >> 24);
     } else {
         vlapic_reset(v, true);

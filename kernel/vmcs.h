@@ -198,37 +198,20 @@ failed:
     vmcs_failed("VMWRITE", field);
 }
 
-static inline u16 vmcs_read16(enum vmcs16 f)
-{
-    return (u16)vmread(f);
-}
-static inline u32 vmcs_read32(enum vmcs32 f)
-{
-    return (u32)vmread(f);
-}
-static inline u64 vmcs_read64(enum vmcs64 f)
-{
-    return vmread(f);
-}
-static inline u64 vmcs_read(enum vmcs_nat f)
-{
-    return vmread(f);
-}
-static inline void vmcs_write16(enum vmcs16 f, u16 value)
-{
-    vmwrite(f, value);
-}
-static inline void vmcs_write32(enum vmcs32 f, u32 value)
-{
-    vmwrite(f, value);
-}
-static inline void vmcs_write64(enum vmcs64 f, u64 value)
-{
-    vmwrite(f, value);
-}
-static inline void vmcs_write(enum vmcs_nat f, u64 value)
-{
-    vmwrite(f, value);
-}
+/* vmcs_read16(), vmcs_write16() and so on: each takes only fields of its width. */
+#define VMCS_ACCESS(suffix, fields, type)                                                          \
+    static inline type vmcs_read##suffix(enum fields f)                                            \
+    {                                                                                              \
+        return (type)vmread(f);                                                                    \
+    }                                                                                              \
+    static inline void vmcs_write##suffix(enum fields f, type value)                               \
+    {                                                                                              \
+        vmwrite(f, value);                                                                         \
+    }
+VMCS_ACCESS(16, vmcs16, u16)
+VMCS_ACCESS(32, vmcs32, u32)
+VMCS_ACCESS(64, vmcs64, u64)
+VMCS_ACCESS(, vmcs_nat, u64)
+#undef VMCS_ACCESS
 
 #endif

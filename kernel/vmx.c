@@ -73,7 +73,7 @@ static void allow(u8 *map, u32 msr, bool write)
     map[bit / 8] &= (u8) ~(1u << bit % 8);
 }
 
-void vmx_bitmaps_fill(u8 *plain, u8 *x2apic)
+static void fill_bitmaps(u8 *plain, u8 *x2apic)
 {
     /* In the VMCS or switched by vmx_vcpu.c, so the guest's own. */
     static const u32 both[] = {MSR_FS_BASE,     MSR_GS_BASE,         MSR_KERNEL_GS_BASE, MSR_PAT,
@@ -106,7 +106,7 @@ static bool make_bitmaps(void)
     vmx_bitmap_x2apic = mem_alloc(&quota_kernel, PAGE_SIZE);
     if (!hpa_valid(vmx_bitmap_plain) || !hpa_valid(vmx_bitmap_x2apic))
         return false;
-    vmx_bitmaps_fill(phys_to_virt(vmx_bitmap_plain), phys_to_virt(vmx_bitmap_x2apic));
+    fill_bitmaps(phys_to_virt(vmx_bitmap_plain), phys_to_virt(vmx_bitmap_x2apic));
     return true;
 }
 

@@ -70,9 +70,6 @@ static inline struct vmx_cpu *vmx_cpu(void)
     return &vmx_cpus[this_cpu()->id];
 }
 
-/* Fills both MSR bitmaps (PAGE_SIZE each): what a guest may access without an exit. */
-void vmx_bitmaps_fill(u8 *plain, u8 *x2apic);
-
 /* vmx_enter.S: load the guest's registers and go; HOST_RIP is vmx_exit_entry. */
 void vmx_launch(void) NORETURN;
 void vmx_resume(void) NORETURN;

@@ -27,11 +27,6 @@ struct guest { /* what several checks need */
     bool ia32e, v86;
 };
 
-static bool canonical(u64 a)
-{
-    return (u64)((i64)(a << 16) >> 16) == a;
-}
-
 /* Each check returns NULL, or which rule is broken. */
 static const char *check_control(const struct guest *g)
 {

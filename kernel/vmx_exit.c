@@ -21,12 +21,6 @@
 #define DR7_GD BIT(13)
 #define BLOCKED_BY_NMI BIT(3)
 
-struct handler {
-    enum exit_action (*fn)(struct vcpu *v);
-    u64 class; /* enum exit_class */
-};
-static const struct handler handlers[REASON_COUNT];
-
 /* IRET had unblocked NMIs before it faulted: it will do so again (SDM 3C 28.2.3). */
 static void block_nmi_again(void)
 {
@@ -105,37 +99,6 @@ static enum exit_action on_preemption_timer(struct vcpu *v)
     (void)v;
     asm volatile("sti; nop; cli" ::: "memory"); /* what could not exit: see arm_timer() */
     return EXIT_EVENTS;
-}
-
-static enum exit_action look_again(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_EVENTS;
-}
-
-static enum exit_action skip(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_ADVANCE;
-}
-
-static enum exit_action general_protection(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_GP;
-}
-
-static enum exit_action undefined(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_UD;
-}
-
-/* The guest spins: others may need the core more. */
-static enum exit_action on_pause(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_ADVANCE_RESCHED;
 }
 
 static enum exit_action on_hlt(struct vcpu *v)
@@ -314,49 +277,53 @@ static enum exit_action unhandled(struct vcpu *v)
 }
 
 #define ON(reason, fn_, class_) [REASON_##reason] = {.fn = fn_, .class = class_}
-static const struct handler unknown = {unhandled, CLASS_OTHER};
-static const struct handler handlers[REASON_COUNT] = {
+#define ALWAYS(reason, action_, class_) [REASON_##reason] = {.action = action_, .class = class_}
+static const struct {
+    enum exit_action (*fn)(struct vcpu *v);
+    u8 action; /* enum exit_action, where fn is NULL */
+    u8 class;  /* enum exit_class */
+} handlers[REASON_COUNT] = {
     ON(EXCEPTION_OR_NMI, on_exception, CLASS_EXCEPTION),
     ON(EXTERNAL_INTERRUPT, on_external_interrupt, CLASS_EXTERNAL_INTERRUPT),
     ON(TRIPLE_FAULT, on_triple_fault, CLASS_TRIPLE_FAULT),
     ON(INTERRUPT_WINDOW, on_window, CLASS_INTERRUPT_WINDOW),
     ON(NMI_WINDOW, on_window, CLASS_NMI_WINDOW),
     ON(CPUID, exit_cpuid, CLASS_CPUID),
-    ON(GETSEC, undefined, CLASS_OTHER),
+    ALWAYS(GETSEC, EXIT_UD, CLASS_OTHER),
     ON(HLT, on_hlt, CLASS_HLT),
-    ON(INVD, skip, CLASS_INVD),
-    ON(RDPMC, general_protection, CLASS_RDPMC),
-    ON(RSM, undefined, CLASS_OTHER),
+    ALWAYS(INVD, EXIT_ADVANCE, CLASS_INVD),
+    ALWAYS(RDPMC, EXIT_GP, CLASS_RDPMC),
+    ALWAYS(RSM, EXIT_UD, CLASS_OTHER),
     ON(VMCALL, on_vmcall, CLASS_HYPERCALL),
-    ON(VMCLEAR, undefined, CLASS_VMX_INSN),
-    ON(VMLAUNCH, undefined, CLASS_VMX_INSN),
-    ON(VMPTRLD, undefined, CLASS_VMX_INSN),
-    ON(VMPTRST, undefined, CLASS_VMX_INSN),
-    ON(VMREAD, undefined, CLASS_VMX_INSN),
-    ON(VMRESUME, undefined, CLASS_VMX_INSN),
-    ON(VMWRITE, undefined, CLASS_VMX_INSN),
-    ON(VMXOFF, undefined, CLASS_VMX_INSN),
-    ON(VMXON, undefined, CLASS_VMX_INSN),
+    ALWAYS(VMCLEAR, EXIT_UD, CLASS_VMX_INSN),
+    ALWAYS(VMLAUNCH, EXIT_UD, CLASS_VMX_INSN),
+    ALWAYS(VMPTRLD, EXIT_UD, CLASS_VMX_INSN),
+    ALWAYS(VMPTRST, EXIT_UD, CLASS_VMX_INSN),
+    ALWAYS(VMREAD, EXIT_UD, CLASS_VMX_INSN),
+    ALWAYS(VMRESUME, EXIT_UD, CLASS_VMX_INSN),
+    ALWAYS(VMWRITE, EXIT_UD, CLASS_VMX_INSN),
+    ALWAYS(VMXOFF, EXIT_UD, CLASS_VMX_INSN),
+    ALWAYS(VMXON, EXIT_UD, CLASS_VMX_INSN),
     ON(CR_ACCESS, on_cr, CLASS_CR),
     ON(MOV_DR, on_mov_dr, CLASS_DR),
     ON(IO, on_io, CLASS_IO),
     ON(RDMSR, exit_rdmsr, CLASS_RDMSR),
     ON(WRMSR, exit_wrmsr, CLASS_WRMSR),
-    ON(MWAIT, undefined, CLASS_MWAIT),
-    ON(MONITOR, undefined, CLASS_MWAIT),
-    ON(PAUSE, on_pause, CLASS_PAUSE),
-    ON(TPR_THRESHOLD, look_again, CLASS_TPR_THRESHOLD),
+    ALWAYS(MWAIT, EXIT_UD, CLASS_MWAIT),
+    ALWAYS(MONITOR, EXIT_UD, CLASS_MWAIT),
+    ALWAYS(PAUSE, EXIT_ADVANCE_RESCHED, CLASS_PAUSE), /* it spins: others may need the core */
+    ALWAYS(TPR_THRESHOLD, EXIT_EVENTS, CLASS_TPR_THRESHOLD),
     ON(APIC_ACCESS, on_apic_access, CLASS_APIC_ACCESS),
     ON(EOI, on_eoi, CLASS_EOI),
     ON(EPT_VIOLATION, on_ept_violation, CLASS_EPT_VIOLATION),
-    ON(INVEPT, undefined, CLASS_VMX_INSN),
+    ALWAYS(INVEPT, EXIT_UD, CLASS_VMX_INSN),
     ON(PREEMPTION_TIMER, on_preemption_timer, CLASS_PREEMPTION_TIMER),
-    ON(INVVPID, undefined, CLASS_VMX_INSN),
-    ON(WBINVD, skip, CLASS_WBINVD),
+    ALWAYS(INVVPID, EXIT_UD, CLASS_VMX_INSN),
+    ALWAYS(WBINVD, EXIT_ADVANCE, CLASS_WBINVD),
     ON(XSETBV, exit_xsetbv, CLASS_XSETBV),
     ON(APIC_WRITE, on_apic_write, CLASS_APIC_WRITE),
-    ON(VMFUNC, undefined, CLASS_VMX_INSN),
-    ON(ENCLS, undefined, CLASS_OTHER),
+    ALWAYS(VMFUNC, EXIT_UD, CLASS_VMX_INSN),
+    ALWAYS(ENCLS, EXIT_UD, CLASS_OTHER),
 };
 
 /* The preemption timer stands for cpu->deadline: SDM 3C 26.5.1, rounded up.
@@ -430,15 +397,17 @@ static void dispatch(struct cpu *c, struct vcpu *v)
 {
     u32 reason = vmcs_read32(VMCS_EXIT_REASON);
     u32 vectoring = vmcs_read32(VMCS_VECTORING_INFO);
-    const struct handler *h = &unknown;
 
     c->last_exit_reason = reason;
     if (vectoring & INTR_VALID)
         vmx_reinject(v, vectoring);
-    if (reason < REASON_COUNT && handlers[reason].fn)
-        h = &handlers[reason];
-    v->page->stats.exits[h->class]++;
-    act(c, v, h->fn(v));
+    if (reason >= REASON_COUNT || (!handlers[reason].fn && !handlers[reason].class)) {
+        v->page->stats.exits[CLASS_OTHER]++;
+        act(c, v, unhandled(v));
+        return;
+    }
+    v->page->stats.exits[handlers[reason].class]++;
+    act(c, v, handlers[reason].fn ? handlers[reason].fn(v) : handlers[reason].action);
 }
 
 void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo)

@@ -2,8 +2,9 @@
  * SYS_VCPU_SET.  Own core. */
 #include "kernel/vmx_state.h"
 
-#include "kernel/exit_decode.h"
+#include "kernel/exit.h"
 #include "kernel/fpu.h"
+#include "kernel/string.h"
 #include "kernel/vlapic.h"
 #include "kernel/vmx_vcpu.h"
 #include "kernel/x86.h"
@@ -132,6 +133,30 @@ void vmx_advance(void)
     vmx_skip(vmcs_read32(VMCS_EXIT_INSN_LEN));
 }
 
+/* Members of struct vcpu_state that are just a field. */
+#define PLAIN(member, field)                                                                       \
+    {                                                                                              \
+        offsetof(struct vcpu_state, member), sizeof(((struct vcpu_state *)0)->member), field       \
+    }
+static const struct {
+    u16 offset, size;
+    u32 field;
+} plain[] = {
+    PLAIN(rip, VMCS_GUEST_RIP),
+    PLAIN(rflags, VMCS_GUEST_RFLAGS),
+    PLAIN(cr3, VMCS_GUEST_CR3),
+    PLAIN(pat, VMCS_GUEST_PAT),
+    PLAIN(gdtr_base, VMCS_GUEST_GDTR_BASE),
+    PLAIN(gdtr_limit, VMCS_GUEST_GDTR_LIMIT),
+    PLAIN(idtr_base, VMCS_GUEST_IDTR_BASE),
+    PLAIN(idtr_limit, VMCS_GUEST_IDTR_LIMIT),
+    PLAIN(sysenter_cs, VMCS_GUEST_SYSENTER_CS),
+    PLAIN(sysenter_esp, VMCS_GUEST_SYSENTER_ESP),
+    PLAIN(sysenter_eip, VMCS_GUEST_SYSENTER_EIP),
+    PLAIN(interruptibility, VMCS_GUEST_INTERRUPTIBILITY),
+    PLAIN(dr[7], VMCS_GUEST_DR7),
+};
+
 static void get_segment(u32 i, struct vcpu_segment *s)
 {
     s->selector = (u16)vmread(VMCS_SEG(VMCS_GUEST_ES, i));
@@ -142,7 +167,7 @@ static void get_segment(u32 i, struct vcpu_segment *s)
     s->base = vmread(VMCS_SEG(VMCS_GUEST_ES_BASE, i));
 }
 
-static void set_segment(u32 i, const struct vcpu_segment *s)
+void vmx_set_segment(u32 i, const struct vcpu_segment *s)
 {
     vmwrite(VMCS_SEG(VMCS_GUEST_ES, i), s->selector);
     vmwrite(VMCS_SEG(VMCS_GUEST_ES_ACCESS, i), s->access);
@@ -160,7 +185,6 @@ static void get_debug(struct vcpu *v, u64 dr[8])
     }
     for (u32 i = 0; i < 8; i++)
         dr[i] = i < 4 || i == 6 ? x->dr[i] : 0;
-    dr[7] = vmcs_read(VMCS_GUEST_DR7);
 }
 
 void vmx_get_state(struct vcpu *v, struct vcpu_state *out)
@@ -172,34 +196,26 @@ void vmx_get_state(struct vcpu *v, struct vcpu_state *out)
     if (vmx_cpu()->guest == v)
         vmx_guest_save();
     get_debug(v, s.dr);
-    s.rip = vmcs_read(VMCS_GUEST_RIP);
-    s.rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    for (u32 i = 0; i < ARRAY_LEN(plain); i++) {
+        u64 value = vmread(plain[i].field);
+        memcpy((u8 *)&s + plain[i].offset, &value, plain[i].size);
+    }
     s.cr0 = vmx_guest_cr0();
     s.cr2 = x->cr2;
-    s.cr3 = vmcs_read(VMCS_GUEST_CR3);
     s.cr4 = vmx_guest_cr4();
     s.cr8 = vlapic_tpr(v);
     s.xcr0 = v->xcr0;
     s.efer = vmcs_read64(VMCS_GUEST_EFER);
-    s.pat = vmcs_read64(VMCS_GUEST_PAT);
     for (u32 i = 0; i < SEG_COUNT; i++)
         get_segment(i, &s.seg[i]);
-    s.gdtr_base = vmcs_read(VMCS_GUEST_GDTR_BASE);
-    s.gdtr_limit = vmcs_read32(VMCS_GUEST_GDTR_LIMIT);
-    s.idtr_base = vmcs_read(VMCS_GUEST_IDTR_BASE);
-    s.idtr_limit = vmcs_read32(VMCS_GUEST_IDTR_LIMIT);
     s.star = v->msrs.star;
     s.lstar = v->msrs.lstar;
     s.cstar = v->msrs.cstar;
     s.fmask = v->msrs.fmask;
     s.tsc_aux = v->msrs.tsc_aux;
     s.kernel_gs_base = x->kernel_gs_base;
-    s.sysenter_cs = vmcs_read32(VMCS_GUEST_SYSENTER_CS);
-    s.sysenter_esp = vmcs_read(VMCS_GUEST_SYSENTER_ESP);
-    s.sysenter_eip = vmcs_read(VMCS_GUEST_SYSENTER_EIP);
     s.tsc_offset = v->msrs.tsc_offset;
     s.apic_base = v->lapic->base;
-    s.interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
     s.activity = x->activity;
     v->page->regs[REG_RSP] = vmcs_read(VMCS_GUEST_RSP);
     *out = s;
@@ -215,58 +231,45 @@ static void set_control_registers(struct vcpu *v, const struct vcpu_state *s)
     vmcs_write(VMCS_GUEST_CR0, (s->cr0 & ~owned0) | vmx_caps.cr0_must);
     vmcs_write(VMCS_CR4_SHADOW, s->cr4 & owned4 & allowed4);
     vmcs_write(VMCS_GUEST_CR4, (s->cr4 & allowed4) | vmx_caps.cr4_must);
-    vmcs_write(VMCS_GUEST_CR3, s->cr3);
     set_efer((s->efer & (EFER_SCE | EFER_LME | EFER_NXE)) | lma);
 }
 
-static enum hv_status check_state(struct vcpu *v, const struct vcpu_state *s)
+/* What this CPU itself would refuse; VM entry checks the rest. */
+static bool acceptable(const struct vcpu *v, const struct vcpu_state *s)
 {
-    u64 xcr0 = v->vm->policy->xcr0_allowed & fpu_xcr0_host;
-
-    if (s->activity > VCPU_SHUTDOWN || s->cr8 > 15)
-        return HV_EINVAL;
-    if (s->xcr0 != v->xcr0 && ((s->xcr0 & ~xcr0) || !(s->xcr0 & 1) || (s->xcr0 & 6) == 4))
-        return HV_EINVAL;
-    return HV_OK;
+    return s->activity <= VCPU_SHUTDOWN && s->cr8 <= 15 && canonical(s->lstar) &&
+           canonical(s->kernel_gs_base) && (s->xcr0 == v->xcr0 || exit_xcr0_valid(v, s->xcr0));
 }
 
-/* What is set is checked by VM entry; a mistake stops the guest with the failing check's name. */
+/* A mistake that VM entry finds stops the guest with the failing check's name. */
 enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s)
 {
     struct vmx_vcpu *x = vmx_of(v);
-    enum hv_status st = check_state(v, s);
 
-    if (st != HV_OK)
-        return st;
+    if (!acceptable(v, s))
+        return HV_EINVAL;
     vmx_load(v);
     if (vmx_cpu()->guest == v)
         vmx_guest_save();
-    vmcs_write(VMCS_GUEST_RIP, s->rip);
-    vmcs_write(VMCS_GUEST_RFLAGS, s->rflags);
+    for (u32 i = 0; i < ARRAY_LEN(plain); i++) {
+        u64 value = 0;
+        memcpy(&value, (const u8 *)s + plain[i].offset, plain[i].size);
+        vmwrite(plain[i].field, value);
+    }
     vmcs_write(VMCS_GUEST_RSP, v->page->regs[REG_RSP]);
     set_control_registers(v, s);
     x->cr2 = s->cr2;
     vlapic_set_tpr(v, s->cr8);
-    vmcs_write64(VMCS_GUEST_PAT, s->pat);
     for (u32 i = 0; i < SEG_COUNT; i++)
-        set_segment(i, &s->seg[i]);
-    vmcs_write(VMCS_GUEST_GDTR_BASE, s->gdtr_base);
-    vmcs_write32(VMCS_GUEST_GDTR_LIMIT, s->gdtr_limit);
-    vmcs_write(VMCS_GUEST_IDTR_BASE, s->idtr_base);
-    vmcs_write32(VMCS_GUEST_IDTR_LIMIT, s->idtr_limit);
+        vmx_set_segment(i, &s->seg[i]);
     v->msrs.star = s->star;
     v->msrs.lstar = s->lstar;
     v->msrs.cstar = s->cstar;
     v->msrs.fmask = (u32)s->fmask;
     v->msrs.tsc_aux = (u32)s->tsc_aux;
     x->kernel_gs_base = s->kernel_gs_base;
-    vmcs_write32(VMCS_GUEST_SYSENTER_CS, (u32)s->sysenter_cs);
-    vmcs_write(VMCS_GUEST_SYSENTER_ESP, s->sysenter_esp);
-    vmcs_write(VMCS_GUEST_SYSENTER_EIP, s->sysenter_eip);
     v->msrs.tsc_offset = s->tsc_offset;
     vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset);
-    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, s->interruptibility);
-    vmcs_write(VMCS_GUEST_DR7, s->dr[7]);
     for (u32 i = 0; i < 4; i++)
         x->dr[i] = s->dr[i];
     x->dr[6] = (u32)s->dr[6];

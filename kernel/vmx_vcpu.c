@@ -8,6 +8,7 @@
 #include "kernel/fpu.h"
 #include "kernel/log.h"
 #include "kernel/vlapic.h"
+#include "kernel/vmx_state.h"
 #include "kernel/x86.h"
 
 #define MSR_TSC_AUX 0xc0000103u
@@ -29,74 +30,35 @@ struct row {
     u64 value;
 };
 
-/* What no vCPU and no event changes.  #DB and #AC exit because their delivery can fault for ever
- * inside the CPU (CVE-2015-5307, CVE-2015-8104). */
-static const struct row constant[] = {
-    {VMCS_EXCEPTION_BITMAP, EXCEPTION_DB | EXCEPTION_AC | EXCEPTION_MC},
-    {VMCS_PF_ERROR_MASK, 0},
-    {VMCS_PF_ERROR_MATCH, 0},
-    {VMCS_CR3_TARGETS, 0},
-    {VMCS_EXIT_MSR_STORES, 0}, /* no lists: a bad one is fatal to the whole machine when nested */
-    {VMCS_EXIT_MSR_LOADS, 0},
-    {VMCS_ENTRY_MSR_LOADS, 0},
-    {VMCS_LINK_POINTER, ~0ull},
-    {VMCS_GUEST_DEBUGCTL, 0},
-};
+/* What reset leaves zero (SDM 3A table 10-1), and what always is: no MSR lists, since a bad one is
+ * fatal to the whole machine when nested. */
+static const u32 zero[] = {VMCS_PF_ERROR_MASK,       VMCS_PF_ERROR_MATCH,
+                           VMCS_CR3_TARGETS,         VMCS_EXIT_MSR_STORES,
+                           VMCS_EXIT_MSR_LOADS,      VMCS_ENTRY_MSR_LOADS,
+                           VMCS_GUEST_DEBUGCTL,      VMCS_GUEST_GDTR_BASE,
+                           VMCS_GUEST_IDTR_BASE,     VMCS_GUEST_RSP,
+                           VMCS_GUEST_CR3,           VMCS_GUEST_EFER,
+                           VMCS_GUEST_PENDING_DEBUG, VMCS_GUEST_INTERRUPTIBILITY,
+                           VMCS_GUEST_ACTIVITY,      VMCS_GUEST_SYSENTER_CS,
+                           VMCS_GUEST_SYSENTER_ESP,  VMCS_GUEST_SYSENTER_EIP,
+                           VMCS_ENTRY_INTR_INFO,     VMCS_ENTRY_ERROR,
+                           VMCS_ENTRY_INSN_LEN};
 
-/* SDM 3A table 10-1. */
+/* The rest.  #DB and #AC exit because their delivery can fault for ever inside the CPU
+ * (CVE-2015-5307, CVE-2015-8104). */
 static const struct row reset_state[] = {
-    {VMCS_GUEST_ES, 0},
-    {VMCS_GUEST_SS, 0},
-    {VMCS_GUEST_DS, 0},
-    {VMCS_GUEST_FS, 0},
-    {VMCS_GUEST_GS, 0},
-    {VMCS_GUEST_LDTR, 0},
-    {VMCS_GUEST_TR, 0},
-    {VMCS_GUEST_ES_BASE, 0},
-    {VMCS_GUEST_SS_BASE, 0},
-    {VMCS_GUEST_DS_BASE, 0},
-    {VMCS_GUEST_FS_BASE, 0},
-    {VMCS_GUEST_GS_BASE, 0},
-    {VMCS_GUEST_LDTR_BASE, 0},
-    {VMCS_GUEST_TR_BASE, 0},
-    {VMCS_GUEST_ES_LIMIT, 0xffff},
-    {VMCS_GUEST_CS_LIMIT, 0xffff},
-    {VMCS_GUEST_SS_LIMIT, 0xffff},
-    {VMCS_GUEST_DS_LIMIT, 0xffff},
-    {VMCS_GUEST_FS_LIMIT, 0xffff},
-    {VMCS_GUEST_GS_LIMIT, 0xffff},
-    {VMCS_GUEST_LDTR_LIMIT, 0xffff},
-    {VMCS_GUEST_TR_LIMIT, 0xffff},
-    {VMCS_GUEST_ES_ACCESS, 0x93},
-    {VMCS_GUEST_CS_ACCESS, 0x9b},
-    {VMCS_GUEST_SS_ACCESS, 0x93},
-    {VMCS_GUEST_DS_ACCESS, 0x93},
-    {VMCS_GUEST_FS_ACCESS, 0x93},
-    {VMCS_GUEST_GS_ACCESS, 0x93},
-    {VMCS_GUEST_LDTR_ACCESS, 0x82},
-    {VMCS_GUEST_TR_ACCESS, 0x8b},
-    {VMCS_GUEST_GDTR_BASE, 0},
-    {VMCS_GUEST_IDTR_BASE, 0},
+    {VMCS_EXCEPTION_BITMAP, EXCEPTION_DB | EXCEPTION_AC | EXCEPTION_MC},
+    {VMCS_LINK_POINTER, ~0ull},
     {VMCS_GUEST_GDTR_LIMIT, 0xffff},
     {VMCS_GUEST_IDTR_LIMIT, 0xffff},
     {VMCS_GUEST_CS, 0xf000},
     {VMCS_GUEST_CS_BASE, 0xffff0000},
     {VMCS_GUEST_RIP, 0xfff0},
-    {VMCS_GUEST_RSP, 0},
     {VMCS_GUEST_RFLAGS, RFLAGS_FIXED},
-    {VMCS_GUEST_CR3, 0},
-    {VMCS_GUEST_EFER, 0},
     {VMCS_GUEST_DR7, DR7_RESET},
-    {VMCS_GUEST_PENDING_DEBUG, 0},
-    {VMCS_GUEST_INTERRUPTIBILITY, 0},
-    {VMCS_GUEST_ACTIVITY, 0},
-    {VMCS_GUEST_SYSENTER_CS, 0},
-    {VMCS_GUEST_SYSENTER_ESP, 0},
-    {VMCS_GUEST_SYSENTER_EIP, 0},
-    {VMCS_ENTRY_INTR_INFO, 0},
-    {VMCS_ENTRY_ERROR, 0},
-    {VMCS_ENTRY_INSN_LEN, 0},
 };
+/* Segments: selector and base 0, limit FFFFH, and these access rights. */
+static const u16 reset_access[SEG_COUNT] = {0x93, 0x9b, 0x93, 0x93, 0x93, 0x93, 0x82, 0x8b};
 
 static void write_rows(const struct row *rows, u32 count)
 {
@@ -474,7 +436,10 @@ void vmx_vcpu_reset(struct vcpu *v, bool init)
     x->dr[6] = DR6_RESET;
     x->dr_used = false;
     x->asked = EXIT_NONE;
-    write_rows(constant, ARRAY_LEN(constant));
+    for (u32 i = 0; i < ARRAY_LEN(zero); i++)
+        vmwrite(zero[i], 0);
+    for (u32 i = 0; i < SEG_COUNT; i++)
+        vmx_set_segment(i, &(struct vcpu_segment){.access = reset_access[i], .limit = 0xffff});
     write_rows(reset_state, ARRAY_LEN(reset_state));
     write_controls(v);
     reset_control_registers(v);

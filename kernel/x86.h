@@ -160,6 +160,11 @@ static inline void xsetbv(u32 index, u64 value)
     asm volatile("xsetbv" : : "c"(index), "a"((u32)value), "d"((u32)(value >> 32)));
 }
 
+static inline bool canonical(u64 address) /* of four-level paging */
+{
+    return (u64)((i64)(address << 16) >> 16) == address;
+}
+
 static inline void invlpg(u64 va)
 {
     asm volatile("invlpg (%0)" : : "r"(va) : "memory");
