@@ -22,7 +22,7 @@ static struct log_cursor notices; /* what the console has shown of the log */
 
 static void start_console(void)
 {
-    sys_wait(0); /* from its first call on, the kernel leaves the UART to us */
+    sys_wait(0, 0); /* from its first call on, the kernel leaves the UART to us */
     if (console_init() != HV_OK)
         log_warn("no console: no 16550 answers at port 0x%llx", (ull)sys_host_info()->uart_port);
 }

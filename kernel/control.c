@@ -67,39 +67,109 @@ static bool news(const struct control_page *page)
     return page->events | page->irq_pending | page->vm_pending;
 }
 
-void control_wait(u64 deadline)
+bool control_offer(struct vcpu *v)
 {
     struct cpu *c = this_cpu();
+    bool asleep;
 
-    if (!control.waited) {
-        control.waited = true;
-        log_console_release();
+    spin_lock(&control.lock);
+    asleep = control.state == CONTROL_BLOCKED;
+    if (asleep) {
+        control.state = CONTROL_READY;
+        control.cpu = c->id;
     }
-    vcpu_take_completions(control.page);
-    if (news(control.page) || deadline <= tsc_read())
-        return;
+    spin_unlock(&control.lock);
+    if (asleep)
+        c->handoff = v;
+    return asleep;
+}
+
+/* The vCPU that a handle from ring 3 names; NULL: none. */
+static struct vcpu *answered_vcpu(u64 handle)
+{
+    struct vm *vm;
+    struct vcpu *v;
+
+    if (!handle || vm_get(VCPU_HANDLE_VM(handle), &vm) != HV_OK ||
+        vcpu_get(vm, VCPU_HANDLE_VCPU(handle), &v) != HV_OK)
+        return NULL;
+    return v;
+}
+
+/* Ring 3 sleeps from here on, unless there is news.  Whoever sets a bit from now on finds BLOCKED;
+ * for what came before, look again. */
+static bool fall_asleep(struct cpu *c, u64 deadline)
+{
+    struct timer *t = &wait_timers[c->id];
+    bool asleep;
 
     fpu_release(control.xsave);
-    if (deadline != ~0ull) {
-        wait_timers[c->id].fire = wait_over;
-        timer_set(&wait_timers[c->id], deadline);
+    if (deadline != ~0ull && !(t->armed && t->deadline == deadline)) {
+        t->fire = wait_over;
+        timer_set(t, deadline);
     }
     spin_lock(&control.lock);
     control.wait_deadline = deadline;
     control.state = CONTROL_BLOCKED;
     c->control_here = false;
-    /* Whoever sets a bit from now on finds BLOCKED; for what came before, look again. */
-    if (news(control.page)) {
+    asleep = !news(control.page);
+    if (!asleep) {
         control.state = CONTROL_READY;
         control.cpu = c->id;
     }
     spin_unlock(&control.lock);
+    return asleep;
+}
+
+/* The answered vCPU may go on here at once: nothing else wants this core or this vCPU.  Its lock is
+ * free again on return. */
+static bool go_on(const struct cpu *c, struct vcpu *v)
+{
+    bool ready;
+
+    if (c->attention || tsc_read() >= c->deadline || v->page->state != EXIT_COMPLETE)
+        return false;
+    spin_lock(&v->lock);
+    ready = v->blocked == BLOCK_EXIT && !v->requests;
+    if (ready)
+        v->blocked = 0;
+    spin_unlock(&v->lock);
+    return ready;
+}
+
+i64 control_wait(u64 deadline, u64 answered)
+{
+    struct cpu *c = this_cpu();
+    struct vcpu *v = answered_vcpu(answered);
+
+    if (!control.waited) {
+        control.waited = true;
+        log_console_release();
+    }
+    if (v && v == c->handoff && deadline > tsc_read() && !control.page->vm_complete &&
+        go_on(c, v)) {
+        if (fall_asleep(c, deadline)) {
+            c->handoff = NULL;
+            sched_resume_handoff(v);
+        }
+        __atomic_or_fetch(&v->requests, REQUEST_REPLY, __ATOMIC_ACQ_REL);
+        sched_end_handoff();
+        sched_run();
+    }
+    if (v)
+        vcpu_complete(v);
+    sched_end_handoff();
+    vcpu_take_completions(control.page);
+    if (news(control.page) || deadline <= tsc_read())
+        return HV_OK;
+    (void)fall_asleep(c, deadline);
     sched_run();
 }
 
 void control_resume(void)
 {
     struct cpu *c = this_cpu();
+    i64 result = HV_OK;
 
     spin_lock(&control.lock);
     assert(control.state == CONTROL_READY && control.cpu == c->id);
@@ -107,7 +177,6 @@ void control_resume(void)
     spin_unlock(&control.lock);
     c->control_here = true;
     c->tss_stale = true;
-    timer_cancel(&wait_timers[c->id]);
     if (c->space_generation != control.space_generation) {
         c->space_generation = control.space_generation;
         write_cr3(read_cr3());
@@ -116,7 +185,9 @@ void control_resume(void)
         hvm->to_user();
     fpu_load_user(control.xsave);
     wrmsr(MSR_FS_BASE, control.fs_base); /* a VM exit loads the host's */
-    syscall_resume(HV_OK);
+    if (c->handoff)
+        result = (i64)VCPU_HANDLE(c->handoff->vm->slot, c->handoff->index);
+    syscall_resume(result);
 }
 
 /* A new instance; what it shares with the last one is mapped already. */
@@ -208,6 +279,7 @@ static NORETURN void restart(void)
               "Try: boot an earlier image; the reports above say where it fails",
               QUICK_CRASHES);
     this_cpu()->control_here = false;
+    sched_end_handoff();
     fpu_release(control.xsave); /* the registers are nobody's now */
     space_clear(boot);
     control_space_changed();

@@ -44,7 +44,10 @@ void control_resume(void) NORETURN;
 void control_crashed(struct user_frame *f, const char *why) NORETURN;
 
 /* SYS_WAIT: takes completions, then returns, or sleeps and resumes ring 3 later. */
-void control_wait(u64 deadline);
+i64 control_wait(u64 deadline, u64 answered);
+/* Own core, exit path: hand v's exit to ring 3 on this core without announcing it.  False: ring 3
+ * is busy elsewhere.  Then v must leave by sched_leave_guest(). */
+MUST_CHECK bool control_offer(struct vcpu *v);
 void control_exit(int code) NORETURN; /* SYS_EXIT */
 /* SYS_MEM_MAP, SYS_MEM_UNMAP.  HV_ENOMEM from the latter: a big page could not be split; what
  * lay before it is gone. */

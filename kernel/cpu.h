@@ -54,8 +54,9 @@ struct cpu {
     /* Run queue; others take runq_lock to add a vCPU. */
     struct spinlock runq_lock;
     struct runq runq;
-    struct vcpu *last;  /* vCPU that ran here last: kept on while it is not far ahead */
-    volatile bool idle; /* halted or about to: a good home for a waiting vCPU */
+    struct vcpu *last;    /* vCPU that ran here last: kept on while it is not far ahead */
+    struct vcpu *handoff; /* its exit is being served by ring 3 here; it keeps on_cpu meanwhile */
+    volatile bool idle;   /* halted or about to: a good home for a waiting vCPU */
 
     struct timer *timers; /* sorted by deadline; own core only */
 

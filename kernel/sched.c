@@ -211,6 +211,29 @@ static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
     hvm->run(v);
 }
 
+void sched_end_handoff(void)
+{
+    struct cpu *c = this_cpu();
+    struct vcpu *v = c->handoff;
+
+    c->handoff = NULL;
+    if (v)
+        release(v);
+}
+
+void sched_resume_handoff(struct vcpu *v)
+{
+    struct cpu *c = this_cpu();
+    u64 now = tsc_read();
+
+    v->page->stats.running_since = now;
+    c->running = v;
+    cpu_account(c, CPU_GUEST, now);
+    hvm->complete_exit(v);
+    v->page->state = EXIT_FREE;
+    hvm->run(v);
+}
+
 static void idle(struct cpu *c)
 {
     cpu_account(c, CPU_IDLE, tsc_read());
@@ -268,6 +291,13 @@ void sched_leave_guest(struct vcpu *v)
     runq_charge(v, ran);
     cpu_account(c, CPU_KERNEL, now);
     c->running = NULL;
+    if (c->handoff == v) { /* ring 3 was taken for it and runs next, whatever else there is */
+        if (now >= c->deadline)
+            timer_run();
+        cpu_account(c, CPU_CONTROL, now);
+        timer_arm_hardware();
+        control_resume();
+    }
     release(v);
     sched_run();
 }

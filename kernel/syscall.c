@@ -24,8 +24,7 @@ static i64 sys_null(const u64 args[6])
 
 static i64 sys_wait(const u64 args[6])
 {
-    control_wait(args[0]);
-    return HV_OK;
+    return control_wait(args[0], args[1]);
 }
 
 static i64 sys_exit(const u64 args[6])

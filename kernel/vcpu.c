@@ -92,11 +92,13 @@ void vcpu_forward(struct vcpu *v, enum exit_kind kind)
     v->page->stats.forwarded++;
     __atomic_store_n(&v->page->state, EXIT_PENDING, __ATOMIC_RELEASE);
     vcpu_block(v, BLOCK_EXIT);
+    if (control_offer(v))
+        return;
     announce(control.page, v);
     control_wake();
 }
 
-static void complete(struct vcpu *v)
+void vcpu_complete(struct vcpu *v)
 {
     /* The page is the control partition's to write: only a reply to a question counts. */
     if (!(v->blocked & BLOCK_EXIT) || v->page->state != EXIT_COMPLETE)
@@ -119,7 +121,7 @@ void vcpu_take_completions(struct control_page *page)
             struct vcpu *v = vms[slot]->vcpus[__builtin_ctzll(done)];
             done &= done - 1;
             if (v)
-                complete(v);
+                vcpu_complete(v);
         }
     }
 }
@@ -159,6 +161,7 @@ enum hv_status vcpu_pull(struct vcpu *v)
     /* Only the control partition's core, this one, ends these three. */
     if (!(v->blocked & (BLOCK_PAUSED | BLOCK_EXIT | BLOCK_STOPPED)))
         return HV_EBUSY;
+    sched_end_handoff();
     while (__atomic_load_n(&v->on_cpu, __ATOMIC_ACQUIRE))
         __builtin_ia32_pause();
     /* Its home core clears on_cpu with the lock held; wait until it is out of there. */

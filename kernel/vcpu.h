@@ -76,6 +76,8 @@ void vcpu_destroy(struct vcpu *v); /* must not be on a CPU or queue */
 MUST_CHECK enum hv_status vcpu_pull(struct vcpu *v);
 /* Move every completion announced in the control page to its vCPU: SYS_WAIT. */
 void vcpu_take_completions(struct control_page *page);
+/* The control partition answered the exit of v, or says so: ignored unless v waits for that. */
+void vcpu_complete(struct vcpu *v);
 /* A new instance of the control partition must see every unanswered exit again. */
 void vcpu_replay_exits(struct control_page *page);
 

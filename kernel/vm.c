@@ -284,6 +284,7 @@ enum hv_status vm_add_ram(struct vm *vm, u64 gpa, u64 len, u32 flags)
 
 void vm_pause(struct vm *vm)
 {
+    sched_end_handoff();
     vm->run_state = VM_PAUSED;
     for (u32 i = 0; i < VM_VCPUS; i++) {
         struct vcpu *v = vm->vcpus[i];

@@ -15,6 +15,10 @@ static void (*log_fn)(void);
 
 static struct loop_timer *timers; /* armed, earliest first */
 
+/* The exit handed over by the last SYS_WAIT, and the one whose answer goes with the next; 0: none.
+ */
+static u64 handed, answered;
+
 void loop_timer_cancel(struct loop_timer *t)
 {
     if (!t->armed)
@@ -70,6 +74,10 @@ void loop_complete(u32 vm, u32 vcpu)
 {
     struct control_page *page = sys_control_page();
 
+    if (handed == VCPU_HANDLE(vm, vcpu)) {
+        answered = handed;
+        return;
+    }
     __atomic_or_fetch(&page->vcpu_complete[vm], BIT(vcpu), __ATOMIC_RELEASE);
     __atomic_or_fetch(&page->vm_complete, BIT(vm), __ATOMIC_RELEASE);
 }
@@ -121,6 +129,21 @@ static void serve_timers(void)
     }
 }
 
+/* Sleeps, and serves the exit that SYS_WAIT may bring.  True: it did. */
+static bool wait_once(u64 deadline)
+{
+    u64 done = answered;
+
+    answered = handed = 0;
+    i64 handle = sys_wait(deadline, done);
+    if (handle <= 0)
+        return false;
+    handed = (u64)handle;
+    if (vcpus_fn)
+        vcpus_fn(VCPU_HANDLE_VM(handed), BIT(VCPU_HANDLE_VCPU(handed)));
+    return true;
+}
+
 void loop_step(void)
 {
     struct control_page *page = sys_control_page();
@@ -133,11 +156,12 @@ void loop_step(void)
     if ((events & EVENT_LOG) && log_fn)
         log_fn();
     serve_timers();
-    if (fiber_any_ready() && fiber_run_ready()) {
-        sys_wait(0); /* more to do: only hand over the completions */
-        return;
-    }
-    sys_wait(timers ? timers->deadline : LOOP_NEVER);
+    if (fiber_any_ready() && fiber_run_ready())
+        wait_once(0); /* more to do: only hand over the completions */
+    else
+        while (wait_once(timers ? timers->deadline : LOOP_NEVER) && !fiber_any_ready())
+            ; /* exits handed over directly come one at a time; the kernel ends that for other news
+               */
 }
 
 void loop_run(void)

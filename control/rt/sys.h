@@ -69,9 +69,9 @@ static inline i64 sys_null(void)
     return sys_call(SYS_NULL, 0, 0, 0, 0, 0);
 }
 
-static inline i64 sys_wait(u64 deadline_tsc)
+static inline i64 sys_wait(u64 deadline_tsc, u64 answered)
 {
-    return sys_call(SYS_WAIT, deadline_tsc, 0, 0, 0, 0);
+    return sys_call(SYS_WAIT, deadline_tsc, answered, 0, 0, 0);
 }
 
 static inline void NORETURN sys_exit(u64 code)

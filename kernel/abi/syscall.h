@@ -13,9 +13,10 @@
 /* clang-format off */
 #define SYSCALLS(X)                                                                                \
     X(SYS_NULL, "null")             /* () returns 0; the round trip that `make bench` measures */  \
-    X(SYS_WAIT, "wait")             /* (deadline TSC, ~0 = none): take completions, sleep until an \
-                                     * event or the deadline.  After the first one the kernel     \
-                                     * prints no more: the console is the caller's */                                    \
+    X(SYS_WAIT, "wait") /* (deadline TSC, ~0 = none; handle of an answered exit or 0): take           \
+                         * completions, sleep until an event or the deadline; returns 0, or the    \
+                         * handle of an exit handed over directly (VCPU_HANDLE).  After the first  \
+                         * one the kernel prints no more: the console is the caller's */           \
     X(SYS_EXIT, "exit")             /* (code): ends this instance; the kernel starts a new one */  \
     X(SYS_LOG_WRITE, "log_write")   /* (level, text, len): one record in the kernel's log ring */  \
     X(SYS_LOG_READ, "log_read")     /* (struct log_cursor *, buf, len): bytes copied, 0 at end */  \
@@ -51,6 +52,12 @@
 #define SYSCALL_ID(id, name) id,
 enum syscall_number { SYSCALLS(SYSCALL_ID) SYS_COUNT };
 #undef SYSCALL_ID
+
+/* Names an exit that SYS_WAIT hands over without any bit in the control page: its vCPU keeps its
+ * place on this core until the next SYS_WAIT, which takes the answer. */
+#define VCPU_HANDLE(vm, vcpu) (1 + ((u64)(vm) << 8 | (vcpu)))
+#define VCPU_HANDLE_VM(handle) ((u32)(((handle)-1) >> 8))
+#define VCPU_HANDLE_VCPU(handle) ((u32)(((handle)-1) & 0xff))
 
 /* Log levels say who is at fault. */
 enum log_level {
