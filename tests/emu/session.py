@@ -79,8 +79,8 @@ class Session:
     def pump_rest(self):
         """Takes what still comes, until three seconds' silence: the end of a panic."""
         before = -1
-        while before != len(self.text):
-            before = len(self.text)
+        while before != self.log.tell():  # not the text: a control sequence adds nothing to it
+            before = self.log.tell()
             self.pump(3)
 
     def tail_flush(self):
