@@ -137,17 +137,18 @@ static bool go_on(const struct cpu *c, struct vcpu *v)
     return ready;
 }
 
+static u64 handle_of(const struct vcpu *v)
+{
+    return v ? VCPU_HANDLE(v->vm->slot, v->index) : 0;
+}
+
 i64 control_wait(u64 deadline, u64 answered)
 {
     struct cpu *c = this_cpu();
-    struct vcpu *v = answered_vcpu(answered);
+    struct vcpu *v = c->handoff;
 
-    if (!control.waited) {
-        control.waited = true;
-        log_console_release();
-    }
-    if (v && v == c->handoff && deadline > tsc_read() && !control.page->vm_complete &&
-        go_on(c, v)) {
+    if (answered && answered == handle_of(v) && deadline > tsc_read() &&
+        !control.page->vm_complete && go_on(c, v)) {
         if (fall_asleep(c, deadline)) {
             c->handoff = NULL;
             sched_resume_handoff(v);
@@ -156,6 +157,11 @@ i64 control_wait(u64 deadline, u64 answered)
         sched_end_handoff();
         sched_run();
     }
+    if (!control.waited) {
+        control.waited = true;
+        log_console_release();
+    }
+    v = answered_vcpu(answered);
     if (v)
         vcpu_complete(v);
     sched_end_handoff();
@@ -169,7 +175,6 @@ i64 control_wait(u64 deadline, u64 answered)
 void control_resume(void)
 {
     struct cpu *c = this_cpu();
-    i64 result = HV_OK;
 
     spin_lock(&control.lock);
     assert(control.state == CONTROL_READY && control.cpu == c->id);
@@ -185,9 +190,7 @@ void control_resume(void)
         hvm->to_user();
     fpu_load_user(control.xsave);
     wrmsr(MSR_FS_BASE, control.fs_base); /* a VM exit loads the host's */
-    if (c->handoff)
-        result = (i64)VCPU_HANDLE(c->handoff->vm->slot, c->handoff->index);
-    syscall_resume(result);
+    syscall_resume((i64)handle_of(c->handoff));
 }
 
 /* A new instance; what it shares with the last one is mapped already. */
