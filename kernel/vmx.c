@@ -170,18 +170,15 @@ static enum hv_status cpu_enable(struct host_info *hi)
 static enum hv_status vm_init(struct vm *vm)
 {
     u64 caps = vmx_caps.word[VMX_EPT_VPID];
-    hpa_t state = mem_alloc(&vm->quota, PAGE_SIZE), apic = HPA_NONE;
-    enum hv_status st = HV_ENOMEM;
+    hpa_t apic = HPA_NONE;
+    struct vmx_vm *x = vm->vendor;
+    enum hv_status st;
 
-    if (!hpa_valid(state))
-        return HV_ENOMEM;
-    struct vmx_vm *x = phys_to_virt(state);
-    vm->vendor = x;
     x->tsc_base = tsc_read();
     x->apic_access = HPA_NONE;
     st = pgtab_init(&vm->npt, &pgtab_ept, &vm->quota, caps & EPT_CAP_2M, caps & EPT_CAP_1G);
     if (st != HV_OK)
-        goto free_state;
+        return st;
     x->eptp = vm->npt.root.raw | EPTP_WALK_4 | EPTP_WB;
     if (vmx_caps.apicv) {
         /* Its own page: what the CPU does not virtualise must not leak between VMs. */
@@ -200,8 +197,6 @@ free_tables:
     if (hpa_valid(apic))
         mem_free(&vm->quota, apic, PAGE_SIZE);
     pgtab_fini(&vm->npt);
-free_state:
-    mem_free(&vm->quota, state, PAGE_SIZE);
     return st;
 }
 
@@ -212,7 +207,6 @@ static void vm_fini(struct vm *vm)
     if (hpa_valid(x->apic_access))
         mem_free(&vm->quota, x->apic_access, PAGE_SIZE);
     pgtab_fini(&vm->npt);
-    mem_free(&vm->quota, virt_to_phys(x), PAGE_SIZE);
 }
 
 static void tsc_changed(struct vcpu *v)

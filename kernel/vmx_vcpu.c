@@ -284,21 +284,17 @@ void vmx_unload(struct vcpu *v)
 enum hv_status vmx_vcpu_init(struct vcpu *v)
 {
     struct quota *q = &v->vm->quota;
-    hpa_t state = mem_alloc(q, PAGE_SIZE), vmcs = mem_alloc(q, PAGE_SIZE);
-    hpa_t fpu = mem_alloc(q, FPU_AREA_SIZE);
+    hpa_t vmcs = mem_alloc(q, PAGE_SIZE), fpu = mem_alloc(q, FPU_AREA_SIZE);
 
-    if (!hpa_valid(state) || !hpa_valid(vmcs) || !hpa_valid(fpu) ||
+    if (!hpa_valid(vmcs) || !hpa_valid(fpu) ||
         vlapic_init(v, vmx_caps.apicv) != HV_OK) {
-        if (hpa_valid(state))
-            mem_free(q, state, PAGE_SIZE);
         if (hpa_valid(vmcs))
             mem_free(q, vmcs, PAGE_SIZE);
         if (hpa_valid(fpu))
             mem_free(q, fpu, FPU_AREA_SIZE);
         return HV_ENOMEM;
     }
-    struct vmx_vcpu *x = phys_to_virt(state);
-    v->vendor = x;
+    struct vmx_vcpu *x = vmx_of(v);
     v->xsave = phys_to_virt(fpu);
     x->vmcs = vmcs;
     x->cpu = VMX_NO_CPU;
@@ -318,8 +314,7 @@ void vmx_vcpu_fini(struct vcpu *v)
     vlapic_fini(v);
     mem_free(q, x->vmcs, PAGE_SIZE);
     mem_free(q, virt_to_phys(v->xsave), FPU_AREA_SIZE);
-    mem_free(q, virt_to_phys(x), PAGE_SIZE);
-    v->vendor = v->xsave = NULL;
+    v->xsave = NULL;
 }
 
 void vmx_set_proc(struct vmx_vcpu *x, u32 clear, u32 set)
