@@ -27,6 +27,7 @@ struct vmx_vcpu {
     u32 cpu; /* where the VMCS is active; VMX_NO_CPU: nowhere */
     bool launched;
     bool nmi_pending;
+    bool look;       /* something may have to be injected: vmx_prepare() before the next entry */
     bool dr_used;    /* the guest touched debug registers: they are switched */
     u32 activity;    /* enum vcpu_activity; the VMCS always says active */
     u32 proc, proc2; /* control words as written */

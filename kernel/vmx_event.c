@@ -166,6 +166,7 @@ bool vmx_prepare(struct vcpu *v)
 {
     struct vmx_vcpu *x = vmx_of(v);
 
+    x->look = true; /* unless all goes well */
     if (v->requests)
         take_requests(v);
     if (v->blocked)
@@ -195,5 +196,6 @@ bool vmx_prepare(struct vcpu *v)
         vcpu_block(v, BLOCK_HLT);
         return false;
     }
+    x->look = false;
     return true;
 }

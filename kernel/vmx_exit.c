@@ -112,20 +112,23 @@ static enum exit_action on_vmcall(struct vcpu *v)
     return vmx_get(v, HVM_CPL) ? EXIT_UD : exit_hypercall(v);
 }
 
+static void string_io(struct vcpu *v, struct exit_io *io, u64 qualification)
+{
+    *io = exit_decode_io(qualification, vmcs_read32(VMCS_EXIT_INSN_INFO), vmx_caps.insn_info);
+    vmx_fill_page(v);
+    v->page->io.gla = vmcs_read(VMCS_EXIT_GLA);
+}
+
 static enum exit_action on_io(struct vcpu *v)
 {
     struct vmx_vcpu *x = vmx_of(v);
     struct vcpu_page *p = v->page;
-    struct exit_io io = exit_decode_io(vmcs_read(VMCS_EXIT_QUALIFICATION), 0, false);
+    u64 qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    struct exit_io io = exit_decode_io(qualification, 0, false);
 
-    if (io.string) {
-        io = exit_decode_io(vmcs_read(VMCS_EXIT_QUALIFICATION), vmcs_read32(VMCS_EXIT_INSN_INFO),
-                            vmx_caps.insn_info);
-        vmx_fill_page(v);
-        p->io.gla = vmcs_read(VMCS_EXIT_GLA);
-    } else {
-        p->rip = vmcs_read(VMCS_GUEST_RIP);
-    }
+    if (io.string)
+        string_io(v, &io, qualification);
+    p->rip = vmcs_read(VMCS_GUEST_RIP);
     p->insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN);
     p->io.port = io.port;
     p->io.size = io.size;
@@ -350,18 +353,27 @@ static void arm_timer(const struct cpu *c)
 /* Take timers, requests and events until nothing is left to do before an entry; or leave. */
 static void settle(struct cpu *c, struct vcpu *v)
 {
+    const struct vmx_vcpu *x = vmx_of(v);
+
     do {
         if (tsc_read() >= c->deadline)
             timer_run();
         if (c->attention & ATTENTION_RESCHED)
             sched_leave_guest(v);
-        __atomic_and_fetch(&c->attention, ~ATTENTION_KICK, __ATOMIC_SEQ_CST);
-        if (!vmx_prepare(v))
+        if (c->attention)
+            __atomic_and_fetch(&c->attention, ~ATTENTION_KICK, __ATOMIC_SEQ_CST);
+        if (x->look || v->requests ? !vmx_prepare(v) : v->blocked != 0)
             sched_leave_guest(v);
     } while (c->attention || tsc_read() >= c->deadline);
     vmx_guest_load(v);
     fpu_load_vcpu(v);
     arm_timer(c);
+}
+
+static void look(struct cpu *c, struct vcpu *v)
+{
+    vmx_of(v)->look = true;
+    settle(c, v);
 }
 
 static void act(struct cpu *c, struct vcpu *v, enum exit_action a)
@@ -378,10 +390,10 @@ static void act(struct cpu *c, struct vcpu *v, enum exit_action a)
         return;
     case EXIT_ADVANCE_EVENTS:
         vmx_advance();
-        settle(c, v);
+        look(c, v);
         return;
     case EXIT_EVENTS:
-        settle(c, v);
+        look(c, v);
         return;
     case EXIT_ADVANCE_RESCHED:
         vmx_advance();
@@ -421,6 +433,9 @@ void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo)
         break;
     case VMX_LEAVE:
         sched_leave_guest(v);
+    case VMX_EVENTS:
+        look(c, v);
+        return;
     default:
         settle(c, v);
         return;

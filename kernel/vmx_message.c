@@ -90,6 +90,8 @@ void vmx_complete_exit(struct vcpu *v)
 
     vmx_load(v);
     x->asked = EXIT_NONE;
+    if (asked == EXIT_EXTINT)
+        x->look = true; /* the PIC may have more */
     if (asked == EXIT_IO && x->io_in)
         take_in(v);
     if (action & REPLY_STATE) {

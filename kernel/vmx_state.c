@@ -276,5 +276,6 @@ enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s)
     v->xcr0 = s->xcr0;
     v->xcr0_ever |= s->xcr0;
     x->activity = s->activity;
+    x->look = true;
     return HV_OK;
 }

@@ -423,6 +423,7 @@ void vmx_vcpu_reset(struct vcpu *v, bool init)
     v->page->regs[REG_RDX] = signature(v->vm);
     x->activity = v->index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
     x->nmi_pending = false;
+    x->look = true;
     x->kernel_gs_base = x->cr2 = 0;
     if (vmx_cpu()->dr_owner == v)
         vmx_cpu()->dr_owner = NULL;
