@@ -118,6 +118,27 @@ def containment(c):
         assert re.search(r"neighbour +.*running", c.command("vm list"))
 
 
+@bochs("survival", limit=300, cpus=1, files=guests.files("counter", "flood_uart"))
+def survival(c):
+    """The control partition dies; the guests do not notice more than a pause."""
+    with c.check("two guests run: one counts, one keeps the control partition busy"):
+        guests.start(c, "neighbour", "counter")
+        guests.start(c, "flood", "flood_uart")
+        goes_on(c, guests.counter(c, "neighbour"))
+    for count, kind in enumerate(("null", "assert", "write-kernel", "stack", "null"), 1):
+        with c.check(f"debug crash {kind}: both guests go on"):
+            before = guests.counter(c, "neighbour")
+            text = c.command(f"debug crash {kind}")
+            assert re.search(rf"control restarts +{count}\b", c.command("host info")), text
+            goes_on(c, before)
+            listed = c.command("vm list")
+            assert len(re.findall(r"(neighbour|flood) +running", listed)) == 2, listed
+    with c.check("and can be stopped and deleted; no memory is lost"):
+        for name in ("neighbour", "flood"):
+            guests.remove(c, name)
+        assert re.search(r"(?i)guests +0|0 in guests", c.command("host info"))
+
+
 def shares(c, names, seconds):
     """Run time of each VM over some seconds of the wall clock."""
     before = {name: guests.run_ms(c, name) for name in names}

@@ -17,6 +17,8 @@ again("guest-power", bochs_guests.guest_power, limit=300, cpus=1,
       files=guests.files("power_button", "reboot", "counter"))
 again("containment", bochs_guests.containment, limit=300, cpus=1,
       files=guests.files("counter", *bochs_guests.CONTAINED))
+again("survival", bochs_guests.survival, limit=300, cpus=2,
+      files=guests.files("counter", "flood_uart"))
 again("scheduler", bochs_guests.scheduler, limit=300, cpus=1, files=guests.files("busy"))
 again("demo", bochs_demo.demo, limit=300, cpus=2)
 again("demo-two", bochs_demo.demo_two, limit=300, cpus=2,
