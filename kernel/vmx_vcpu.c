@@ -286,8 +286,7 @@ enum hv_status vmx_vcpu_init(struct vcpu *v)
     struct quota *q = &v->vm->quota;
     hpa_t vmcs = mem_alloc(q, PAGE_SIZE), fpu = mem_alloc(q, FPU_AREA_SIZE);
 
-    if (!hpa_valid(vmcs) || !hpa_valid(fpu) ||
-        vlapic_init(v, vmx_caps.apicv) != HV_OK) {
+    if (!hpa_valid(vmcs) || !hpa_valid(fpu) || vlapic_init(v, vmx_caps.apicv) != HV_OK) {
         if (hpa_valid(vmcs))
             mem_free(q, vmcs, PAGE_SIZE);
         if (hpa_valid(fpu))
