@@ -4,6 +4,7 @@
 
 #include "kernel/exit_msr.h"
 #include "kernel/fpu.h"
+#include "kernel/message.h"
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
@@ -86,6 +87,30 @@ enum exit_action exit_xsetbv(struct vcpu *v)
     return EXIT_ADVANCE;
 }
 
+enum exit_action exit_skip(struct vcpu *v)
+{
+    (void)v;
+    return EXIT_ADVANCE;
+}
+
+enum exit_action exit_gp(struct vcpu *v)
+{
+    (void)v;
+    return EXIT_GP;
+}
+
+enum exit_action exit_ud(struct vcpu *v)
+{
+    (void)v;
+    return EXIT_UD;
+}
+
+enum exit_action exit_hlt(struct vcpu *v)
+{
+    v->activity = VCPU_HALTED;
+    return EXIT_ADVANCE_EVENTS;
+}
+
 enum exit_action exit_apic_result(struct vcpu *v, u32 effect)
 {
     if (effect & VLAPIC_GP)
@@ -93,8 +118,7 @@ enum exit_action exit_apic_result(struct vcpu *v, u32 effect)
     if (effect & VLAPIC_MODE)
         hvm->apic_changed(v);
     if (effect & VLAPIC_EOI) {
-        v->page->eoi.vector = v->lapic->eoi_vector;
-        vcpu_forward(v, EXIT_EOI);
+        message_eoi(v, v->lapic->eoi_vector);
         return EXIT_ADVANCE_RESCHED;
     }
     return effect & VLAPIC_EVENTS ? EXIT_ADVANCE_EVENTS : EXIT_ADVANCE;
@@ -102,6 +126,10 @@ enum exit_action exit_apic_result(struct vcpu *v, u32 effect)
 
 void exit_reset(struct vcpu *v, bool init)
 {
+    v->activity = v->index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
+    v->asked = EXIT_NONE;
+    v->nmi_pending = false;
+    v->look = true;
     exit_msr_reset(v, init);
     if (init) /* XCR0 and the FPU survive INIT: SDM 3A table 10-1 */
         return;

@@ -19,6 +19,13 @@ enum exit_action {
     EXIT_UD,              /* inject #UD */
 };
 
+struct exit_io {
+    u16 port;
+    u8 size; /* bytes */
+    bool in, string, rep;
+    u8 addr_size; /* string: bytes, 0 unknown */
+};
+
 /* The row for a leaf; the first of several.  Leaves 0.., 4000_0000.. and 8000_0000.. have 64 each
  * (policy.c checks that). */
 extern const struct cpuid_row exit_cpuid_none;
@@ -41,6 +48,11 @@ static inline u64 exit_hypercall_value(u64 number)
 {
     return number == HYPERCALL_VERSION ? HYPERCALL_ABI : (u64)HYPERCALL_ENOSYS;
 }
+/* Instructions that are skipped, or that a guest does not have. */
+enum exit_action exit_skip(struct vcpu *v);
+enum exit_action exit_gp(struct vcpu *v);
+enum exit_action exit_ud(struct vcpu *v);
+enum exit_action exit_hlt(struct vcpu *v);
 /* The backend has checked CPL 0. */
 static inline enum exit_action exit_hypercall(struct vcpu *v)
 {
@@ -50,7 +62,8 @@ static inline enum exit_action exit_hypercall(struct vcpu *v)
 }
 enum exit_action exit_apic_result(struct vcpu *v, u32 effect); /* VLAPIC_* of an instruction */
 
-/* Reset values of v->msrs and XCR0 (SDM 3A table 10-1); an INIT keeps MTRRs and the TSC. */
+/* Reset values of v->activity, v->msrs and XCR0 (SDM 3A table 10-1); an INIT keeps MTRRs and the
+ * TSC. */
 void exit_reset(struct vcpu *v, bool init);
 /* vm_init: gives MSR_STORED rows of the kernel's copy their place and clears CPUID bits of what
  * hvm->cpuid_mask() refuses. */

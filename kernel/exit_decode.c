@@ -1,26 +1,6 @@
 /* Decodes VT-x exit words; pure, called by the exit path on the vCPU's core. */
 #include "kernel/exit_decode.h"
 
-#define VMX_REASON_ROW(name, number, class) [number] = {#name, class},
-static const struct {
-    const char *name;
-    u8 class;
-} reasons[] = {VMX_REASONS(VMX_REASON_ROW)};
-
-const char *exit_reason_name(u32 reason)
-{
-    u32 basic = (u32)FIELD_GET(REASON_BASIC, reason);
-    return basic < ARRAY_LEN(reasons) && reasons[basic].name ? reasons[basic].name : "?";
-}
-
-u32 exit_reason_class(u32 reason)
-{
-    u32 basic = (u32)FIELD_GET(REASON_BASIC, reason);
-    if (basic >= ARRAY_LEN(reasons) || !reasons[basic].name)
-        return CLASS_OTHER;
-    return reasons[basic].class;
-}
-
 u32 exit_reinject(u32 vectoring, bool *needs_len)
 {
     u32 type = (u32)FIELD_GET(INTR_TYPE, vectoring);
@@ -59,7 +39,6 @@ struct exit_io exit_decode_io(u64 q, u32 insn_info, bool insn_info_valid)
 #define CRQ_CR BITS(3, 0)
 #define CRQ_TYPE BITS(5, 4)
 #define CRQ_REG BITS(11, 8)
-#define CRQ_LMSW BITS(31, 16)
 
 struct exit_cr exit_decode_cr(u64 q)
 {
@@ -67,29 +46,12 @@ struct exit_cr exit_decode_cr(u64 q)
         .cr = (u8)FIELD_GET(CRQ_CR, q),
         .type = (u8)FIELD_GET(CRQ_TYPE, q),
         .reg = (u8)FIELD_GET(CRQ_REG, q),
-        .lmsw = (u16)FIELD_GET(CRQ_LMSW, q),
-    };
-}
-
-/* MOV DR: SDM 3C table 28-4. */
-#define DRQ_DR BITS(2, 0)
-#define DRQ_READ BIT(4)
-#define DRQ_REG BITS(11, 8)
-
-struct exit_dr exit_decode_dr(u64 q)
-{
-    return (struct exit_dr){
-        .dr = (u8)FIELD_GET(DRQ_DR, q),
-        .reg = (u8)FIELD_GET(DRQ_REG, q),
-        .read = q & DRQ_READ,
     };
 }
 
 /* EPT violations: SDM 3C table 28-7. */
-#define EPTQ_READ BIT(0)
 #define EPTQ_WRITE BIT(1)
 #define EPTQ_FETCH BIT(2)
-#define EPTQ_ALLOWED BITS(5, 3)
 #define EPTQ_GLA_VALID BIT(7)
 #define EPTQ_FINAL BIT(8)
 #define EPTQ_NMI_UNBLOCK BIT(12)
@@ -97,10 +59,8 @@ struct exit_dr exit_decode_dr(u64 q)
 struct exit_ept exit_decode_ept(u64 q)
 {
     return (struct exit_ept){
-        .read = q & EPTQ_READ,
         .write = q & EPTQ_WRITE,
         .fetch = q & EPTQ_FETCH,
-        .mapped = q & EPTQ_ALLOWED,
         .gla_valid = q & EPTQ_GLA_VALID,
         .final = (q & EPTQ_GLA_VALID) && (q & EPTQ_FINAL),
         .nmi_unblock = q & EPTQ_NMI_UNBLOCK,

@@ -27,6 +27,12 @@ enum hvm_reg {
     HVM_REG_COUNT
 };
 
+enum hvm_events {
+    EVENTS_NONE,
+    EVENTS_DELIVER, /* the next entry delivers one */
+    EVENTS_PIC,     /* an ExtINT can be taken: the PIC's vector is wanted */
+};
+
 struct hvm_ops {
     const char *name; /* "VT-x" */
     /* On each CPU, after paging and APIC are up.  Boot CPU first: it also solves capabilities and
@@ -53,10 +59,15 @@ struct hvm_ops {
     /* vCPU not running, on its home core or unloaded. */
     void (*get_state)(struct vcpu *v, struct vcpu_state *out);
     enum hv_status (*set_state)(struct vcpu *v, const struct vcpu_state *in);
-    /* Take the reply in v->page (action bits), on the home core just before it runs again. */
-    void (*complete_exit)(struct vcpu *v);
 
     /* Own core, exit path. */
+    void (*fill_page)(struct vcpu *v); /* what every message says */
+    void (*take_page)(struct vcpu *v); /* before an answer is taken: load, registers of the page */
+    void (*skip)(struct vcpu *v, u64 bytes); /* the instruction at RIP was done */
+    void (*exception)(struct vcpu *v, u32 vector, bool has_error, u32 error);
+    void (*interrupt)(struct vcpu *v, u32 vector);
+    bool (*interrupts_open)(struct vcpu *v); /* one could be injected now */
+    enum hvm_events (*take_events)(struct vcpu *v);
     u64 (*get)(struct vcpu *v, enum hvm_reg r);
     void (*set)(struct vcpu *v, enum hvm_reg r, u64 value);
     void (*tsc_changed)(struct vcpu *v);               /* v->msrs.tsc_offset is new */

@@ -13,7 +13,6 @@ void log_write(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 #define log_warn(...) log_write(LOG_WARN, __VA_ARGS__)
 #define log_notice(...) log_write(LOG_NOTICE, __VA_ARGS__)
 #define log_info(...) log_write(LOG_INFO, __VA_ARGS__)
-#define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
 
 /* The next record at or after c->seq into buf (NUL terminated); its length, 0: none yet. */
 u64 log_read(struct log_cursor *c, char *buf, u64 len);

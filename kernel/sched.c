@@ -9,6 +9,7 @@
 #include "kernel/hvm.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
+#include "kernel/message.h"
 #include "kernel/timer.h"
 #include "kernel/vcpu.h"
 
@@ -205,8 +206,7 @@ static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
     cpu_account(c, CPU_GUEST, now);
     if (v->requests & REQUEST_REPLY) {
         __atomic_and_fetch(&v->requests, ~REQUEST_REPLY, __ATOMIC_ACQ_REL);
-        hvm->complete_exit(v);
-        v->page->state = EXIT_FREE;
+        message_complete(v);
     }
     hvm->run(v);
 }
@@ -229,8 +229,7 @@ void sched_resume_handoff(struct vcpu *v)
     v->page->stats.running_since = now;
     c->running = v;
     cpu_account(c, CPU_GUEST, now);
-    hvm->complete_exit(v);
-    v->page->state = EXIT_FREE;
+    message_complete(v);
     hvm->run(v);
 }
 

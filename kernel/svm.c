@@ -4,10 +4,12 @@
 
 #include "kernel/cpu_tables.h"
 #include "kernel/exit.h"
+#include "kernel/host.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/log.h"
 #include "kernel/paging.h"
 #include "kernel/string.h"
+#include "kernel/svm_event.h"
 #include "kernel/svm_exit.h"
 #include "kernel/svm_message.h"
 #include "kernel/svm_vcpu.h"
@@ -53,17 +55,6 @@ static const struct {
     {4, false, false, "TSC scaling", "guests run at the host's rate"},
 };
 
-static void add_feature(struct host_info *hi, const char *name, enum feature_state state,
-                        const char *note)
-{
-    if (hi->feature_count >= HOST_FEATURES)
-        return;
-    struct host_feature *f = &hi->features[hi->feature_count++];
-    fmt_snprintf(f->name, sizeof(f->name), "%s", name);
-    fmt_snprintf(f->note, sizeof(f->note), "%s", note);
-    f->state = (u8)state;
-}
-
 static enum hv_status refuse(struct host_info *hi, const char *reason, const char *hint)
 {
     fmt_snprintf(hi->hvm_reason, sizeof(hi->hvm_reason), "%s", reason);
@@ -88,17 +79,16 @@ static enum hv_status check_enabled(struct host_info *hi)
                   "enable SVM mode (virtualization) in firmware setup");
 }
 
-static void note_features(struct host_info *hi, u32 edx)
+static void note_features(u32 edx)
 {
     for (u32 i = 0; i < ARRAY_LEN(features); i++) {
         bool offered = edx & BIT(features[i].bit);
         enum feature_state state = offered
                                        ? (features[i].used ? FEATURE_ACTIVE : FEATURE_UNUSED)
                                        : (features[i].required ? FEATURE_MISSING : FEATURE_ABSENT);
-        add_feature(hi, features[i].name, state, state == FEATURE_ACTIVE ? "" : features[i].note);
+        host_feature(features[i].name, state, state == FEATURE_ACTIVE ? "" : features[i].note);
     }
-    add_feature(hi, "Nested pages of 1 GiB", paging_host.use_1g ? FEATURE_ACTIVE : FEATURE_ABSENT,
-                "");
+    host_feature("Nested pages of 1 GiB", paging_host.use_1g ? FEATURE_ACTIVE : FEATURE_ABSENT, "");
 }
 
 static hpa_t image_phys(const void *at)
@@ -137,7 +127,7 @@ static enum hv_status solve(struct host_info *hi)
 {
     struct cpuid_regs r = cpuid(LEAF_SVM, 0);
 
-    note_features(hi, r.edx);
+    note_features(r.edx);
     if (!(r.edx & BIT(0)))
         return refuse(hi, "AMD-V without nested paging (CPUID 8000_000AH EDX bit 0, NP)",
                       "nested: CPU type 'host'; QEMU: -cpu max,+svm,+npt");
@@ -223,6 +213,13 @@ static u32 cpuid_mask(u32 leaf, u32 subleaf, u32 reg)
     return (u32)mask;
 }
 
+/* The VMCB is memory; SYSCALL's MSRs are the guest's own (svm_msrpm), TSC_AUX is looked at before
+ * each entry; both modes of the local APIC are software here. */
+static void nothing(struct vcpu *v)
+{
+    (void)v;
+}
+
 const struct hvm_ops hvm_svm = {
     .name = "AMD-V",
     .cpu_enable = cpu_enable,
@@ -237,12 +234,18 @@ const struct hvm_ops hvm_svm = {
     .to_user = to_user,
     .get_state = svm_vcpu_get_state,
     .set_state = svm_vcpu_set_state,
-    .complete_exit = svm_complete_exit,
+    .fill_page = svm_message_fill,
+    .take_page = nothing,
+    .skip = svm_skip,
+    .exception = svm_exception,
+    .interrupt = svm_interrupt,
+    .interrupts_open = svm_interrupts_open,
+    .take_events = svm_take_events,
     .get = svm_vcpu_get,
     .set = svm_vcpu_set,
     .tsc_changed = svm_vcpu_tsc_changed,
-    .syscall_msrs_changed = svm_vcpu_syscall_msrs_changed,
-    .apic_changed = svm_vcpu_apic_changed,
+    .syscall_msrs_changed = nothing,
+    .apic_changed = nothing,
     .cpuid_mask = cpuid_mask,
     .flush = svm_vcpu_flush,
 };

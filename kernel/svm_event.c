@@ -2,7 +2,6 @@
  * entries.  Own core. */
 #include "kernel/svm_event.h"
 
-#include "kernel/svm_message.h"
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
@@ -22,7 +21,7 @@ static void displace(struct vcpu *v, u64 event)
     u64 type = FIELD_GET(EVENT_TYPE, event);
 
     if (type == EVENT_NMI)
-        svm_of(v)->nmi_pending = true;
+        v->nmi_pending = true;
     else if (type == EVENT_INTR)
         vlapic_unack(v, (u32)FIELD_GET(EVENT_VECTOR, event));
 }
@@ -34,7 +33,7 @@ static void inject(struct vcpu *v, u64 event)
     if (s->vmcb->event_inj & EVENT_VALID)
         displace(v, s->vmcb->event_inj);
     s->vmcb->event_inj = event;
-    s->activity = VCPU_ACTIVE;
+    v->activity = VCPU_ACTIVE;
 }
 
 void svm_exception(struct vcpu *v, u32 vector, bool has_error, u32 error)
@@ -57,7 +56,7 @@ static void inject_nmi(struct vcpu *v)
     struct svm_vcpu *s = svm_of(v);
 
     inject(v, VMCB_EVENT(EVENT_NMI, VECTOR_NMI));
-    s->nmi_pending = false;
+    v->nmi_pending = false;
     s->nmi_blocked = true;
     svm_intercept(s, VMCB_X3, X3_IRET, true);
 }
@@ -74,11 +73,11 @@ void svm_reinject(struct vcpu *v)
     inject(v, event);
 }
 
-void svm_skip(struct vcpu *v, u64 next_rip)
+void svm_skip(struct vcpu *v, u64 bytes)
 {
     struct vmcb *m = svm_of(v)->vmcb;
 
-    m->rip = next_rip;
+    m->rip += bytes;
     m->int_state = 0;
     m->rflags &= ~RFLAGS_RF;
     if ((m->rflags & RFLAGS_TF) && !svm_of(v)->stepping) {
@@ -115,7 +114,7 @@ bool svm_step_done(struct vcpu *v)
     return !(m->dr6 & DR6_HITS);
 }
 
-bool svm_interrupts_open(const struct vcpu *v)
+bool svm_interrupts_open(struct vcpu *v)
 {
     const struct svm_vcpu *s = svm_of(v);
     const struct vmcb *m = s->vmcb;
@@ -131,7 +130,7 @@ static void take_nmi(struct vcpu *v)
 
     if (s->nmi_iret && m->rip != s->iret_rip)
         s->nmi_iret = s->nmi_blocked = false;
-    if (!s->nmi_pending || (m->event_inj & EVENT_VALID))
+    if (!v->nmi_pending || (m->event_inj & EVENT_VALID))
         return;
     if (s->nmi_iret || (!s->nmi_blocked && (m->int_state & INT_STATE_SHADOW)))
         step(s);
@@ -158,15 +157,14 @@ static void set_windows(struct vcpu *v, bool window)
     svm_intercept(s, VMCB_CR, VMCB_CR_WRITE(8), by_tpr);
 }
 
-/* False: the PIC's vector is wanted. */
-static bool take_events(struct vcpu *v)
+enum hvm_events svm_take_events(struct vcpu *v)
 {
     bool window = false;
 
     take_nmi(v);
     if (vlapic_extint(v)) {
         if (svm_interrupts_open(v))
-            return false;
+            return EVENTS_PIC;
         window = true;
     }
     int vector = vlapic_pending(v);
@@ -176,47 +174,5 @@ static bool take_events(struct vcpu *v)
         vector = vlapic_pending(v);
     }
     set_windows(v, window || vector >= 0);
-    return true;
-}
-
-static void take_requests(struct vcpu *v)
-{
-    struct svm_vcpu *s = svm_of(v);
-    u32 r = __atomic_fetch_and(&v->requests, REQUEST_REPLY, __ATOMIC_SEQ_CST);
-
-    if (r & REQUEST_FLUSH)
-        svm_vcpu_flush_tlb(v);
-    if (r & REQUEST_INIT)
-        svm_vcpu_reset(v, true);
-    if ((r & REQUEST_SIPI) && s->activity == VCPU_WAIT_SIPI)
-        svm_vcpu_startup(v, (u8)v->sipi_vector);
-    if (r & REQUEST_NMI)
-        s->nmi_pending = true;
-}
-
-bool svm_prepare(struct vcpu *v)
-{
-    struct svm_vcpu *s = svm_of(v);
-
-    if (v->requests)
-        take_requests(v);
-    if (v->blocked)
-        return false;
-    if (s->activity == VCPU_WAIT_SIPI || s->activity == VCPU_SHUTDOWN) {
-        vcpu_block(v, s->activity == VCPU_SHUTDOWN ? BLOCK_STOPPED : BLOCK_SIPI);
-        return false;
-    }
-    vlapic_merge(v);
-    if (!take_events(v)) {
-        svm_message_fill(v);
-        s->asked = EXIT_EXTINT;
-        s->activity = VCPU_ACTIVE;
-        vcpu_forward(v, EXIT_EXTINT);
-        return false;
-    }
-    if (s->activity == VCPU_HALTED) {
-        vcpu_block(v, BLOCK_HLT);
-        return false;
-    }
-    return true;
+    return svm_of(v)->vmcb->event_inj & EVENT_VALID ? EVENTS_DELIVER : EVENTS_NONE;
 }

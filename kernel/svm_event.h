@@ -6,14 +6,13 @@
 
 void svm_exception(struct vcpu *v, u32 vector, bool has_error, u32 error);
 void svm_interrupt(struct vcpu *v, u32 vector);
-bool svm_interrupts_open(const struct vcpu *v); /* one could be injected now */
+bool svm_interrupts_open(struct vcpu *v); /* one could be injected now */
 /* The exit came while an event was being delivered: deliver it again at the next entry. */
 void svm_reinject(struct vcpu *v);
-/* Go on at next_rip: the instruction that exited is done. */
-void svm_skip(struct vcpu *v, u64 next_rip);
+/* The instruction that exited is done. */
+void svm_skip(struct vcpu *v, u64 bytes);
 /* #DB exit: true when it was a step of ours and the guest must not see it. */
 bool svm_step_done(struct vcpu *v);
-/* Take requests and events; false: it must not run now. */
-bool svm_prepare(struct vcpu *v);
+enum hvm_events svm_take_events(struct vcpu *v);
 
 #endif

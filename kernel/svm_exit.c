@@ -4,6 +4,7 @@
 #include "kernel/exit.h"
 #include "kernel/fpu.h"
 #include "kernel/log.h"
+#include "kernel/message.h"
 #include "kernel/sched.h"
 #include "kernel/svm_event.h"
 #include "kernel/svm_fetch.h"
@@ -37,16 +38,15 @@ static bool advance(struct vcpu *v)
     u32 reg, length;
 
     if (svm_caps.next_rip && m->next_rip) {
-        svm_skip(v, m->next_rip);
+        svm_skip(v, m->next_rip - m->rip);
         return true;
     }
     length = measure(v, &reg);
     if (!length) {
-        svm_message_stop(v, EXIT_UNHANDLED, "the instruction at %lx (exit %lx) cannot be read",
-                         m->rip, m->exit_code);
+        message_stop(v, EXIT_UNHANDLED, FAILURE_FETCH, 0);
         return false;
     }
-    svm_skip(v, m->rip + length);
+    svm_skip(v, length);
     return true;
 }
 
@@ -59,7 +59,7 @@ static bool mov_value(struct vcpu *v, u64 *value)
     if (svm_caps.decode_assists && (m->exit_info1 & CR_INFO_MOV)) {
         reg = (u32)FIELD_GET(CR_INFO_REG, m->exit_info1);
     } else if (!measure(v, &reg)) {
-        svm_message_stop(v, EXIT_UNHANDLED, "the instruction at %lx cannot be read", m->rip);
+        message_stop(v, EXIT_UNHANDLED, FAILURE_FETCH, 0);
         return false;
     }
     *value = v->page->regs[reg];
@@ -166,12 +166,6 @@ static enum exit_action pause(struct vcpu *v)
     return this_cpu()->runq.count ? EXIT_RESCHED : EXIT_RESUME;
 }
 
-static enum exit_action hlt(struct vcpu *v)
-{
-    svm_of(v)->activity = VCPU_HALTED;
-    return EXIT_ADVANCE_EVENTS;
-}
-
 static enum exit_action msr(struct vcpu *v)
 {
     return svm_of(v)->vmcb->exit_info1 ? exit_wrmsr(v) : exit_rdmsr(v);
@@ -184,25 +178,7 @@ static enum exit_action vmmcall(struct vcpu *v)
 
 static enum exit_action shutdown(struct vcpu *v)
 {
-    return svm_message_stop(v, EXIT_TRIPLE_FAULT, "triple fault at %lx", svm_of(v)->vmcb->rip);
-}
-
-static enum exit_action skip(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_ADVANCE;
-}
-
-static enum exit_action refuse_gp(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_GP;
-}
-
-static enum exit_action refuse_ud(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_UD;
+    return message_stop(v, EXIT_TRIPLE_FAULT, FAILURE_TRIPLE_FAULT, 0);
 }
 
 typedef enum exit_action (*handler)(struct vcpu *v);
@@ -219,31 +195,31 @@ static const handler handlers[SVM_EXIT_TABLE_SIZE] = {
     [SVM_EXIT_SMI] = look_again,
     [SVM_EXIT_INIT] = look_again,
     [SVM_EXIT_VINTR] = window_open,
-    [SVM_EXIT_RDPMC] = refuse_gp,
+    [SVM_EXIT_RDPMC] = exit_gp,
     [SVM_EXIT_CPUID] = exit_cpuid,
-    [SVM_EXIT_RSM] = refuse_ud,
+    [SVM_EXIT_RSM] = exit_ud,
     [SVM_EXIT_IRET] = iret,
-    [SVM_EXIT_INVD] = skip, /* nothing a guest owns bypasses the caches */
+    [SVM_EXIT_INVD] = exit_skip, /* nothing a guest owns bypasses the caches */
     [SVM_EXIT_PAUSE] = pause,
-    [SVM_EXIT_HLT] = hlt,
-    [SVM_EXIT_INVLPGA] = refuse_ud,
+    [SVM_EXIT_HLT] = exit_hlt,
+    [SVM_EXIT_INVLPGA] = exit_ud,
     [SVM_EXIT_IO] = svm_message_io,
     [SVM_EXIT_MSR] = msr,
     [SVM_EXIT_FERR_FREEZE] = look_again,
     [SVM_EXIT_SHUTDOWN] = shutdown,
-    [SVM_EXIT_VMRUN] = refuse_ud,
+    [SVM_EXIT_VMRUN] = exit_ud,
     [SVM_EXIT_VMMCALL] = vmmcall,
-    [SVM_EXIT_VMLOAD] = refuse_ud,
-    [SVM_EXIT_VMSAVE] = refuse_ud,
-    [SVM_EXIT_STGI] = refuse_ud,
-    [SVM_EXIT_CLGI] = refuse_ud,
-    [SVM_EXIT_SKINIT] = refuse_ud,
-    [SVM_EXIT_WBINVD] = skip,
-    [SVM_EXIT_MONITOR] = refuse_ud,
-    [SVM_EXIT_MWAIT] = refuse_ud,
-    [SVM_EXIT_MWAIT_ARMED] = refuse_ud,
+    [SVM_EXIT_VMLOAD] = exit_ud,
+    [SVM_EXIT_VMSAVE] = exit_ud,
+    [SVM_EXIT_STGI] = exit_ud,
+    [SVM_EXIT_CLGI] = exit_ud,
+    [SVM_EXIT_SKINIT] = exit_ud,
+    [SVM_EXIT_WBINVD] = exit_skip,
+    [SVM_EXIT_MONITOR] = exit_ud,
+    [SVM_EXIT_MWAIT] = exit_ud,
+    [SVM_EXIT_MWAIT_ARMED] = exit_ud,
     [SVM_EXIT_XSETBV] = exit_xsetbv,
-    [SVM_EXIT_RDPRU] = refuse_ud,
+    [SVM_EXIT_RDPRU] = exit_ud,
 };
 
 #define EXIT_ROW(name, number, class) [number] = 1 + (class),
@@ -270,9 +246,8 @@ static enum exit_action dispatch(struct vcpu *v)
     if (m->exit_code == SVM_EXIT_NPF)
         return svm_message_npf(v);
     if ((i32)m->exit_code == -1) /* some write 32 bits of it */
-        return svm_message_entry_failed(v);
-    return svm_message_stop(v, EXIT_UNHANDLED, "unexpected exit %lx (%lx, %lx)", m->exit_code,
-                            m->exit_info1, m->exit_info2);
+        return message_stop(v, EXIT_ENTRY_FAILED, FAILURE_ENTRY, 0);
+    return message_stop(v, EXIT_UNHANDLED, FAILURE_EXIT, 0);
 }
 
 /* QEMU's TCG lets XSETBV pass where it is intercepted: whatever the guest's XCR0 is now, its
@@ -344,7 +319,7 @@ void svm_loop(struct vcpu *v)
     for (;;) {
         if (tsc_read() >= c->deadline)
             timer_run();
-        if ((events && !svm_prepare(v)) || (c->attention & ATTENTION_RESCHED))
+        if ((events && !message_prepare(v)) || (c->attention & ATTENTION_RESCHED))
             sched_leave_guest(v);
         svm_vcpu_load(v);
         timer_arm_hardware();

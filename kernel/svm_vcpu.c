@@ -133,9 +133,7 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
     memset(s->dr, 0, sizeof(s->dr));
     memset(v->page->regs, 0, sizeof(v->page->regs));
     v->page->regs[REG_RDX] = signature(v->vm);
-    s->nmi_pending = s->nmi_blocked = s->nmi_iret = s->stepping = false;
-    s->activity = v->index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
-    s->asked = EXIT_NONE;
+    s->nmi_blocked = s->nmi_iret = s->stepping = false;
     svm_intercept(s, VMCB_X3, X3_IRET | X3_VINTR, false);
     svm_intercept(s, VMCB_CR, VMCB_CR_WRITE(8), false);
     s->asid_generation = 0;
@@ -155,7 +153,6 @@ void svm_vcpu_startup(struct vcpu *v, u8 sipi_vector)
     m->cs.selector = (u16)(sipi_vector << 8);
     m->cs.base = (u64)sipi_vector << 12;
     m->rip = 0;
-    svm_of(v)->activity = VCPU_ACTIVE;
     svm_dirty(svm_of(v), CLEAN_SEG);
 }
 
@@ -320,7 +317,7 @@ void svm_vcpu_get_state(struct vcpu *v, struct vcpu_state *out)
     out->tsc_aux = v->msrs.tsc_aux;
     /* SDM 3C table 25-3: blocking by STI, blocking by NMI. */
     out->interruptibility = (u32)(m->int_state & INT_STATE_SHADOW) | (s->nmi_blocked ? 8 : 0);
-    out->activity = v->blocked & BLOCK_STOPPED ? VCPU_SHUTDOWN : s->activity;
+    out->activity = v->activity;
 }
 
 enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
@@ -347,7 +344,7 @@ enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
     s->nmi_blocked = in->interruptibility & 8;
     svm_intercept(s, VMCB_X3, X3_IRET, s->nmi_blocked);
     s->stepping = s->nmi_iret = false;
-    s->activity = in->activity;
+    v->activity = in->activity;
     memcpy(s->dr, in->dr, sizeof(s->dr));
     v->xcr0 = in->xcr0;
     v->xcr0_ever |= in->xcr0;
@@ -406,16 +403,4 @@ void svm_vcpu_tsc_changed(struct vcpu *v)
     svm_of(v)->vmcb->tsc_offset = v->msrs.tsc_offset;
     svm_dirty(svm_of(v), CLEAN_INTERCEPTS);
     vlapic_deadline_moved(v); /* an armed deadline is a guest time */
-}
-
-/* SYSCALL's MSRs are the guest's own (svm_msrpm); TSC_AUX is looked at before each entry. */
-void svm_vcpu_syscall_msrs_changed(struct vcpu *v)
-{
-    (void)v;
-}
-
-/* Both modes of the local APIC are software here. */
-void svm_vcpu_apic_changed(struct vcpu *v)
-{
-    (void)v;
 }

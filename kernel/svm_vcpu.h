@@ -13,18 +13,11 @@ struct svm_vcpu { /* v->vendor */
     u64 asid_generation; /* of vmcb->asid; 0: give it a fresh one */
     u64 dr[4];           /* DR0..DR3 while not in the CPU */
     bool dr_loaded;      /* they are in the CPU and the guest uses them without an exit */
-    u32 activity;        /* enum vcpu_activity */
-    bool nmi_pending;
-    bool nmi_blocked; /* from the injection of an NMI to the end of IRET */
-    bool nmi_iret;    /* that IRET, at iret_rip, is about to be executed */
+    bool nmi_blocked;    /* from the injection of an NMI to the end of IRET */
+    bool nmi_iret;       /* that IRET, at iret_rip, is about to be executed */
     u64 iret_rip;
     bool stepping; /* RFLAGS.TF is ours, for one instruction: an NMI waits behind it */
     bool guest_tf; /* the guest's own TF meanwhile */
-
-    /* The message the control partition is answering, as it was asked. */
-    u32 asked; /* enum exit_kind */
-    u8 io_size;
-    bool io_in;
 };
 
 static inline struct svm_vcpu *svm_of(const struct vcpu *v)
@@ -63,8 +56,6 @@ enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in);
 u64 svm_vcpu_get(struct vcpu *v, enum hvm_reg r);
 void svm_vcpu_set(struct vcpu *v, enum hvm_reg r, u64 value);
 void svm_vcpu_tsc_changed(struct vcpu *v);
-void svm_vcpu_syscall_msrs_changed(struct vcpu *v);
-void svm_vcpu_apic_changed(struct vcpu *v);
 void svm_vcpu_flush(struct vm *vm);
 struct vmcb_segment *svm_vcpu_segment(struct vmcb *m, u32 index); /* enum vcpu_segment_index */
 /* VMX access-rights format of the shared page. */

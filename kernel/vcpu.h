@@ -21,7 +21,9 @@
 #define REQUEST_NMI BIT(2)
 #define REQUEST_EVENT BIT(3) /* the local APIC has something new */
 #define REQUEST_FLUSH BIT(4) /* EPT changed: INVEPT before entry */
-#define REQUEST_REPLY BIT(5) /* the control partition answered; sched.c calls complete_exit() */
+#define REQUEST_REPLY                                                                              \
+    BIT(5) /* the control partition answered; sched.c calls message_complete()                     \
+            */
 
 struct vlapic; /* vlapic.h */
 struct control_page;
@@ -55,6 +57,14 @@ struct vcpu {
     bool timer_moving; /* apic_timer was armed on the old home: arm it on the new one */
     u32 sipi_vector;
     bool extint_line; /* LINT0 from the PIC */
+    bool nmi_pending;
+    bool look;    /* something may have to be injected: message_prepare() before the next entry */
+    u32 activity; /* enum vcpu_activity; the hardware is always told: active */
+
+    /* The message the control partition is answering, as it was asked. */
+    u32 asked;  /* enum exit_kind */
+    u8 io_size; /* bytes of an IN or OUT that is no string */
+    bool io_in;
 
     /* Vendor-neutral cached state. */
     u64 xcr0;

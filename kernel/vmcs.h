@@ -10,7 +10,6 @@
 /* X(name, encoding) */
 #define VMCS_FIELDS_16(X)                                                                          \
     X(VPID, 0x0000)                                                                                \
-    X(POSTED_VECTOR, 0x0002)                                                                       \
     X(GUEST_ES, 0x0800)                                                                            \
     X(GUEST_CS, 0x0802)                                                                            \
     X(GUEST_SS, 0x0804)                                                                            \
@@ -29,27 +28,17 @@
     X(HOST_TR, 0x0c0c)
 
 #define VMCS_FIELDS_64(X)                                                                          \
-    X(IO_BITMAP_A, 0x2000)                                                                         \
-    X(IO_BITMAP_B, 0x2002)                                                                         \
     X(MSR_BITMAP, 0x2004)                                                                          \
     X(TSC_OFFSET, 0x2010)                                                                          \
     X(VIRTUAL_APIC, 0x2012)                                                                        \
     X(APIC_ACCESS, 0x2014)                                                                         \
-    X(POSTED_DESCRIPTOR, 0x2016)                                                                   \
     X(EPTP, 0x201a)                                                                                \
     X(EOI_EXIT_0, 0x201c)                                                                          \
-    X(EOI_EXIT_1, 0x201e)                                                                          \
-    X(EOI_EXIT_2, 0x2020)                                                                          \
-    X(EOI_EXIT_3, 0x2022)                                                                          \
     X(EXIT_GPA, 0x2400)                                                                            \
     X(LINK_POINTER, 0x2800)                                                                        \
     X(GUEST_DEBUGCTL, 0x2802)                                                                      \
     X(GUEST_PAT, 0x2804)                                                                           \
     X(GUEST_EFER, 0x2806)                                                                          \
-    X(GUEST_PDPTE0, 0x280a)                                                                        \
-    X(GUEST_PDPTE1, 0x280c)                                                                        \
-    X(GUEST_PDPTE2, 0x280e)                                                                        \
-    X(GUEST_PDPTE3, 0x2810)                                                                        \
     X(HOST_PAT, 0x2c00)                                                                            \
     X(HOST_EFER, 0x2c02)
 

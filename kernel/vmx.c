@@ -1,7 +1,7 @@
 /* Switches VT-x on and is the VT-x row of hvm.h.  Boot CPU first, then each other on itself. */
 #include "kernel/vmx.h"
+#include "kernel/vmx_event.h"
 #include "kernel/vmx_exit.h"
-#include "kernel/vmx_message.h"
 #include "kernel/vmx_state.h"
 #include "kernel/vmx_vcpu.h"
 
@@ -267,7 +267,13 @@ const struct hvm_ops hvm_vmx = {
     .to_user = vmx_guest_save,
     .get_state = vmx_get_state,
     .set_state = vmx_set_state,
-    .complete_exit = vmx_complete_exit,
+    .fill_page = vmx_fill_page,
+    .take_page = vmx_take_page,
+    .skip = vmx_skip,
+    .exception = vmx_exception,
+    .interrupt = vmx_interrupt,
+    .interrupts_open = vmx_interrupts_open,
+    .take_events = vmx_take_events,
     .get = vmx_get,
     .set = vmx_set,
     .tsc_changed = tsc_changed,

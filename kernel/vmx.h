@@ -2,8 +2,7 @@
  *
  * vmx.c switches VT-x on and is the table of hvm.h; vmx_fast.c serves frequent exits, vmx_state.c
  * reads and writes registers; vmx_vcpu.c makes and loads VMCSs; vmx_event.c
- * injects; vmx_exit.c handles exits; vmx_message.c talks to the control partition; vmx_check.c
- * explains refused entries.  All of it runs on the vCPU's own core. */
+ * injects; vmx_exit.c handles exits.  All of it runs on the vCPU's own core. */
 #ifndef BULKHEAD_KERNEL_VMX_H
 #define BULKHEAD_KERNEL_VMX_H
 
@@ -26,10 +25,7 @@ struct vmx_vcpu {
     u32 vpid;
     u32 cpu; /* where the VMCS is active; VMX_NO_CPU: nowhere */
     bool launched;
-    bool nmi_pending;
-    bool look;       /* something may have to be injected: vmx_prepare() before the next entry */
     bool dr_used;    /* the guest touched debug registers: they are switched */
-    u32 activity;    /* enum vcpu_activity; the VMCS always says active */
     u32 proc, proc2; /* control words as written */
     u64 cr4_owned;   /* CR4 bits that exit when the guest changes them */
 
@@ -37,10 +33,6 @@ struct vmx_vcpu {
     u64 kernel_gs_base, cr2;
     u64 dr[7]; /* 0..3 and 6 */
 
-    /* The message the control partition is answering, as it was asked. */
-    u32 asked; /* enum exit_kind */
-    u8 io_size;
-    bool io_in;
     bool rsp_in_page; /* regs[REG_RSP] is the guest's: it may be changed by the answer */
 };
 

@@ -5,7 +5,6 @@
 #include "kernel/exit.h"
 #include "kernel/exit_decode.h"
 #include "kernel/vlapic.h"
-#include "kernel/vmx_message.h"
 #include "kernel/vmx_vcpu.h"
 #include "kernel/x86.h"
 
@@ -24,7 +23,7 @@ static u32 pending_entry(void)
 static void displace(struct vcpu *v, u32 info)
 {
     if (FIELD_GET(INTR_TYPE, info) == INTR_NMI)
-        vmx_of(v)->nmi_pending = true;
+        v->nmi_pending = true;
     else if (FIELD_GET(INTR_TYPE, info) == INTR_EXTERNAL)
         vlapic_unack(v, (u32)FIELD_GET(INTR_VECTOR, info));
 }
@@ -38,7 +37,7 @@ void vmx_inject(struct vcpu *v, u32 info, u32 error)
     vmcs_write32(VMCS_ENTRY_INTR_INFO, info);
     if (info & INTR_HAS_ERROR)
         vmcs_write32(VMCS_ENTRY_ERROR, error);
-    vmx_of(v)->activity = VCPU_ACTIVE;
+    v->activity = VCPU_ACTIVE;
 }
 
 void vmx_exception(struct vcpu *v, u32 vector, bool has_error, u32 error)
@@ -47,6 +46,12 @@ void vmx_exception(struct vcpu *v, u32 vector, bool has_error, u32 error)
     if (!(vmcs_read(VMCS_GUEST_CR0) & BIT(0)))
         has_error = false;
     vmx_inject(v, INTR_INFO(INTR_EXCEPTION, vector) | (has_error ? (u32)INTR_HAS_ERROR : 0), error);
+}
+
+void vmx_interrupt(struct vcpu *v, u32 vector)
+{
+    vmx_inject(v, INTR_INFO(INTR_EXTERNAL, vector), 0);
+    v->page->stats.injected++;
 }
 
 /* Nothing else can be waiting to be injected: no event was cut short, and an exit empties the field
@@ -100,8 +105,7 @@ static bool inject_highest(struct vcpu *v, bool open, bool *window)
 
     if (vector >= 0 && open) {
         vlapic_ack(v, (u32)vector);
-        vmx_inject(v, INTR_INFO(INTR_EXTERNAL, (u32)vector), 0);
-        v->page->stats.injected++;
+        vmx_interrupt(v, (u32)vector);
         injected = true;
         vector = vlapic_pending(v);
     }
@@ -117,16 +121,21 @@ static bool inject_highest(struct vcpu *v, bool open, bool *window)
     return injected;
 }
 
-enum outcome { NOTHING, DELIVERS, ASKS_PIC };
+bool vmx_interrupts_open(struct vcpu *v)
+{
+    (void)v;
+    return !pending_entry() && (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) &&
+           !(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_STI_MOVSS);
+}
 
-static enum outcome take_events(struct vcpu *v)
+enum hvm_events vmx_take_events(struct vcpu *v)
 {
     struct vmx_vcpu *x = vmx_of(v);
     u32 blocked = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
     bool busy = pending_entry(), delivers = busy, window = false;
 
-    if (x->nmi_pending && !busy && !(blocked & (BLOCKED_BY_STI_MOVSS | BLOCKED_BY_NMI))) {
-        x->nmi_pending = false;
+    if (v->nmi_pending && !busy && !(blocked & (BLOCKED_BY_STI_MOVSS | BLOCKED_BY_NMI))) {
+        v->nmi_pending = false;
         vmx_inject(v, INTR_INFO(INTR_NMI, VECTOR_NMI), 0);
         busy = delivers = true;
     }
@@ -134,7 +143,7 @@ static enum outcome take_events(struct vcpu *v)
         !busy && (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) && !(blocked & BLOCKED_BY_STI_MOVSS);
     if (vlapic_extint(v)) {
         if (open)
-            return ASKS_PIC;
+            return EVENTS_PIC;
         window = true;
     }
     if (v->lapic->virtual_delivery)
@@ -142,60 +151,7 @@ static enum outcome take_events(struct vcpu *v)
     else
         delivers |= inject_highest(v, open, &window);
     u32 set =
-        (window ? (u32)PROC_INTERRUPT_WINDOW : 0) | (x->nmi_pending ? (u32)PROC_NMI_WINDOW : 0);
+        (window ? (u32)PROC_INTERRUPT_WINDOW : 0) | (v->nmi_pending ? (u32)PROC_NMI_WINDOW : 0);
     vmx_set_proc(x, (u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW), set);
-    return delivers ? DELIVERS : NOTHING;
-}
-
-static void take_requests(struct vcpu *v)
-{
-    struct vmx_vcpu *x = vmx_of(v);
-    u32 r = __atomic_fetch_and(&v->requests, REQUEST_REPLY, __ATOMIC_SEQ_CST);
-
-    if (r & REQUEST_FLUSH)
-        vmx_flush(v->vm);
-    if (r & REQUEST_INIT)
-        vmx_vcpu_reset(v, true);
-    if ((r & REQUEST_SIPI) && x->activity == VCPU_WAIT_SIPI)
-        vmx_vcpu_startup(v, (u8)v->sipi_vector);
-    if (r & REQUEST_NMI)
-        x->nmi_pending = true;
-}
-
-bool vmx_prepare(struct vcpu *v)
-{
-    struct vmx_vcpu *x = vmx_of(v);
-
-    x->look = true; /* unless all goes well */
-    if (v->requests)
-        take_requests(v);
-    if (v->blocked)
-        return false;
-    if (x->activity == VCPU_WAIT_SIPI) {
-        vcpu_block(v, BLOCK_SIPI);
-        return false;
-    }
-    if (x->activity == VCPU_SHUTDOWN) {
-        vcpu_block(v, BLOCK_STOPPED);
-        return false;
-    }
-    vlapic_merge(v);
-    switch (take_events(v)) {
-    case ASKS_PIC:
-        vmx_fill_page(v);
-        x->asked = EXIT_EXTINT;
-        vcpu_forward(v, EXIT_EXTINT);
-        return false;
-    case DELIVERS:
-        x->activity = VCPU_ACTIVE;
-        break;
-    default:
-        break;
-    }
-    if (x->activity == VCPU_HALTED) {
-        vcpu_block(v, BLOCK_HLT);
-        return false;
-    }
-    x->look = false;
-    return true;
+    return delivers ? EVENTS_DELIVER : EVENTS_NONE;
 }

@@ -1,4 +1,4 @@
-/* Events into the guest, and the order of things before every slow entry. */
+/* Events into the guest. */
 #ifndef BULKHEAD_KERNEL_VMX_EVENT_H
 #define BULKHEAD_KERNEL_VMX_EVENT_H
 
@@ -8,7 +8,8 @@ void vmx_exception(struct vcpu *v, u32 vector, bool has_error, u32 error);
 void vmx_fault(u32 vector); /* with error code 0, at an exit that cut no event short */
 void vmx_inject(struct vcpu *v, u32 info, u32 error);
 void vmx_reinject(struct vcpu *v, u32 vectoring); /* an event was cut short by this exit */
-/* Take requests and events; false: it must not run now. */
-bool vmx_prepare(struct vcpu *v);
+void vmx_interrupt(struct vcpu *v, u32 vector);
+bool vmx_interrupts_open(struct vcpu *v); /* one could be injected now */
+enum hvm_events vmx_take_events(struct vcpu *v);
 
 #endif

@@ -7,13 +7,12 @@
 #include "kernel/fpu.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
+#include "kernel/message.h"
 #include "kernel/sched.h"
 #include "kernel/timer.h"
 #include "kernel/vlapic.h"
-#include "kernel/vmx_check.h"
 #include "kernel/vmx_event.h"
 #include "kernel/vmx_fast.h"
-#include "kernel/vmx_message.h"
 #include "kernel/vmx_state.h"
 #include "kernel/vmx_vcpu.h"
 #include "kernel/x86.h"
@@ -70,8 +69,7 @@ static enum exit_action on_exception(struct vcpu *v)
         asm volatile("int $18" : : : "memory");
         return EXIT_RESUME;
     default:
-        vmx_stop(v, EXIT_UNHANDLED, "exception %u was intercepted", vector);
-        return EXIT_RESCHED;
+        return message_stop(v, EXIT_UNHANDLED, FAILURE_EXCEPTION, vector);
     }
 }
 
@@ -84,8 +82,7 @@ static enum exit_action on_external_interrupt(struct vcpu *v)
 
 static enum exit_action on_triple_fault(struct vcpu *v)
 {
-    vmx_stop(v, EXIT_TRIPLE_FAULT, "triple fault at %lx", vmcs_read(VMCS_GUEST_RIP));
-    return EXIT_RESCHED;
+    return message_stop(v, EXIT_TRIPLE_FAULT, FAILURE_TRIPLE_FAULT, 0);
 }
 
 static enum exit_action on_window(struct vcpu *v)
@@ -101,68 +98,39 @@ static enum exit_action on_preemption_timer(struct vcpu *v)
     return EXIT_EVENTS;
 }
 
-static enum exit_action on_hlt(struct vcpu *v)
-{
-    vmx_of(v)->activity = VCPU_HALTED;
-    return EXIT_ADVANCE_EVENTS;
-}
-
 static enum exit_action on_vmcall(struct vcpu *v)
 {
     return vmx_get(v, HVM_CPL) ? EXIT_UD : exit_hypercall(v);
 }
 
-static void string_io(struct vcpu *v, struct exit_io *io, u64 qualification)
+/* Returns the operand's linear address. */
+static u64 string_io(struct vcpu *v, struct exit_io *io, u64 qualification)
 {
     *io = exit_decode_io(qualification, vmcs_read32(VMCS_EXIT_INSN_INFO), vmx_caps.insn_info);
     vmx_fill_page(v);
-    v->page->io.gla = vmcs_read(VMCS_EXIT_GLA);
+    return vmcs_read(VMCS_EXIT_GLA);
 }
 
 static enum exit_action on_io(struct vcpu *v)
 {
-    struct vmx_vcpu *x = vmx_of(v);
-    struct vcpu_page *p = v->page;
-    u64 qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    u64 qualification = vmcs_read(VMCS_EXIT_QUALIFICATION), gla = 0;
     struct exit_io io = exit_decode_io(qualification, 0, false);
 
     if (io.string)
-        string_io(v, &io, qualification);
-    p->rip = vmcs_read(VMCS_GUEST_RIP);
-    p->insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN);
-    p->io.port = io.port;
-    p->io.size = io.size;
-    p->io.in = io.in;
-    p->io.string = io.string;
-    p->io.rep = io.rep;
-    p->io.addr_size = io.addr_size;
-    p->io.data = (u32)p->regs[REG_RAX];
-    x->asked = EXIT_IO;
-    x->io_size = io.string ? 0 : io.size;
-    x->io_in = io.in && !io.string;
-    vcpu_forward(v, EXIT_IO);
-    return EXIT_RESCHED;
+        gla = string_io(v, &io, qualification);
+    v->page->rip = vmcs_read(VMCS_GUEST_RIP);
+    return message_io(v, &io, vmcs_read32(VMCS_EXIT_INSN_LEN), gla);
 }
 
 /* gpa_t of a page without memory, or one the guest may not write. */
 static enum exit_action forward_mmio(struct vcpu *v, u64 gpa, const struct exit_ept *e)
 {
-    struct vcpu_page *p = v->page;
-
-    if (vmcs_read32(VMCS_VECTORING_INFO) & INTR_VALID) {
-        vmx_stop(v, EXIT_UNHANDLED, "event delivery touched %lx, where no memory is", gpa);
-        return EXIT_RESCHED;
-    }
-    vmx_fill_page(v);
-    p->mmio.gpa = gpa;
-    p->mmio.gla = e->gla_valid ? vmcs_read(VMCS_EXIT_GLA) : 0;
-    p->mmio.write = e->write;
-    p->mmio.fetch = e->fetch;
-    p->mmio.gla_valid = e->gla_valid;
-    vmx_of(v)->asked = EXIT_MMIO;
+    if (vmcs_read32(VMCS_VECTORING_INFO) & INTR_VALID)
+        return message_stop(v, EXIT_UNHANDLED, FAILURE_EVENT, gpa);
+    v->page->mmio.gla = e->gla_valid ? vmcs_read(VMCS_EXIT_GLA) : 0;
+    v->page->mmio.gla_valid = e->gla_valid;
     v->page->stats.exits[CLASS_MMIO]++;
-    vcpu_forward(v, EXIT_MMIO);
-    return EXIT_RESCHED;
+    return message_mmio(v, gpa, e->write, e->fetch);
 }
 
 static enum exit_action on_ept_violation(struct vcpu *v)
@@ -172,10 +140,8 @@ static enum exit_action on_ept_violation(struct vcpu *v)
 
     if (e.nmi_unblock)
         block_nmi_again();
-    if (e.gla_valid && !e.final) {
-        vmx_stop(v, EXIT_UNHANDLED, "a page table lies at %lx, where no memory is", gpa);
-        return EXIT_RESCHED;
-    }
+    if (e.gla_valid && !e.final)
+        return message_stop(v, EXIT_UNHANDLED, FAILURE_TABLE, gpa);
     return forward_mmio(v, gpa, &e);
 }
 
@@ -184,10 +150,8 @@ static enum exit_action on_apic_access(struct vcpu *v)
     struct exit_apic a = exit_decode_apic(vmcs_read(VMCS_EXIT_QUALIFICATION));
     struct exit_ept e = {.write = a.type == APIC_LINEAR_WRITE};
 
-    if (a.type > APIC_LINEAR_WRITE) {
-        vmx_stop(v, EXIT_UNHANDLED, "local APIC page used as code or stack");
-        return EXIT_RESCHED;
-    }
+    if (a.type > APIC_LINEAR_WRITE)
+        return message_stop(v, EXIT_UNHANDLED, FAILURE_APIC_PAGE, 0);
     return forward_mmio(v, VLAPIC_BASE_DEFAULT + a.offset, &e);
 }
 
@@ -210,10 +174,7 @@ static enum exit_action on_apic_write(struct vcpu *v)
 /* Trap-like as well; only vectors whose EOI-exit bit is set, the level-triggered ones. */
 static enum exit_action on_eoi(struct vcpu *v)
 {
-    v->page->eoi.vector = vmcs_read(VMCS_EXIT_QUALIFICATION) & 0xff;
-    vmx_of(v)->asked = EXIT_EOI;
-    vcpu_forward(v, EXIT_EOI);
-    return EXIT_RESCHED;
+    return message_eoi(v, vmcs_read(VMCS_EXIT_QUALIFICATION) & 0xff);
 }
 
 static u64 source(struct vcpu *v, u32 reg)
@@ -247,8 +208,7 @@ static enum exit_action on_cr(struct vcpu *v)
         return vmx_take_cr0(source(v, c.reg)) ? EXIT_RESUME : EXIT_GP;
     if (c.type == CR_MOV_TO && c.cr == 4)
         return vmx_take_cr4(v, source(v, c.reg)) ? EXIT_RESUME : EXIT_GP;
-    vmx_stop(v, EXIT_UNHANDLED, "access to CR%u of type %u", c.cr, c.type);
-    return EXIT_RESCHED;
+    return message_stop(v, EXIT_UNHANDLED, FAILURE_CR, c.cr);
 }
 
 /* The first use of a debug register: from now on they are the guest's. */
@@ -258,25 +218,20 @@ static enum exit_action on_mov_dr(struct vcpu *v)
     return EXIT_RESUME;
 }
 
-static enum exit_action refuse(struct vcpu *v, const char *what)
+/* The control partition finds out which check failed (SDM 3C 27.3). */
+static enum exit_action refuse(struct vcpu *v, u32 error)
 {
-    char text[VCPU_FAIL_TEXT / 2];
-
-    vmx_check(text, sizeof(text));
-    log_error("VM %s vCPU %u: %s: %s", v->vm->name, v->index, what, text);
-    vmx_stop(v, EXIT_ENTRY_FAILED, "%s: %s", what, text);
-    return EXIT_RESCHED;
+    log_error("VM %s vCPU %u: VM entry failed, exit reason %x, instruction error %u", v->vm->name,
+              v->index, vmcs_read32(VMCS_EXIT_REASON), error);
+    return message_stop(v, EXIT_ENTRY_FAILED, FAILURE_ENTRY,
+                        error | (u64)vmcs_read32(VMCS_ENTRY_INTR_INFO) << 32);
 }
 
 static enum exit_action unhandled(struct vcpu *v)
 {
-    u32 reason = vmcs_read32(VMCS_EXIT_REASON);
-
-    if (reason & REASON_ENTRY_FAILED)
-        return refuse(v, exit_reason_name(reason));
-    vmx_stop(v, EXIT_UNHANDLED, "unsupported exit %s (%u) at %lx", exit_reason_name(reason),
-             (u32)FIELD_GET(REASON_BASIC, reason), vmcs_read(VMCS_GUEST_RIP));
-    return EXIT_RESCHED;
+    if (vmcs_read32(VMCS_EXIT_REASON) & REASON_ENTRY_FAILED)
+        return refuse(v, 0);
+    return message_stop(v, EXIT_UNHANDLED, FAILURE_EXIT, 0);
 }
 
 #define ON(reason, fn_, class_) [REASON_##reason] = {.fn = fn_, .class = class_}
@@ -293,7 +248,7 @@ static const struct {
     ON(NMI_WINDOW, on_window, CLASS_NMI_WINDOW),
     ON(CPUID, exit_cpuid, CLASS_CPUID),
     ALWAYS(GETSEC, EXIT_UD, CLASS_OTHER),
-    ON(HLT, on_hlt, CLASS_HLT),
+    ON(HLT, exit_hlt, CLASS_HLT),
     ALWAYS(INVD, EXIT_ADVANCE, CLASS_INVD),
     ALWAYS(RDPMC, EXIT_GP, CLASS_RDPMC),
     ALWAYS(RSM, EXIT_UD, CLASS_OTHER),
@@ -353,8 +308,6 @@ static void arm_timer(const struct cpu *c)
 /* Take timers, requests and events until nothing is left to do before an entry; or leave. */
 static void settle(struct cpu *c, struct vcpu *v)
 {
-    const struct vmx_vcpu *x = vmx_of(v);
-
     do {
         if (tsc_read() >= c->deadline)
             timer_run();
@@ -362,7 +315,7 @@ static void settle(struct cpu *c, struct vcpu *v)
             sched_leave_guest(v);
         if (c->attention)
             __atomic_and_fetch(&c->attention, ~ATTENTION_KICK, __ATOMIC_SEQ_CST);
-        if (x->look || v->requests ? !vmx_prepare(v) : v->blocked != 0)
+        if (v->look || v->requests ? !message_prepare(v) : v->blocked != 0)
             sched_leave_guest(v);
     } while (c->attention || tsc_read() >= c->deadline);
     vmx_guest_load(v);
@@ -372,7 +325,7 @@ static void settle(struct cpu *c, struct vcpu *v)
 
 static void look(struct cpu *c, struct vcpu *v)
 {
-    vmx_of(v)->look = true;
+    v->look = true;
     settle(c, v);
 }
 
@@ -447,11 +400,8 @@ void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo)
 void vmx_entry_refused(struct cpu *c, struct vcpu *v)
 {
     (void)c;
-    u32 error = vmcs_read32(VMCS_INSN_ERROR);
-
-    log_error("VM entry refused, instruction error %u", error);
     vmx_of(v)->launched = false;
-    refuse(v, error == 7 ? "VM-entry controls are invalid" : "VM entry was refused");
+    refuse(v, vmcs_read32(VMCS_INSN_ERROR));
     sched_leave_guest(v);
 }
 

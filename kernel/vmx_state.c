@@ -112,7 +112,7 @@ bool vmx_take_cr4(struct vcpu *v, u64 value)
     return true;
 }
 
-void vmx_skip(u64 bytes)
+static void skip(u64 bytes)
 {
     u32 blocked = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
 
@@ -130,7 +130,13 @@ void vmx_trap_step(void)
 
 void vmx_advance(void)
 {
-    vmx_skip(vmcs_read32(VMCS_EXIT_INSN_LEN));
+    skip(vmcs_read32(VMCS_EXIT_INSN_LEN));
+}
+
+void vmx_skip(struct vcpu *v, u64 bytes)
+{
+    (void)v;
+    skip(bytes);
 }
 
 /* Members of struct vcpu_state that are just a field. */
@@ -216,9 +222,39 @@ void vmx_get_state(struct vcpu *v, struct vcpu_state *out)
     s.kernel_gs_base = x->kernel_gs_base;
     s.tsc_offset = v->msrs.tsc_offset;
     s.apic_base = v->lapic->base;
-    s.activity = x->activity;
+    s.activity = v->activity;
     v->page->regs[REG_RSP] = vmcs_read(VMCS_GUEST_RSP);
     *out = s;
+}
+
+void vmx_fill_page(struct vcpu *v)
+{
+    struct vcpu_page *p = v->page;
+
+    p->rip = vmcs_read(VMCS_GUEST_RIP);
+    p->rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    p->cr0 = vmx_guest_cr0();
+    p->cr3 = vmcs_read(VMCS_GUEST_CR3);
+    p->cr4 = vmx_guest_cr4();
+    p->efer = vmcs_read64(VMCS_GUEST_EFER);
+    p->cs_access = vmcs_read32(VMCS_GUEST_CS_ACCESS);
+    p->ss_access = vmcs_read32(VMCS_GUEST_SS_ACCESS);
+    p->cs_base = vmcs_read(VMCS_GUEST_CS_BASE);
+    p->insn_len = 0;
+    p->hw_reason = vmcs_read32(VMCS_EXIT_REASON);
+    p->hw_qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    p->hw_intr_info = vmcs_read32(VMCS_EXIT_INTR_INFO) | (u64)vmcs_read32(VMCS_EXIT_INTR_ERROR)
+                                                             << 32;
+    p->regs[REG_RSP] = vmcs_read(VMCS_GUEST_RSP);
+    vmx_of(v)->rsp_in_page = true;
+}
+
+void vmx_take_page(struct vcpu *v)
+{
+    vmx_load(v);
+    if (vmx_of(v)->rsp_in_page)
+        vmcs_write(VMCS_GUEST_RSP, v->page->regs[REG_RSP]);
+    vmx_of(v)->rsp_in_page = false;
 }
 
 static void set_control_registers(struct vcpu *v, const struct vcpu_state *s)
@@ -275,7 +311,7 @@ enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s)
     x->dr[6] = (u32)s->dr[6];
     v->xcr0 = s->xcr0;
     v->xcr0_ever |= s->xcr0;
-    x->activity = s->activity;
-    x->look = true;
+    v->activity = s->activity;
+    v->look = true;
     return HV_OK;
 }

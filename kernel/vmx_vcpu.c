@@ -420,9 +420,6 @@ void vmx_vcpu_reset(struct vcpu *v, bool init)
     for (u32 i = 0; i < REG_COUNT; i++)
         v->page->regs[i] = 0;
     v->page->regs[REG_RDX] = signature(v->vm);
-    x->activity = v->index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
-    x->nmi_pending = false;
-    x->look = true;
     x->kernel_gs_base = x->cr2 = 0;
     if (vmx_cpu()->dr_owner == v)
         vmx_cpu()->dr_owner = NULL;
@@ -430,7 +427,6 @@ void vmx_vcpu_reset(struct vcpu *v, bool init)
         x->dr[i] = 0;
     x->dr[6] = DR6_RESET;
     x->dr_used = false;
-    x->asked = EXIT_NONE;
     for (u32 i = 0; i < ARRAY_LEN(zero); i++)
         vmwrite(zero[i], 0);
     for (u32 i = 0; i < SEG_COUNT; i++)
@@ -446,5 +442,4 @@ void vmx_vcpu_startup(struct vcpu *v, u8 sipi_vector)
     vmcs_write16(VMCS_GUEST_CS, (u16)(sipi_vector << 8));
     vmcs_write(VMCS_GUEST_CS_BASE, (u64)sipi_vector << 12);
     vmcs_write(VMCS_GUEST_RIP, 0);
-    vmx_of(v)->activity = VCPU_ACTIVE;
 }

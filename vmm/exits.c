@@ -3,6 +3,7 @@
 
 #include "control/rt/sys.h"
 #include "vmm/debug_port.h"
+#include "vmm/failure.h"
 #include "vmm/guest_walk.h"
 #include "vmm/insn.h"
 #include "vmm/inventory.h"
@@ -365,16 +366,14 @@ static void serve_extint(struct vm *vm, struct vcpu_page *p)
     p->action = REPLY_EXTINT;
 }
 
-static void serve_triple_fault(struct vm *vm, struct vcpu_page *p)
-{
-    vm_fail(vm, "triple fault on vCPU %u at %llx", vm->serving, (unsigned long long)p->rip);
-}
-
 static void serve_failure(struct vm *vm, struct vcpu_page *p)
 {
-    p->fail_text[VCPU_FAIL_TEXT - 1] = 0;
+    char text[160];
+    if (sys_vcpu_get(vm->slot, vm->serving) != HV_OK)
+        p->full = (struct vcpu_state){0};
+    failure_text(p, sys_host_info()->hvm_name[0] == 'A', text, sizeof(text));
     vm_fail(vm, "vCPU %u at %llx: %s (exit reason %x, qualification %llx)", vm->serving,
-            (unsigned long long)p->rip, p->fail_text, p->hw_reason,
+            (unsigned long long)p->rip, text, p->hw_reason,
             (unsigned long long)p->hw_qualification);
 }
 
@@ -383,7 +382,7 @@ static void (*const kinds[EXIT_KIND_COUNT])(struct vm *vm, struct vcpu_page *p) 
     [EXIT_MMIO] = serve_mmio,
     [EXIT_EOI] = serve_eoi,
     [EXIT_EXTINT] = serve_extint,
-    [EXIT_TRIPLE_FAULT] = serve_triple_fault,
+    [EXIT_TRIPLE_FAULT] = serve_failure,
     [EXIT_ENTRY_FAILED] = serve_failure,
     [EXIT_UNHANDLED] = serve_failure,
 };

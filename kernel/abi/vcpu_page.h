@@ -29,9 +29,26 @@ enum exit_kind {
     EXIT_EOI,          /* eoi: the guest ended a level-triggered interrupt */
     EXIT_EXTINT,       /* the vCPU can take an ExtINT: reply reply_vector (PIC INTA cycle) */
     EXIT_TRIPLE_FAULT, /* stop: shutdown state */
-    EXIT_ENTRY_FAILED, /* stop: fail_text names the guest-state check */
-    EXIT_UNHANDLED,    /* stop: an exit or instruction the kernel does not support; fail_text */
+    EXIT_ENTRY_FAILED, /* stop: the CPU refused the state */
+    EXIT_UNHANDLED,    /* stop: an exit or instruction the kernel does not support */
     EXIT_KIND_COUNT
+};
+
+/* vcpu_page.failure: why a vCPU was stopped, and what failure_value is. */
+enum exit_failure {
+    FAILURE_NONE,
+    FAILURE_TRIPLE_FAULT,
+    FAILURE_EXIT,      /* an exit that is not supported */
+    FAILURE_EXCEPTION, /* an exception that should not exit: vector */
+    FAILURE_EVENT,     /* event delivery touched memory that is not there: guest-physical address */
+    FAILURE_TABLE,     /* a page table lies where no memory is: guest-physical address */
+    FAILURE_APIC_PAGE, /* the local APIC's page as code or stack */
+    FAILURE_CR,        /* an access to a control register: its number */
+    FAILURE_FETCH,     /* the instruction at RIP cannot be read */
+    FAILURE_REPLY,     /* the control partition's reply held an invalid state */
+    FAILURE_ENTRY,     /* VM entry failed: low half the VM-instruction error, 0: none; high half
+                        * the event to be injected, as in hw_intr_info */
+    FAILURE_COUNT
 };
 
 struct vcpu_segment {
@@ -75,7 +92,6 @@ enum vcpu_activity { VCPU_ACTIVE, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_SHUTDOWN };
 #define REPLY_STATE BIT(3)     /* load `full` before resuming */
 
 #define VCPU_EXIT_COUNTERS 80
-#define VCPU_FAIL_TEXT 160
 
 struct vcpu_stats {    /* written by the kernel only; read by anyone */
     u64 run_ticks;     /* TSC ticks spent in guest mode and in handling its exits */
@@ -126,7 +142,9 @@ struct vcpu_page {
             u32 vector;
         } eoi;
     };
-    char fail_text[VCPU_FAIL_TEXT];
+    u32 failure; /* enum exit_failure */
+    u32 failure_pad;
+    u64 failure_value;
 
     /* Reply. */
     u32 action; /* REPLY_* */

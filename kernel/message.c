@@ -1,0 +1,147 @@
+/* Exit messages and their answers, requests from other cores, blocking before an entry; called by
+ * the backends' exit paths and by sched.c on the vCPU's own core. */
+#include "kernel/message.h"
+
+#include "kernel/vlapic.h"
+
+#define INSN_LEN_MAX 15u
+#define WITH_ERROR_CODE 0x00227d00u /* exceptions 8, 10..14, 17, 21: SDM 3A table 6-1 */
+
+static enum exit_action ask(struct vcpu *v, enum exit_kind kind)
+{
+    v->asked = kind;
+    vcpu_forward(v, kind);
+    return EXIT_RESCHED;
+}
+
+enum exit_action message_stop(struct vcpu *v, enum exit_kind kind, enum exit_failure why, u64 value)
+{
+    hvm->fill_page(v);
+    v->page->failure = why;
+    v->page->failure_value = value;
+    v->activity = VCPU_SHUTDOWN;
+    vcpu_block(v, BLOCK_STOPPED);
+    return ask(v, kind);
+}
+
+enum exit_action message_io(struct vcpu *v, const struct exit_io *io, u32 insn_len, u64 gla)
+{
+    struct vcpu_page *p = v->page;
+
+    v->io_size = io->string ? 0 : io->size;
+    v->io_in = io->in && !io->string;
+    p->insn_len = insn_len;
+    p->io.port = io->port;
+    p->io.size = io->size;
+    p->io.in = io->in;
+    p->io.string = io->string;
+    p->io.rep = io->rep;
+    p->io.addr_size = io->addr_size;
+    p->io.data = (u32)p->regs[REG_RAX] & (u32)BITS(io->size * 8 - 1, 0);
+    p->io.gla = gla;
+    return ask(v, EXIT_IO);
+}
+
+enum exit_action message_mmio(struct vcpu *v, u64 gpa, bool write, bool fetch)
+{
+    hvm->fill_page(v);
+    v->page->mmio.gpa = gpa;
+    v->page->mmio.write = write;
+    v->page->mmio.fetch = fetch;
+    return ask(v, EXIT_MMIO);
+}
+
+enum exit_action message_eoi(struct vcpu *v, u32 vector)
+{
+    v->page->eoi.vector = vector;
+    return ask(v, EXIT_EOI);
+}
+
+/* As the CPU does: 8- and 16-bit INs keep the rest of RAX, a 32-bit one clears the upper half. */
+static void take_in(struct vcpu *v)
+{
+    u64 *rax = &v->page->regs[REG_RAX], data = v->page->io.data;
+    u64 mask = BITS(v->io_size * 8 - 1, 0);
+
+    *rax = v->io_size == 4 ? (u32)data : (*rax & ~mask) | (data & mask);
+}
+
+void message_complete(struct vcpu *v)
+{
+    struct vcpu_page *p = v->page;
+    u32 action = p->action, vector = p->reply_vector, error = p->reply_error;
+    u32 asked = v->asked;
+
+    v->asked = EXIT_NONE;
+    if (asked == EXIT_EXTINT)
+        v->look = true; /* the PIC may have more */
+    p->state = EXIT_FREE;
+    if (asked == EXIT_IO && v->io_in)
+        take_in(v);
+    hvm->take_page(v);
+    if (action & REPLY_STATE) {
+        struct vcpu_state state = p->full;
+        if (hvm->set_state(v, &state) != HV_OK) {
+            message_stop(v, EXIT_UNHANDLED, FAILURE_REPLY, 0);
+            return;
+        }
+    }
+    if (action & REPLY_ADVANCE)
+        hvm->skip(v, MIN(p->insn_len, INSN_LEN_MAX));
+    if ((action & REPLY_EXCEPTION) && vector < 32) {
+        hvm->exception(v, vector, WITH_ERROR_CODE >> vector & 1, error);
+    } else if ((action & REPLY_EXTINT) && asked == EXIT_EXTINT && vector < 256 &&
+               hvm->interrupts_open(v)) {
+        hvm->interrupt(v, vector);
+    }
+}
+
+static void take_requests(struct vcpu *v)
+{
+    u32 r = __atomic_fetch_and(&v->requests, REQUEST_REPLY, __ATOMIC_SEQ_CST);
+
+    if (r & REQUEST_FLUSH)
+        hvm->flush(v->vm);
+    if (r & REQUEST_INIT)
+        hvm->vcpu_reset(v, true);
+    if ((r & REQUEST_SIPI) && v->activity == VCPU_WAIT_SIPI) {
+        hvm->vcpu_startup(v, (u8)v->sipi_vector);
+        v->activity = VCPU_ACTIVE;
+    }
+    if (r & REQUEST_NMI)
+        v->nmi_pending = true;
+}
+
+/* Why a vCPU in that state does not run. */
+static const u32 blocks[] = {
+    [VCPU_HALTED] = BLOCK_HLT,
+    [VCPU_WAIT_SIPI] = BLOCK_SIPI,
+    [VCPU_SHUTDOWN] = BLOCK_STOPPED,
+};
+
+bool message_prepare(struct vcpu *v)
+{
+    v->look = true; /* unless all goes well */
+    if (v->requests)
+        take_requests(v);
+    if (v->blocked)
+        return false;
+    if (v->activity == VCPU_ACTIVE || v->activity == VCPU_HALTED) {
+        vlapic_merge(v);
+        switch (hvm->take_events(v)) {
+        case EVENTS_PIC:
+            hvm->fill_page(v);
+            ask(v, EXIT_EXTINT);
+            return false;
+        case EVENTS_DELIVER:
+            v->activity = VCPU_ACTIVE;
+            break;
+        case EVENTS_NONE:
+            break;
+        }
+    }
+    v->look = v->activity != VCPU_ACTIVE;
+    if (v->look)
+        vcpu_block(v, blocks[v->activity]);
+    return !v->look;
+}

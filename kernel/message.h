@@ -1,0 +1,24 @@
+/* Exit messages to the control partition and their answers, and what comes before an entry: the
+ * same on every vendor.  All on the vCPU's own core, its state loaded. */
+#ifndef BULKHEAD_KERNEL_MESSAGE_H
+#define BULKHEAD_KERNEL_MESSAGE_H
+
+#include "kernel/exit.h"
+
+/* These ask the control partition; the vCPU waits.  All return EXIT_RESCHED. */
+
+/* It cannot go on, until a reset.  The control partition says why in words. */
+enum exit_action message_stop(struct vcpu *v, enum exit_kind kind, enum exit_failure why,
+                              u64 value);
+/* An IN or OUT; for a string one the page is filled and gla is the operand's linear address. */
+enum exit_action message_io(struct vcpu *v, const struct exit_io *io, u32 insn_len, u64 gla);
+/* Access to a page without memory; the caller has set mmio.gla and gla_valid. */
+enum exit_action message_mmio(struct vcpu *v, u64 gpa, bool write, bool fetch);
+enum exit_action message_eoi(struct vcpu *v, u32 vector);
+
+/* Take the reply in v->page; just before it runs again. */
+void message_complete(struct vcpu *v);
+/* Take requests and events; false: it must not run now. */
+bool message_prepare(struct vcpu *v);
+
+#endif
