@@ -8,7 +8,7 @@
 cd "$(dirname "$0")/.." || exit 1
 . tests/flags.sh
 # The goal is below 10,000.  Until it is reached the limit is a ratchet: it only falls.
-limit=11220
+limit=10797
 image=build/kernel.elf map=build/kernel.map
 [ -e $image ] && [ -e $map ] || {
     echo "$image is not built. Try: make"
@@ -16,7 +16,8 @@ image=build/kernel.elf map=build/kernel.map
 }
 # "ADDRESS SIZE build/obj/kernel/kernel/lib/NAME.c.o", at an address of the kernel's half.
 libs=$(sed -n 's@.*0xffffffff8[0-9a-f]* .*/\(kernel/lib/[a-z0-9_]*\)\.c\.o$@\1@p' $map | sort -u)
-files=$(sources 'kernel/*.c' 'kernel/*.h' 'kernel/*.S' | grep -v '^kernel/\(abi\|lib\)/')
+files=$(sources 'kernel/*.c' 'kernel/*.h' 'kernel/*.S' |
+    grep -v '^kernel/\(abi/\|lib/\|asm_offsets.c\)')
 for lib in $libs; do
     files+=" $lib.c $lib.h"
 done
