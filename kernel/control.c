@@ -130,7 +130,7 @@ static bool go_on(const struct cpu *c, struct vcpu *v)
     if (c->attention || tsc_read() >= c->deadline || v->page->state != EXIT_COMPLETE)
         return false;
     spin_lock(&v->lock);
-    ready = v->blocked == BLOCK_EXIT && !v->requests;
+    ready = v->blocked == BLOCK_EXIT; /* requests are taken before entry */
     if (ready)
         v->blocked = 0;
     spin_unlock(&v->lock);

@@ -51,7 +51,8 @@ static void kick(struct vcpu *v)
 {
     struct cpu *c = cpus[v->cpu];
 
-    if (!__atomic_load_n(&v->on_cpu, __ATOMIC_SEQ_CST))
+    /* One whose exit ring 3 serves on this core looks at its requests before it is entered. */
+    if (!__atomic_load_n(&v->on_cpu, __ATOMIC_SEQ_CST) || this_cpu()->handoff == v)
         return;
     __atomic_or_fetch(&c->attention, ATTENTION_KICK, __ATOMIC_SEQ_CST);
     if (c != this_cpu())

@@ -78,9 +78,12 @@ static void route(struct vm *vm, const struct apic_message *m, const struct vcpu
 {
     struct vcpu *best = NULL;
 
-    for (u32 i = 0; i < VM_VCPUS; i++) {
+    for (u32 i = 0, left = vm->vcpu_count; left && i < VM_VCPUS; i++) {
         struct vcpu *v = vm->vcpus[i];
-        if (!v || v == except || !vlapic_match(v, m))
+        if (!v)
+            continue;
+        left--;
+        if (v == except || !vlapic_match(v, m))
             continue;
         if (m->mode != DELIVER_LOWEST)
             deliver(v, m);

@@ -71,6 +71,7 @@ static int setup(void **state)
         vcpus[i].index = i;
         vcpus[i].page = &pages[i];
         vm.vcpus[i] = &vcpus[i];
+        vm.vcpu_count++;
         assert_int_equal(vlapic_init(&vcpus[i], false), HV_OK);
         vlapic_reset(&vcpus[i], false);
         enable(i, false);
