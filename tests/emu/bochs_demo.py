@@ -120,6 +120,15 @@ def demo(c):
         leave(c)
     with c.check("vm stats counts exits"):
         assert re.search(r"(?m)^\s*cpuid\D+[1-9]", c.command("vm stats demo --exits"))
+    with c.check("a crash of the control partition leaves the guest as it is"):
+        c.send("debug crash null\r")
+        c.expect(r"started again", 60)
+        c.prompt(60)
+        assert state(c, "demo") == "running"
+        open_console(c, "demo")
+        c.pump_rest()
+        assert guest_command(c, "echo alive").strip() == "alive"
+        leave(c)
     with c.check("vm shutdown ends it cleanly"):
         c.command("vm shutdown demo", 60)
         c.until("vm list", r"demo +stopped", 60)
