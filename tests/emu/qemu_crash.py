@@ -13,7 +13,7 @@ def crash(c):
         with c.check(f"debug crash {kind}: reported with a backtrace, and the shell is back"):
             text = c.command(f"debug crash {kind}")
             assert "E_CONTAINMENT" not in text, text
-            assert re.search(r"crash_|log_assert_failed|dig", text), text
+            assert re.search(r"crash_|run_crash|run_line|log_assert_failed|dig", text), text
             assert re.search(rf"control restarts +{count}\b", c.command("host info")), text
     with c.check("host log still has what the crashed instances wrote"):
         assert "does not hold" in c.command("host log level=error")

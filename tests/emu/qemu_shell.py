@@ -6,7 +6,7 @@ from tests.emu.suite import qemu
 TRY = r"\. Try: "
 
 
-@qemu("shell", machine="q35", disk="virtio", cpus=2)
+@qemu("shell", machine="q35", disk="virtio", cpus=2, cpu="max,-svm")
 def shell(c):
     with c.check("the banner names the program and its version"):
         assert re.search(r"Bulkhead \S*\d", c.text), c.text[-2000:]
@@ -88,13 +88,13 @@ def shell(c):
 @qemu("shell-off", machine="q35", disk="virtio", cpus=2)
 def shell_off(c):
     with c.check("host poweroff turns the machine off"):
-        c.confirmed("host poweroff")
+        c.send("host poweroff\r")  # nothing runs, so it does not ask
         c.ended(30)
 
 
 @qemu("shell-reboot", machine="pc", disk="virtio", cpus=2)
 def shell_reboot(c):
     with c.check("host reboot leads to the prompt again"):
-        c.confirmed("host reboot")
+        c.send("host reboot\r")
         c.expect("Bulkhead loader", 60)
         c.prompt(60)

@@ -112,13 +112,6 @@ class Session:
         self.send(line + "\r")
         return self.rest(timeout)
 
-    def confirmed(self, line):
-        """Types a command that asks whether it is meant, and says yes."""
-        self.position = len(self.text)
-        self.send(line + "\r")
-        self.expect(r"\[y/N\] ", ECHO_SECONDS)
-        self.send("y")
-
     def until(self, line, pattern, timeout):
         """Repeats a command until its output matches; returns the match."""
         deadline = time.monotonic() + timeout * PATIENCE
