@@ -132,9 +132,9 @@ HOST_PROGRAM_SRC := $(filter-out control/rt/start.c control/rt/seam.c control/rt
         $(foreach d,control/rt control vmm drivers net storage,$(wildcard $(d)/*.c)) \
         $(wildcard control/rt/host/*.c kernel/lib/*.c))
 HOST_PROGRAM_ASM := $(filter-out control/rt/start.S,$(foreach d,control/rt control vmm,$(wildcard $(d)/*.S)))
-build/host/bulkhead: $(HOST_PROGRAM_SRC:%.c=build/host/obj/%.o) $(HOST_PROGRAM_ASM)
+build/host/bulkhead: $(HOST_PROGRAM_SRC:%.c=build/host/obj/%.o) $(HOST_PROGRAM_ASM) build/vmm/dsdt.aml
 	$(SAY) HLD $@
-	$(Q)$(HOST_CC) $(SANITIZERS) $^ -o $@
+	$(Q)$(HOST_CC) $(SANITIZERS) $(filter-out %.aml,$^) -o $@
 host-build: build/host/bulkhead
 
 .PHONY: docs
