@@ -84,18 +84,6 @@ bool control_offer(struct vcpu *v)
     return asleep;
 }
 
-/* The vCPU that a handle from ring 3 names; NULL: none. */
-static struct vcpu *answered_vcpu(u64 handle)
-{
-    struct vm *vm;
-    struct vcpu *v;
-
-    if (!handle || vm_get(VCPU_HANDLE_VM(handle), &vm) != HV_OK ||
-        vcpu_get(vm, VCPU_HANDLE_VCPU(handle), &v) != HV_OK)
-        return NULL;
-    return v;
-}
-
 /* Ring 3 sleeps from here on, unless there is news.  Whoever sets a bit from now on finds BLOCKED;
  * for what came before, look again. */
 static bool fall_asleep(struct cpu *c, u64 deadline)
@@ -161,8 +149,7 @@ i64 control_wait(u64 deadline, u64 answered)
         control.waited = true;
         log_console_release();
     }
-    v = answered_vcpu(answered);
-    if (v)
+    if (answered && vcpu_find(VCPU_HANDLE_VM(answered), VCPU_HANDLE_VCPU(answered), &v) == HV_OK)
         vcpu_complete(v);
     sched_end_handoff();
     vcpu_take_completions(control.page);

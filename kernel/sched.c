@@ -183,6 +183,16 @@ static struct vcpu *pick(struct cpu *c)
     }
 }
 
+static NORETURN void put_on(struct cpu *c, struct vcpu *v, u64 now, bool answered)
+{
+    v->page->stats.running_since = now;
+    c->running = v;
+    cpu_account(c, CPU_GUEST, now);
+    if (answered)
+        message_complete(v);
+    hvm->run(v);
+}
+
 static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
 {
     u64 now = tsc_read();
@@ -200,15 +210,10 @@ static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
         timer_cancel(slice);
     }
     v->page->stats.steal_ticks += now - v->ready_since;
-    v->page->stats.running_since = now;
     c->last = v;
-    c->running = v;
-    cpu_account(c, CPU_GUEST, now);
-    if (v->requests & REQUEST_REPLY) {
-        __atomic_and_fetch(&v->requests, ~REQUEST_REPLY, __ATOMIC_ACQ_REL);
-        message_complete(v);
-    }
-    hvm->run(v);
+    bool answered = v->requests & REQUEST_REPLY;
+    __atomic_and_fetch(&v->requests, ~REQUEST_REPLY, __ATOMIC_ACQ_REL);
+    put_on(c, v, now, answered);
 }
 
 void sched_end_handoff(void)
@@ -223,14 +228,7 @@ void sched_end_handoff(void)
 
 void sched_resume_handoff(struct vcpu *v)
 {
-    struct cpu *c = this_cpu();
-    u64 now = tsc_read();
-
-    v->page->stats.running_since = now;
-    c->running = v;
-    cpu_account(c, CPU_GUEST, now);
-    message_complete(v);
-    hvm->run(v);
+    put_on(this_cpu(), v, tsc_read(), true);
 }
 
 static void idle(struct cpu *c)

@@ -95,15 +95,6 @@ i64 sys_vm_info(const u64 args[6])
     return user_write(args[1], &info, sizeof(info));
 }
 
-/* args[0] = VM slot, args[1] = vCPU index. */
-static enum hv_status find(const u64 args[6], struct vcpu **v)
-{
-    struct vm *vm;
-    enum hv_status st = vm_get(args[0], &vm);
-
-    return st == HV_OK ? vcpu_get(vm, args[1], v) : st;
-}
-
 i64 sys_vcpu_create(const u64 args[6])
 {
     struct vm *vm;
@@ -117,7 +108,7 @@ i64 sys_vcpu_create(const u64 args[6])
 i64 sys_vcpu_reset(const u64 args[6])
 {
     struct vcpu *v;
-    enum hv_status st = find(args, &v);
+    enum hv_status st = vcpu_find(args[0], args[1], &v);
 
     if (st == HV_OK && !(v->blocked & BLOCK_PAUSED))
         st = HV_EBUSY;
@@ -138,7 +129,7 @@ i64 sys_vcpu_reset(const u64 args[6])
 i64 sys_vcpu_get(const u64 args[6])
 {
     struct vcpu *v;
-    enum hv_status st = find(args, &v);
+    enum hv_status st = vcpu_find(args[0], args[1], &v);
 
     if (st == HV_OK)
         st = vcpu_pull(v);
@@ -153,7 +144,7 @@ static struct vcpu_state state_copy;
 i64 sys_vcpu_set(const u64 args[6])
 {
     struct vcpu *v;
-    enum hv_status st = find(args, &v);
+    enum hv_status st = vcpu_find(args[0], args[1], &v);
 
     if (st == HV_OK)
         st = vcpu_pull(v);
@@ -166,7 +157,7 @@ i64 sys_vcpu_set(const u64 args[6])
 i64 sys_vcpu_lint(const u64 args[6])
 {
     struct vcpu *v;
-    enum hv_status st = find(args, &v);
+    enum hv_status st = vcpu_find(args[0], args[1], &v);
 
     if (st != HV_OK)
         return st;
@@ -177,7 +168,7 @@ i64 sys_vcpu_lint(const u64 args[6])
 i64 sys_vcpu_nmi(const u64 args[6])
 {
     struct vcpu *v;
-    enum hv_status st = find(args, &v);
+    enum hv_status st = vcpu_find(args[0], args[1], &v);
 
     if (st == HV_OK)
         vcpu_request(v, REQUEST_NMI);
@@ -189,7 +180,7 @@ i64 sys_vcpu_apic(const u64 args[6])
 {
     struct vcpu *v;
     u32 value = (u32)args[4];
-    enum hv_status st = find(args, &v);
+    enum hv_status st = vcpu_find(args[0], args[1], &v);
 
     if (st == HV_OK && !(v->blocked & BLOCK_EXIT))
         st = HV_EBUSY;
@@ -204,7 +195,7 @@ i64 sys_vcpu_sched(const u64 args[6])
 {
     struct vcpu *v;
     u64 online = cpu_count < 64 ? BIT(cpu_count) - 1 : ~0ull;
-    enum hv_status st = find(args, &v);
+    enum hv_status st = vcpu_find(args[0], args[1], &v);
 
     if (st != HV_OK)
         return st;

@@ -18,6 +18,14 @@ enum hv_status vcpu_get(struct vm *vm, u64 index, struct vcpu **out)
     return HV_OK;
 }
 
+enum hv_status vcpu_find(u64 slot, u64 index, struct vcpu **out)
+{
+    struct vm *vm;
+    enum hv_status st = vm_get(slot, &vm);
+
+    return st == HV_OK ? vcpu_get(vm, index, out) : st;
+}
+
 /* v->lock held. */
 static void enqueue_if_ready(struct vcpu *v)
 {

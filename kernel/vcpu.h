@@ -83,7 +83,9 @@ struct vcpu {
 _Static_assert(sizeof(struct vcpu) <= VENDOR_OFFSET && sizeof(struct vm) <= VENDOR_OFFSET,
                "the backend's part of the frame starts behind");
 
+/* HV_ENOENT. */
 MUST_CHECK enum hv_status vcpu_get(struct vm *vm, u64 index, struct vcpu **out);
+MUST_CHECK enum hv_status vcpu_find(u64 slot, u64 index, struct vcpu **out);
 
 /* On the control partition's core, VM lock not held: */
 MUST_CHECK enum hv_status vcpu_create(struct vm *vm, u32 index);
