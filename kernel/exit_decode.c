@@ -16,7 +16,6 @@ u32 exit_reinject(u32 vectoring, bool *needs_len)
 /* Exit qualification of I/O instructions: SDM 3C table 28-5. */
 #define IOQ_SIZE BITS(2, 0) /* bytes - 1 */
 #define IOQ_IN BIT(3)
-#define IOQ_STRING BIT(4)
 #define IOQ_REP BIT(5)
 #define IOQ_PORT BITS(31, 16)
 #define IO_INFO_ADDRESS_SIZE BITS(9, 7) /* instruction information: SDM 3C table 28-9 */

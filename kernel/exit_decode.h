@@ -53,6 +53,9 @@ enum vmx_reason {
     REASON_COUNT
 };
 
+/* Exit qualification of I/O instructions: SDM 3C table 28-5. */
+#define IOQ_STRING BIT(4)
+
 #define REASON_ENTRY_FAILED BIT(31)
 
 /* Interruption information: exit, IDT-vectoring and entry fields (SDM 3C tables 25-17, 25-19). */

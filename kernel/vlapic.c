@@ -70,7 +70,7 @@ static void reset_registers(struct vcpu *v)
     vlapic_set_identity(v);
     l->timer_deadline = l->timer_period = l->guest_deadline = 0;
     l->timer_dirty = true;
-    l->tmr_changed = true;
+    l->isr_changed = l->tmr_changed = true;
     l->errors = 0;
 }
 
@@ -108,6 +108,7 @@ static bool vector_bit(const struct vlapic *l, u32 base, u32 vector)
 
 static void set_vector_bit(struct vlapic *l, u32 base, u32 vector, bool on)
 {
+    l->isr_changed |= base == APIC_ISR;
     u32 off = base + (vector >> 5) * 16, bit = 1u << (vector & 31);
     vlapic_set_reg(l, off, on ? vlapic_reg(l, off) | bit : vlapic_reg(l, off) & ~bit);
 }

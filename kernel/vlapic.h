@@ -79,6 +79,7 @@ struct vlapic {
     u8 *regs;              /* the virtual-APIC page */
     u64 base;              /* IA32_APIC_BASE */
     bool virtual_delivery; /* the CPU evaluates and delivers: IRR/ISR are only merged here */
+    bool isr_changed;      /* by software: the CPU's idea of what is in service is stale */
     bool tmr_changed;      /* EOI-exit bitmap is stale */
     bool timer_dirty;      /* arm or cancel v->apic_timer on the home core */
     u32 eoi_vector;

@@ -83,18 +83,24 @@ void vmx_reinject(struct vcpu *v, u32 vectoring)
 static bool hand_over(struct vcpu *v, bool open)
 {
     struct vlapic *l = v->lapic;
-    int irr = vlapic_highest_irr(l), isr = vlapic_highest_isr(l);
-    u16 status = (u16)((isr < 0 ? 0 : isr) << 8 | (irr < 0 ? 0 : irr)); /* SVI, RVI */
+    u32 status = vmcs_read16(VMCS_GUEST_INTERRUPT_STATUS), was = status; /* SVI, RVI */
+    int irr = vlapic_highest_irr(l);
 
-    if (vmcs_read16(VMCS_GUEST_INTERRUPT_STATUS) != status)
-        vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, status);
+    if (l->isr_changed) {
+        int isr = vlapic_highest_isr(l);
+        l->isr_changed = false;
+        status = (isr < 0 ? 0 : (u32)isr) << 8;
+    }
+    status = (status & 0xff00) | (irr < 0 ? 0 : (u32)irr);
+    if (status != was)
+        vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, (u16)status);
     if (l->tmr_changed) {
         l->tmr_changed = false;
         for (u32 i = 0; i < 4; i++)
             vmwrite(VMCS_EOI_EXIT_0 + 2 * i, vlapic_reg(l, APIC_TMR + 32 * i) |
                                                  (u64)vlapic_reg(l, APIC_TMR + 32 * i + 16) << 32);
     }
-    return open && vlapic_pending(v) >= 0;
+    return open && irr >= 0 && vlapic_pending(v) >= 0;
 }
 
 /* Without: inject the highest one, or ask for an exit when it can be.  True: injected. */

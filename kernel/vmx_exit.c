@@ -111,7 +111,7 @@ static u64 string_io(struct vcpu *v, struct exit_io *io, u64 qualification)
     return vmcs_read(VMCS_EXIT_GLA);
 }
 
-static enum exit_action on_io(struct vcpu *v)
+enum exit_action vmx_io(struct vcpu *v)
 {
     u64 qualification = vmcs_read(VMCS_EXIT_QUALIFICATION), gla = 0;
     struct exit_io io = exit_decode_io(qualification, 0, false);
@@ -264,7 +264,7 @@ static const struct {
     ALWAYS(VMXON, EXIT_UD, CLASS_VMX_INSN),
     ON(CR_ACCESS, on_cr, CLASS_CR),
     ON(MOV_DR, on_mov_dr, CLASS_DR),
-    ON(IO, on_io, CLASS_IO),
+    ON(IO, vmx_io, CLASS_IO),
     ON(RDMSR, exit_rdmsr, CLASS_RDMSR),
     ON(WRMSR, exit_wrmsr, CLASS_WRMSR),
     ALWAYS(MWAIT, EXIT_UD, CLASS_MWAIT),

@@ -2,10 +2,12 @@
 #ifndef BULKHEAD_KERNEL_VMX_EXIT_H
 #define BULKHEAD_KERNEL_VMX_EXIT_H
 
+#include "kernel/exit.h"
 #include "kernel/vmx.h"
 
 void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo); /* enum vmx_todo */
 void vmx_entry_refused(struct cpu *c, struct vcpu *v) NORETURN;
-void vmx_run(struct vcpu *v) NORETURN; /* hvm->run */
+enum exit_action vmx_io(struct vcpu *v); /* forwards the I/O exit */
+void vmx_run(struct vcpu *v) NORETURN;   /* hvm->run */
 
 #endif

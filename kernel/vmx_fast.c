@@ -1,6 +1,6 @@
 /* The exits a guest makes most, served in as few instructions as C allows; all else and all that is
  * unusual about these goes on to vmx_exit().  Called by vmx_enter.S on the vCPU's own core, with
- * the guest's values still in RBX's and R12..R15's place: nothing here may forward a register. */
+ * the guest's values still in R12..R15: nothing here may forward those. */
 #include "kernel/vmx_fast.h"
 
 #include "kernel/exit.h"
@@ -96,11 +96,19 @@ static u32 fast_wrmsr(struct vcpu *v)
     return likely(a == EXIT_ADVANCE) ? advance() : special_msr(a);
 }
 
+/* Of the registers only RAX matters, and it is in the page. */
+static u32 fast_io(struct vcpu *v)
+{
+    if (known(VMCS_EXIT_QUALIFICATION) & IOQ_STRING)
+        return VMX_FULL;
+    v->page->stats.exits[CLASS_IO]++;
+    vmx_io(v);
+    return VMX_LEAVE;
+}
+
 static fast_fn *const fast[] = {
-    [REASON_CPUID] = fast_cpuid,
-    [REASON_VMCALL] = fast_vmcall,
-    [REASON_RDMSR] = fast_rdmsr,
-    [REASON_WRMSR] = fast_wrmsr,
+    [REASON_CPUID] = fast_cpuid, [REASON_VMCALL] = fast_vmcall, [REASON_IO] = fast_io,
+    [REASON_RDMSR] = fast_rdmsr, [REASON_WRMSR] = fast_wrmsr,
 };
 
 u32 vmx_fast(struct vcpu *v)
