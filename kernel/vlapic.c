@@ -230,39 +230,23 @@ u32 vlapic_set_tpr(struct vcpu *v, u64 cr8)
     return VLAPIC_EVENTS;
 }
 
-/* What software may change of each register; 0 and absent: read-only. */
-static u32 writable(u32 offset)
-{
-    switch (offset) {
-    case APIC_TPR:
-        return 0xff;
-    case APIC_LDR:
-    case APIC_ICR_HIGH:
-        return 0xff000000;
-    case APIC_DFR:
-        return 0xf0000000;
-    case APIC_SVR:
-        return 0x1ff;
-    case APIC_ICR:
-        return 0x000ccfff;
-    case APIC_LVT_TIMER:
-        return 0x000700ff;
-    case APIC_LVT_LINT0:
-    case APIC_LVT_LINT1:
-        return 0x0001a7ff;
-    case APIC_LVT_THERMAL:
-    case APIC_LVT_PERF:
-        return 0x000107ff;
-    case APIC_LVT_ERROR:
-        return 0x000100ff;
-    case APIC_TIMER_INITIAL:
-        return ~0u;
-    case APIC_TIMER_DIVIDE:
-        return 0xb;
-    default:
-        return 0;
-    }
-}
+/* What software may change of each register, by offset / 16. */
+static const u32 writable[0x40] = {
+    [APIC_TPR / 16] = 0xff,
+    [APIC_LDR / 16] = 0xff000000,
+    [APIC_DFR / 16] = 0xf0000000,
+    [APIC_SVR / 16] = 0x1ff,
+    [APIC_ICR / 16] = 0x000ccfff,
+    [APIC_ICR_HIGH / 16] = 0xff000000,
+    [APIC_LVT_TIMER / 16] = 0x000700ff,
+    [APIC_LVT_THERMAL / 16] = 0x000107ff,
+    [APIC_LVT_PERF / 16] = 0x000107ff,
+    [APIC_LVT_LINT0 / 16] = 0x0001a7ff,
+    [APIC_LVT_LINT1 / 16] = 0x0001a7ff,
+    [APIC_LVT_ERROR / 16] = 0x000100ff,
+    [APIC_TIMER_INITIAL / 16] = ~0u,
+    [APIC_TIMER_DIVIDE / 16] = 0xb,
+};
 
 static void write_svr(struct vlapic *l, u32 value)
 {
@@ -275,7 +259,7 @@ static void write_svr(struct vlapic *l, u32 value)
 u32 vlapic_write(struct vcpu *v, u32 offset, u32 value)
 {
     struct vlapic *l = v->lapic;
-    u32 masked = value & writable(offset);
+    u32 masked = value & writable[offset / 16 % ARRAY_LEN(writable)];
 
     switch (offset) {
     case APIC_EOI:

@@ -83,17 +83,15 @@ void vmx_reinject(struct vcpu *v, u32 vectoring)
 static bool hand_over(struct vcpu *v, bool open)
 {
     struct vlapic *l = v->lapic;
-    u32 status = vmcs_read16(VMCS_GUEST_INTERRUPT_STATUS), was = status; /* SVI, RVI */
+    u32 status = vmcs_read16(VMCS_GUEST_INTERRUPT_STATUS); /* SVI, RVI */
     int irr = vlapic_highest_irr(l);
 
     if (l->isr_changed) {
-        int isr = vlapic_highest_isr(l);
         l->isr_changed = false;
-        status = (isr < 0 ? 0 : (u32)isr) << 8;
+        status = (u32)MAX(vlapic_highest_isr(l), 0) << 8;
     }
-    status = (status & 0xff00) | (irr < 0 ? 0 : (u32)irr);
-    if (status != was)
-        vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, (u16)status);
+    status = (status & 0xff00) | (u32)MAX(irr, 0);
+    vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, (u16)status);
     if (l->tmr_changed) {
         l->tmr_changed = false;
         for (u32 i = 0; i < 4; i++)

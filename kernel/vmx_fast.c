@@ -102,7 +102,7 @@ static u32 fast_io(struct vcpu *v)
     if (known(VMCS_EXIT_QUALIFICATION) & IOQ_STRING)
         return VMX_FULL;
     v->page->stats.exits[CLASS_IO]++;
-    vmx_io(v);
+    vmx_io(v); /* always EXIT_RESCHED */
     return VMX_LEAVE;
 }
 

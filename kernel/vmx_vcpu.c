@@ -104,22 +104,17 @@ void vmx_flush_vcpu(const struct vmx_vcpu *x)
         inv(false, single ? INV_SINGLE : INV_ALL, single ? x->vpid : 0);
 }
 
-static void vmclear(hpa_t vmcs)
+/* VMPTRLD or VMCLEAR. */
+static void select(hpa_t vmcs, bool load)
 {
     bool failed;
 
-    asm volatile("vmclear %1" : "=@ccbe"(failed) : "m"(vmcs.raw) : "memory");
+    if (load)
+        asm volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(vmcs.raw) : "memory");
+    else
+        asm volatile("vmclear %1" : "=@ccbe"(failed) : "m"(vmcs.raw) : "memory");
     if (failed)
-        panic("VMCLEAR of %lx failed", vmcs.raw);
-}
-
-static void vmptrld(hpa_t vmcs)
-{
-    bool failed;
-
-    asm volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(vmcs.raw) : "memory");
-    if (failed)
-        panic("VMPTRLD of %lx failed", vmcs.raw);
+        panic("%s of %lx failed", load ? "VMPTRLD" : "VMCLEAR", vmcs.raw);
 }
 
 /* Host state: this CPU's, so written whenever a VMCS becomes active on another one. */
@@ -168,7 +163,7 @@ void vmx_load(struct vcpu *v)
     if (pc->loaded == v)
         return;
     assert(x->cpu == id || x->cpu == VMX_NO_CPU);
-    vmptrld(x->vmcs);
+    select(x->vmcs, true);
     pc->loaded = v;
     if (x->cpu == id)
         return;
@@ -274,7 +269,7 @@ void vmx_unload(struct vcpu *v)
         pc->dr_owner = NULL;
     }
     fpu_release(v->xsave);
-    vmclear(x->vmcs);
+    select(x->vmcs, false);
     x->cpu = VMX_NO_CPU;
     x->launched = false;
     if (pc->loaded == v)
@@ -299,7 +294,7 @@ enum hv_status vmx_vcpu_init(struct vcpu *v)
     x->cpu = VMX_NO_CPU;
     x->vpid = v->vm->slot * VM_VCPUS + v->index + 1;
     *(u32 *)phys_to_virt(vmcs) = vmx_caps.revision;
-    vmclear(vmcs);
+    select(vmcs, false);
     fpu_area_init(v->xsave);
     return HV_OK;
 }
