@@ -60,7 +60,7 @@ def choose():
     if wanted == "kvm" or (not wanted and not why_not):
         return Qemu("run", IMAGE, kvm=True, **size), "QEMU with KVM: VT-x nested in this machine's"
     if wanted == "qemu":
-        return Qemu("run", IMAGE, **size), "QEMU without VT-x, because EMULATOR=qemu: no guests"
+        return Qemu("run", IMAGE, **size), "QEMU, because EMULATOR=qemu: no VT-x, guests run on its AMD-V"
     # One CPU unless asked for more: docs/testing.md says what Bochs with several does to guests.
     machine = Bochs("run", IMAGE, clock="sync=slowdown, time0=utc", **machine_size(1))
     return machine, f"Bochs, which has VT-x in software ({why_not or 'EMULATOR=bochs'})"
