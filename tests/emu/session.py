@@ -110,7 +110,12 @@ class Session:
         """Types one shell command; returns what it printed, without echo and prompt."""
         self.position = len(self.text)
         self.send(line + "\r")
-        return self.rest(timeout)
+        # A notice of the shell redraws prompt and line: only the echo's end tells where output starts.
+        echo = re.escape(line[-8:]) + r"[^\n]*\n" if line.isprintable() else r"\n"
+        start = self.expect(echo, min(timeout, ECHO_SECONDS)).end()
+        self.position = start - 1  # the prompt's newline may be that of the echo
+        match = self.prompt(timeout)
+        return self.text[start:max(start, match.start())]
 
     def until(self, line, pattern, timeout):
         """Repeats a command until its output matches; returns the match."""
