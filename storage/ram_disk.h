@@ -1,0 +1,12 @@
+/* A disk in memory: scratch space of the control partition, and the ground under tests.  It grows
+ * by 1 MiB chunks as it is written; what was never written reads as zeros.  Completes at once. */
+#ifndef BULKHEAD_STORAGE_RAM_DISK_H
+#define BULKHEAD_STORAGE_RAM_DISK_H
+
+#include "storage/disk.h"
+
+/* block_size 1: a file.  `max` bounds the memory it may take, in bytes; beyond it writes end in
+ * HV_ENOSPC.  NULL: no memory. */
+struct disk *ram_disk_open(const char *name, u64 size, u32 block_size, u64 max);
+
+#endif
