@@ -15,6 +15,8 @@
 #define USER_MMIO_BASE 0x0000003100000000ull    /* granted device registers */
 #define USER_STACK_TOP 0x0000003ffffff000ull
 #define USER_STACK_SIZE (256 * KIB)
+/* Memory for devices lies at this + its physical address, which is what the device sees. */
+#define USER_DMA_BASE 0x0000400000000000ull
 #define USER_END 0x0000800000000000ull
 
 /* Each VM slot owns one PML4 entry (512 GiB) of the control partition: it belongs to the VM,

@@ -1,0 +1,34 @@
+/* Memory that devices may read and write: granted by the kernel, contiguous for the device, mapped
+ * in the IOMMU where there is one.
+ *
+ * It lies at USER_DMA_BASE + the address that the device sees.  Allocations are handed out of
+ * 2 MiB pieces that are kept; one thread, no locks.  In the host tests it is plain memory. */
+#ifndef BULKHEAD_CONTROL_RT_DMA_H
+#define BULKHEAD_CONTROL_RT_DMA_H
+
+#include "kernel/abi/layout.h"
+#include "kernel/abi/types.h"
+
+#define DMA_ALLOC_MAX (1 * MIB)
+
+/* Zeroed memory of `len` bytes (at most DMA_ALLOC_MAX), aligned to its length rounded up to a power
+ * of two, at least 64; so that up to a page never crosses one.  NULL: no memory. */
+MUST_CHECK void *dma_alloc(u64 len);
+void dma_free(void *p, u64 len); /* `len` as it was asked for; NULL is fine */
+
+/* True: all of [p, p + len) is in such memory. */
+bool dma_reaches(const void *p, u64 len);
+u64 dma_granted(void); /* bytes the kernel gave */
+u64 dma_used(void);    /* bytes in allocations */
+
+/* What the device is told. */
+static inline u64 dma_address(const void *p)
+{
+#ifdef __GLIBC__
+    return (u64)p;
+#else
+    return (u64)p - USER_DMA_BASE;
+#endif
+}
+
+#endif
