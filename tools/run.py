@@ -6,9 +6,12 @@ usage: run.py [--gdb | --bochs-debug | --console]
 Ctrl-A x ends the emulator, Ctrl-A Ctrl-A sends one Ctrl-A.  Input from a pipe is typed line by
 line, from the first prompt on, each line when the machine has nothing more to say; it ends with
 the machine, or half a minute after the last line's output.
-Environment: EMULATOR=kvm|bochs|qemu overrides the choice; CPUS and MEMORY (MiB) size the machine.
+The machine is the best that there is: KVM with nested VT-x or AMD-V, else QEMU's software AMD-V; with
+VTX=1 Bochs, whose VT-x is software.  Environment: EMULATOR=kvm|bochs|qemu names one; CPUS and MEMORY
+(MiB) size it.
 """
 import os
+import re
 import select
 import shutil
 import signal
@@ -33,19 +36,25 @@ LINGER_SECONDS = 30      # after the last piped line's output
 GDB_ADDRESS = "127.0.0.1:1234"
 
 
-def nested_vtx():
-    """Why KVM cannot give us VT-x on this machine, or None if it can."""
+# CPUID flag in /proc/cpuinfo: what it is called, the module whose parameter says whether KVM nests it.
+VENDORS = {"vmx": ("VT-x", "kvm_intel"), "svm": ("AMD-V", "kvm_amd")}
+
+
+def nested():
+    """(what KVM lets guests nest or None, why not)."""
     with open("/proc/cpuinfo") as f:
-        if " vmx" not in f.read():
-            return "this CPU offers no VT-x"
+        flags = set(re.findall(r"\b(vmx|svm)\b", f.read()))
+    if not flags:
+        return None, "this machine's CPU offers neither VT-x nor AMD-V"
+    name, module = VENDORS[flags.pop()]
     try:
-        with open("/sys/module/kvm_intel/parameters/nested") as f:
+        with open(f"/sys/module/{module}/parameters/nested") as f:
             if f.read().strip() not in ("Y", "1"):
-                return "kvm_intel has nested=0"
+                return None, f"{module} has nested=0"
         os.close(os.open("/dev/kvm", os.O_RDWR))
     except OSError as e:
-        return f"KVM: {e.strerror} ({e.filename})"
-    return None
+        return None, f"KVM: {e.strerror} ({e.filename})"
+    return name, None
 
 
 def machine_size(cpus):
@@ -55,15 +64,18 @@ def machine_size(cpus):
 
 def choose():
     """The machine to run, and a line that says why it is that one."""
-    size = machine_size(2)
-    wanted, why_not = os.environ.get("EMULATOR", ""), nested_vtx()
-    if wanted == "kvm" or (not wanted and not why_not):
-        return Qemu("run", IMAGE, kvm=True, **size), "QEMU with KVM: VT-x nested in this machine's"
-    if wanted == "qemu":
-        return Qemu("run", IMAGE, **size), "QEMU, because EMULATOR=qemu: no VT-x, guests run on its AMD-V"
-    # One CPU unless asked for more: docs/testing.md says what Bochs with several does to guests.
-    machine = Bochs("run", IMAGE, clock="sync=slowdown, time0=utc", **machine_size(1))
-    return machine, f"Bochs, which has VT-x in software ({why_not or 'EMULATOR=bochs'})"
+    size, (name, why_not) = machine_size(2), nested()
+    wanted = os.environ.get("EMULATOR") or ("bochs" if os.environ.get("VTX") else "")
+    if wanted == "kvm" or (not wanted and name):
+        return (Qemu("run", IMAGE, kvm=True, **size),
+                f"QEMU with KVM: guests run on this machine's {name or 'CPU'}, nested")
+    if wanted == "bochs":
+        # One CPU unless asked for more: docs/testing.md says what Bochs with several does to guests.
+        machine = Bochs("run", IMAGE, clock="sync=slowdown, time0=utc", **machine_size(1))
+        return machine, "Bochs: guests run on VT-x in software"
+    return (Qemu("run", IMAGE, cpu=Qemu.WITH_SVM, **size),
+            f"QEMU: guests run on AMD-V in software ({why_not or 'EMULATOR=' + wanted})\n"
+            "== make run VTX=1 is Bochs, with VT-x in software")
 
 
 class Terminal:
@@ -160,7 +172,7 @@ def receive(serial):
 
 def run():
     machine, why = choose()
-    print(f"== {why}; {machine.cpus} CPUs, {machine.memory_mib} MiB\n"
+    print(f"== {why}\n== {machine.cpus} CPUs, {machine.memory_mib} MiB\n"
           "== the firmware needs some 10 seconds; Ctrl-A x ends the emulator", flush=True)
     folder = os.path.join(BUILD, f"run.{os.getpid()}")
     try:

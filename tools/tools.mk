@@ -12,9 +12,9 @@ IMAGE_DEPS := $(DEMO_FILES)
 setup: ## install the Debian packages that are missing
 	@tools/setup.sh
 
-run: image ## start the image in an emulator with VT-x, serial console on the terminal
-	@tools/fetch-bochs.sh
-	@$(PYTHON) tools/run.py
+run: image ## start the image on KVM or QEMU (VTX=1: on Bochs), serial console on the terminal
+	@$(if $(filter bochs,$(EMULATOR))$(VTX),tools/fetch-bochs.sh)
+	@VTX=$(VTX) $(PYTHON) tools/run.py
 
 debug: image ## gdb on QEMU; BOCHS_DEBUG=1: the Bochs debugger
 	@$(if $(BOCHS_DEBUG),tools/fetch-bochs.sh --debugger)

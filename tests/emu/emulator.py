@@ -122,10 +122,11 @@ class Qemu(Machine):
 
     machine: q35, pc, or those with options ("pc,max-ram-below-4g=1G").
     disk: how the image is attached: usb (xHCI), ahci, virtio, ide.
-    kvm: use the host's KVM with -cpu host; else TCG, which has no VT-x.
+    kvm: use the host's KVM with -cpu host; else TCG, which has no VT-x but, as WITH_SVM, AMD-V.
     """
 
     kind = "QEMU"
+    WITH_SVM = "max,+svm,+npt"
     DISKS = {
         "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=disk"],
         "ahci": ["-device", "ich9-ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.0"],

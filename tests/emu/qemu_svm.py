@@ -1,8 +1,9 @@
 """Guests on AMD-V, which QEMU emulates: the cases of the Bochs tier, run again on the other vendor."""
 from tests.emu import bochs_demo, bochs_guests, guests
+from tests.emu.emulator import Qemu
 from tests.emu.suite import qemu
 
-SVM = {"cpu": "max,+svm,+npt", "disk": "ahci"}
+SVM = {"cpu": Qemu.WITH_SVM, "disk": "ahci"}
 
 
 def again(name, body, **options):
