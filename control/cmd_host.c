@@ -12,6 +12,7 @@
 #include "control/rt/sys.h"
 #include "control/schema.h"
 #include "control/shell.h"
+#include "vmm/features.h"
 #include "vmm/inventory.h"
 #include "vmm/vm.h"
 
@@ -19,8 +20,9 @@ typedef unsigned long long ull;
 
 u64 cmd_host_ready_tsc;
 
-const char *cmd_host_outer(const struct host_info *h)
+const char *cmd_host_outer(void)
 {
+    static char signature[16];
     static const struct {
         const char *signature, *name;
     } known[] = {
@@ -29,13 +31,14 @@ const char *cmd_host_outer(const struct host_info *h)
         {"VBoxVBoxVBox", "VirtualBox"}, {"BulkheadHV", "Bulkhead"},
     };
 
-    if (!h->outer_hypervisor[0])
+    features_outer_signature(signature);
+    if (!signature[0])
         return "none that says so";
     for (u32 i = 0; i < ARRAY_LEN(known); i++) {
-        if (!strncmp(h->outer_hypervisor, known[i].signature, 12))
+        if (!strncmp(signature, known[i].signature, 12))
             return known[i].name;
     }
-    return h->outer_hypervisor;
+    return signature;
 }
 
 void cmd_host_hvm_text(const struct host_info *h, char *buf, u32 len)
@@ -46,10 +49,13 @@ void cmd_host_hvm_text(const struct host_info *h, char *buf, u32 len)
         online += h->cpus[i].online;
         with += h->cpus[i].online && h->cpus[i].hvm;
     }
-    if (h->hvm_name[0] && with)
-        snprintf(buf, len, "%s on %u of %u CPUs", h->hvm_name, with, online);
-    else
-        snprintf(buf, len, "no VT-x: %s. Try: %s", h->hvm_reason, h->hvm_try);
+    if (with) {
+        snprintf(buf, len, "%s on %u of %u CPUs", features_hvm_name(h), with, online);
+    } else {
+        char reason[FEATURES_REASON];
+        const char *hint = features_why_not(h, reason, sizeof(reason));
+        snprintf(buf, len, "no VT-x: %s. Try: %s", reason, hint);
+    }
 }
 
 static u32 online_cpus(const struct host_info *h)
@@ -96,16 +102,14 @@ static void put_features(struct out *out, const struct host_info *h)
         [FEATURE_MISSING] = "MISSING",
     };
 
-    if (!h->feature_count)
-        return;
+    struct feature_line line;
+
     out_printf(out, "\n");
     out_table(out, columns, widths, 3);
-    for (u32 i = 0; i < h->feature_count && i < HOST_FEATURES; i++) {
-        const struct host_feature *f = &h->features[i];
-
-        out_cell(out, "%s", f->name);
-        out_cell(out, "%s", f->state < ARRAY_LEN(states) ? states[f->state] : "?");
-        out_cell(out, "%s", f->note);
+    for (u32 i = 0; features_line(h, i, &line); i++) {
+        out_cell(out, "%s", line.name);
+        out_cell(out, "%s", states[line.state]);
+        out_cell(out, "%s", line.note);
     }
 }
 
@@ -113,10 +117,11 @@ static enum hv_status run_info(const struct schema_args *args, struct out *out)
 {
     const struct host_info *h = sys_host_info();
     struct mem_stat m = {0};
-    char text[256];
+    char text[256], brand[52];
 
     (void)args;
     sys_mem_stat(&m);
+    features_cpu_brand(brand);
     cmd_host_hvm_text(h, text, sizeof(text));
     out_field(out, "version", "Bulkhead %s", BULKHEAD_VERSION);
     out_field(out, "virtualisation", "%s", text);
@@ -126,7 +131,7 @@ static enum hv_status run_info(const struct schema_args *args, struct out *out)
               (ull)(clock_ticks_to_ns(cmd_host_ready_tsc - h->boot_tsc) / CLOCK_MS));
     if (vm_first_run_tsc)
         out_field(out, "first guest after", "%llu ticks", (ull)(vm_first_run_tsc - h->boot_tsc));
-    out_field(out, "cpu", "%s", h->cpu_brand);
+    out_field(out, "cpu", "%s", brand);
     out_field(out, "cpus", "%u online of %u", online_cpus(h), h->cpu_count);
     out_field(out, "tsc", "%llu.%03llu MHz from %s", (ull)(h->tsc_hz / 1000000),
               (ull)(h->tsc_hz / 1000 % 1000), h->tsc_source);
@@ -139,7 +144,7 @@ static enum hv_status run_info(const struct schema_args *args, struct out *out)
     out_field(out, "acpi", "%s", h->rsdp ? "yes" : "none");
     out_field(out, "framebuffer", h->framebuffer.paddr ? "%ux%u" : "none", h->framebuffer.width,
               h->framebuffer.height);
-    out_field(out, "outer hypervisor", "%s", cmd_host_outer(h));
+    out_field(out, "outer hypervisor", "%s", cmd_host_outer());
     out_field(out, "console", "port 0x%llx, %s", (ull)h->uart_port,
               h->uart_gsi == ~0u ? "polled" : "interrupts");
     out_field(out, "control restarts", "%u", h->restart_count);

@@ -7,7 +7,7 @@
 /* "VT-x on 2 of 2 CPUs", or why there is none. */
 void cmd_host_hvm_text(const struct host_info *h, char *buf, u32 len);
 /* "KVM", "QEMU (TCG)", or that nothing says so. */
-const char *cmd_host_outer(const struct host_info *h);
+const char *cmd_host_outer(void);
 
 extern u64 cmd_host_ready_tsc; /* when the prompt came up; main.c sets it */
 

@@ -13,6 +13,7 @@
 #include "control/rt/loop.h"
 #include "control/rt/sys.h"
 #include "control/shell.h"
+#include "vmm/features.h"
 
 typedef unsigned long long ull;
 
@@ -31,9 +32,10 @@ static void start_banner(void)
 {
     const struct host_info *h = sys_host_info();
     struct mem_stat m = {0};
-    char hvm[256], line[768];
+    char hvm[256], line[768], brand[52];
 
     sys_mem_stat(&m);
+    features_cpu_brand(brand);
     cmd_host_hvm_text(h, hvm, sizeof(hvm));
     snprintf(line, sizeof(line),
              "\nBulkhead %s\n"
@@ -42,8 +44,8 @@ static void start_banner(void)
              "  Guests  %s\n"
              "  Boot    UEFI, %s; outer hypervisor: %s\n"
              "Type help for help.\n",
-             BULKHEAD_VERSION, h->cpu_brand, h->cpu_count, (ull)(h->tsc_hz / 1000000),
-             (ull)(m.total / MIB), (ull)(m.free / MIB), hvm, h->firmware, cmd_host_outer(h));
+             BULKHEAD_VERSION, brand, h->cpu_count, (ull)(h->tsc_hz / 1000000),
+             (ull)(m.total / MIB), (ull)(m.free / MIB), hvm, h->firmware, cmd_host_outer());
     console_print(line);
 }
 

@@ -136,17 +136,3 @@ void exit_reset(struct vcpu *v, bool init)
     v->xcr0 = 1;
     v->xcr0_ever = 3; /* SSE works without XCR0.SSE and must be kept all the same */
 }
-
-void exit_policy_init(struct vm *vm)
-{
-    struct vm_policy *p = vm->policy;
-
-    for (u32 i = 0; i < p->cpuid_count; i++) {
-        struct cpuid_row *row = &p->cpuid[i];
-        row->eax &= hvm->cpuid_mask(row->leaf, row->subleaf, 0);
-        row->ebx &= hvm->cpuid_mask(row->leaf, row->subleaf, 1);
-        row->ecx &= hvm->cpuid_mask(row->leaf, row->subleaf, 2);
-        row->edx &= hvm->cpuid_mask(row->leaf, row->subleaf, 3);
-    }
-    exit_msr_policy_init(vm);
-}

@@ -65,8 +65,4 @@ enum exit_action exit_apic_result(struct vcpu *v, u32 effect); /* VLAPIC_* of an
 /* Reset values of v->activity, v->msrs and XCR0 (SDM 3A table 10-1); an INIT keeps MTRRs and the
  * TSC. */
 void exit_reset(struct vcpu *v, bool init);
-/* vm_init: gives MSR_STORED rows of the kernel's copy their place and clears CPUID bits of what
- * hvm->cpuid_mask() refuses. */
-void exit_policy_init(struct vm *vm);
-
 #endif

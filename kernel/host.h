@@ -10,10 +10,8 @@ extern struct host_info *host_info;        /* at KERNEL_HOST_INFO; valid after h
 extern struct boot_platform host_platform; /* likewise */
 
 void host_init(const struct boot_info *bi, u64 entry_tsc); /* boot CPU, after paging_init */
-/* A line of `host info`; too many are dropped. */
-void host_feature(const char *name, enum feature_state state, const char *note);
-void host_cpu_online(const struct cpu *c); /* own CPU: hvm on, entry in host_info */
-u64 host_image_bytes(void);                /* of the kernel image in memory */
+void host_cpu_online(struct cpu *c);                       /* own CPU: hvm on, entry in host_info */
+u64 host_image_bytes(void);                                /* of the kernel image in memory */
 /* Reboot or power off.  Returns HV_ENOSYS when the machine cannot be powered off. */
 enum hv_status host_reset(bool power_off);
 

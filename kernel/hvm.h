@@ -34,10 +34,10 @@ enum hvm_events {
 };
 
 struct hvm_ops {
-    const char *name; /* "VT-x" */
+    enum host_hvm kind;
     /* On each CPU, after paging and APIC are up.  Boot CPU first: it also solves capabilities and
-     * fills `features`/reason/try in host_info.  HV_ENOVTX: no guests on this machine. */
-    enum hv_status (*cpu_enable)(struct host_info *hi);
+     * fills their words in host_info. */
+    enum host_problem (*cpu_enable)(struct host_info *hi);
 
     enum hv_status (*vm_init)(struct vm *vm); /* npt format and root, permission maps */
     void (*vm_fini)(struct vm *vm);
@@ -70,10 +70,9 @@ struct hvm_ops {
     enum hvm_events (*take_events)(struct vcpu *v);
     u64 (*get)(struct vcpu *v, enum hvm_reg r);
     void (*set)(struct vcpu *v, enum hvm_reg r, u64 value);
-    void (*tsc_changed)(struct vcpu *v);               /* v->msrs.tsc_offset is new */
-    void (*syscall_msrs_changed)(struct vcpu *v);      /* STAR, LSTAR, FMASK or TSC_AUX is new */
-    void (*apic_changed)(struct vcpu *v);              /* vlapic mode is new */
-    u32 (*cpuid_mask)(u32 leaf, u32 subleaf, u32 reg); /* bits a guest may see; reg: 0 = EAX.. */
+    void (*tsc_changed)(struct vcpu *v);          /* v->msrs.tsc_offset is new */
+    void (*syscall_msrs_changed)(struct vcpu *v); /* STAR, LSTAR, FMASK or TSC_AUX is new */
+    void (*apic_changed)(struct vcpu *v);         /* vlapic mode is new */
 
     void (*flush)(struct vm *vm); /* own core: INVEPT or ASID flush after npt lost a mapping */
 };

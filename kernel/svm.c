@@ -4,8 +4,6 @@
 
 #include "kernel/cpu_tables.h"
 #include "kernel/exit.h"
-#include "kernel/host.h"
-#include "kernel/lib/fmt.h"
 #include "kernel/log.h"
 #include "kernel/paging.h"
 #include "kernel/string.h"
@@ -36,59 +34,24 @@ u64 svm_tsc_base[VM_SLOTS];
 static u8 iopm[IOPM_SIZE] __attribute__((aligned(4096)));
 static u8 msrpm[MSRPM_SIZE] __attribute__((aligned(4096)));
 
-/* CPUID 8000_000AH EDX: bit, name, what is made of it. */
-static const struct {
-    u8 bit;
-    bool required, used;
-    const char *name, *note;
-} features[] = {
-    {0, true, true, "Nested paging", ""},
-    {3, false, true, "Next RIP on exit", "else instructions are measured"},
-    {7, false, true, "Decode assists", "else CR writes are decoded"},
-    {5, false, true, "VMCB clean bits", ""},
-    {10, false, true, "PAUSE filter", ""},
-    {6, false, false, "Flush by ASID", "a fresh ASID does as well"},
-    {13, false, false, "AVIC", "local APIC is in software"},
-    {15, false, false, "Virtual VMLOAD/VMSAVE", "guests are not offered AMD-V"},
-    {16, false, false, "Virtual GIF", "guests are not offered AMD-V"},
-    {25, false, false, "Virtual NMI", "IRET exits do as well"},
-    {4, false, false, "TSC scaling", "guests run at the host's rate"},
-};
-
-static enum hv_status refuse(struct host_info *hi, const char *reason, const char *hint)
-{
-    fmt_snprintf(hi->hvm_reason, sizeof(hi->hvm_reason), "%s", reason);
-    fmt_snprintf(hi->hvm_try, sizeof(hi->hvm_try), "%s", hint);
-    return HV_ENOVTX;
-}
+/* Bits of CPUID 8000_000AH EDX; vmm/features.c has their names. */
+#define SVM_NESTED_PAGING BIT(0)
+#define SVM_NEXT_RIP BIT(3)
+#define SVM_CLEAN_BITS BIT(5)
+#define SVM_DECODE_ASSISTS BIT(7)
+#define SVM_PAUSE_FILTER BIT(10)
+#define SVM_USED                                                                                   \
+    (SVM_NESTED_PAGING | SVM_NEXT_RIP | SVM_CLEAN_BITS | SVM_DECODE_ASSISTS | SVM_PAUSE_FILTER)
 
 /* APM 2, 15.4: may EFER.SVME be set on this CPU? */
-static enum hv_status check_enabled(struct host_info *hi)
+static bool unlocked(void)
 {
     u64 vm_cr;
 
-    if (cpuid(0x80000000, 0).eax < LEAF_SVM || !(cpuid(LEAF_EXTENDED, 0).ecx & BIT(2)))
-        return refuse(hi, "the CPU does not offer AMD-V (CPUID 8000_0001H ECX bit 2)",
-                      "nested: CPU type 'host', and kvm_amd nested=1 on the outer host");
     /* Outer hypervisors may leave the MSR out: then nothing is disabled. */
     if (!rdmsr_safe(MSR_VM_CR, &vm_cr) || !(vm_cr & VM_CR_SVMDIS))
-        return HV_OK;
-    if (!(vm_cr & VM_CR_LOCK) && wrmsr_safe(MSR_VM_CR, vm_cr & ~VM_CR_SVMDIS))
-        return HV_OK;
-    return refuse(hi, "AMD-V is locked off (MSR VM_CR bit 4, SVMDIS)",
-                  "enable SVM mode (virtualization) in firmware setup");
-}
-
-static void note_features(u32 edx)
-{
-    for (u32 i = 0; i < ARRAY_LEN(features); i++) {
-        bool offered = edx & BIT(features[i].bit);
-        enum feature_state state = offered
-                                       ? (features[i].used ? FEATURE_ACTIVE : FEATURE_UNUSED)
-                                       : (features[i].required ? FEATURE_MISSING : FEATURE_ABSENT);
-        host_feature(features[i].name, state, state == FEATURE_ACTIVE ? "" : features[i].note);
-    }
-    host_feature("Nested pages of 1 GiB", paging_host.use_1g ? FEATURE_ACTIVE : FEATURE_ABSENT, "");
+        return true;
+    return !(vm_cr & VM_CR_LOCK) && wrmsr_safe(MSR_VM_CR, vm_cr & ~VM_CR_SVMDIS);
 }
 
 static hpa_t image_phys(const void *at)
@@ -123,51 +86,49 @@ static void build_maps(void)
     svm_msrpm = image_phys(msrpm);
 }
 
-static enum hv_status solve(struct host_info *hi)
+static enum host_problem solve(struct host_info *hi)
 {
     struct cpuid_regs r = cpuid(LEAF_SVM, 0);
 
-    note_features(r.edx);
-    if (!(r.edx & BIT(0)))
-        return refuse(hi, "AMD-V without nested paging (CPUID 8000_000AH EDX bit 0, NP)",
-                      "nested: CPU type 'host'; QEMU: -cpu max,+svm,+npt");
-    if (r.ebx < 2)
-        return refuse(hi, "AMD-V without an ASID for guests (CPUID 8000_000AH EBX)",
-                      "update the outer hypervisor");
+    hi->offered[SVM_FEATURES] = r.edx;
+    hi->offered[SVM_ASIDS] = r.ebx;
+    hi->used[SVM_FEATURES] = r.edx & SVM_USED;
+    hi->lacking[SVM_FEATURES] = ~r.edx & SVM_NESTED_PAGING;
+    hi->lacking[SVM_ASIDS] = r.ebx < 2; /* one is the host's */
+    if (hi->lacking[SVM_FEATURES] | hi->lacking[SVM_ASIDS])
+        return HOST_HVM_LACKING;
     svm_caps = (struct svm_caps){
-        .next_rip = r.edx & BIT(3),
-        .decode_assists = r.edx & BIT(7),
-        .clean_bits = r.edx & BIT(5),
-        .pause_filter = r.edx & BIT(10),
+        .next_rip = r.edx & SVM_NEXT_RIP,
+        .decode_assists = r.edx & SVM_DECODE_ASSISTS,
+        .clean_bits = r.edx & SVM_CLEAN_BITS,
+        .pause_filter = r.edx & SVM_PAUSE_FILTER,
         .rdtscp = cpuid(LEAF_EXTENDED, 0).edx & BIT(27),
         .asids = r.ebx,
     };
     build_maps();
-    return HV_OK;
+    return HOST_HVM_WORKS;
 }
 
-static enum hv_status cpu_enable(struct host_info *hi)
+static enum host_problem cpu_enable(struct host_info *hi)
 {
     struct cpu *c = this_cpu();
     struct svm_cpu *s = &svm_cpus[c->id];
-    enum hv_status st = check_enabled(hi);
+    enum host_problem problem = unlocked() ? HOST_HVM_WORKS : HOST_HVM_LOCKED;
 
-    if (st == HV_OK && c->id == 0)
-        st = solve(hi);
-    if (st != HV_OK)
-        return st;
+    if (problem == HOST_HVM_WORKS && c->id == 0)
+        problem = solve(hi);
+    if (problem != HOST_HVM_WORKS)
+        return problem;
     hpa_t save = mem_alloc(&quota_kernel, PAGE_SIZE);
     s->host = mem_alloc(&quota_kernel, PAGE_SIZE);
-    if (!hpa_valid(save) || !hpa_valid(s->host))
-        return HV_ENOMEM;
-    if (!wrmsr_safe(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME))
-        return refuse(hi, "the CPU refuses EFER.SVME", "enable SVM mode in firmware setup");
+    if (!hpa_valid(save) || !hpa_valid(s->host) ||
+        !wrmsr_safe(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME))
+        return HOST_HVM_REFUSED;
     wrmsr(MSR_VM_HSAVE_PA, save.raw);
     asm volatile("vmsave %0" : : "a"(s->host.raw) : "memory");
     if (svm_caps.rdtscp)
         s->tsc_aux = rdmsr(MSR_TSC_AUX);
-    c->hvm_enabled = true;
-    return HV_OK;
+    return HOST_HVM_WORKS;
 }
 
 static enum hv_status vm_init(struct vm *vm)
@@ -178,7 +139,6 @@ static enum hv_status vm_init(struct vm *vm)
         return st;
     vm->npt.address_limit = BIT(NPT_ADDRESS_BITS);
     svm_tsc_base[vm->slot] = tsc_read();
-    exit_policy_init(vm);
     return HV_OK;
 }
 
@@ -192,27 +152,6 @@ static void to_user(void)
 {
 }
 
-/* CPUID bits of what is intercepted or not switched. */
-static u32 cpuid_mask(u32 leaf, u32 subleaf, u32 reg)
-{
-    static const struct {
-        u32 leaf, subleaf, reg;
-        u64 hidden;
-    } rows[] = {
-        {1, 0, 2, BIT(3)},            /* MONITOR */
-        {7, 0, 2, BIT(5) | BIT(7)},   /* WAITPKG, CET shadow stacks */
-        {7, 0, 3, BIT(20) | BIT(26)}, /* CET indirect-branch tracking, SPEC_CTRL */
-        {0xd, 1, 0, BIT(3)},          /* XSAVES: IA32_XSS is not switched */
-        {0x80000001, 0, 2, BIT(2)},   /* AMD-V itself */
-    };
-    u64 mask = svm_caps.rdtscp || leaf != 0x80000001 || reg != 3 ? ~0ull : ~BIT(27);
-
-    for (u32 i = 0; i < ARRAY_LEN(rows); i++)
-        if (rows[i].leaf == leaf && rows[i].subleaf == subleaf && rows[i].reg == reg)
-            mask &= ~rows[i].hidden;
-    return (u32)mask;
-}
-
 /* The VMCB is memory; SYSCALL's MSRs are the guest's own (svm_msrpm), TSC_AUX is looked at before
  * each entry; both modes of the local APIC are software here. */
 static void nothing(struct vcpu *v)
@@ -221,7 +160,7 @@ static void nothing(struct vcpu *v)
 }
 
 const struct hvm_ops hvm_svm = {
-    .name = "AMD-V",
+    .kind = HOST_HVM_SVM,
     .cpu_enable = cpu_enable,
     .vm_init = vm_init,
     .vm_fini = vm_fini,
@@ -246,6 +185,5 @@ const struct hvm_ops hvm_svm = {
     .tsc_changed = svm_vcpu_tsc_changed,
     .syscall_msrs_changed = nothing,
     .apic_changed = nothing,
-    .cpuid_mask = cpuid_mask,
     .flush = svm_vcpu_flush,
 };

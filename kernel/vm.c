@@ -3,6 +3,7 @@
 #include "kernel/vm.h"
 
 #include "kernel/control.h"
+#include "kernel/exit_msr.h"
 #include "kernel/hvm.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
@@ -90,6 +91,7 @@ static enum hv_status build(struct vm *vm, const struct vm_policy *policy)
     st = policy_check(vm->policy, vm->cpuid_index);
     if (st != HV_OK)
         return st;
+    exit_msr_policy_init(vm);
     st = pgtab_init(&vm->window, &pgtab_host, &vm->quota, true, control.space.use_1g);
     if (st != HV_OK)
         return st;

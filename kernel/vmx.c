@@ -6,7 +6,6 @@
 #include "kernel/vmx_vcpu.h"
 
 #include "kernel/exit.h"
-#include "kernel/log.h"
 #include "kernel/pgtab.h"
 #include "kernel/string.h"
 #include "kernel/vlapic_timer.h"
@@ -33,29 +32,33 @@ hpa_t vmx_bitmap_plain, vmx_bitmap_x2apic;
 
 static void read_msrs(struct vmx_msrs *m)
 {
-    *m = (struct vmx_msrs){.basic = rdmsr(MSR_VMX_BASIC), .misc = rdmsr(MSR_VMX_MISC)};
-    u32 first = m->basic & VMX_BASIC_TRUE ? MSR_VMX_TRUE_PIN : MSR_VMX_PIN;
+    u64 basic = rdmsr(MSR_VMX_BASIC);
+    u32 first = basic & VMX_BASIC_TRUE ? MSR_VMX_TRUE_PIN : MSR_VMX_PIN;
 
-    m->control[VMX_PIN] = rdmsr(first);
-    m->control[VMX_PROC] = rdmsr(first + 1);
-    m->control[VMX_EXIT] = rdmsr(first + 2);
-    m->control[VMX_ENTRY] = rdmsr(first + 3);
-    if (m->control[VMX_PROC] >> 32 & PROC_SECONDARY)
-        m->control[VMX_PROC2] = rdmsr(MSR_VMX_PROC2);
-    if (m->control[VMX_PROC2] >> 32 & (PROC2_EPT | PROC2_VPID))
-        m->ept_vpid = rdmsr(MSR_VMX_EPT_VPID);
-    m->cr0_fixed0 = rdmsr(MSR_VMX_CR0_FIXED0);
-    m->cr0_fixed1 = rdmsr(MSR_VMX_CR0_FIXED1);
-    m->cr4_fixed0 = rdmsr(MSR_VMX_CR4_FIXED0);
-    m->cr4_fixed1 = rdmsr(MSR_VMX_CR4_FIXED1);
+    *m = (struct vmx_msrs){
+        .word = {[VMX_PIN] = rdmsr(first),
+                 [VMX_PROC] = rdmsr(first + 1),
+                 [VMX_EXIT] = rdmsr(first + 2),
+                 [VMX_ENTRY] = rdmsr(first + 3),
+                 [VMX_MISC] = rdmsr(MSR_VMX_MISC),
+                 [VMX_BASIC] = basic},
+        .cr0_fixed0 = rdmsr(MSR_VMX_CR0_FIXED0),
+        .cr0_fixed1 = rdmsr(MSR_VMX_CR0_FIXED1),
+        .cr4_fixed0 = rdmsr(MSR_VMX_CR4_FIXED0),
+        .cr4_fixed1 = rdmsr(MSR_VMX_CR4_FIXED1),
+    };
+    if (m->word[VMX_PROC] >> 32 & PROC_SECONDARY)
+        m->word[VMX_PROC2] = rdmsr(MSR_VMX_PROC2);
+    if (m->word[VMX_PROC2] >> 32 & (PROC2_EPT | PROC2_VPID))
+        m->word[VMX_EPT_VPID] = rdmsr(MSR_VMX_EPT_VPID);
 }
 
-static bool unlock(struct vmx_problem *p)
+static bool unlock(void)
 {
     u64 value = 0;
     bool present = rdmsr_safe(MSR_FEATURE_CONTROL, &value);
 
-    switch (vmx_feature_control(cpuid(1, 0).ecx & BIT(5), present, value, p)) {
+    switch (vmx_feature_control(present, value)) {
     case FEATURE_CONTROL_OFF:
         return false;
     case FEATURE_CONTROL_LOCK:
@@ -125,46 +128,33 @@ static bool vmxon(struct cpu *c)
 }
 
 /* Solve on the boot CPU; compare on the others. */
-static bool check(struct host_info *hi, struct vmx_problem *p)
+static enum host_problem check(struct host_info *hi)
 {
     struct vmx_msrs m;
 
-    if (!unlock(p))
-        return false;
+    if (!unlock())
+        return HOST_HVM_LOCKED;
     read_msrs(&m);
     if (this_cpu()->id != 0)
-        return vmx_caps_fit(&vmx_caps, &m, p);
-    u32 count = 0;
-    bool ok = vmx_caps_solve(&m, &vmx_caps, hi->features + hi->feature_count,
-                             HOST_FEATURES - hi->feature_count, &count, p);
-    hi->feature_count += count;
-    return ok && make_bitmaps();
+        return vmx_caps_fit(&vmx_caps, &m) ? HOST_HVM_WORKS : HOST_HVM_LACKING;
+    memcpy(hi->offered, m.word, sizeof(m.word));
+    if (!vmx_caps_solve(&m, &vmx_caps, hi->used, hi->lacking))
+        return HOST_HVM_LACKING;
+    return make_bitmaps() ? HOST_HVM_WORKS : HOST_HVM_REFUSED;
 }
 
-static enum hv_status cpu_enable(struct host_info *hi)
+static enum host_problem cpu_enable(struct host_info *hi)
 {
-    struct cpu *c = this_cpu();
     struct vmx_cpu *pc = vmx_cpu();
-    struct vmx_problem p = {{0}, {0}};
+    enum host_problem problem = check(hi);
 
-    if (!check(hi, &p) || !vmxon(c)) {
-        if (!p.reason[0])
-            memcpy(p.reason, "VMXON failed", sizeof("VMXON failed"));
-        log_warn("cpu %u: no VT-x: %s", c->id, p.reason);
-        if (c->id == 0) {
-            memcpy(hi->hvm_reason, p.reason, sizeof(hi->hvm_reason));
-            memcpy(hi->hvm_try, p.hint, sizeof(hi->hvm_try));
-            memset(hi->hvm_name, 0, sizeof(hi->hvm_name));
-            hvm = NULL;
-        }
-        return HV_ENOVTX;
-    }
+    if (problem == HOST_HVM_WORKS && !vmxon(this_cpu()))
+        problem = HOST_HVM_REFUSED;
     pc->star = rdmsr(MSR_STAR);
     pc->lstar = rdmsr(MSR_LSTAR);
     pc->fmask = rdmsr(MSR_FMASK);
     pc->tsc_aux = ~0ull;
-    c->hvm_enabled = true;
-    return HV_OK;
+    return problem;
 }
 
 static enum hv_status vm_init(struct vm *vm)
@@ -190,7 +180,6 @@ static enum hv_status vm_init(struct vm *vm)
             goto free_tables;
         x->apic_access = apic;
     }
-    exit_policy_init(vm);
     return HV_OK;
 
 free_tables:
@@ -222,39 +211,8 @@ static void syscall_msrs_changed(struct vcpu *v)
     vmx_guest_load(v);
 }
 
-/* Bits of a CPUID register that a guest may see: what needs a control that is not in use is
- * hidden. */
-static u32 cpuid_mask(u32 leaf, u32 subleaf, u32 reg)
-{
-    static const struct {
-        u32 leaf, subleaf, reg, bit;
-        u64 needs; /* secondary control; 0: never offered */
-    } rows[] = {
-        {1, 0, 2, 3, 0},                      /* MONITOR */
-        {1, 0, 2, 5, 0},                      /* VMX */
-        {1, 0, 2, 6, 0},                      /* SMX */
-        {1, 0, 2, 15, 0},                     /* PDCM */
-        {7, 0, 1, 2, 0},                      /* SGX */
-        {7, 0, 1, 10, PROC2_INVPCID},         /* INVPCID */
-        {7, 0, 2, 5, 0},                      /* WAITPKG */
-        {7, 0, 2, 7, 0},                      /* CET shadow stacks */
-        {7, 0, 2, 22, PROC2_RDTSCP},          /* RDPID */
-        {7, 0, 3, 20, 0},                     /* CET indirect-branch tracking */
-        {7, 0, 3, 26, 0},                     /* SPEC_CTRL */
-        {0xd, 1, 0, 3, 0},                    /* XSAVES */
-        {0x80000001, 0, 3, 27, PROC2_RDTSCP}, /* RDTSCP */
-    };
-    u32 mask = ~0u;
-
-    for (u32 i = 0; i < ARRAY_LEN(rows); i++)
-        if (rows[i].leaf == leaf && rows[i].subleaf == subleaf && rows[i].reg == reg &&
-            (!rows[i].needs || !(vmx_caps.word[VMX_PROC2] & rows[i].needs)))
-            mask &= ~(1u << rows[i].bit);
-    return mask;
-}
-
 const struct hvm_ops hvm_vmx = {
-    .name = "VT-x",
+    .kind = HOST_HVM_VMX,
     .cpu_enable = cpu_enable,
     .vm_init = vm_init,
     .vm_fini = vm_fini,
@@ -279,6 +237,5 @@ const struct hvm_ops hvm_vmx = {
     .tsc_changed = tsc_changed,
     .syscall_msrs_changed = syscall_msrs_changed,
     .apic_changed = vmx_apic_changed,
-    .cpuid_mask = cpuid_mask,
     .flush = vmx_flush,
 };

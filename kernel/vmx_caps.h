@@ -7,20 +7,6 @@
 #include "kernel/abi/host_info.h"
 #include "kernel/abi/types.h"
 
-/* Words of which the table in vmx_caps.c names bits. */
-enum vmx_word {
-    VMX_PIN,
-    VMX_PROC,
-    VMX_PROC2,
-    VMX_EXIT,
-    VMX_ENTRY,
-    VMX_CONTROL_WORDS,
-    VMX_EPT_VPID = VMX_CONTROL_WORDS, /* IA32_VMX_EPT_VPID_CAP */
-    VMX_MISC,                         /* IA32_VMX_MISC */
-    VMX_BASIC,                        /* IA32_VMX_BASIC */
-    VMX_WORDS
-};
-
 /* SDM 3C tables 25-5, 25-6, 25-7, 25-13, 25-15. */
 #define PIN_EXTERNAL_INTERRUPT BIT(0)
 #define PIN_NMI BIT(3)
@@ -82,14 +68,12 @@ enum vmx_word {
 #define VMX_MISC_STORES_LMA BIT(5)
 #define VMX_BASIC_REVISION BITS(30, 0)
 #define VMX_BASIC_SIZE BITS(44, 32)
-#define VMX_BASIC_MEMORY_TYPE BITS(53, 50)
-#define VMX_BASIC_INSN_INFO BIT(54) /* INS/OUTS exits tell segment and address size */
+#define VMX_BASIC_WRITE_BACK BITS(52, 51) /* memory type of a VMCS: 6 */
+#define VMX_BASIC_INSN_INFO BIT(54)       /* INS/OUTS exits tell segment and address size */
 #define VMX_BASIC_TRUE BIT(55)
 
 struct vmx_msrs { /* raw capability MSRs of one CPU; absent ones are 0 */
-    u64 basic, misc, ept_vpid;
-    u64 control[VMX_CONTROL_WORDS]; /* TRUE forms where VMX_BASIC_TRUE is set; low half: bits that
-                                     * must be 1, high half: bits that may be 1 */
+    u64 word[VMX_WORDS];
     u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 };
 
@@ -103,26 +87,17 @@ struct vmx_caps {
     bool insn_info;
 };
 
-struct vmx_problem { /* why there is none; for host_info */
-    char reason[96];
-    char hint[96];
-};
-
-/* Solve.  False: `p` names every missing bit that fits.  Fills features[0..*count) (at most max
- * rows) in both cases. */
-bool vmx_caps_solve(const struct vmx_msrs *m, struct vmx_caps *out, struct host_feature *features,
-                    u32 max, u32 *count, struct vmx_problem *p);
-/* May a CPU with these MSRs run what was solved on the boot CPU?  False: p->reason names why not.
- */
-bool vmx_caps_fit(const struct vmx_caps *c, const struct vmx_msrs *m, struct vmx_problem *p);
+/* Solve.  used, lacking: as in host_info.  False: no guests. */
+bool vmx_caps_solve(const struct vmx_msrs *m, struct vmx_caps *out, u64 used[VMX_WORDS],
+                    u64 lacking[VMX_WORDS]);
+/* May a CPU with these MSRs run what was solved on the boot CPU? */
+bool vmx_caps_fit(const struct vmx_caps *c, const struct vmx_msrs *m);
 
 /* IA32_FEATURE_CONTROL, SDM 3C 24.7. */
 enum vmx_feature_control { FEATURE_CONTROL_USABLE, FEATURE_CONTROL_LOCK, FEATURE_CONTROL_OFF };
 #define FEATURE_CONTROL_LOCKED BIT(0)
 #define FEATURE_CONTROL_VMXON BIT(2) /* VMX outside SMX */
-/* cpuid_vmx: CPUID.1:ECX.5; present: the MSR can be read.  OFF fills p; LOCK: write LOCKED | VMXON.
- */
-enum vmx_feature_control vmx_feature_control(bool cpuid_vmx, bool present, u64 value,
-                                             struct vmx_problem *p);
+/* present: the MSR can be read.  LOCK: write LOCKED | VMXON. */
+enum vmx_feature_control vmx_feature_control(bool present, u64 value);
 
 #endif

@@ -137,6 +137,8 @@ static u32 allowed(const struct cpuid_host *host, u32 leaf, u32 subleaf, enum re
 {
     struct cpuid_regs h = host->read(leaf, subleaf);
     u32 bits = 0;
+    if (leaf == 0x80000001 && host->hide_rdtscp)
+        h.edx &= ~(1u << 27);
     for (u32 i = 0; i < ARRAY_LEN(features); i++) {
         const struct feature *f = &features[i];
         if (f->leaf != leaf || f->subleaf != subleaf || f->reg != reg)

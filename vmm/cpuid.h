@@ -14,6 +14,7 @@ struct cpuid_regs {
 struct cpuid_host {
     struct cpuid_regs (*read)(u32 leaf, u32 subleaf);
     u64 tsc_hz;
+    bool hide_rdtscp; /* it would raise #UD in a guest */
 };
 
 /* Fills p's CPUID rows and the CR4 and XCR0 bits that go with them. */

@@ -11,6 +11,7 @@
 #include "control/rt/log.h"
 #include "control/rt/sys.h"
 #include "vmm/exits.h"
+#include "vmm/features.h"
 #include "vmm/inventory.h"
 #include "vmm/vm_boot.h"
 
@@ -163,8 +164,11 @@ static bool can_start(struct vm *vm, struct vm_error *e)
     const struct host_info *hi = sys_host_info();
     if (vm->phase != PHASE_STOPPED)
         return wrong_phase(vm, "vm list", e);
-    if (!hi->hvm_name[0])
-        return vm_error(e, HV_ENOVTX, "E_NO_VTX", hi->hvm_try, "%s", hi->hvm_reason);
+    if (!features_hvm_name(hi)[0]) {
+        char reason[FEATURES_REASON];
+        const char *hint = features_why_not(hi, reason, sizeof(reason));
+        return vm_error(e, HV_ENOVTX, "E_NO_VTX", hint, "%s", reason);
+    }
     if (vm->config.cpu_count > 2 * hi->cpu_count || vm->config.cpu_count > VM_VCPUS)
         return vm_error(e, HV_EINVAL, "E_CONFIG", "vm set cpu= to at most twice the host's",
                         "%u vCPUs on %u CPUs", vm->config.cpu_count, hi->cpu_count);

@@ -6,6 +6,7 @@
 #include "control/rt/sys.h"
 #include "vmm/acpi_tables.h"
 #include "vmm/cpuid.h"
+#include "vmm/features.h"
 #include "vmm/load_guest.h"
 #include "vmm/msr.h"
 
@@ -21,7 +22,10 @@ const struct host_module *vm_boot_module(const char *path)
 
 void vm_boot_policy(const struct vm_config *c, struct vm_policy *p)
 {
-    struct cpuid_host host = {cpuid_native, sys_host_info()->tsc_hz};
+    const struct host_info *h = sys_host_info();
+    struct cpuid_host host = {.read = cpuid_native,
+                              .tsc_hz = h->tsc_hz,
+                              .hide_rdtscp = !features_control_used(h, VMX_PROC2, 3)};
     memset(p, 0, sizeof(*p));
     cpuid_policy(p, &host, c->cpu_count);
     msr_policy(p);

@@ -7,20 +7,32 @@
 #include "kernel/abi/layout.h"
 #include "kernel/abi/types.h"
 
-#define HOST_INFO_VERSION 1
-#define HOST_FEATURES 80
+#define HOST_INFO_VERSION 2
 
-enum feature_state {
-    FEATURE_ABSENT,  /* the CPU does not offer it; a fallback is in use */
-    FEATURE_UNUSED,  /* offered, deliberately not used */
-    FEATURE_ACTIVE,  /* offered and in use */
-    FEATURE_MISSING, /* required and not there: no guests on this machine */
+enum host_hvm { HOST_HVM_NONE, HOST_HVM_VMX, HOST_HVM_SVM };
+
+enum host_problem { /* why there are no guests */
+                    HOST_HVM_WORKS,
+                    HOST_HVM_LOCKED,  /* switched off by the firmware */
+                    HOST_HVM_LACKING, /* host_info.lacking tells what */
+                    HOST_HVM_REFUSED, /* VMXON or EFER.SVME failed, or there was no memory */
 };
 
-struct host_feature { /* a line of `host info`: "EPT 1 GiB pages   active" */
-    char name[40];
-    u8 state; /* enum feature_state */
-    char note[55];
+/* Words that tell what the CPU offers for guests, raw; vmm/features.c has the bits' names. */
+enum host_word {
+    VMX_PIN, /* capability MSRs, SDM 3D appendix A; the first five in the TRUE form if there is */
+    VMX_PROC,
+    VMX_PROC2,
+    VMX_EXIT,
+    VMX_ENTRY,
+    VMX_CONTROL_WORDS, /* of these the low half must be 1, the high half may be 1 */
+    VMX_EPT_VPID = VMX_CONTROL_WORDS,
+    VMX_MISC,
+    VMX_BASIC,
+    VMX_WORDS,
+    SVM_FEATURES = 0, /* CPUID 8000_000AH EDX */
+    SVM_ASIDS,        /* and EBX */
+    SVM_WORDS,
 };
 
 struct host_cpu {
@@ -43,13 +55,13 @@ struct host_info {
     u64 boot_tsc;        /* TSC at kernel entry */
     char tsc_source[24]; /* how tsc_hz was found: "CPUID 15H", "ACPI PM timer", "PIT", ... */
     i64 boot_unix_time;  /* seconds UTC at kernel entry; 0: unknown */
-    char cpu_brand[52];
-    char outer_hypervisor[16]; /* CPUID 4000_0000H signature, "" on bare metal */
     char loader[32];
     char firmware[64];
-    char hvm_name[16];   /* "VT-x", "AMD-V", "" when there is none */
-    char hvm_reason[96]; /* why there is none, with the missing bit's name */
-    char hvm_try[96];    /* what the user can do about it */
+    u32 hvm;                /* enum host_hvm: what the CPU has */
+    u32 hvm_problem;        /* enum host_problem */
+    u64 offered[VMX_WORDS]; /* by enum host_word */
+    u64 used[VMX_WORDS];    /* controls: bits that are or may be set; others: bits made use of */
+    u64 lacking[VMX_WORDS]; /* bits without which there are no guests, or which are forced on */
     u32 cpu_count;
     u32 restart_count; /* times the control partition was restarted (changes) */
     struct host_cpu cpus[CPU_MAX];
@@ -57,8 +69,7 @@ struct host_info {
     u64 mem_kernel; /* bytes of kernel image and tables */
     u64 uart_port;  /* console 16550, granted to the control partition; 0: none */
     u32 uart_gsi;   /* its interrupt for SYS_IRQ_BIND; ~0: poll */
-    u32 feature_count;
-    struct host_feature features[HOST_FEATURES];
+    u32 pad2;
     u64 rsdp, smbios;
     struct boot_framebuffer framebuffer;
     u64 fadt_reset_port; /* 0: none */

@@ -111,7 +111,7 @@ static const struct cpuid_row *row(u32 leaf, u32 subleaf)
 
 static void cpuid_allows_by_name(void **state)
 {
-    const struct cpuid_host host = {all_ones, 2000000000};
+    const struct cpuid_host host = {.read = all_ones, .tsc_hz = 2000000000};
     (void)state;
     cpuid_policy(&policy, &host, 3);
     const struct cpuid_row *one = row(1, 0);
@@ -144,7 +144,7 @@ static void cpuid_allows_by_name(void **state)
 
 static void cpuid_of_a_poor_host(void **state)
 {
-    const struct cpuid_host host = {all_zero, 5000000000};
+    const struct cpuid_host host = {.read = all_zero, .tsc_hz = 5000000000};
     const char *name, *reason;
     (void)state;
     cpuid_policy(&policy, &host, 1);
@@ -159,7 +159,7 @@ static void cpuid_of_a_poor_host(void **state)
 
 static void rows_are_sorted(void **state)
 {
-    const struct cpuid_host host = {all_ones, 2000000000};
+    const struct cpuid_host host = {.read = all_ones, .tsc_hz = 2000000000};
     (void)state;
     cpuid_policy(&policy, &host, 64);
     msr_policy(&policy);

@@ -1,4 +1,4 @@
-/* links: kernel/vmx_caps.c */
+/* links: kernel/vmx_caps.c vmm/features.c vmm/cpuid.c */
 /* The capability solver on MSR values read on Bochs' CPU models, on sets made after what KVM offers
  * its guests, and with single bits taken away. */
 #include <setjmp.h>
@@ -10,14 +10,13 @@
 #include <cmocka.h>
 
 #include "kernel/vmx_caps.h"
+#include "vmm/features.h"
 
 /* Bochs, corei7_skylake_x. */
 static const struct vmx_msrs skylake = {
-    .basic = 0xd810000000002b,
-    .misc = 0x600401e0,
-    .ept_vpid = 0xf0106334141,
-    .control = {0x7f00000016, 0xf7f9fffe04006172, 0x2177fff00000000, 0x7fffff00036dfb,
-                0xffff000011fb},
+    .word = {0x7f00000016, 0xf7f9fffe04006172, 0x2177fff00000000, 0x7fffff00036dfb,
+             0xffff000011fb, [VMX_EPT_VPID] = 0xf0106334141, [VMX_MISC] = 0x600401e0,
+             [VMX_BASIC] = 0xd810000000002b},
     .cr0_fixed0 = 0x80000021,
     .cr0_fixed1 = 0xffffffff,
     .cr4_fixed0 = 0x2000,
@@ -25,10 +24,8 @@ static const struct vmx_msrs skylake = {
 };
 /* Bochs, corei7_sandy_bridge_2600k: no APIC-register virtualisation. */
 static const struct vmx_msrs sandy = {
-    .basic = 0xd810000000002b,
-    .misc = 0x401e0,
-    .ept_vpid = 0xf0106114141,
-    .control = {0x7f00000016, 0xf7f9fffe04006172, 0xff00000000, 0x7fffff00036dfb, 0xffff000011fb},
+    .word = {0x7f00000016, 0xf7f9fffe04006172, 0xff00000000, 0x7fffff00036dfb, 0xffff000011fb,
+             [VMX_EPT_VPID] = 0xf0106114141, [VMX_MISC] = 0x401e0, [VMX_BASIC] = 0xd810000000002b},
     .cr0_fixed0 = 0x80000021,
     .cr0_fixed1 = 0xffffffff,
     .cr4_fixed0 = 0x2000,
@@ -36,9 +33,8 @@ static const struct vmx_msrs sandy = {
 };
 /* Bochs, core2_penryn_t9600: no EPT. */
 static const struct vmx_msrs penryn = {
-    .basic = 0xd810000000002b,
-    .misc = 0x401e0,
-    .control = {0x3f00000016, 0xf7f9fffe04006172, 0x4100000000, 0x3ffff00036dfb, 0x3fff000011fb},
+    .word = {0x3f00000016, 0xf7f9fffe04006172, 0x4100000000, 0x3ffff00036dfb,
+             0x3fff000011fb, [VMX_MISC] = 0x401e0, [VMX_BASIC] = 0xd810000000002b},
     .cr0_fixed0 = 0x80000021,
     .cr0_fixed1 = 0xffffffff,
     .cr4_fixed0 = 0x2000,
@@ -46,21 +42,29 @@ static const struct vmx_msrs penryn = {
 };
 
 static struct vmx_caps caps;
-static struct host_feature features[HOST_FEATURES];
-static struct vmx_problem problem;
-static u32 count;
+static struct host_info info;
+static char reason[FEATURES_REASON];
+static const char *hint;
 
+/* Solves as vmx.c does, then puts into words what the control partition would say. */
 static bool solve(const struct vmx_msrs *m)
 {
-    memset(features, 0, sizeof(features));
-    return vmx_caps_solve(m, &caps, features, HOST_FEATURES, &count, &problem);
+    info = (struct host_info){.hvm = HOST_HVM_VMX};
+    memcpy(info.offered, m->word, sizeof(info.offered));
+    bool ok = vmx_caps_solve(m, &caps, info.used, info.lacking);
+    info.hvm_problem = ok ? HOST_HVM_WORKS : HOST_HVM_LACKING;
+    reason[0] = 0;
+    hint = ok ? "" : features_why_not(&info, reason, sizeof(reason));
+    return ok;
 }
 
 static int state_of(const char *name)
 {
-    for (u32 i = 0; i < count; i++)
-        if (!strcmp(features[i].name, name))
-            return features[i].state;
+    struct feature_line line;
+
+    for (u32 i = 0; features_line(&info, i, &line); i++)
+        if (!strcmp(line.name, name))
+            return line.state;
     fail_msg("no feature is called %s", name);
     return -1;
 }
@@ -70,7 +74,7 @@ static void everything_on_skylake(void **state)
     (void)state;
     assert_true(solve(&skylake));
     assert_true(caps.apicv);
-    assert_string_equal(problem.reason, "");
+    assert_string_equal(features_hvm_name(&info), "VT-x");
     assert_int_equal(caps.revision, 0x2b);
     assert_int_equal(caps.timer_shift, 0);
     assert_int_equal(state_of("virtual-interrupt delivery"), FEATURE_ACTIVE);
@@ -79,8 +83,8 @@ static void everything_on_skylake(void **state)
     assert_int_equal(state_of("VMCS shadowing"), FEATURE_UNUSED);
     /* What the CPU forces is in, what it forbids is out. */
     for (u32 w = 0; w < VMX_CONTROL_WORDS; w++) {
-        assert_int_equal(caps.word[w] & (u32)skylake.control[w], (u32)skylake.control[w]);
-        assert_int_equal(caps.word[w] & ~(skylake.control[w] >> 32), 0);
+        assert_int_equal(caps.word[w] & (u32)skylake.word[w], (u32)skylake.word[w]);
+        assert_int_equal(caps.word[w] & ~(skylake.word[w] >> 32), 0);
     }
     assert_int_equal(caps.cr0_must, 0x20); /* NE: PE and PG are free */
     assert_int_equal(caps.word[VMX_PROC] & (PROC_INTERRUPT_WINDOW | PROC_CR3_LOAD), 0);
@@ -103,10 +107,10 @@ static void names_what_penryn_lacks(void **state)
 {
     (void)state;
     assert_false(solve(&penryn));
-    assert_non_null(strstr(problem.reason, "EPT"));
-    assert_non_null(strstr(problem.reason, "unrestricted guest"));
-    assert_non_null(strstr(problem.reason, ", ...")); /* cut at a whole name */
-    assert_non_null(strstr(problem.hint, "cpu: host"));
+    assert_non_null(strstr(reason, "EPT"));
+    assert_non_null(strstr(reason, "unrestricted guest"));
+    assert_non_null(strstr(reason, ", ...")); /* cut at a whole name */
+    assert_non_null(strstr(hint, "cpu: host"));
     assert_int_equal(state_of("EPT"), FEATURE_MISSING);
     assert_int_equal(state_of("HLT exiting"), FEATURE_ACTIVE);
 }
@@ -131,9 +135,9 @@ static void each_required_bit_is_named(void **state)
     (void)state;
     for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
         struct vmx_msrs m = skylake;
-        m.control[rows[i].word] &= ~(rows[i].bit << 32);
+        m.word[rows[i].word] &= ~(rows[i].bit << 32);
         assert_false(solve(&m));
-        assert_non_null(strstr(problem.reason, rows[i].name));
+        assert_non_null(strstr(reason, rows[i].name));
         assert_int_equal(state_of(rows[i].name), FEATURE_MISSING);
     }
 }
@@ -143,31 +147,31 @@ static void optional_bits_may_go(void **state)
     struct vmx_msrs m = skylake;
 
     (void)state;
-    m.control[VMX_PIN] &= ~(PIN_PREEMPTION_TIMER << 32);
+    m.word[VMX_PIN] &= ~(PIN_PREEMPTION_TIMER << 32);
     assert_true(solve(&m));
     /* Of no use alone. */
     assert_int_equal(caps.word[VMX_EXIT] & EXIT_SAVE_TIMER, 0);
 
     m = skylake;
-    m.control[VMX_PROC] &= ~(PROC_TPR_SHADOW << 32);
+    m.word[VMX_PROC] &= ~(PROC_TPR_SHADOW << 32);
     assert_true(solve(&m));
     assert_false(caps.apicv);
 
     m = skylake;
-    m.control[VMX_PROC2] &= ~(PROC2_VIRTUAL_DELIVERY << 32);
+    m.word[VMX_PROC2] &= ~(PROC2_VIRTUAL_DELIVERY << 32);
     assert_true(solve(&m));
     assert_false(caps.apicv);
     assert_int_equal(caps.word[VMX_PROC2] & PROC2_APIC_REGISTERS, 0);
 
     m = skylake;
-    m.ept_vpid &= ~VPID_CAP_INVVPID;
+    m.word[VMX_EPT_VPID] &= ~VPID_CAP_INVVPID;
     assert_true(solve(&m));
     assert_int_equal(caps.word[VMX_PROC2] & PROC2_VPID, 0);
 
     /* KVM below us: timer rate 5, no PAUSE-loop exiting. */
     m = skylake;
-    m.misc |= 5;
-    m.control[VMX_PROC2] &= ~(PROC2_PAUSE_LOOP << 32);
+    m.word[VMX_MISC] |= 5;
+    m.word[VMX_PROC2] &= ~(PROC2_PAUSE_LOOP << 32);
     assert_true(solve(&m));
     assert_int_equal(caps.timer_shift, 5);
 }
@@ -177,9 +181,9 @@ static void a_forced_cr3_exit_is_refused(void **state)
     struct vmx_msrs m = skylake;
 
     (void)state;
-    m.control[VMX_PROC] |= PROC_CR3_LOAD;
+    m.word[VMX_PROC] |= PROC_CR3_LOAD;
     assert_false(solve(&m));
-    assert_non_null(strstr(problem.reason, "CR3 load without exit"));
+    assert_non_null(strstr(reason, "CR3 load without exit"));
 }
 
 static void other_cpus_must_fit(void **state)
@@ -188,36 +192,61 @@ static void other_cpus_must_fit(void **state)
 
     (void)state;
     assert_true(solve(&skylake));
-    assert_true(vmx_caps_fit(&caps, &m, &problem));
-    m.control[VMX_PIN] |= PIN_POSTED_INTERRUPTS << 32; /* more does no harm */
-    assert_true(vmx_caps_fit(&caps, &m, &problem));
-    assert_false(vmx_caps_fit(&caps, &sandy, &problem));
-    assert_non_null(strstr(problem.reason, "differs from the boot CPU"));
+    assert_true(vmx_caps_fit(&caps, &m));
+    m.word[VMX_PIN] |= PIN_POSTED_INTERRUPTS << 32; /* more does no harm */
+    assert_true(vmx_caps_fit(&caps, &m));
+    assert_false(vmx_caps_fit(&caps, &sandy));
     m = skylake;
-    m.basic ^= 1;
-    assert_false(vmx_caps_fit(&caps, &m, &problem));
-    assert_non_null(strstr(problem.reason, "revision"));
+    m.word[VMX_BASIC] ^= 1; /* another revision of the VMCS */
+    assert_false(vmx_caps_fit(&caps, &m));
 }
 
 static void feature_control(void **state)
 {
     (void)state;
-    assert_int_equal(vmx_feature_control(false, true, 5, &problem), FEATURE_CONTROL_OFF);
-    assert_non_null(strstr(problem.reason, "no VMX"));
-    assert_int_equal(vmx_feature_control(true, true, 0, &problem), FEATURE_CONTROL_LOCK);
-    assert_int_equal(vmx_feature_control(true, true, 5, &problem), FEATURE_CONTROL_USABLE);
-    assert_int_equal(vmx_feature_control(true, true, 1, &problem), FEATURE_CONTROL_OFF);
-    assert_non_null(strstr(problem.hint, "firmware"));
-    assert_int_equal(vmx_feature_control(true, false, 0, &problem), FEATURE_CONTROL_USABLE);
+    assert_int_equal(vmx_feature_control(true, 0), FEATURE_CONTROL_LOCK);
+    assert_int_equal(vmx_feature_control(true, 5), FEATURE_CONTROL_USABLE);
+    assert_int_equal(vmx_feature_control(true, 1), FEATURE_CONTROL_OFF);
+    assert_int_equal(vmx_feature_control(false, 0), FEATURE_CONTROL_USABLE);
+    info = (struct host_info){.hvm = HOST_HVM_VMX, .hvm_problem = HOST_HVM_LOCKED};
+    assert_non_null(strstr(features_why_not(&info, reason, sizeof(reason)), "firmware"));
+    assert_non_null(strstr(reason, "IA32_FEATURE_CONTROL"));
+    assert_string_equal(features_hvm_name(&info), "");
 }
 
-static void a_short_list_is_not_overrun(void **state)
+static void every_bit_has_at_most_one_name(void **state)
+{
+    struct feature_line a, b;
+
+    (void)state;
+    assert_true(solve(&skylake));
+    for (u32 i = 0; features_line(&info, i, &a); i++)
+        for (u32 j = i + 1; features_line(&info, j, &b); j++)
+            assert_string_not_equal(a.name, b.name);
+}
+
+static void a_cpu_of_neither_kind(void **state)
 {
     (void)state;
-    memset(features, 0, sizeof(features));
-    assert_true(vmx_caps_solve(&skylake, &caps, features, 3, &count, &problem));
-    assert_int_equal(count, 3);
-    assert_int_equal(features[3].name[0], 0);
+    info = (struct host_info){.hvm = HOST_HVM_NONE};
+    hint = features_why_not(&info, reason, sizeof(reason));
+    assert_non_null(strstr(reason, "neither VT-x nor AMD-V"));
+    assert_non_null(strstr(hint, "cpu: host"));
+}
+
+static void amd_lines(void **state)
+{
+    (void)state;
+    info = (struct host_info){.hvm = HOST_HVM_SVM, .offered = {0x9, 2}, .used = {0x9}};
+    assert_string_equal(features_hvm_name(&info), "AMD-V");
+    assert_int_equal(state_of("Nested paging"), FEATURE_ACTIVE);
+    assert_int_equal(state_of("an ASID for guests"), FEATURE_ACTIVE);
+    assert_int_equal(state_of("Decode assists"), FEATURE_ABSENT);
+    info.hvm_problem = HOST_HVM_LACKING;
+    info.lacking[SVM_FEATURES] = 1;
+    info.lacking[SVM_ASIDS] = 1;
+    features_why_not(&info, reason, sizeof(reason));
+    assert_string_equal(reason, "AMD-V lacks: Nested paging, an ASID for guests");
 }
 
 int main(void)
@@ -231,7 +260,9 @@ int main(void)
         cmocka_unit_test(a_forced_cr3_exit_is_refused),
         cmocka_unit_test(other_cpus_must_fit),
         cmocka_unit_test(feature_control),
-        cmocka_unit_test(a_short_list_is_not_overrun),
+        cmocka_unit_test(every_bit_has_at_most_one_name),
+        cmocka_unit_test(a_cpu_of_neither_kind),
+        cmocka_unit_test(amd_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

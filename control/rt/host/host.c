@@ -78,11 +78,9 @@ static void start(void)
     info.boot_tsc = monotonic_ns();
     info.boot_unix_time = time(NULL);
     strcpy(info.tsc_source, "host clock");
-    strcpy(info.cpu_brand, "host test");
     strcpy(info.loader, "none");
     strcpy(info.firmware, "none");
-    strcpy(info.hvm_reason, "a Linux program has no VT-x");
-    strcpy(info.hvm_try, "boot the image");
+    info.hvm_problem = HOST_HVM_REFUSED; /* a Linux program runs no guests */
     info.cpu_count = 1;
     info.cpus[0].online = 1;
     info.mem_total = GIB;

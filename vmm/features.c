@@ -1,0 +1,251 @@
+/* Names for the capability words of host_info and for CPUID bits; called by the shell and by vm.c.
+ * Pure but for the CPUID instruction. */
+#include "vmm/features.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/cpuid.h"
+
+enum { PLAIN, INVERTED /* must be possible to leave off */ };
+
+struct row {
+    u8 word, bit, kind;
+    const char *name;
+    const char *note; /* what happens without it, or why it is not used */
+};
+
+/* Bits: SDM 3C tables 25-5, 25-6, 25-7, 25-13, 25-15; SDM 3D A.1, A.6, A.10. */
+static const struct row vmx_rows[] = {
+    {VMX_PIN, 0, PLAIN, "external-interrupt exiting", ""},
+    {VMX_PIN, 3, PLAIN, "NMI exiting", ""},
+    {VMX_PIN, 5, PLAIN, "virtual NMIs", ""},
+    {VMX_PIN, 6, PLAIN, "preemption timer", "APIC timer instead"},
+    {VMX_PIN, 7, PLAIN, "posted interrupts", "kick by IPI instead"},
+    {VMX_PROC, 2, PLAIN, "interrupt-window exiting", ""},
+    {VMX_PROC, 3, PLAIN, "TSC offsetting", ""},
+    {VMX_PROC, 7, PLAIN, "HLT exiting", ""},
+    {VMX_PROC, 9, INVERTED, "INVLPG without exit", ""},
+    {VMX_PROC, 10, PLAIN, "MWAIT exiting", ""},
+    {VMX_PROC, 11, PLAIN, "RDPMC exiting", ""},
+    {VMX_PROC, 15, INVERTED, "CR3 load without exit", ""},
+    {VMX_PROC, 16, INVERTED, "CR3 store without exit", ""},
+    {VMX_PROC, 19, PLAIN, "CR8-load exiting", ""},
+    {VMX_PROC, 20, PLAIN, "CR8-store exiting", ""},
+    {VMX_PROC, 21, PLAIN, "TPR shadow", "CR8 accesses exit"},
+    {VMX_PROC, 22, PLAIN, "NMI-window exiting", ""},
+    {VMX_PROC, 23, PLAIN, "MOV-DR exiting", ""},
+    {VMX_PROC, 24, PLAIN, "unconditional I/O exiting", ""},
+    {VMX_PROC, 28, PLAIN, "MSR bitmaps", ""},
+    {VMX_PROC, 29, PLAIN, "MONITOR exiting", ""},
+    {VMX_PROC, 31, PLAIN, "secondary controls", ""},
+    {VMX_PROC2, 0, PLAIN, "virtualize APIC accesses", "software local APIC"},
+    {VMX_PROC2, 1, PLAIN, "EPT", ""},
+    {VMX_PROC2, 3, PLAIN, "RDTSCP", "hidden from guests"},
+    {VMX_PROC2, 4, PLAIN, "virtualize x2APIC mode", "software local APIC"},
+    {VMX_PROC2, 5, PLAIN, "VPID", "TLB flushed at each exit"},
+    {VMX_PROC2, 6, PLAIN, "WBINVD exiting", "guests may flush caches"},
+    {VMX_PROC2, 7, PLAIN, "unrestricted guest", ""},
+    {VMX_PROC2, 8, PLAIN, "APIC-register virtualization", "software local APIC"},
+    {VMX_PROC2, 9, PLAIN, "virtual-interrupt delivery", "injected by software"},
+    {VMX_PROC2, 10, PLAIN, "PAUSE-loop exiting", "spinning guests keep their slice"},
+    {VMX_PROC2, 12, PLAIN, "INVPCID", "hidden from guests"},
+    {VMX_PROC2, 13, PLAIN, "VM functions", "not needed"},
+    {VMX_PROC2, 14, PLAIN, "VMCS shadowing", "guests get no VT-x"},
+    {VMX_PROC2, 17, PLAIN, "page-modification logging", "no dirty log yet"},
+    {VMX_PROC2, 20, PLAIN, "XSAVES", "hidden from guests"},
+    {VMX_PROC2, 25, PLAIN, "TSC scaling", "guests see the host's rate"},
+    {VMX_EXIT, 2, PLAIN, "save debug controls", ""},
+    {VMX_EXIT, 9, PLAIN, "64-bit host", ""},
+    {VMX_EXIT, 15, PLAIN, "acknowledge interrupt on exit", ""},
+    {VMX_EXIT, 18, PLAIN, "save PAT", ""},
+    {VMX_EXIT, 19, PLAIN, "load host PAT", ""},
+    {VMX_EXIT, 20, PLAIN, "save EFER", ""},
+    {VMX_EXIT, 21, PLAIN, "load host EFER", ""},
+    {VMX_EXIT, 22, PLAIN, "save preemption timer", "APIC timer instead"},
+    {VMX_ENTRY, 2, PLAIN, "load debug controls", ""},
+    {VMX_ENTRY, 9, PLAIN, "IA-32e mode guest", ""},
+    {VMX_ENTRY, 14, PLAIN, "load guest PAT", ""},
+    {VMX_ENTRY, 15, PLAIN, "load guest EFER", ""},
+    {VMX_EPT_VPID, 6, PLAIN, "EPT four-level walk", ""},
+    {VMX_EPT_VPID, 14, PLAIN, "EPT write-back tables", ""},
+    {VMX_EPT_VPID, 16, PLAIN, "EPT 2 MiB pages", "4 KiB pages"},
+    {VMX_EPT_VPID, 17, PLAIN, "EPT 1 GiB pages", "2 MiB pages"},
+    {VMX_EPT_VPID, 20, PLAIN, "INVEPT", ""},
+    {VMX_EPT_VPID, 21, PLAIN, "EPT accessed and dirty bits", "no dirty log yet"},
+    {VMX_EPT_VPID, 25, PLAIN, "INVEPT single context", "all contexts"},
+    {VMX_EPT_VPID, 26, PLAIN, "INVEPT all contexts", ""},
+    {VMX_EPT_VPID, 32, PLAIN, "INVVPID", "no VPID"},
+    {VMX_EPT_VPID, 41, PLAIN, "INVVPID single context", "all contexts"},
+    {VMX_EPT_VPID, 42, PLAIN, "INVVPID all contexts", "no VPID"},
+    {VMX_MISC, 5, PLAIN, "EFER.LMA stored on exit", ""},
+    {VMX_BASIC, 52, PLAIN, "write-back VMCS", ""},
+    {VMX_BASIC, 54, PLAIN, "INS/OUTS instruction information", "decoded"},
+};
+
+/* APM 3, CPUID Fn8000_000A. */
+static const struct row svm_rows[] = {
+    {SVM_FEATURES, 0, PLAIN, "Nested paging", ""},
+    {SVM_ASIDS, 0, PLAIN, "an ASID for guests", ""},
+    {SVM_FEATURES, 3, PLAIN, "Next RIP on exit", "else instructions are measured"},
+    {SVM_FEATURES, 7, PLAIN, "Decode assists", "else CR writes are decoded"},
+    {SVM_FEATURES, 5, PLAIN, "VMCB clean bits", ""},
+    {SVM_FEATURES, 10, PLAIN, "PAUSE filter", ""},
+    {SVM_FEATURES, 6, PLAIN, "Flush by ASID", "a fresh ASID does as well"},
+    {SVM_FEATURES, 13, PLAIN, "AVIC", "local APIC is in software"},
+    {SVM_FEATURES, 15, PLAIN, "Virtual VMLOAD/VMSAVE", "guests are not offered AMD-V"},
+    {SVM_FEATURES, 16, PLAIN, "Virtual GIF", "guests are not offered AMD-V"},
+    {SVM_FEATURES, 25, PLAIN, "Virtual NMI", "IRET exits do as well"},
+    {SVM_FEATURES, 4, PLAIN, "TSC scaling", "guests run at the host's rate"},
+};
+
+/* CPUID bits that the kernel uses where they are offered. */
+static const struct {
+    u32 leaf;
+    u8 reg; /* 0 eax .. 3 edx */
+    u8 bit;
+    const char *name, *use, *without;
+} cpu_rows[] = {
+    {7, 1, 7, "SMEP", "ring 0 runs no user page", "page tables alone"},
+    {7, 1, 20, "SMAP", "ring 0 touches no user page", "user pointers go by page tables anyway"},
+    {7, 2, 2, "UMIP", "ring 3 cannot read descriptor tables", "they can be read"},
+    {0x80000001, 3, 26, "1 GiB pages", "physmap, nested pages", "2 MiB pages"},
+    {1, 2, 21, "x2APIC", "interrupts by MSR", "xAPIC registers"},
+    {1, 2, 24, "TSC deadline timer", "host timers", "one-shot APIC timer"},
+    {0x80000007, 3, 8, "invariant TSC", "time", "TSC may change with frequency; used all the same"},
+};
+
+static const struct row *vendor_rows(const struct host_info *h, u32 *count)
+{
+    *count = h->hvm == HOST_HVM_VMX   ? ARRAY_LEN(vmx_rows)
+             : h->hvm == HOST_HVM_SVM ? ARRAY_LEN(svm_rows)
+                                      : 0;
+    return h->hvm == HOST_HVM_VMX ? vmx_rows : svm_rows;
+}
+
+static enum feature_state state_of(const struct host_info *h, const struct row *r)
+{
+    bool control = h->hvm == HOST_HVM_VMX && r->word < VMX_CONTROL_WORDS;
+
+    if (h->lacking[r->word] >> r->bit & 1)
+        return FEATURE_MISSING;
+    if (r->kind == INVERTED || (h->used[r->word] >> r->bit & 1) ||
+        (h->hvm == HOST_HVM_SVM && r->word == SVM_ASIDS))
+        return FEATURE_ACTIVE;
+    return h->offered[r->word] >> (r->bit + (control ? 32 : 0)) & 1 ? FEATURE_UNUSED
+                                                                    : FEATURE_ABSENT;
+}
+
+static bool cpu_line(u32 i, struct feature_line *out)
+{
+    u32 leaf = cpu_rows[i].leaf, reg = cpu_rows[i].reg;
+    struct cpuid_regs r = {0};
+
+    if (leaf <= cpuid_native(leaf & 0x80000000, 0).eax)
+        r = cpuid_native(leaf, 0);
+    bool has = (reg == 1 ? r.ebx : reg == 2 ? r.ecx : r.edx) >> cpu_rows[i].bit & 1;
+    *out = (struct feature_line){cpu_rows[i].name, has ? FEATURE_ACTIVE : FEATURE_ABSENT,
+                                 has ? cpu_rows[i].use : cpu_rows[i].without};
+    return true;
+}
+
+bool features_line(const struct host_info *h, u32 i, struct feature_line *out)
+{
+    u32 count;
+    const struct row *rows = vendor_rows(h, &count);
+
+    if (i < ARRAY_LEN(cpu_rows))
+        return cpu_line(i, out);
+    i -= ARRAY_LEN(cpu_rows);
+    if (i >= count)
+        return false;
+    enum feature_state state = state_of(h, &rows[i]);
+    *out = (struct feature_line){rows[i].name, state, state == FEATURE_ACTIVE ? "" : rows[i].note};
+    return true;
+}
+
+const char *features_hvm_name(const struct host_info *h)
+{
+    static const char *const names[] = {
+        [HOST_HVM_NONE] = "", [HOST_HVM_VMX] = "VT-x", [HOST_HVM_SVM] = "AMD-V"};
+
+    if (h->hvm_problem != HOST_HVM_WORKS || h->hvm >= ARRAY_LEN(names))
+        return "";
+    return names[h->hvm];
+}
+
+#define HINT_VMX                                                                                   \
+    "nested: CPU type host (Proxmox: cpu: host); bare metal: Intel CPU of 2010 or later"
+#define HINT_SVM "nested: CPU type 'host', and kvm_amd nested=1; QEMU: -cpu max,+svm,+npt"
+
+/* Names what is missing as long as whole names fit, then says that there is more. */
+static void name_missing(const struct host_info *h, char *reason, u32 len)
+{
+    u32 count, used = (u32)strlen(reason);
+    const struct row *rows = vendor_rows(h, &count);
+    const char *comma = "";
+
+    for (u32 i = 0; i < count; i++) {
+        const struct row *r = &rows[i];
+        if (!(h->lacking[r->word] >> r->bit & 1))
+            continue;
+        if (used + strlen(r->name) + sizeof(", , ...") > len) {
+            snprintf(reason + used, len - used, "%s...", comma);
+            return;
+        }
+        used += (u32)snprintf(reason + used, len - used, "%s%s", comma, r->name);
+        comma = ", ";
+    }
+}
+
+const char *features_why_not(const struct host_info *h, char *reason, u32 len)
+{
+    bool vmx = h->hvm == HOST_HVM_VMX;
+    const char *name = vmx ? "VT-x" : "AMD-V", *hint = vmx ? HINT_VMX : HINT_SVM;
+
+    if (h->hvm == HOST_HVM_NONE) {
+        struct cpuid_regs r = cpuid_native(0, 0);
+        snprintf(reason, len, "the CPU (%.4s%.4s%.4s) offers neither VT-x nor AMD-V",
+                 (const char *)&r.ebx, (const char *)&r.edx, (const char *)&r.ecx);
+        return "nested: CPU type host (Proxmox: cpu: host); QEMU: -cpu max,+svm,+npt";
+    }
+    switch (h->hvm_problem) {
+    case HOST_HVM_LOCKED:
+        snprintf(reason, len, "%s is locked off (%s)", name,
+                 vmx ? "IA32_FEATURE_CONTROL bit 2" : "MSR VM_CR bit 4, SVMDIS");
+        return vmx ? "enable Intel VT-x in the firmware setup, then switch power off and on"
+                   : "enable SVM mode (virtualization) in firmware setup";
+    case HOST_HVM_LACKING:
+        snprintf(reason, len, "%s lacks: ", name);
+        name_missing(h, reason, len);
+        return hint;
+    default:
+        snprintf(reason, len, "the CPU refuses %s", vmx ? "VMXON" : "EFER.SVME");
+        return hint;
+    }
+}
+
+bool features_control_used(const struct host_info *h, enum host_word word, u32 bit)
+{
+    return h->hvm != HOST_HVM_VMX || (h->used[word] >> bit & 1);
+}
+
+void features_cpu_brand(char text[52])
+{
+    memset(text, 0, 52);
+    if (cpuid_native(0x80000000, 0).eax < 0x80000004)
+        return;
+    for (u32 i = 0; i < 3; i++) {
+        struct cpuid_regs r = cpuid_native(0x80000002 + i, 0);
+        memcpy(text + i * sizeof(r), &r, sizeof(r));
+    }
+}
+
+void features_outer_signature(char text[16])
+{
+    memset(text, 0, 16);
+    if (!(cpuid_native(1, 0).ecx >> 31 & 1))
+        return;
+    struct cpuid_regs r = cpuid_native(0x40000000, 0);
+    memcpy(text, &r.ebx, 3 * sizeof(u32));
+}
