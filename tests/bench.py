@@ -1,9 +1,12 @@
 #!/usr/bin/python3
-"""`make bench`: what operations cost, on Bochs with one CPU, where the TSC counts instructions.
+"""`make bench`: what operations cost, on VT-x in Bochs and on AMD-V in QEMU, each with one CPU and
+a TSC that counts instructions.
 
-Prints a table and writes build/bench.tsv (name, value, unit, target).  Ticks are the least of
+usage: bench.py [vtx] [svm]      default: both
+
+Prints a table each and writes build/bench.tsv (name, value, unit, target).  Ticks are the least of
 1,024 runs less those of an empty one; exits an operation come from `vm stats`.  Two runs agree to
-the tick.  Figures of KVM 6.1 and Xen 4.17 were measured in the same emulator with the same method.
+the tick.  Figures of KVM 6.1 and Xen 4.17 were measured in Bochs with the same method.
 """
 import os
 import re
@@ -14,7 +17,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TOP)
 # pylint: disable=wrong-import-position
 from tests.emu import guests
-from tests.emu.emulator import BUILD, Bochs
+from tests.emu.emulator import BUILD, Bochs, Qemu
 from tests.emu.suite import IMAGE, LOGS, Console, Report, put_files
 
 OPERATIONS = 1024
@@ -38,6 +41,8 @@ COSTS = {
     "inject": ("irq.inject", 200, None, 3796, None),
     "ipi": ("irq.ipi", None, None, None, None),
 }
+
+AMD = {"hypercall": "vmmcall"}  # what the same row runs there
 
 
 # Started with the system: it tells how long that takes, and what a guest costs.  It only waits.
@@ -73,10 +78,11 @@ def run(c, operation, count=OPERATIONS):
     return (int(match.group(1)), int(match.group(2)), exits) if match else (None, None, exits)
 
 
-def costs(c):
+def costs(c, amd=False):
     rows = []
     base = run(c, "inject-base")[0]
     for operation, (name, target, target_exits, kvm, xen) in COSTS.items():
+        operation = AMD.get(operation, operation) if amd else operation
         least, p99, exits = run(c, operation)
         if least is None:
             print(f"no figure for {operation}", file=sys.stderr)
@@ -85,7 +91,7 @@ def costs(c):
         few = run(c, operation, FEW)[2]
         count = (sum(exits.values()) - sum(few.values())) / (OPERATIONS - FEW)
         rows.append(Row(name + ".ticks", least, "ticks", target, count, p99, kvm, xen))
-        rows.append(Row(name + ".exits", round(count, 2), "exits/op", target_exits))
+        rows.append(Row(name + ".exits", round(count, 1), "exits/op", target_exits))
     return rows
 
 
@@ -129,7 +135,8 @@ def show(rows):
     table = [head] + [
         (r.name, text(r.value), r.unit, text(r.target),
          "-" if r.exits is None else f"{r.exits:.2f}", text(r.p99), text(r.kvm), text(r.xen),
-         "" if r.good() else "MISSED") for r in rows if r.unit != "exits/op" or r.target is not None]
+         "" if r.good() else "MISSED")
+        for r in rows if r.unit != "exits/op" or r.target is not None]
     widths = [max(len(line[i]) for line in table) for i in range(len(head))]
     for line in table:
         cells = [line[i].ljust(w) if i in (0, 2, 8) else line[i].rjust(w)
@@ -137,18 +144,42 @@ def show(rows):
         print("  ".join(cells).rstrip())
 
 
-def main():
-    machine = Bochs("bench", IMAGE, cpus=1, memory_mib=1024)
-    machine.copy_image(os.path.join(LOGS, "bench"))
+def measure(machine, body):
+    """The rows that body(console) makes on a machine that boots for it."""
+    machine.copy_image(os.path.join(LOGS, machine.name))
     put_files(machine.disk, guests.files("bench", "power_button") | FIRST)
     try:
         machine.start()
         c = Console(machine, Report(), 900)
         c.prompt(machine.boot_seconds)
-        rows = costs(c) + boot_and_memory(c) + sizes()
+        return body(c)
     finally:
         machine.stop()
-    show(rows)
+
+
+def vtx():
+    machine = Bochs("bench", IMAGE, cpus=1, memory_mib=1024)
+    return measure(machine, lambda c: costs(c) + boot_and_memory(c) + sizes())
+
+
+def svm():
+    """The same rows without targets; there are no others to compare with."""
+    machine = Qemu("bench-svm", IMAGE, cpu=Qemu.WITH_SVM, disk="ahci", cpus=1, memory_mib=1024,
+                   extra=["-icount", "shift=0,sleep=off"])
+    return [Row("svm." + r.name, r.value, r.unit, exits=r.exits, p99=r.p99)
+            for r in measure(machine, lambda c: costs(c, amd=True) + boot_and_memory(c))]
+
+
+TABLES = {"vtx": vtx, "svm": svm}
+
+
+def main():
+    rows = []
+    for name in sys.argv[1:] or TABLES:
+        part = TABLES[name]()
+        show(part)
+        print()
+        rows += part
     with open(os.path.join(BUILD, "bench.tsv"), "w") as f:
         for r in rows:
             f.write(f"{r.name}\t{'' if r.value is None else r.value}\t{r.unit}\t"

@@ -109,9 +109,9 @@ guests-reference: guests-tests
 	@$(EMUSLOT) tests/guests/reference.py $(GUESTS)
 
 .PHONY: bench
-bench: image guests-tests ## the table of costs in Bochs, and build/bench.tsv
+bench: image guests-tests ## the tables of costs on VT-x and AMD-V, and build/bench.tsv
 	@tools/fetch-bochs.sh
-	@$(PYTHON) tests/bench.py
+	@$(PYTHON) tests/bench.py $(TABLES)
 
 # ---- images that take the control partition's place: one .c each, raw system calls ---------------
 CONTROL_TESTS := $(patsubst tests/control/%.c,build/test-control/%.elf,$(wildcard tests/control/*.c))

@@ -36,6 +36,7 @@ TIMED(op_cpuid, asm volatile("cpuid" : : "a"(0), "c"(0) : "rbx", "rdx", "memory"
 TIMED(op_msr, asm volatile("rdmsr" : : "c"(MSR_TSC_ADJUST) : "rax", "rdx", "memory"))
 TIMED(op_msr_unknown, asm volatile("rdmsr" : : "c"(0x1234) : "rax", "rdx", "memory"))
 TIMED(op_hypercall, asm volatile("vmcall" : : "a"(0) : "rcx", "rdx", "rbx", "memory"))
+TIMED(op_vmmcall, asm volatile("vmmcall" : : "a"(0) : "rcx", "rdx", "rbx", "memory"))
 TIMED(op_port, asm volatile("outb %%al, $0x80" : : "a"(0)))
 TIMED(op_mmio, asm volatile("movl (%0), %%eax" : : "r"(0xd0000000ull) : "rax", "memory"))
 TIMED(op_eoi, wrmsr(0x80b, 0))
@@ -167,6 +168,7 @@ static const struct operation {
     {"msr", op_msr, NULL},
     {"msr-unknown", op_msr_unknown, prepare_skip},
     {"hypercall", op_hypercall, prepare_skip},
+    {"vmmcall", op_vmmcall, prepare_skip},
     {"port", op_port, NULL},
     {"mmio", op_mmio, NULL},
     {"eoi", op_eoi, NULL},
