@@ -317,6 +317,49 @@ static void stats_exits(const struct vm *vm, struct out *out)
     }
 }
 
+/* SDM 3A table 6-1. */
+static const char *const exception_names[32] = {
+    "#DE", "#DB", NULL,  "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", NULL,  "#TS",
+    "#NP", "#SS", "#GP", "#PF", NULL,  "#MF", "#AC", "#MC", "#XM", "#VE", "#CP",
+};
+
+static const char *exception_name(u32 vector)
+{
+    return vector < 32 && exception_names[vector] ? exception_names[vector] : "?";
+}
+
+/* What trace.exceptions has noted: how many of each, and each vCPU's last ones. */
+static void stats_exceptions(const struct vm *vm, struct out *out)
+{
+    static const char *const columns[] = {"VCPU", "NUMBER", "EXCEPTION", "ERROR", "RIP", "ADDRESS"};
+    static const u8 widths[] = {4, 10, 9, 8, 18, 0};
+    char counts[200];
+    for (u32 i = 0; i < vm->config.cpu_count; i++) {
+        const struct vcpu_stats *s = &vm_vcpu(vm, i)->stats;
+        u32 used = 0;
+        counts[0] = 0;
+        for (u32 k = 0; k < 32; k++)
+            if (s->by_vector[k] && used < sizeof(counts) - 20)
+                used += (u32)snprintf(counts + used, sizeof(counts) - used, " %s %u",
+                                      exception_name(k), s->by_vector[k]);
+        out_printf(out, "%svCPU %u:%s\n", i ? "" : "\n", i, counts[0] ? counts : " none noted");
+    }
+    out_table(out, columns, widths, ARRAY_LEN(columns));
+    for (u32 i = 0; i < vm->config.cpu_count; i++) {
+        const struct vcpu_stats *s = &vm_vcpu(vm, i)->stats;
+        u64 end = s->exceptions;
+        for (u64 n = end - MIN(end, VCPU_EXCEPTIONS); n < end; n++) {
+            const struct vcpu_exception *x = &s->exception[n % VCPU_EXCEPTIONS];
+            out_cell(out, "%u", i);
+            out_cell(out, "%llu", (ull)n);
+            out_cell(out, "%s", exception_name(x->vector));
+            out_cell(out, "%x", x->error);
+            out_cell(out, "%016llx", (ull)x->rip);
+            out_cell(out, "%llx", (ull)x->address);
+        }
+    }
+}
+
 static enum hv_status run_stats(const struct schema_args *args, struct out *out)
 {
     struct vm *vm = the_vm(args, out);
@@ -335,6 +378,8 @@ static enum hv_status run_stats(const struct schema_args *args, struct out *out)
     out_end_object(out);
     if (args_flag(args, "exits"))
         stats_exits(vm, out);
+    if (args_flag(args, "exceptions"))
+        stats_exceptions(vm, out);
     return HV_OK;
 }
 
@@ -405,6 +450,7 @@ static const struct schema_arg console_args[] = {
 static const struct schema_arg stats_args[] = {
     VM_ARG,
     {"exits", PLACE_FLAG, ARG_WORD, .help = "exits by class as well"},
+    {"exceptions", PLACE_FLAG, ARG_WORD, .help = "exceptions it took, if trace.exceptions is on"},
     {0},
 };
 
@@ -425,7 +471,9 @@ static const struct schema_command commands[] = {
     {"vm", "console", "its serial console; leave with Ctrl-] .", NULL, ROLE_OPERATE, console_args,
      NULL, run_console},
     {"vm", "show", "its settings and state", NULL, ROLE_VIEW, vm_args, NULL, run_show},
-    {"vm", "set", "change settings; cpu.weight and cpu.pin at once, the rest while stopped",
+    {"vm", "set",
+     "change settings; cpu.weight, cpu.pin and trace.exceptions at once, the rest while "
+     "stopped",
      "vm set demo cpu.weight=200", ROLE_ADMIN, vm_args, &vm_config_schema, run_set},
     {"vm", "stats", "CPU time and exits of its vCPUs", "vm stats demo --exits", ROLE_VIEW,
      stats_args, NULL, run_stats},

@@ -77,6 +77,11 @@ enum intr_type {
  * (SDM 3C 28.2.4); 0: nothing.  *needs_len: VM-entry instruction length must be set too. */
 u32 exit_reinject(u32 vectoring, bool *needs_len);
 
+/* What becomes of an exception raised while the event `first` (an entry field) was delivered:
+ * itself, #DF, or a triple fault (SDM 3A table 6-5). */
+#define EXCEPTION_SHUTDOWN 0x100u
+u32 exit_second_exception(u32 first, u32 vector);
+
 /* insn_info_valid: VMX_BASIC bit 54. */
 struct exit_io exit_decode_io(u64 qualification, u32 insn_info, bool insn_info_valid);
 

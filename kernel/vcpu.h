@@ -58,8 +58,9 @@ struct vcpu {
     u32 sipi_vector;
     bool extint_line; /* LINT0 from the PIC */
     bool nmi_pending;
-    bool look;    /* something may have to be injected: message_prepare() before the next entry */
-    u32 activity; /* enum vcpu_activity; the hardware is always told: active */
+    bool look;      /* something may have to be injected: message_prepare() before the next entry */
+    u32 activity;   /* enum vcpu_activity; the hardware is always told: active */
+    u32 exceptions; /* vectors that exit, are noted and then delivered */
 
     /* The message the control partition is answering, as it was asked. */
     u32 asked;  /* enum exit_kind */

@@ -17,6 +17,7 @@
 #define VECTOR_UD 6u
 #define VECTOR_DF 8u
 #define VECTOR_GP 13u
+#define VECTOR_PF 14u
 #define VECTOR_AC 17u
 #define VECTOR_MC 18u
 

@@ -79,6 +79,39 @@ void vmx_reinject(struct vcpu *v, u32 vectoring)
     vmx_inject(v, info, info & INTR_HAS_ERROR ? vmcs_read32(VMCS_VECTORING_ERROR) : 0);
 }
 
+static void note(struct vcpu *v, u32 vector, u64 address, u32 error)
+{
+    struct vcpu_stats *s = &v->page->stats;
+
+    s->exception[s->exceptions++ % VCPU_EXCEPTIONS] =
+        (struct vcpu_exception){vmcs_read(VMCS_GUEST_RIP), address, vector, error};
+    s->by_vector[vector & 31]++;
+}
+
+bool vmx_reflect(struct vcpu *v, u32 info)
+{
+    u32 vector = (u32)FIELD_GET(INTR_VECTOR, info), type = (u32)FIELD_GET(INTR_TYPE, info);
+    u32 error = info & INTR_HAS_ERROR ? vmcs_read32(VMCS_EXIT_INTR_ERROR) : 0;
+    u32 becomes = exit_second_exception(pending_entry(), vector);
+    u64 address = 0;
+
+    if (vector == VECTOR_PF) { /* SDM 3C 28.2.1: the exit left CR2 as it was */
+        address = vmcs_read(VMCS_EXIT_QUALIFICATION);
+        asm volatile("mov %0, %%cr2" : : "r"(address));
+    }
+    note(v, vector, address, error);
+    if (becomes == EXCEPTION_SHUTDOWN)
+        return false;
+    if (becomes != vector) {
+        vmx_exception(v, becomes, true, 0);
+        return true;
+    }
+    if (type != INTR_EXCEPTION) /* INT1, INT3, INTO: pushed is the next instruction's RIP */
+        vmcs_write32(VMCS_ENTRY_INSN_LEN, vmcs_read32(VMCS_EXIT_INSN_LEN));
+    vmx_inject(v, (u32)(info & (INTR_VALID | INTR_HAS_ERROR | INTR_TYPE | INTR_VECTOR)), error);
+    return true;
+}
+
 /* Virtual-interrupt delivery: the CPU takes it from here.  True: it will deliver at once.
  *
  * Bochs (2.7, 3.0) delivers what waits even into a guest with IF=0 if a physical interrupt arrives

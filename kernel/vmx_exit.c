@@ -29,7 +29,7 @@ static void block_nmi_again(void)
 }
 
 /* The exit recorded #DB's cause but changed no debug register: SDM 3C 28.2.1. */
-static void debug_exception(struct vcpu *v, u32 info)
+static void debug_exception(struct vcpu *v)
 {
     u64 dr6, qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
 
@@ -38,12 +38,11 @@ static void debug_exception(struct vcpu *v, u32 info)
     dr6 = (dr6 & ~0xfull) | (qualification & 0x600f);
     asm volatile("mov %0, %%db6" : : "r"(dr6));
     vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~DR7_GD);
-    if (FIELD_GET(INTR_TYPE, info) == INTR_PRIVILEGED_SOFT) { /* INT1 */
-        vmcs_write32(VMCS_ENTRY_INSN_LEN, vmcs_read32(VMCS_EXIT_INSN_LEN));
-        vmx_inject(v, INTR_INFO(INTR_PRIVILEGED_SOFT, VECTOR_DB), 0);
-        return;
-    }
-    vmx_exception(v, VECTOR_DB, false, 0);
+}
+
+static enum exit_action on_triple_fault(struct vcpu *v)
+{
+    return message_stop(v, EXIT_TRIPLE_FAULT, FAILURE_TRIPLE_FAULT, 0);
 }
 
 static enum exit_action on_exception(struct vcpu *v)
@@ -58,19 +57,15 @@ static enum exit_action on_exception(struct vcpu *v)
     }
     if ((info & INTR_NMI_UNBLOCK) && vector != VECTOR_DF)
         block_nmi_again();
-    switch (vector) {
-    case VECTOR_DB:
-        debug_exception(v, info);
-        return EXIT_RESUME;
-    case VECTOR_AC:
-        vmx_exception(v, vector, true, vmcs_read32(VMCS_EXIT_INTR_ERROR));
-        return EXIT_RESUME;
-    case VECTOR_MC:
+    if (vector == VECTOR_MC) {
         asm volatile("int $18" : : : "memory");
         return EXIT_RESUME;
-    default:
-        return message_stop(v, EXIT_UNHANDLED, FAILURE_EXCEPTION, vector);
     }
+    if (vector == VECTOR_DB)
+        debug_exception(v);
+    else if (vector != VECTOR_AC && !(v->exceptions & BIT(vector)))
+        return message_stop(v, EXIT_UNHANDLED, FAILURE_EXCEPTION, vector);
+    return vmx_reflect(v, info) ? EXIT_RESUME : on_triple_fault(v);
 }
 
 static enum exit_action on_external_interrupt(struct vcpu *v)
@@ -78,11 +73,6 @@ static enum exit_action on_external_interrupt(struct vcpu *v)
     (void)v;
     irq_dispatch((u32)FIELD_GET(INTR_VECTOR, vmcs_read32(VMCS_EXIT_INTR_INFO)));
     return EXIT_RESUME;
-}
-
-static enum exit_action on_triple_fault(struct vcpu *v)
-{
-    return message_stop(v, EXIT_TRIPLE_FAULT, FAILURE_TRIPLE_FAULT, 0);
 }
 
 static enum exit_action on_window(struct vcpu *v)

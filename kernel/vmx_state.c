@@ -223,6 +223,7 @@ void vmx_get_state(struct vcpu *v, struct vcpu_state *out)
     s.tsc_offset = v->msrs.tsc_offset;
     s.apic_base = v->lapic->base;
     s.activity = v->activity;
+    s.exceptions = v->exceptions;
     v->page->regs[REG_RSP] = vmcs_read(VMCS_GUEST_RSP);
     *out = s;
 }
@@ -312,6 +313,8 @@ enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s)
     v->xcr0 = s->xcr0;
     v->xcr0_ever |= s->xcr0;
     v->activity = s->activity;
+    v->exceptions = s->exceptions;
+    vmx_write_exceptions(v);
     v->look = true;
     return HV_OK;
 }

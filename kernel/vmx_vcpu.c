@@ -44,18 +44,12 @@ static const u32 zero[] = {VMCS_PF_ERROR_MASK,       VMCS_PF_ERROR_MATCH,
                            VMCS_ENTRY_INTR_INFO,     VMCS_ENTRY_ERROR,
                            VMCS_ENTRY_INSN_LEN};
 
-/* The rest.  #DB and #AC exit because their delivery can fault for ever inside the CPU
- * (CVE-2015-5307, CVE-2015-8104). */
+/* The rest. */
 static const struct row reset_state[] = {
-    {VMCS_EXCEPTION_BITMAP, EXCEPTION_DB | EXCEPTION_AC | EXCEPTION_MC},
-    {VMCS_LINK_POINTER, ~0ull},
-    {VMCS_GUEST_GDTR_LIMIT, 0xffff},
-    {VMCS_GUEST_IDTR_LIMIT, 0xffff},
-    {VMCS_GUEST_CS, 0xf000},
-    {VMCS_GUEST_CS_BASE, 0xffff0000},
-    {VMCS_GUEST_RIP, 0xfff0},
-    {VMCS_GUEST_RFLAGS, RFLAGS_FIXED},
-    {VMCS_GUEST_DR7, DR7_RESET},
+    {VMCS_LINK_POINTER, ~0ull},        {VMCS_GUEST_GDTR_LIMIT, 0xffff},
+    {VMCS_GUEST_IDTR_LIMIT, 0xffff},   {VMCS_GUEST_CS, 0xf000},
+    {VMCS_GUEST_CS_BASE, 0xffff0000},  {VMCS_GUEST_RIP, 0xfff0},
+    {VMCS_GUEST_RFLAGS, RFLAGS_FIXED}, {VMCS_GUEST_DR7, DR7_RESET},
 };
 /* Segments: selector and base 0, limit FFFFH, and these access rights. */
 static const u16 reset_access[SEG_COUNT] = {0x93, 0x9b, 0x93, 0x93, 0x93, 0x93, 0x82, 0x8b};
@@ -337,6 +331,14 @@ void vmx_apic_changed(struct vcpu *v)
                  proc2 & PROC2_X2APIC ? vmx_bitmap_x2apic.raw : vmx_bitmap_plain.raw);
 }
 
+/* #DB and #AC always exit because their delivery can fault for ever inside the CPU
+ * (CVE-2015-5307, CVE-2015-8104). */
+void vmx_write_exceptions(const struct vcpu *v)
+{
+    vmcs_write32(VMCS_EXCEPTION_BITMAP,
+                 (u32)(v->exceptions | EXCEPTION_DB | EXCEPTION_AC | EXCEPTION_MC));
+}
+
 static void write_controls(struct vcpu *v)
 {
     struct vmx_vcpu *x = vmx_of(v);
@@ -369,6 +371,7 @@ static void write_controls(struct vcpu *v)
         vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, 0);
     }
     vmx_apic_changed(v);
+    vmx_write_exceptions(v);
 }
 
 static void reset_control_registers(struct vcpu *v)

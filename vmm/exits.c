@@ -490,4 +490,10 @@ void exits_dump(struct vm *vm, u32 vcpu)
     platform_log(vm, "  gdtr %llx/%x idtr %llx/%x", (ull)s->gdtr_base, s->gdtr_limit,
                  (ull)s->idtr_base, s->idtr_limit);
     dump_bytes(vm, p);
+    for (u64 n = 0; n < p->stats.exceptions && n < VCPU_EXCEPTIONS; n++) {
+        const struct vcpu_exception *x =
+            &p->stats.exception[(p->stats.exceptions - 1 - n) % VCPU_EXCEPTIONS];
+        platform_log(vm, "  %s exception %u error %x rip %llx address %llx",
+                     n ? "before:" : "last:  ", x->vector, x->error, (ull)x->rip, (ull)x->address);
+    }
 }

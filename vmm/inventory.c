@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/rt/sys.h"
+
 static struct vm *first;
 static struct vm *by_slot[VM_SLOTS];
 
@@ -69,6 +71,9 @@ static bool config_fits(const struct vm_config *c, struct vm_error *e)
                         "'%.40s' is not a name for a VM", c->name);
     if (!vm_config_check(c, &why))
         return vm_error(e, HV_EINVAL, "E_CONFIG", why.hint, "%s: %s", why.key, why.text);
+    if (c->trace_exceptions && sys_host_info()->hvm == HOST_HVM_SVM)
+        return vm_error(e, HV_EINVAL, "E_UNSUPPORTED", "trace.exceptions=off",
+                        "trace.exceptions: only VT-x has it");
     return true;
 }
 
@@ -105,6 +110,7 @@ static bool needs_stop(const struct vm_config *old, const struct vm_config *new)
     same.cpu_weight = new->cpu_weight;
     same.cpu_pin = new->cpu_pin;
     same.autostart = new->autostart;
+    same.trace_exceptions = new->trace_exceptions;
     return memcmp(&same, new, sizeof(same)) != 0;
 }
 
@@ -119,8 +125,9 @@ bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error 
         return vm_error(e, HV_EBUSY, "E_STATE", "vm stop, or change only cpu.weight and cpu.pin",
                         "VM %s is %s; this can change only while it is stopped", vm->config.name,
                         vm_phase_name(vm));
+    bool exceptions = c->trace_exceptions != vm->config.trace_exceptions;
     vm->config = *c;
-    vm_apply_sched(vm);
+    vm_apply(vm, exceptions);
     return true;
 }
 

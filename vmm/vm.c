@@ -149,7 +149,7 @@ static bool give_vcpus(struct vm *vm, struct vm_error *e)
     return true;
 }
 
-void vm_apply_sched(struct vm *vm)
+static void apply_sched(struct vm *vm)
 {
     if (!vm->state)
         return;
@@ -157,6 +157,38 @@ void vm_apply_sched(struct vm *vm)
     for (u32 i = 0; i < vm->config.cpu_count; i++)
         (void)sys_vcpu_sched(vm->slot, i, vm->config.cpu_weight,
                              vm->config.cpu_pin ? vm->config.cpu_pin : ~0ull);
+}
+
+/* Bochs with several CPUs takes a guest's exception twice when a physical interrupt follows at
+ * once, unless the exception exits first.  No other machine seen has a preemption timer that counts
+ * each TSC tick (SDM 3D A.6). */
+static bool exceptions_must_exit(void)
+{
+    const struct host_info *hi = sys_host_info();
+    return hi->hvm == HOST_HVM_VMX && !(hi->offered[VMX_MISC] & 0x1f) && hi->cpu_count > 1;
+}
+
+static void apply_exceptions(struct vm *vm)
+{
+    u32 wanted = vm->config.trace_exceptions || exceptions_must_exit() ? ~0u : 0;
+    for (u32 i = 0; i < vm->config.cpu_count; i++) {
+        struct vcpu_state *full = &vm_vcpu(vm, i)->full;
+        if (sys_vcpu_get(vm->slot, i) != HV_OK || full->exceptions == wanted)
+            continue;
+        full->exceptions = wanted;
+        (void)sys_vcpu_set(vm->slot, i);
+    }
+}
+
+void vm_apply(struct vm *vm, bool exceptions)
+{
+    apply_sched(vm);
+    if (!vm->state || !exceptions)
+        return;
+    (void)sys_vm_pause(vm->slot);
+    apply_exceptions(vm);
+    if (vm->phase == PHASE_RUNNING)
+        (void)sys_vm_run(vm->slot);
 }
 
 static bool can_start(struct vm *vm, struct vm_error *e)
@@ -185,7 +217,8 @@ bool vm_start(struct vm *vm, struct vm_error *e)
     vm->stop_reason[0] = 0;
     bool ok = give_memory(vm, e) && give_vcpus(vm, e) && vm_boot(vm, e);
     if (ok) {
-        vm_apply_sched(vm);
+        apply_sched(vm);
+        apply_exceptions(vm);
         platform_log(vm, "started: %u vCPUs, %llu MiB, %s", vm->config.cpu_count,
                      (unsigned long long)(vm->config.mem / MIB), vm->config.kernel);
         vm->phase = PHASE_RUNNING;

@@ -85,8 +85,9 @@ MUST_CHECK bool vm_shutdown(struct vm *vm, struct vm_error *e); /* press the pow
 MUST_CHECK bool vm_reset(struct vm *vm, struct vm_error *e);
 MUST_CHECK bool vm_pause(struct vm *vm, struct vm_error *e);
 MUST_CHECK bool vm_resume(struct vm *vm, struct vm_error *e);
-/* Hand weight and pinning of vm->config to the kernel, if it runs. */
-void vm_apply_sched(struct vm *vm);
+/* Hand weight and pinning of vm->config to the kernel, if it runs; and whether its exceptions are
+ * noted, if that changed. */
+void vm_apply(struct vm *vm, bool exceptions);
 
 /* From exits.c: the VM cannot go on.  It is stopped after the exit at hand. */
 void vm_fail(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -16,6 +16,8 @@ static const struct conf_key keys[] = {
      .help = "share of CPU time against other VMs", .example = "100"},
     {"cpu", "pin", CONF_CPUS, M(cpu_pin), .help = "host CPUs it may run on, or any",
      .example = "0-1+3"},
+    {"trace", "exceptions", CONF_BOOL, M(trace_exceptions),
+     .help = "note every exception it takes; it runs slower", .example = "on"},
     {"mem", NULL, CONF_SIZE, M(mem), .min = 2 * MIB, .max = 256 * GIB,
      .help = "memory, a multiple of 2 MiB", .example = "256M"},
     {"kernel", NULL, CONF_PATH, M(kernel), .help = "file to boot: bzImage or PVH ELF",

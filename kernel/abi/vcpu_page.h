@@ -81,6 +81,8 @@ struct vcpu_state {
     u64 apic_base;
     u32 interruptibility; /* SDM 3C table 25-3 */
     u32 activity;         /* enum vcpu_activity */
+    u32 exceptions;       /* vectors that exit, are noted in the page and go on to the guest */
+    u32 pad;
 };
 
 enum vcpu_activity { VCPU_ACTIVE, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_SHUTDOWN };
@@ -92,6 +94,13 @@ enum vcpu_activity { VCPU_ACTIVE, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_SHUTDOWN };
 #define REPLY_STATE BIT(3)     /* load `full` before resuming */
 
 #define VCPU_EXIT_COUNTERS 80
+#define VCPU_EXCEPTIONS 16 /* a power of two */
+
+/* An exception of the guest that was to exit: vcpu_state.exceptions. */
+struct vcpu_exception {
+    u64 rip, address; /* address: of a #PF */
+    u32 vector, error;
+};
 
 struct vcpu_stats {    /* written by the kernel only; read by anyone */
     u64 run_ticks;     /* TSC ticks spent in guest mode and in handling its exits */
@@ -101,6 +110,9 @@ struct vcpu_stats {    /* written by the kernel only; read by anyone */
     u64 exits[VCPU_EXIT_COUNTERS]; /* by enum exit_class in kernel/abi/exit_class.h */
     u64 forwarded;                 /* exits that went to the control partition */
     u64 injected;                  /* interrupts delivered */
+    u64 exceptions;                /* noted; the last ones: */
+    struct vcpu_exception exception[VCPU_EXCEPTIONS]; /* by (number of it) % VCPU_EXCEPTIONS */
+    u32 by_vector[32];
 };
 
 struct vcpu_page {

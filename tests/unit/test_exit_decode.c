@@ -79,6 +79,39 @@ static void reinjection(void **state)
     assert_true(len);
 }
 
+/* SDM 3A table 6-5, all of it: rows are the first exception, columns the second. */
+static void second_exception(void **state)
+{
+    static const u8 benign[] = {1, 2, 3, 4, 5, 6, 7, 9, 16, 17, 18, 19};
+    static const u8 contributory[] = {0, 10, 11, 12, 13};
+    u32 gp = INTR_INFO(INTR_EXCEPTION, 13), pf = INTR_INFO(INTR_EXCEPTION, 14);
+
+    (void)state;
+    for (u32 i = 0; i < sizeof(benign); i++) {
+        u32 first = INTR_INFO(INTR_EXCEPTION, benign[i]);
+        assert_int_equal(exit_second_exception(first, 13), 13);
+        assert_int_equal(exit_second_exception(first, 14), 14);
+        assert_int_equal(exit_second_exception(gp, benign[i]), benign[i]);
+        assert_int_equal(exit_second_exception(pf, benign[i]), benign[i]);
+        assert_int_equal(exit_second_exception(INTR_INFO(INTR_EXCEPTION, 8), benign[i]), benign[i]);
+    }
+    for (u32 i = 0; i < sizeof(contributory); i++) {
+        u32 vector = contributory[i];
+        assert_int_equal(exit_second_exception(gp, vector), 8);
+        assert_int_equal(exit_second_exception(pf, vector), 8);
+        assert_int_equal(exit_second_exception(INTR_INFO(INTR_EXCEPTION, vector), 14), 14);
+        assert_int_equal(exit_second_exception(INTR_INFO(INTR_EXCEPTION, 8), vector),
+                         EXCEPTION_SHUTDOWN);
+        /* Interrupts of the same number are no exceptions; an invalid field is nothing. */
+        assert_int_equal(exit_second_exception(INTR_INFO(INTR_SOFT, 13), vector), vector);
+        assert_int_equal(exit_second_exception(INTR_INFO(INTR_EXTERNAL, 14), vector), vector);
+        assert_int_equal(exit_second_exception(0, vector), vector);
+        assert_int_equal(exit_second_exception(0x30d, vector), vector);
+    }
+    assert_int_equal(exit_second_exception(pf, 14), 8);
+    assert_int_equal(exit_second_exception(INTR_INFO(INTR_EXCEPTION, 8), 14), EXCEPTION_SHUTDOWN);
+}
+
 /* The entry field has reserved bits that must be 0 whatever the CPU reported. */
 static void random_words(void **state)
 {
@@ -102,7 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(io),           cmocka_unit_test(control_registers),
         cmocka_unit_test(ept_and_apic), cmocka_unit_test(reinjection),
-        cmocka_unit_test(random_words),
+        cmocka_unit_test(random_words), cmocka_unit_test(second_exception),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
