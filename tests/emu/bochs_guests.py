@@ -41,6 +41,34 @@ def guests_2(c):
         guests.remove(c, "four")
 
 
+TRACED = ["events", "debug", "realmode", "cr", "xsave", "nmi", "every_privileged", "triple_fault"]
+
+
+@bochs("guests-traced", limit=600, cpus=1, files=guests.files(*TRACED, "counter"))
+def guests_traced(c):
+    """Exceptions that exit and go on must not be told from others."""
+    for guest in TRACED[:-1]:
+        with c.check(f"{guest} with trace.exceptions"):
+            guests.start(c, guest, guest, trace_exceptions="on")
+            guests.wait_verdict(c, guest, guest, case(guest)["seconds"] * 3)
+            guests.remove(c, guest)
+    with c.check("a triple fault is one, and the log has what led to it"):
+        guests.start(c, "three", "triple_fault", trace_exceptions="on")
+        guests.wait(c, "it is stopped", lambda: guests.stopped(c, "three"), 30)
+        log = c.command("vm log three")
+        assert re.search("(?i)triple fault", log) and re.search(r"last: +exception \d+", log), log
+        guests.remove(c, "three")
+    with c.check("trace.exceptions while it runs"):
+        guests.start(c, "on", "counter")
+        guests.wait(c, "it counts", lambda: guests.counter(c, "on") > 0)
+        assert "none noted" in guests.must(c, "vm stats on --exceptions")
+        guests.must(c, "vm set on trace.exceptions=on")
+        before = guests.counter(c, "on")
+        guests.wait(c, "it counts on", lambda: guests.counter(c, "on") > before + 2)
+        guests.must(c, "vm set on trace.exceptions=off")
+        guests.remove(c, "on")
+
+
 @bochs("guest-power", limit=300, cpus=1, files=guests.files("power_button", "reboot", "counter"))
 def guest_power(c):
     with c.check("vm shutdown presses the power button"):
