@@ -43,6 +43,7 @@ const char *cmd_host_outer(void)
 
 void cmd_host_hvm_text(const struct host_info *h, char *buf, u32 len)
 {
+    char outer[16];
     u32 with = 0, online = 0;
 
     for (u32 i = 0; i < h->cpu_count && i < CPU_MAX; i++) {
@@ -50,11 +51,13 @@ void cmd_host_hvm_text(const struct host_info *h, char *buf, u32 len)
         with += h->cpus[i].online && h->cpus[i].hvm;
     }
     if (with) {
-        snprintf(buf, len, "%s on %u of %u CPUs", features_hvm_name(h), with, online);
+        features_outer_signature(outer);
+        snprintf(buf, len, "%s on %u of %u CPUs%s%s", features_hvm_name(h), with, online,
+                 outer[0] ? ", nested in " : "", outer[0] ? cmd_host_outer() : "");
     } else {
         char reason[FEATURES_REASON];
         const char *hint = features_why_not(h, reason, sizeof(reason));
-        snprintf(buf, len, "no VT-x: %s. Try: %s", reason, hint);
+        snprintf(buf, len, "none: %s. Try: %s", reason, hint);
     }
 }
 
@@ -180,7 +183,7 @@ static void percent(struct out *out, u64 part, u64 all)
 
 static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
 {
-    static const char *const columns[] = {"CPU",      "APIC",   "VT-X",    "IDLE%",
+    static const char *const columns[] = {"CPU",      "APIC",   "GUESTS",  "IDLE%",
                                           "CONTROL%", "GUEST%", "KERNEL%", "RUNNABLE"};
     static const u8 widths[] = {3, 4, 5, 6, 8, 6, 7, 0};
     const struct host_info *h = sys_host_info();
@@ -294,7 +297,7 @@ static const struct schema_arg yes_args[] = {
 };
 
 static const struct schema_command commands[] = {
-    {"host", "info", "versions, uptime, CPUs, memory, VT-x features, how it was booted", NULL,
+    {"host", "info", "versions, uptime, CPUs, memory, virtualisation, how it was booted", NULL,
      ROLE_VIEW, NULL, NULL, run_info},
     {"host", "log", "the log of kernel and control partition",
      "host log level=notice count=20 | grep vm", ROLE_VIEW, log_args, NULL, run_log},

@@ -4,7 +4,7 @@
 
 #include "kernel/abi/host_info.h"
 
-/* "VT-x on 2 of 2 CPUs", or why there is none. */
+/* "AMD-V on 2 of 2 CPUs, nested in KVM", or why there is none and what to try. */
 void cmd_host_hvm_text(const struct host_info *h, char *buf, u32 len);
 /* "KVM", "QEMU (TCG)", or that nothing says so. */
 const char *cmd_host_outer(void);

@@ -114,7 +114,7 @@ enum hv_status vm_create(const struct vm_create *args, const struct vm_policy *p
     u32 s = 0;
 
     if (!hvm)
-        return HV_ENOVTX;
+        return HV_ENOHVM;
     if (args->state_size > VM_STATE_MAX || args->state_size % PAGE_SIZE ||
         args->ram_limit > VM_RAM_GPA_END || args->name[VM_NAME_LEN - 1])
         return HV_EINVAL;

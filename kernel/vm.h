@@ -40,7 +40,7 @@ extern struct vm *vms[VM_SLOTS];
 
 /* The only slot-to-pointer door.  HV_ENOENT. */
 MUST_CHECK enum hv_status vm_get(u64 slot, struct vm **out);
-/* Creates an empty, paused VM from checked arguments; its slot in *slot.  HV_ENOVTX, HV_ENOMEM. */
+/* Creates an empty, paused VM from checked arguments; its slot in *slot.  HV_ENOHVM, HV_ENOMEM. */
 MUST_CHECK enum hv_status vm_create(const struct vm_create *args, const struct vm_policy *policy,
                                     u32 *slot);
 /* vm must be paused.  Frees every frame it owned. */

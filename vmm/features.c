@@ -174,9 +174,65 @@ const char *features_hvm_name(const struct host_info *h)
     return names[h->hvm];
 }
 
-#define HINT_VMX                                                                                   \
-    "nested: CPU type host (Proxmox: cpu: host); bare metal: Intel CPU of 2010 or later"
-#define HINT_SVM "nested: CPU type 'host', and kvm_amd nested=1; QEMU: -cpu max,+svm,+npt"
+/* What a backend is called, and where a machine without it gets it. */
+static const struct vendor {
+    const char *name, *bit, *locked, *module_hint, *firmware_hint, *cpu_hint;
+} vendors[] = {
+    [HOST_HVM_NONE] = {"neither VT-x nor AMD-V", "CPUID", "", "nested: CPU type host", "",
+                       "a CPU with VT-x and EPT, or with AMD-V and nested paging"},
+    [HOST_HVM_VMX] = {"VT-x", "CPUID 1 ECX bit 5", "IA32_FEATURE_CONTROL bit 2",
+                      "VM's CPU type host (Proxmox: cpu: host); on the outer host kvm_intel "
+                      "nested=1 and ept=1",
+                      "enable Intel VT-x in firmware setup, then switch power off and on",
+                      "an Intel CPU of 2010 or later"},
+    [HOST_HVM_SVM] = {"AMD-V", "CPUID 8000_0001H ECX bit 2", "MSR VM_CR bit 4, SVMDIS",
+                      "VM's CPU type host (Proxmox: cpu: host); on the outer host kvm_amd "
+                      "nested=1 and npt=1",
+                      "enable SVM mode (virtualization) in firmware setup",
+                      "an AMD CPU of 2008 or later"},
+};
+
+/* The backend that fits this CPU's maker, whether it has it or not. */
+static enum host_hvm maker(char signature[13])
+{
+    static const struct {
+        const char *signature;
+        enum host_hvm hvm;
+    } known[] = {{"GenuineIntel", HOST_HVM_VMX},
+                 {"AuthenticAMD", HOST_HVM_SVM},
+                 {"HygonGenuine", HOST_HVM_SVM}};
+    struct cpuid_regs r = cpuid_native(0, 0);
+    u32 words[3] = {r.ebx, r.edx, r.ecx};
+
+    memcpy(signature, words, sizeof(words));
+    signature[12] = 0;
+    for (u32 i = 0; i < ARRAY_LEN(known); i++)
+        if (!strcmp(signature, known[i].signature))
+            return known[i].hvm;
+    return HOST_HVM_NONE;
+}
+
+/* How the machine around this one gives what is missing. */
+static const char *hint(const struct vendor *v)
+{
+    static const struct {
+        const char *signature, *hint;
+    } outer[] = {
+        {"TCGTCGTCGTCG", "start QEMU with -cpu max,+svm,+npt"},
+        {"Microsoft Hv", "Set-VMProcessor NAME -ExposeVirtualizationExtensions $true"},
+        {"VMwareVMware", "vhv.enable = TRUE in the VM's settings"},
+        {"KVMKVMKVM", NULL},
+    };
+    char signature[16];
+
+    features_outer_signature(signature);
+    if (!signature[0])
+        return v->cpu_hint;
+    for (u32 i = 0; i < ARRAY_LEN(outer); i++)
+        if (!strcmp(signature, outer[i].signature))
+            return outer[i].hint ? outer[i].hint : v->module_hint;
+    return "switch on nested virtualisation in the outer hypervisor";
+}
 
 /* Names what is missing as long as whole names fit, then says that there is more. */
 static void name_missing(const struct host_info *h, char *reason, u32 len)
@@ -200,28 +256,27 @@ static void name_missing(const struct host_info *h, char *reason, u32 len)
 
 const char *features_why_not(const struct host_info *h, char *reason, u32 len)
 {
-    bool vmx = h->hvm == HOST_HVM_VMX;
-    const char *name = vmx ? "VT-x" : "AMD-V", *hint = vmx ? HINT_VMX : HINT_SVM;
+    char signature[13], outer[16];
+    enum host_hvm made = maker(signature);
+    const struct vendor *v = &vendors[h->hvm != HOST_HVM_NONE ? h->hvm : made];
 
+    features_outer_signature(outer);
     if (h->hvm == HOST_HVM_NONE) {
-        struct cpuid_regs r = cpuid_native(0, 0);
-        snprintf(reason, len, "the CPU (%.4s%.4s%.4s) offers neither VT-x nor AMD-V",
-                 (const char *)&r.ebx, (const char *)&r.edx, (const char *)&r.ecx);
-        return "nested: CPU type host (Proxmox: cpu: host); QEMU: -cpu max,+svm,+npt";
+        snprintf(reason, len, "the CPU (%s) offers %s%s (%s)", signature, made ? "no " : "",
+                 v->name, v->bit);
+        return hint(v);
     }
     switch (h->hvm_problem) {
     case HOST_HVM_LOCKED:
-        snprintf(reason, len, "%s is locked off (%s)", name,
-                 vmx ? "IA32_FEATURE_CONTROL bit 2" : "MSR VM_CR bit 4, SVMDIS");
-        return vmx ? "enable Intel VT-x in the firmware setup, then switch power off and on"
-                   : "enable SVM mode (virtualization) in firmware setup";
+        snprintf(reason, len, "%s is locked off (%s)", v->name, v->locked);
+        return outer[0] ? hint(v) : v->firmware_hint;
     case HOST_HVM_LACKING:
-        snprintf(reason, len, "%s lacks: ", name);
+        snprintf(reason, len, "%s lacks: ", v->name);
         name_missing(h, reason, len);
-        return hint;
+        return hint(v);
     default:
-        snprintf(reason, len, "the CPU refuses %s", vmx ? "VMXON" : "EFER.SVME");
-        return hint;
+        snprintf(reason, len, "the CPU refuses %s", h->hvm == HOST_HVM_VMX ? "VMXON" : "EFER.SVME");
+        return outer[0] ? hint(v) : v->firmware_hint;
     }
 }
 

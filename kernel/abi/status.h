@@ -15,7 +15,7 @@ enum hv_status {
     HV_EFAULT = -9, /* a pointer is not the caller's memory */
     HV_E2BIG = -10, /* does not fit */
     HV_ETIMEDOUT = -11,
-    HV_ENOVTX = -12,   /* no usable hardware virtualisation on this machine */
+    HV_ENOHVM = -12,   /* no usable hardware virtualisation on this machine */
     HV_ENOSPC = -13,   /* no room left on a disk */
     HV_ECORRUPT = -14, /* what is on a disk contradicts itself */
 };

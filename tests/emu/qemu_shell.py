@@ -1,4 +1,4 @@
-"""The shell on a machine without VT-x: editing, help, errors, and what it says about VT-x."""
+"""The shell on a machine without virtualisation: editing, help, errors, and what it says about that."""
 import re
 
 from tests.emu.suite import qemu
@@ -54,17 +54,20 @@ def shell(c):
         assert re.search(r"(?m)^1$", c.command("vm list | grep demo | count"))
         assert "demo" not in c.command("vm list | exclude demo")
         assert re.search(r'(?i)"name": ?"demo"', c.command("vm list | json"))
-    with c.check("host info: version, uptime, CPUs, memory, boot, VT-x"):
+    with c.check("host info: version, uptime, CPUs, memory, boot"):
         text = c.command("host info")
-        for what in ("version", "uptime", "cpu", "memory", "boot", "virtualisation|vt-x"):
+        for what in ("version", "uptime", "cpu", "memory", "boot", "virtualisation"):
             assert re.search(f"(?i){what}", text), what + " is not in:\n" + text
+    with c.check("host info names the missing piece of an AMD CPU and the fix"):
+        assert re.search(r"virtualisation +none: the CPU \(AuthenticAMD\) offers no AMD-V "
+                         r"\(CPUID 8000_0001H.*" + TRY + r".*\+svm,\+npt", text), text
     with c.check("host log tells of the start"):
         assert re.search(r"(?i)boot", c.command("host log"))
     with c.check("the demo VM is defined"):
         assert re.search(r"(?m)^100 +demo +.*", c.command("vm list"))
-    with c.check("vm start answers E_NO_VTX and what to try"):
+    with c.check("vm start answers E_NO_HVM and what to try"):
         text = c.command("vm start demo")
-        assert re.search("E_NO_VTX: .*" + TRY, text), text
+        assert re.search("E_NO_HVM: .*" + TRY, text), text
     with c.check("vm start of nothing"):
         text = c.command("vm start nobody")
         assert re.search("E_[A-Z_]+: .*nobody.*" + TRY, text), text
@@ -98,3 +101,14 @@ def shell_reboot(c):
         c.send("host reboot\r")
         c.expect("Bulkhead loader", 60)
         c.prompt(60)
+
+
+@qemu("shell-no-npt", machine="q35", disk="virtio", cpus=2, cpu="max,+svm,-npt")
+def shell_no_npt(c):
+    with c.check("AMD-V without nested paging: the banner, host info and vm start say so, and the fix"):
+        says = "AMD-V lacks: Nested paging" + TRY + r".*\+npt"
+        for text in (c.text, c.command("host info"), c.command("vm start demo")):
+            assert re.search(says, text), text
+        assert re.search("Nested paging +MISSING", c.command("host info"))
+    with c.check("host cpu: no CPU is for guests"):
+        assert re.search(r"(?m)^0 +\d+ +no\b", c.command("host cpu")), c.command("host cpu")

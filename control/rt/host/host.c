@@ -294,6 +294,6 @@ i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e)
     case SYS_VM_INFO:
         return HV_ENOENT;
     default:
-        return HV_ENOVTX;
+        return HV_ENOHVM;
     }
 }
