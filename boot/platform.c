@@ -1,4 +1,4 @@
-/* Reads MADT, FADT and HPET tables (ACPI 6.4 chapters 5.2.9, 5.2.12; IA-PC HPET 1.0a 3.2.4).
+/* Reads MADT, FADT, DMAR and HPET tables (ACPI 6.4 chapters 5.2.9, 5.2.12; IA-PC HPET 1.0a 3.2.4).
  * Called by main.c on the boot CPU, before ExitBootServices. */
 #include "boot/platform.h"
 
@@ -6,6 +6,10 @@
 #define MADT_IOAPIC 1
 #define MADT_OVERRIDE 2
 #define IOAPIC_DEFAULT 0xfec00000u
+
+#define DMAR_FLAGS 37
+#define DMAR_UNITS 48
+#define DMAR_UNIT 0
 
 #define FADT_DSDT 40
 #define FADT_PM1A_CONTROL 64
@@ -124,6 +128,21 @@ static void read_fadt(struct boot_platform *p, struct platform_timers *timers, a
     read_dsdt(p, map, t, len);
 }
 
+/* VT-d 8.1 to 8.3.  Bus mastering of functions in other segments stays off: pci.c. */
+static void read_dmar(struct boot_platform *p, const u8 *t, u32 len)
+{
+    p->interrupt_remapping = acpi_u8(t, len, DMAR_FLAGS) & 1;
+    for (u32 at = DMAR_UNITS; at + 4 <= len;) {
+        u16 type = acpi_u16(t, len, at), size = acpi_u16(t, len, at + 2);
+        if (size < 4 || size > len - at)
+            return;
+        if (type == DMAR_UNIT && size >= 16 && acpi_u16(t, len, at + 6) == 0 &&
+            p->iommu_count < BOOT_IOMMUS)
+            p->iommus[p->iommu_count++] = acpi_u64(t, len, at + 8) & ~(PAGE_SIZE - 1);
+        at += size;
+    }
+}
+
 void platform_read(struct boot_platform *p, struct platform_timers *timers, acpi_map_fn map,
                    u64 rsdp)
 {
@@ -144,6 +163,9 @@ void platform_read(struct boot_platform *p, struct platform_timers *timers, acpi
     t = acpi_find(map, rsdp, "FACP", &len);
     if (t)
         read_fadt(p, timers, map, t, len);
+    t = acpi_find(map, rsdp, "DMAR", &len);
+    if (t)
+        read_dmar(p, t, len);
     t = acpi_find(map, rsdp, "HPET", &len);
     if (t && acpi_u8(t, len, 40) == 0)
         timers->hpet = acpi_u64(t, len, 44);

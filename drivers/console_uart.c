@@ -140,7 +140,7 @@ enum hv_status console_uart_init(u16 port, u32 gsi, void (*on_input)(void *owner
     put(MCR, MCR_DTR_RTS_OUT2);
     timer.fn = on_timer;
     loop_on_irq(CONSOLE_UART_IRQ, on_interrupt, NULL);
-    polled = gsi == ~0u || sys_irq_bind(gsi, CONSOLE_UART_IRQ) < 0;
+    polled = gsi == ~0u || sys_irq_bind(gsi, CONSOLE_UART_IRQ, NULL) < 0;
     if (polled)
         log_warn("console: no interrupt, polling port 0x%x", port);
     ier = 0;

@@ -3,6 +3,7 @@
 #include "kernel/control.h"
 
 #include "kernel/cpu_tables.h"
+#include "kernel/device.h"
 #include "kernel/fpu.h"
 #include "kernel/host.h"
 #include "kernel/hvm.h"
@@ -271,6 +272,7 @@ static NORETURN void restart(void)
     this_cpu()->control_here = false;
     sched_end_handoff();
     fpu_release(control.xsave); /* the registers are nobody's now */
+    device_release_all(); /* before frames that devices write change owner */
     space_clear(boot);
     control_space_changed();
     host_info->restart_count = ++control.restarts;

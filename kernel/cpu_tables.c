@@ -4,6 +4,7 @@
 #include "kernel/paging.h"
 #include "kernel/string.h"
 #include "kernel/syscall.h"
+#include "kernel/uart.h"
 #include "kernel/x86.h"
 
 /* Each CPU has a slot of virtual addresses at KERNEL_CPU_BASE, with nothing mapped between its
@@ -12,11 +13,11 @@
 #define SLOT_SIZE 0x40000ull
 #define SLOT_GDT 0x00000ull
 #define SLOT_TSS 0x10000ull
-#define SLOT_STACK 0x12000ull
-#define SLOT_IST(n) (0x18000ull + ((n)-1) * 0x4000ull)
+#define SLOT_STACK 0x14000ull
+#define SLOT_IST(n) (0x1c000ull + ((n)-1) * 0x4000ull)
 #define IST_SIZE (8 * KIB)
 
-#define IO_PORTS 0x400
+#define IO_PORTS 0x10000
 
 struct tss { /* SDM 3A figure 8-11 */
     u32 reserved0;
@@ -77,7 +78,7 @@ void cpu_tables_create(struct cpu *c)
     struct tss *tss = tss_of(c);
 
     paging_alloc(slot + SLOT_GDT, PAGE_SIZE, PG_W);
-    paging_alloc(slot + SLOT_TSS, PAGE_SIZE, PG_W);
+    paging_alloc(slot + SLOT_TSS, ROUND_UP(sizeof(struct tss), PAGE_SIZE), PG_W);
     paging_alloc(slot + SLOT_STACK, CPU_STACK_SIZE, PG_W);
     for (u32 n = CPU_IST_NMI; n <= CPU_IST_MACHINE_CHECK; n++) {
         paging_alloc(slot + SLOT_IST(n), IST_SIZE, PG_W);
@@ -128,6 +129,14 @@ void cpu_tables_load(struct cpu *c)
     wrmsr(MSR_FS_BASE, 0);
     cpu_tables_reload_tss();
     syscall_cpu_init();
+}
+
+void cpu_tables_reset_ports(void)
+{
+    for (u32 i = 0; i < CPU_MAX && cpus[i]; i++)
+        memset(tss_of(cpus[i])->io_bits, 0xff, IO_PORTS / 8);
+    if (uart_port())
+        cpu_tables_grant_ports(uart_port(), 8);
 }
 
 void cpu_tables_grant_ports(u32 first, u32 count)

@@ -28,7 +28,9 @@ void cpu_tables_reload_tss(void);
 /* For a backend's host state. */
 u64 cpu_tables_gdt(const struct cpu *c);
 u64 cpu_tables_tss(const struct cpu *c);
-/* All CPUs: let ring 3 use ports [first, first + count), below 0x400. */
+/* All CPUs: let ring 3 use the console's ports and no others. */
+void cpu_tables_reset_ports(void);
+/* All CPUs: let ring 3 use ports [first, first + count). */
 void cpu_tables_grant_ports(u32 first, u32 count);
 #endif
 

@@ -1,10 +1,11 @@
 /* I/O APIC redirection entries (82093AA 3.2) and silencing of the two 8259s.  Boot CPU at boot,
- * later the control thread's core under irq.c's lock. */
+ * later any core: one lock. */
 #include "kernel/ioapic.h"
 
 #include "kernel/host.h"
 #include "kernel/log.h"
 #include "kernel/paging.h"
+#include "kernel/spinlock.h"
 #include "kernel/x86.h"
 
 #define REG_SELECT 0x00
@@ -19,6 +20,7 @@ static struct {
     volatile u8 *registers;
     u32 gsi_base, count;
 } ioapics[BOOT_IOAPICS];
+static struct spinlock lock;
 
 static u32 ioapic_read(u32 i, u32 reg)
 {
@@ -68,17 +70,32 @@ void ioapic_init(void)
     }
 }
 
-bool ioapic_route(u32 gsi, u32 vector, u32 apic_id, bool level, bool active_low)
+/* Writes one entry's low half, and its high half before that if `high` is given. */
+static bool set_entry(u32 gsi, u64 keep, u64 set, const u32 *high)
 {
-    for (u32 i = 0; i < host_platform.ioapic_count; i++) {
+    bool found = false;
+
+    spin_lock(&lock);
+    for (u32 i = 0; i < host_platform.ioapic_count && !found; i++) {
         u32 n = gsi - ioapics[i].gsi_base;
-        if (n >= ioapics[i].count)
-            continue;
-        ioapic_write(i, IOAPIC_ENTRY(n) + 1, apic_id << 24);
-        ioapic_write(
-            i, IOAPIC_ENTRY(n),
-            (u32)(vector | (level ? ENTRY_LEVEL : 0) | (active_low ? ENTRY_LOW_ACTIVE : 0)));
-        return true;
+        found = n < ioapics[i].count;
+        if (found && high)
+            ioapic_write(i, IOAPIC_ENTRY(n) + 1, *high);
+        if (found)
+            ioapic_write(i, IOAPIC_ENTRY(n),
+                         (u32)((keep ? ioapic_read(i, IOAPIC_ENTRY(n)) & keep : 0) | set));
     }
-    return false;
+    spin_unlock(&lock);
+    return found;
+}
+
+bool ioapic_route(u32 gsi, u32 vector, u32 target, bool level, bool active_low)
+{
+    return set_entry(
+        gsi, 0, vector | (level ? ENTRY_LEVEL : 0) | (active_low ? ENTRY_LOW_ACTIVE : 0), &target);
+}
+
+void ioapic_mask(u32 gsi, bool masked)
+{
+    (void)set_entry(gsi, ~ENTRY_MASKED, masked ? ENTRY_MASKED : 0, NULL);
 }

@@ -3,18 +3,19 @@
 
 #include "kernel/apic.h"
 #include "kernel/control.h"
+#include "kernel/device.h"
 #include "kernel/host.h"
 #include "kernel/ioapic.h"
 #include "kernel/log.h"
 #include "kernel/timer.h"
+#include "kernel/vtd.h"
 #include "kernel/x86.h"
 
-#define DEVICES (VECTOR_DEVICE_LAST - VECTOR_DEVICE_FIRST + 1)
-
+/* What is bound to each bit; changed by the control thread's core only. */
 static struct {
-    u32 gsi, bit;
-} devices[DEVICES]; /* bound in order; changed by the control thread's core only */
-static u32 device_count;
+    bool bound, level;
+    u32 gsi;
+} bits[IRQ_BITS];
 
 static struct {
     volatile u32 taken;
@@ -62,12 +63,13 @@ void cpu_call_others(void (*fn)(void *), void *arg)
     __atomic_store_n(&call.taken, 0, __ATOMIC_RELEASE);
 }
 
-static void device_fired(u32 vector)
+static void device_fired(u32 bit)
 {
-    u32 i = vector - VECTOR_DEVICE_FIRST;
-    if (i >= device_count)
+    if (!bits[bit].bound)
         return;
-    __atomic_or_fetch(&control.page->irq_pending, BIT(devices[i].bit), __ATOMIC_SEQ_CST);
+    if (bits[bit].level)
+        ioapic_mask(bits[bit].gsi, true);
+    __atomic_or_fetch(&control.page->irq_pending, BIT(bit), __ATOMIC_SEQ_CST);
     control_post(EVENT_IRQ);
 }
 
@@ -95,36 +97,59 @@ void irq_dispatch(u32 vector)
     case VECTOR_CALL:
         serve_call();
         break;
+    case VECTOR_IOMMU:
+        vtd_fault();
+        break;
     case VECTOR_DEVICE_FIRST ... VECTOR_DEVICE_LAST:
-        device_fired(vector);
+        device_fired(vector - VECTOR_DEVICE_FIRST);
         break;
     default:
         unexpected(vector);
     }
 }
 
-/* The console's UART is the only granted device with an interrupt. */
-enum hv_status irq_bind(u32 gsi, u32 bit)
+enum hv_status irq_bind(u32 source, u32 bit, struct irq_message *message)
 {
-    u32 i = 0;
+    u32 vector = VECTOR_DEVICE_FIRST + bit, target = cpus[0]->apic_id;
+    bool edge = true, low = false;
 
-    if (host_info->uart_gsi == ~0u || gsi != host_info->uart_gsi)
+    if (source & IRQ_MSI) {
+        u32 function = source & ~(u32)IRQ_MSI;
+        if (!device_claimed(function))
+            return HV_EPERM;
+        bits[bit] = (typeof(bits[bit])){.bound = true};
+        /* VT-d 5.1.2.2: the index in place of the address; else SDM 3A 11.11. */
+        bool remapped = vtd_remap(bit, vector, target, false, function);
+        message->address = 0xfee00000u | (remapped ? bit << 5 | 1 << 4 : (target & 0xff) << 12);
+        message->data = remapped ? 0 : vector;
+        return HV_OK;
+    }
+    if (source != host_info->uart_gsi && !device_has_line(source, &edge))
         return HV_EPERM;
-    while (i < device_count && devices[i].gsi != gsi)
-        i++;
-    if (i == DEVICES)
-        return HV_ENOMEM;
-    devices[i].gsi = gsi;
-    devices[i].bit = bit;
-    if (i < device_count)
-        return HV_OK;
-    device_count++;
-    bool active_low = false;
     for (u32 n = 0; n < BOOT_ISA_IRQS; n++)
-        if (host_platform.isa[n].gsi == gsi)
-            active_low = host_platform.isa[n].active_low;
-    if (ioapic_route(gsi, VECTOR_DEVICE_FIRST + i, cpus[0]->apic_id, false, active_low))
-        return HV_OK;
-    device_count--;
-    return HV_ENOENT;
+        if (host_platform.isa[n].gsi == source)
+            low = host_platform.isa[n].active_low;
+    low |= !edge; /* as PCI's lines are */
+    bits[bit] = (typeof(bits[bit])){.bound = true, .level = !edge, .gsi = source};
+    bool remapped = vtd_remap(bit, vector, target, !edge, ~0u);
+    return ioapic_route(source, vector, remapped ? bit << 17 | 1 << 16 : target << 24, !edge, low)
+               ? HV_OK
+               : HV_ENOENT;
+}
+
+enum hv_status irq_unmask(u32 bit)
+{
+    if (!bits[bit].bound || !bits[bit].level)
+        return HV_EPERM;
+    ioapic_mask(bits[bit].gsi, false);
+    return HV_OK;
+}
+
+void irq_release_all(void)
+{
+    for (u32 i = 0; i < IRQ_BITS; i++) {
+        if (bits[i].gsi)
+            ioapic_mask(bits[i].gsi, true);
+        bits[i] = (typeof(bits[i])){0};
+    }
 }

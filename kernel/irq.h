@@ -3,15 +3,17 @@
 #define BULKHEAD_KERNEL_IRQ_H
 
 #include "kernel/abi/status.h"
+#include "kernel/abi/syscall.h"
 #include "kernel/abi/types.h"
 
 enum irq_vector {
-    VECTOR_DEVICE_FIRST = 0x30, /* SYS_IRQ_BIND hands these out */
+    VECTOR_DEVICE_FIRST = 0x30, /* + bit of control_page.irq_pending */
     VECTOR_DEVICE_LAST = 0x6f,
     VECTOR_TIMER = 0xf0,
     VECTOR_KICK = 0xf1,   /* look at cpu->attention; nothing else */
     VECTOR_CALL = 0xf2,   /* run a function (cpu_call) */
     VECTOR_POSTED = 0xf3, /* posted-interrupt notification */
+    VECTOR_IOMMU = 0xf4,  /* a fault was recorded */
     VECTOR_SPURIOUS = 0xff,
 };
 
@@ -21,6 +23,11 @@ void irq_dispatch(u32 vector);
 void irq_kick(u32 cpu); /* IPI VECTOR_KICK */
 /* Run fn(arg) on every other online core and wait.  Never with a lock held that they may want. */
 void cpu_call_others(void (*fn)(void *), void *arg);
-MUST_CHECK enum hv_status irq_bind(u32 gsi, u32 bit); /* for SYS_IRQ_BIND */
+
+/* SYS_IRQ_BIND, SYS_IRQ_UNMASK: bit < IRQ_BITS.  On the control thread's core. */
+#define IRQ_BITS 64
+MUST_CHECK enum hv_status irq_bind(u32 source, u32 bit, struct irq_message *message);
+MUST_CHECK enum hv_status irq_unmask(u32 bit);
+void irq_release_all(void); /* masks every line; messages have no effect any more */
 
 #endif

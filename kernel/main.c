@@ -4,6 +4,7 @@
 #include "kernel/apic.h"
 #include "kernel/control.h"
 #include "kernel/cpu_tables.h"
+#include "kernel/device.h"
 #include "kernel/fpu.h"
 #include "kernel/host.h"
 #include "kernel/hvm.h"
@@ -83,8 +84,7 @@ static void grant_console(const struct boot_info *bi)
 {
     (void)bi;
     host_info->cpu_count = cpu_count;
-    if (uart_port())
-        cpu_tables_grant_ports(uart_port(), 8);
+    cpu_tables_reset_ports();
 }
 
 static void reclaim(const struct boot_info *bi)
@@ -107,6 +107,7 @@ static const struct {
     {"interrupts", interrupts},
     {"clock", clock},
     {"virtualisation", virtualisation}, /* boot CPU first: it decides for all */
+    {"devices", device_init}, /* from here on no device reaches memory, if there is an IOMMU */
     {"other CPUs", smp_init},
     {"console", grant_console},
     {"reclaim", reclaim}, /* nothing of the loader's is used any more */

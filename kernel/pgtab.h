@@ -26,6 +26,7 @@ struct pgtab_format {
 extern const struct pgtab_format pgtab_host; /* SDM 3A 4.5; in pgtab_formats.c */
 extern const struct pgtab_format pgtab_ept;  /* SDM 3C 29.3 */
 extern const struct pgtab_format pgtab_npt;  /* APM 2, 15.25 */
+extern const struct pgtab_format pgtab_vtd;  /* VT-d 3.7 */
 
 struct pgtab {
     const struct pgtab_format *format;

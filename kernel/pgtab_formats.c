@@ -115,3 +115,23 @@ const struct pgtab_format pgtab_npt = {
     .is_leaf = host_is_leaf,
     .attr = npt_attr,
 };
+
+/* Second-level translation of VT-d: VT-d 9.8; EPT's bits without memory types. */
+static u64 vtd_leaf(u64 pa, u32 attr, bool big)
+{
+    return pa | (attr & PG_R ? EPT_R : 0) | (attr & PG_W ? EPT_W : 0) | (big ? EPT_BIG : 0);
+}
+
+static u64 vtd_table(u64 pa)
+{
+    return pa | EPT_R | EPT_W;
+}
+
+const struct pgtab_format pgtab_vtd = {
+    .name = "VT-d",
+    .leaf = vtd_leaf,
+    .table = vtd_table,
+    .present = ept_present,
+    .is_leaf = ept_is_leaf,
+    .attr = ept_attr,
+};

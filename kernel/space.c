@@ -169,6 +169,7 @@ void space_clear(const struct boot_info *bi)
     }
     status |= space_unmap_private(USER_STACK_TOP - USER_STACK_SIZE, USER_STACK_SIZE);
     status |= space_unmap_private(USER_HEAP_BASE, USER_HEAP_END - USER_HEAP_BASE);
+    status |= space_unmap_private(USER_DMA_BASE, USER_END - USER_DMA_BASE);
     if (status != HV_OK) /* whole leaves only */
         panic("space: cannot clear");
 }

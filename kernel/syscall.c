@@ -5,6 +5,7 @@
 #include "kernel/abi/syscall.h"
 #include "kernel/control.h"
 #include "kernel/cpu_tables.h"
+#include "kernel/device.h"
 #include "kernel/host.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
@@ -110,9 +111,17 @@ static i64 sys_symbols(const u64 args[6])
 
 static i64 sys_irq_bind(const u64 args[6])
 {
-    if (args[0] > ~0u || args[1] >= 64)
+    struct irq_message message = {0};
+
+    if (args[0] > ~0u || args[1] >= IRQ_BITS)
         return HV_EINVAL;
-    return irq_bind((u32)args[0], (u32)args[1]);
+    enum hv_status status = irq_bind((u32)args[0], (u32)args[1], &message);
+    return status == HV_OK && args[2] ? user_write(args[2], &message, sizeof(message)) : status;
+}
+
+static i64 sys_irq_unmask(const u64 args[6])
+{
+    return args[0] < IRQ_BITS ? irq_unmask((u32)args[0]) : HV_EINVAL;
 }
 
 static i64 sys_host_reset(const u64 args[6])
@@ -150,6 +159,11 @@ static syscall_fn *const table[SYS_COUNT] = {
     [SYS_SET_TLS] = sys_set_tls,
     [SYS_SYMBOLS] = sys_symbols,
     [SYS_IRQ_BIND] = sys_irq_bind,
+    [SYS_IRQ_UNMASK] = sys_irq_unmask,
+    [SYS_PCI_CONFIG] = device_config,
+    [SYS_DEV_CLAIM] = device_claim,
+    [SYS_DEV_BAR] = device_bar,
+    [SYS_DMA_MAP] = device_dma,
     [SYS_HOST_RESET] = sys_host_reset,
     [SYS_CPU_STAT] = sys_cpu_stat,
     [SYS_VM_CREATE] = sys_vm_create,

@@ -115,9 +115,39 @@ static inline i64 sys_symbols(const void *table, u64 len)
     return sys_call(SYS_SYMBOLS, (u64)table, len, 0, 0, 0);
 }
 
-static inline i64 sys_irq_bind(u32 gsi, u32 bit)
+static inline i64 sys_irq_bind(u32 source, u32 bit, struct irq_message *m)
 {
-    return sys_call(SYS_IRQ_BIND, gsi, bit, 0, 0, 0);
+    return sys_call(SYS_IRQ_BIND, source, bit, (u64)m, 0, 0);
+}
+
+static inline i64 sys_irq_unmask(u32 bit)
+{
+    return sys_call(SYS_IRQ_UNMASK, bit, 0, 0, 0, 0);
+}
+
+static inline i64 sys_pci_read(u32 function, u32 offset, u32 bytes)
+{
+    return sys_call(SYS_PCI_CONFIG, function, offset, bytes, 0, 0);
+}
+
+static inline i64 sys_pci_write(u32 function, u32 offset, u32 bytes, u32 value)
+{
+    return sys_call(SYS_PCI_CONFIG, function, offset, bytes, 1, value);
+}
+
+static inline i64 sys_dev_claim(u32 function)
+{
+    return sys_call(SYS_DEV_CLAIM, function, 0, 0, 0, 0);
+}
+
+static inline i64 sys_dev_bar(u32 function, u32 index, struct dev_bar *bar)
+{
+    return sys_call(SYS_DEV_BAR, function, index, (u64)bar, 0, 0);
+}
+
+static inline i64 sys_dma_map(u64 len)
+{
+    return sys_call(SYS_DMA_MAP, len, 0, 0, 0, 0);
 }
 
 static inline i64 sys_host_reset(u32 how)

@@ -13,13 +13,14 @@
 #include "kernel/abi/types.h"
 
 #define BOOT_INFO_MAGIC 0x646165686b6c7542ull /* "Bulkhead" */
-#define BOOT_INFO_VERSION 2
+#define BOOT_INFO_VERSION 3
 #define BOOT_SEGMENTS 8
 #define BOOT_MODULES 64
 #define BOOT_MEMORY_REGIONS 512
 #define BOOT_NAME_LEN 96
 #define BOOT_IOAPICS 8
 #define BOOT_ISA_IRQS 16
+#define BOOT_IOMMUS 16
 
 enum boot_mem_type {
     BOOT_MEM_FREE = 1,     /* usable at once */
@@ -75,7 +76,7 @@ struct boot_framebuffer {
     u32 format;                /* 0: RGBX, 1: BGRX */
 };
 
-/* What the static ACPI tables say (MADT, FADT, DSDT); without them the PC's defaults. */
+/* What the static ACPI tables say (MADT, FADT, DSDT, DMAR); without them the PC's defaults. */
 struct boot_platform {
     u32 ioapic_count;
     u32 pad;
@@ -89,9 +90,12 @@ struct boot_platform {
         u8 level, active_low;
         u8 pad[2];
     } isa[BOOT_ISA_IRQS]; /* by IRQ number */
-    u16 reset_port;       /* 0: none */
-    u16 pm1a_control;     /* 0: none */
-    u16 pm1b_control;     /* 0: none */
+    u32 iommu_count;
+    u32 interrupt_remapping; /* the firmware allows it */
+    u64 iommus[BOOT_IOMMUS]; /* register pages of VT-d units of segment 0 */
+    u16 reset_port;          /* 0: none */
+    u16 pm1a_control;        /* 0: none */
+    u16 pm1b_control;        /* 0: none */
     u8 reset_value;
     u8 has_s5; /* the sleep types are known */
     u8 sleep_type_a, sleep_type_b;

@@ -26,7 +26,19 @@
     X(SYS_MEM_STAT, "mem_stat")     /* (struct mem_stat *) */                                      \
     X(SYS_SET_TLS, "set_tls")       /* (addr): FS base */                                          \
     X(SYS_SYMBOLS, "symbols")       /* (addr of struct image_symbols, len): for crash backtraces */ \
-    X(SYS_IRQ_BIND, "irq_bind")     /* (gsi, bit): edge interrupt of a granted device */           \
+    X(SYS_IRQ_BIND, "irq_bind")     /* (source, bit, struct irq_message * or 0): interrupt line of the  \
+                                     * console or a claimed function, by GSI, or IRQ_MSI | function: \
+                                     * the message that the function is to send */                  \
+    X(SYS_IRQ_UNMASK, "irq_unmask") /* (bit): a level-triggered line is masked when it fires */    \
+    X(SYS_PCI_CONFIG, "pci_config") /* (function, offset, bytes, write, value): bus << 8 | device   \
+                                     * << 3 | function, of segment 0; returns what was read; only   \
+                                     * claimed functions are written, base addresses never */       \
+    X(SYS_DEV_CLAIM, "dev_claim")   /* (function): bus mastering is off, its DMA reaches the memory \
+                                     * of SYS_DMA_MAP */                                            \
+    X(SYS_DEV_BAR, "dev_bar")       /* (function, index, struct dev_bar *): of a claimed function:  \
+                                     * maps its registers, or grants its ports */                   \
+    X(SYS_DMA_MAP, "dma_map")       /* (len): 4 KiB or 2 MiB, contiguous, zeroed; returns           \
+                                     * USER_DMA_BASE + the address that devices use */              \
     X(SYS_HOST_RESET, "host_reset") /* (0 reboot, 1 power off) */                                  \
     X(SYS_CPU_STAT, "cpu_stat")     /* (cpu, struct cpu_stat *) */                                 \
     X(SYS_VM_CREATE, "vm_create")   /* (struct vm_create *): returns slot */                       \
@@ -58,6 +70,20 @@ enum syscall_number { SYSCALLS(SYSCALL_ID) SYS_COUNT };
 #define VCPU_HANDLE(vm, vcpu) (1 + ((u64)(vm) << 8 | (vcpu)))
 #define VCPU_HANDLE_VM(handle) ((u32)(((handle)-1) >> 8))
 #define VCPU_HANDLE_VCPU(handle) ((u32)(((handle)-1) & 0xff))
+
+#define IRQ_MSI BIT(31) /* of a source of SYS_IRQ_BIND */
+
+struct irq_message { /* to be put into the MSI or MSI-X registers */
+    u64 address;
+    u32 data;
+    u32 pad;
+};
+
+struct dev_bar {
+    u64 address; /* in the control partition, or the first port */
+    u64 len;
+    u64 is_port;
+};
 
 /* Log levels say who is at fault. */
 enum log_level {

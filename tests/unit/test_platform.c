@@ -12,7 +12,15 @@
 
 static u8 memory[8192];
 #define MEMORY_BASE 0x1000
-enum { RSDP = 0x1000, XSDT = 0x1100, FADT = 0x1300, MADT = 0x1500, DSDT = 0x1700, HPET = 0x1900 };
+enum {
+    RSDP = 0x1000,
+    XSDT = 0x1100,
+    FADT = 0x1300,
+    MADT = 0x1500,
+    DSDT = 0x1700,
+    HPET = 0x1900,
+    DMAR = 0x1b00
+};
 
 static const void *map(u64 paddr, u64 len)
 {
@@ -84,10 +92,20 @@ static int setup(void **state)
     put(HPET + 44, 0xfed00000, 8);
     table(HPET, "HPET", 56);
 
+    const u8 dmar[] = {
+        38, 1, 0,  0, 0,    0,    0,    0, 0, 0,    0,    0,                /* remapping */
+        0,  0, 16, 0, 1,    0,    0,    0, 0, 0x90, 0xd9, 0xfe, 0, 0, 0, 0, /* a unit */
+        0,  0, 16, 0, 0,    0,    1,    0, 0, 0x10, 0xd9, 0xfe, 0, 0, 0, 0, /* of segment 1 */
+        1,  0, 8,  0, 0,    0,    0,    0, 0, 0,    17,   0,    0, 0, 0, 0, /* RMRR, then one */
+        0,  0, 0,  0, 0x20, 0xd9, 0xfe, 0};                                 /* too long */
+    memcpy(at(DMAR + 36), dmar, sizeof(dmar));
+    table(DMAR, "DMAR", 36 + sizeof(dmar));
+
+    put(XSDT + 60, DMAR, 8);
     put(XSDT + 36, FADT, 8);
     put(XSDT + 44, MADT, 8);
     put(XSDT + 52, HPET, 8);
-    table(XSDT, "XSDT", 60);
+    table(XSDT, "XSDT", 68);
     return 0;
 }
 
@@ -112,6 +130,9 @@ static void sound_tables(void **state)
     assert_int_equal(p.sleep_type_a, 5);
     assert_int_equal(p.sleep_type_b, 1);
     assert_int_equal(t.hpet, 0xfed00000);
+    assert_true(p.interrupt_remapping);
+    assert_int_equal(p.iommu_count, 1);
+    assert_int_equal(p.iommus[0], 0xfed90000);
 }
 
 static void no_acpi(void **state)
@@ -123,7 +144,7 @@ static void no_acpi(void **state)
     assert_int_equal(p.ioapic_count, 1);
     assert_int_equal(p.ioapics[0].address, 0xfec00000);
     assert_int_equal(p.isa[4].gsi, 4);
-    assert_false(p.has_s5 || t.pm_port || p.reset_port || t.hpet);
+    assert_false(p.has_s5 || t.pm_port || p.reset_port || t.hpet || p.iommu_count);
 }
 
 static void broken_entries(void **state)

@@ -1,0 +1,23 @@
+/* Devices granted to the control partition: configuration space, registers, memory for DMA.
+ *
+ * The system calls run on the control thread's core, one at a time. */
+#ifndef BULKHEAD_KERNEL_DEVICE_H
+#define BULKHEAD_KERNEL_DEVICE_H
+
+#include "kernel/abi/boot_info.h"
+#include "kernel/abi/types.h"
+
+void device_init(const struct boot_info *bi); /* boot CPU; bi stays valid */
+/* The control partition failed: no claimed function writes memory any more when this returns, and
+ * none is claimed.  What it could reach is still mapped for ring 3. */
+void device_release_all(void);
+/* Does that interrupt line belong to a claimed function?  *edge: not shareable, as on ISA. */
+MUST_CHECK bool device_has_line(u32 gsi, bool *edge);
+MUST_CHECK bool device_claimed(u64 function);
+
+i64 device_config(const u64 args[6]); /* SYS_PCI_CONFIG */
+i64 device_claim(const u64 args[6]);  /* SYS_DEV_CLAIM */
+i64 device_bar(const u64 args[6]);    /* SYS_DEV_BAR */
+i64 device_dma(const u64 args[6]);    /* SYS_DMA_MAP */
+
+#endif

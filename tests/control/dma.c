@@ -1,0 +1,268 @@
+/* A control partition that drives QEMU's edu device: DMA inside and outside of what it was granted,
+ * and its interrupts.  Freestanding, in place of control.elf; verdicts as in isolation.c. */
+#include "kernel/abi/control_page.h"
+#include "kernel/abi/host_info.h"
+#include "kernel/abi/layout.h"
+#include "kernel/abi/status.h"
+#include "kernel/abi/syscall.h"
+
+void _start(void);
+
+#define EDU 0x11e81234u
+/* Registers of the device: QEMU docs/specs/edu. */
+#define EDU_RAISE 0x60
+#define EDU_ACKNOWLEDGE 0x64
+#define EDU_SOURCE 0x80
+#define EDU_TARGET 0x88
+#define EDU_COUNT 0x90
+#define EDU_COMMAND 0x98
+#define EDU_BUFFER 0x40000u
+#define START 1u
+#define TO_MEMORY 2u
+
+static const struct host_info *const host = (const struct host_info *)USER_HOST_INFO;
+static struct control_page *const page = (struct control_page *)USER_CONTROL_PAGE;
+static unsigned failures;
+static u32 edu;
+static volatile u8 *registers;
+
+static i64 call(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e)
+{
+    i64 result;
+    register u64 r10 asm("r10") = d;
+    register u64 r8 asm("r8") = e;
+    register u64 r9 asm("r9") = 0;
+    asm volatile("syscall"
+                 : "=a"(result), "+r"(r10), "+r"(r8), "+r"(r9), "+D"(a), "+S"(b), "+d"(c)
+                 : "a"(number)
+                 : "rcx", "r11", "memory");
+    return result;
+}
+
+static void print(const char *text)
+{
+    u16 port = (u16)host->uart_port;
+    for (; *text; text++) {
+        u8 status = 0;
+        while (!(status & 0x20))
+            asm volatile("inb %1, %0" : "=a"(status) : "Nd"((u16)(port + 5)));
+        asm volatile("outb %0, %1" : : "a"((u8)*text), "Nd"(port));
+    }
+}
+
+static void expect(const char *name, u64 got, u64 want)
+{
+    print("CASE ");
+    print(name);
+    if (got == want) {
+        print(": passed\n");
+        return;
+    }
+    char hex[18] = {0};
+    for (int i = 0; i < 16; i++)
+        hex[i] = "0123456789abcdef"[got >> (60 - 4 * i) & 15];
+    print(": FAILED, got ");
+    print(hex);
+    print("\n");
+    failures++;
+}
+
+static u32 config_read(u32 at, u32 size)
+{
+    return (u32)call(SYS_PCI_CONFIG, edu, at, size, 0, 0);
+}
+
+static i64 config_write(u32 at, u32 size, u32 value)
+{
+    return call(SYS_PCI_CONFIG, edu, at, size, 1, value);
+}
+
+static void put(u32 at, u32 value)
+{
+    *(volatile u32 *)(registers + at) = value;
+}
+
+static u64 now(void)
+{
+    u32 lo, hi;
+    asm volatile("rdtsc" : "=a"(lo), "=d"(hi));
+    return (u64)hi << 32 | lo;
+}
+
+/* The device's transfers take a tenth of a second; five at most. */
+static void transfer(u64 source, u64 target, u32 command)
+{
+    u64 end = now() + host->tsc_hz * 5;
+    put(EDU_SOURCE, (u32)source);
+    put(EDU_TARGET, (u32)target);
+    put(EDU_COUNT, 64);
+    put(EDU_COMMAND, START | command);
+    while ((*(volatile u32 *)(registers + EDU_COMMAND) & START) && now() < end)
+        call(SYS_WAIT, now() + host->tsc_hz / 100, 0, 0, 0, 0);
+}
+
+static bool log_has(const char *word)
+{
+    struct log_cursor cursor = {0};
+    char text[241];
+    i64 n;
+
+    while ((n = call(SYS_LOG_READ, (u64)&cursor, (u64)text, sizeof(text), 0, 0)) > 0)
+        for (i64 i = 0; i < n; i++) {
+            i64 k = 0;
+            while (word[k] && i + k < n && text[i + k] == word[k])
+                k++;
+            if (!word[k])
+                return true;
+        }
+    return false;
+}
+
+static bool feature(const char *name)
+{
+    for (u32 i = 0; i < host->feature_count; i++) {
+        u32 k = 0;
+        while (name[k] && host->features[i].name[k] == name[k])
+            k++;
+        if (!name[k] && !host->features[i].name[k])
+            return host->features[i].state == FEATURE_ACTIVE;
+    }
+    return false;
+}
+
+static bool find(void)
+{
+    for (edu = 0; edu < 256; edu++)
+        if (config_read(0, 4) == EDU)
+            return true;
+    return false;
+}
+
+static bool fires(void)
+{
+    u64 end = now() + host->tsc_hz * 5;
+    while (!(page->irq_pending & BIT(9)) && now() < end)
+        call(SYS_WAIT, now() + host->tsc_hz / 10, 0, 0, 0, 0);
+    put(EDU_ACKNOWLEDGE, ~0u);
+    return __atomic_exchange_n(&page->irq_pending, 0, __ATOMIC_ACQ_REL) & BIT(9);
+}
+
+static void refusals(void)
+{
+    struct dev_bar bar;
+
+    expect("command of an unclaimed function", (u64)config_write(4, 2, 6), (u64)HV_EPERM);
+    expect("registers of an unclaimed function", (u64)call(SYS_DEV_BAR, edu, 0, (u64)&bar, 0, 0),
+           (u64)HV_EPERM);
+    expect("message of an unclaimed function", (u64)call(SYS_IRQ_BIND, IRQ_MSI | edu, 9, 0, 0, 0),
+           (u64)HV_EPERM);
+    expect("claim of a bridge", (u64)call(SYS_DEV_CLAIM, 0, 0, 0, 0, 0), (u64)HV_EPERM);
+    expect("claim of nothing", (u64)call(SYS_DEV_CLAIM, 0xfff8, 0, 0, 0, 0), (u64)HV_ENOENT);
+    expect("claim out of range", (u64)call(SYS_DEV_CLAIM, 0x10000, 0, 0, 0, 0), (u64)HV_EINVAL);
+    expect("claim", (u64)call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), HV_OK);
+    expect("claim twice", (u64)call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), (u64)HV_EEXIST);
+    expect("write of a base address", (u64)config_write(0x10, 4, 0), (u64)HV_EPERM);
+    expect("write across a base address", (u64)config_write(0x27, 1, 0), (u64)HV_EPERM);
+    expect("write of the ROM's address", (u64)config_write(0x30, 4, 0), (u64)HV_EPERM);
+    expect("configuration out of range", (u64)config_write(0x100, 4, 0), (u64)HV_EINVAL);
+    expect("configuration unaligned", (u64)config_write(0x3e, 4, 0), (u64)HV_EINVAL);
+    expect("base address 6", (u64)call(SYS_DEV_BAR, edu, 6, (u64)&bar, 0, 0), (u64)HV_EINVAL);
+    expect("base address that is not there", (u64)call(SYS_DEV_BAR, edu, 3, (u64)&bar, 0, 0),
+           (u64)HV_ENOENT);
+    expect("base address to kernel", (u64)call(SYS_DEV_BAR, edu, 0, KERNEL_IMAGE_BASE, 0, 0),
+           (u64)HV_EFAULT);
+    expect("DMA memory of 1 byte", (u64)call(SYS_DMA_MAP, 1, 0, 0, 0, 0), (u64)HV_EINVAL);
+    expect("DMA memory of 1 GiB", (u64)call(SYS_DMA_MAP, GIB, 0, 0, 0, 0), (u64)HV_EINVAL);
+    expect("unmask of nothing", (u64)call(SYS_IRQ_UNMASK, 9, 0, 0, 0, 0), (u64)HV_EPERM);
+    expect("unmask of bit 64", (u64)call(SYS_IRQ_UNMASK, 64, 0, 0, 0, 0), (u64)HV_EINVAL);
+}
+
+static void transfers(bool iommu)
+{
+    i64 memory = call(SYS_DMA_MAP, PAGE_SIZE, 0, 0, 0, 0);
+    u64 device = (u64)memory - USER_DMA_BASE;
+    volatile u64 *words = (volatile u64 *)memory;
+
+    expect("DMA memory", memory > 0, true);
+    words[0] = 0x1122334455667788;
+    config_write(4, 2, 6);
+    transfer(device, EDU_BUFFER, 0);
+    transfer(EDU_BUFFER, device + 2048, TO_MEMORY);
+    expect("DMA inside the grant", words[256], 0x1122334455667788);
+    if (!iommu)
+        return;
+    expect("no fault so far", log_has("blocked, reason"), false);
+    transfer(MIB, EDU_BUFFER, 0); /* a frame that is not granted */
+    expect("DMA read outside the grant is reported", log_has("DMA read of 100000 blocked"), true);
+    transfer(EDU_BUFFER, 2 * MIB, TO_MEMORY);
+    expect("DMA write outside the grant is reported", log_has("DMA write to 200000 blocked"), true);
+    transfer(EDU_BUFFER, device + 1024, TO_MEMORY);
+    expect("what was read outside is not there", words[128] == 0x1122334455667788, false);
+    words[0] = 1;
+    transfer(device, EDU_BUFFER, 0);
+    transfer(EDU_BUFFER, device + 2048, TO_MEMORY);
+    expect("DMA inside the grant goes on", words[256], 1);
+}
+
+static void interrupts(bool remapped)
+{
+    struct irq_message m = {0};
+    u32 line = config_read(0x3c, 1), at = config_read(0x34, 1);
+
+    expect("interrupt line", (u64)call(SYS_IRQ_BIND, line, 9, 0, 0, 0), HV_OK);
+    put(EDU_RAISE, 1);
+    expect("line fires", fires(), true);
+    call(SYS_IRQ_UNMASK, 9, 0, 0, 0, 0);
+    put(EDU_RAISE, 1);
+    expect("line fires again", fires(), true);
+    while (at && config_read(at, 1) != 5)
+        at = config_read(at + 1, 1);
+    expect("message", (u64)call(SYS_IRQ_BIND, IRQ_MSI | edu, 9, (u64)&m, 0, 0), HV_OK);
+    expect("message is remapped", m.address >> 4 & 1, remapped);
+    config_write(at + 4, 4, (u32)m.address);
+    config_write(at + 8, 4, 0);
+    config_write(at + 12, 2, m.data);
+    config_write(at + 2, 2, config_read(at + 2, 2) | 1);
+    put(EDU_RAISE, 1);
+    expect("message fires", fires(), true);
+    if (!remapped)
+        return;
+    config_write(at + 4, 4, 0xfee00000); /* the form that can name any vector */
+    config_write(at + 12, 2, 0xf0);
+    put(EDU_RAISE, 1);
+    (void)fires();
+    expect("a plain message is reported", log_has("interrupt"), true);
+}
+
+void _start(void)
+{
+    asm volatile("and $-16, %rsp");
+    bool iommu = feature("VT-d"), remapped = feature("interrupt remapping");
+    struct dev_bar bar = {0};
+
+    if (host->restart_count == 0) {
+        call(SYS_WAIT, 0, 0, 0, 0, 0);
+        expect("edu is there", find(), true);
+        print(iommu ? "IOMMU on\n" : "IOMMU off\n");
+        refusals();
+        expect("registers", (u64)call(SYS_DEV_BAR, edu, 0, (u64)&bar, 0, 0), HV_OK);
+        registers = (volatile u8 *)bar.address;
+        expect("identification", *(volatile u32 *)registers & 0xffff, 0x00ed);
+        transfers(iommu);
+        interrupts(remapped);
+        /* It crashes while the device may write. */
+        put(EDU_COMMAND, 0);
+        call(SYS_EXIT, 3, 0, 0, 0, 0);
+    }
+    call(SYS_WAIT, 0, 0, 0, 0, 0);
+    find();
+    expect("a restart switches bus mastering off", config_read(4, 2) & 4, 0);
+    expect("and takes the claim", (u64)config_write(4, 2, 6), (u64)HV_EPERM);
+    expect("claim after a restart", (u64)call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), HV_OK);
+    expect("registers after it", (u64)call(SYS_DEV_BAR, edu, 0, (u64)&bar, 0, 0), HV_OK);
+    registers = (volatile u8 *)bar.address;
+    transfers(false);
+    print(failures ? "VERDICT failed\n" : "VERDICT passed\n");
+    for (;;)
+        call(SYS_WAIT, ~0ull, 0, 0, 0, 0);
+}
