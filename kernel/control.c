@@ -272,7 +272,7 @@ static NORETURN void restart(void)
     this_cpu()->control_here = false;
     sched_end_handoff();
     fpu_release(control.xsave); /* the registers are nobody's now */
-    device_release_all(); /* before frames that devices write change owner */
+    device_release_all();       /* before frames that devices write change owner */
     space_clear(boot);
     control_space_changed();
     host_info->restart_count = ++control.restarts;

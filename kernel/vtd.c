@@ -304,16 +304,13 @@ void vtd_init(void)
 {
     u32 count = host_platform.iommu_count;
 
-    if (!count || !look() || !build_tables()) {
+    if (count && look() && build_tables()) {
+        unit_count = count;
+        for (u32 i = 0; i < count; i++)
+            switch_on(&units[i]);
+    } else {
         all_ecap = 0;
-        host_feature("VT-d", FEATURE_ABSENT,
-                     count ? "not usable: devices reach all memory" : "devices reach all memory");
-        return;
     }
-    unit_count = count;
-    for (u32 i = 0; i < count; i++)
-        switch_on(&units[i]);
-    host_feature("VT-d", FEATURE_ACTIVE, wide() ? "48-bit" : "39-bit");
-    host_feature("interrupt remapping", all_ecap & ECAP_REMAP ? FEATURE_ACTIVE : FEATURE_ABSENT,
-                 all_ecap & ECAP_REMAP ? "" : "devices may send any interrupt");
+    host_info->iommu = (count ? HOST_IOMMU_FOUND : 0) | (unit_count ? HOST_IOMMU_ON : 0) |
+                       (all_ecap & ECAP_REMAP ? HOST_IOMMU_REMAP : 0);
 }

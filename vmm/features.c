@@ -7,6 +7,8 @@
 
 #include "vmm/cpuid.h"
 
+#define IOMMU_LINES 2
+
 enum { PLAIN, INVERTED /* must be possible to leave off */ };
 
 struct row {
@@ -149,6 +151,18 @@ static bool cpu_line(u32 i, struct feature_line *out)
     return true;
 }
 
+static bool iommu_line(const struct host_info *h, u32 i, struct feature_line *out)
+{
+    bool on = h->iommu & (i ? HOST_IOMMU_REMAP : HOST_IOMMU_ON);
+    const char *note = i                             ? "devices may send any interrupt"
+                       : h->iommu & HOST_IOMMU_FOUND ? "not usable: devices reach all memory"
+                                                     : "devices reach all memory";
+
+    *out = (struct feature_line){i ? "interrupt remapping" : "VT-d DMA remapping",
+                                 on ? FEATURE_ACTIVE : FEATURE_ABSENT, on ? "" : note};
+    return true;
+}
+
 bool features_line(const struct host_info *h, u32 i, struct feature_line *out)
 {
     u32 count;
@@ -157,6 +171,9 @@ bool features_line(const struct host_info *h, u32 i, struct feature_line *out)
     if (i < ARRAY_LEN(cpu_rows))
         return cpu_line(i, out);
     i -= ARRAY_LEN(cpu_rows);
+    if (i < IOMMU_LINES)
+        return iommu_line(h, i, out);
+    i -= IOMMU_LINES;
     if (i >= count)
         return false;
     enum feature_state state = state_of(h, &rows[i]);

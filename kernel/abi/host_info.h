@@ -7,7 +7,7 @@
 #include "kernel/abi/layout.h"
 #include "kernel/abi/types.h"
 
-#define HOST_INFO_VERSION 2
+#define HOST_INFO_VERSION 3
 
 enum host_hvm { HOST_HVM_NONE, HOST_HVM_VMX, HOST_HVM_SVM };
 
@@ -34,6 +34,11 @@ enum host_word {
     SVM_ASIDS,        /* and EBX */
     SVM_WORDS,
 };
+
+/* Bits of host_info.iommu. */
+#define HOST_IOMMU_FOUND BIT(0) /* the firmware names VT-d units */
+#define HOST_IOMMU_ON BIT(1)    /* devices reach granted memory only */
+#define HOST_IOMMU_REMAP BIT(2) /* and send granted interrupts only */
 
 struct host_cpu {
     u32 apic_id;
@@ -69,7 +74,7 @@ struct host_info {
     u64 mem_kernel; /* bytes of kernel image and tables */
     u64 uart_port;  /* console 16550, granted to the control partition; 0: none */
     u32 uart_gsi;   /* its interrupt for SYS_IRQ_BIND; ~0: poll */
-    u32 pad2;
+    u32 iommu;      /* HOST_IOMMU_* */
     u64 rsdp, smbios;
     struct boot_framebuffer framebuffer;
     u64 fadt_reset_port; /* 0: none */

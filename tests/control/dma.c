@@ -118,18 +118,6 @@ static bool log_has(const char *word)
     return false;
 }
 
-static bool feature(const char *name)
-{
-    for (u32 i = 0; i < host->feature_count; i++) {
-        u32 k = 0;
-        while (name[k] && host->features[i].name[k] == name[k])
-            k++;
-        if (!name[k] && !host->features[i].name[k])
-            return host->features[i].state == FEATURE_ACTIVE;
-    }
-    return false;
-}
-
 static bool find(void)
 {
     for (edu = 0; edu < 256; edu++)
@@ -237,7 +225,7 @@ static void interrupts(bool remapped)
 void _start(void)
 {
     asm volatile("and $-16, %rsp");
-    bool iommu = feature("VT-d"), remapped = feature("interrupt remapping");
+    bool iommu = host->iommu & HOST_IOMMU_ON, remapped = host->iommu & HOST_IOMMU_REMAP;
     struct dev_bar bar = {0};
 
     if (host->restart_count == 0) {

@@ -132,7 +132,7 @@ static void sound_tables(void **state)
     assert_int_equal(t.hpet, 0xfed00000);
     assert_true(p.interrupt_remapping);
     assert_int_equal(p.iommu_count, 1);
-    assert_int_equal(p.iommus[0], 0xfed90000);
+    assert_int_equal(p.iommus[0], 0xfed99000);
 }
 
 static void no_acpi(void **state)
