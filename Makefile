@@ -68,15 +68,20 @@ CONTROL_SRC := $(foreach d,$(CONTROL_DIRS),$(wildcard $(d)/*.c $(d)/*.S)) $(wild
 CONTROL_OBJ := $(CONTROL_SRC:%=$(B)/obj/control/%.o)
 MUSL := $(B)/musl
 CONTROL_CFLAGS := $(CFLAGS_ALL) $(NO_PIC) -nostdinc -isystem $(MUSL)/include \
-        -isystem $(shell $(CC) -print-file-name=include)
+        -isystem $(shell $(CC) -print-file-name=include) -isystem $(B)/lib/include
 CONTROL_BASE := 0x400000
 CONTROL_ENTRY := _start
-CONTROL_LIBS := $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
+STORAGE_LIB := $(B)/lib/control/libstorage.a
+CONTROL_LIBS := $(STORAGE_LIB) $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
 
 $(MUSL)/lib/libc.a: tools/build-musl.sh control/rt/musl/syscall_arch.h | $(SETUP)
 	$(Q)tools/build-musl.sh
 
-$(B)/obj/control/%.c.o: %.c | $(MUSL)/lib/libc.a
+# zlib, zstd and SQLite, for storage/; $(B)/lib/host has the same for the host tests.
+$(STORAGE_LIB) $(B)/lib/host/libstorage.a &: tools/build-libs.sh $(MUSL)/lib/libc.a | $(SETUP)
+	$(Q)tools/build-libs.sh
+
+$(B)/obj/control/%.c.o: %.c | $(MUSL)/lib/libc.a $(STORAGE_LIB)
 	@mkdir -p $(@D)
 	$(SAY) CC $<
 	$(Q)$(CC) $(CONTROL_CFLAGS) -c -o $@ $<

@@ -120,7 +120,8 @@ void disk_submit(struct disk *d, struct disk_io *io);
 /* For backends: the end of an io.  Applies the error policy. */
 void disk_complete(struct disk_io *io, enum hv_status status);
 
-/* HV_EBUSY: in use (users or in_flight); else the backend's verdict, and the disk is gone. */
+/* HV_EBUSY: in use (users or in_flight); else the backend's verdict, and the disk is gone.  In a
+ * fiber, and not from a request's done(). */
 enum hv_status disk_close(struct disk *d);
 
 void disk_set_limits(struct disk *d, struct disk_limits limits);

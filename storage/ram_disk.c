@@ -6,7 +6,7 @@
 
 #include "storage/iov.h"
 
-#define CHUNK MIB
+#define CHUNK (64 * KIB)
 
 struct ram_disk {
     struct disk disk;

@@ -1,5 +1,5 @@
 /* A disk in memory: scratch space of the control partition, and the ground under tests.  It grows
- * by 1 MiB chunks as it is written; what was never written reads as zeros.  Completes at once. */
+ * by 64 KiB chunks as it is written; what was never written reads as zeros.  Completes at once. */
 #ifndef BULKHEAD_STORAGE_RAM_DISK_H
 #define BULKHEAD_STORAGE_RAM_DISK_H
 

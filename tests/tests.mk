@@ -13,7 +13,9 @@ WARNINGS := -Wall -Wextra -Werror -Wimplicit-fallthrough -Wshadow -Wvla -Wundef 
 HOST_CC ?= gcc
 FUZZ_CC ?= clang-14
 HOST_FLAGS := -std=gnu11 $(WARNINGS) -fno-common -fno-strict-aliasing -fno-omit-frame-pointer \
-              -O1 -g -I. -MMD -MP
+              -O1 -g -I. -isystem build/lib/include -MMD -MP
+# zlib, zstd and SQLite; only what a program uses is linked.
+HOST_LIB := build/lib/host/libstorage.a
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
 
 # ---- unit tests: each links the .c files that its first line names -------------------------------
@@ -23,12 +25,12 @@ FUZZ_TESTS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 UNIT_PROGRAMS := $(UNIT_TESTS:%=build/host/%)
 FUZZ_PROGRAMS := $(FUZZ_TESTS:%=build/host/%)
 
-build/host/obj/%.o: %.c
+build/host/obj/%.o: %.c | $(HOST_LIB)
 	@mkdir -p $(@D)
 	$(SAY) HCC $<
 	$(Q)$(HOST_CC) $(HOST_FLAGS) $(SANITIZERS) -c $< -o $@
 
-build/host/fuzzobj/%.o: %.c
+build/host/fuzzobj/%.o: %.c | $(HOST_LIB)
 	@mkdir -p $(@D)
 	$(SAY) FCC $<
 	$(Q)$(FUZZ_CC) $(HOST_FLAGS) -fsanitize=fuzzer-no-link,address,undefined \
@@ -38,13 +40,13 @@ define unit_rule
 build/host/$(1): build/host/obj/tests/unit/$(1).o \
         $(patsubst %.c,build/host/obj/%.o,$(call links_of,tests/unit/$(1).c))
 	$$(SAY) HLD $$@
-	$$(Q)$(HOST_CC) $(SANITIZERS) $$^ -lcmocka -o $$@
+	$$(Q)$(HOST_CC) $(SANITIZERS) $$^ $(HOST_LIB) -lcmocka -lm -o $$@
 endef
 define fuzz_rule
 build/host/$(1): build/host/fuzzobj/tests/fuzz/$(1).o \
         $(patsubst %.c,build/host/fuzzobj/%.o,$(call links_of,tests/fuzz/$(1).c))
 	$$(SAY) FLD $$@
-	$$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $$^ -o $$@
+	$$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $$^ $(HOST_LIB) -lm -o $$@
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call unit_rule,$(t))))
 $(foreach t,$(FUZZ_TESTS),$(eval $(call fuzz_rule,$(t))))
@@ -59,7 +61,7 @@ test-host: $(if $(wildcard tools/tools.mk),setup)
 	    guests-tests || true
 	@tests/run_host.py --checks --unit $(UNIT_PROGRAMS) --fuzz $(FUZZ_PROGRAMS)
 
-check: build/kernel.elf
+check: build/kernel.elf | $(HOST_LIB)
 	@tests/run_host.py --checks
 
 FUZZ ?= $(FUZZ_TESTS:fuzz_%=%)
@@ -134,7 +136,7 @@ HOST_PROGRAM_SRC := $(filter-out control/rt/start.c control/rt/seam.c control/rt
 HOST_PROGRAM_ASM := $(filter-out control/rt/start.S,$(foreach d,control/rt control vmm,$(wildcard $(d)/*.S)))
 build/host/bulkhead: $(HOST_PROGRAM_SRC:%.c=build/host/obj/%.o) $(HOST_PROGRAM_ASM) build/vmm/dsdt.aml
 	$(SAY) HLD $@
-	$(Q)$(HOST_CC) $(SANITIZERS) $(filter-out %.aml,$^) -o $@
+	$(Q)$(HOST_CC) $(SANITIZERS) $(filter-out %.aml,$^) $(HOST_LIB) -lm -o $@
 host-build: build/host/bulkhead
 
 .PHONY: docs

@@ -270,7 +270,7 @@ static void slices(void **state)
 
 static void a_ram_disk_grows_and_shrinks(void **state)
 {
-    struct disk *r = ram_disk_open("ram", 0, 1, 3 * MIB);
+    struct disk *r = ram_disk_open("ram", 0, 1, 192 * KIB);
     u8 buf[10];
 
     (void)state;

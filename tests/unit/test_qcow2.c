@@ -1,0 +1,503 @@
+/* links: tests/unit/image_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
+/* qcow2 against a model, against qemu-img both ways, and with the power cut at every write. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/image_lab.h"
+
+typedef unsigned long long ull;
+
+/* qemu-img finds no fault, and the same contents as the model. */
+static void ask_qemu(struct disk *file, const struct lab_model *m, const char *format)
+{
+    const char *image = lab_path("image"), *flat = lab_path("flat");
+    FILE *f = fopen(flat, "wb");
+
+    lab_save(file, image);
+    fwrite(m->bytes, 1, m->size, f);
+    fclose(f);
+    assert_int_equal(lab_command("qemu-img check -f %s %s", format, image), 0);
+    assert_int_equal(lab_command("qemu-img compare -f %s -F raw %s %s", format, image, flat), 0);
+    unlink(image);
+    unlink(flat);
+}
+
+static void random_ops(void *arg)
+{
+    const u32 cluster = *(u32 *)arg;
+    struct image_options o = {.size = 5 * MIB + 1536, .unit = cluster};
+    struct lab_model m;
+
+    for (u32 round = 0; round < 3; round++) {
+        struct disk *file = lab_file("file");
+
+        lab_seed(cluster + round);
+        lab_model_init(&m, o.size);
+        lab_create(file, "qcow2", &o);
+        lab_check(file, "qcow2");
+        for (u32 session = 0; session < 3; session++) {
+            struct disk *d = lab_open_one(file, "qcow2", false);
+
+            lab_delay(file, session == 1);
+            for (u32 i = 0; i < 60; i++)
+                lab_step(d, &m, 200000);
+            for (u32 i = 0; i < 5; i++)
+                lab_burst(d, &m, 32, 100000);
+            lab_compare(d, &m);
+            assert_int_equal(disk_close(d), HV_OK);
+            lab_delay(file, false);
+            lab_check(file, "qcow2");
+            ask_qemu(file, &m, "qcow2");
+        }
+        disk_close(file);
+        lab_model_free(&m);
+    }
+}
+
+static void random_requests_match_a_model_and_qemu(void **state)
+{
+    static const u32 clusters[] = {512, 4096, 65536, 2097152};
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_LEN(clusters); i++)
+        lab_run(random_ops, (void *)(uintptr_t)&clusters[i]);
+}
+
+static void read_theirs(void *arg)
+{
+    const char *how = arg, *image = lab_path("theirs"), *flat = lab_path("flat");
+    struct lab_model m;
+    FILE *f = fopen(flat, "wb");
+
+    lab_model_init(&m, 3 * MIB);
+    for (u64 i = 0; i < m.size; i++)
+        m.bytes[i] = (i / 300000) % 3 == 0 ? 0 : (u8)(i / 7 ^ (i % 97 == 0 ? lab_random() : 0));
+    fwrite(m.bytes, 1, m.size, f);
+    fclose(f);
+    assert_int_equal(lab_command("qemu-img convert -f raw -O qcow2 %s %s %s", how, flat, image), 0);
+    struct disk *file = lab_load(image), *d = lab_open_one(file, "qcow2", true);
+    lab_compare(d, &m);
+    assert_int_equal(disk_close(d), HV_OK);
+    lab_check(file, "qcow2");
+    d = lab_open_one(file, "qcow2", false);
+    if (!d->read_only) { /* and go on writing it */
+        for (u32 i = 0; i < 80; i++)
+            lab_step(d, &m, 100000);
+        lab_compare(d, &m);
+    }
+    assert_int_equal(disk_close(d), HV_OK);
+    lab_check(file, "qcow2");
+    ask_qemu(file, &m, "qcow2");
+    disk_close(file);
+    lab_model_free(&m);
+    unlink(image);
+    unlink(flat);
+}
+
+static void images_of_qemu_are_read_and_changed(void **state)
+{
+    static const char *const how[] = {
+        "",
+        "-c",
+        "-c -o compression_type=zstd",
+        "-o compat=0.10",
+        "-c -o cluster_size=4k",
+        "-o extended_l2=on,cluster_size=128k",
+        "-o preallocation=metadata",
+        "-o preallocation=falloc",
+        "-o lazy_refcounts=on",
+        "-o refcount_bits=64",
+        "-o cluster_size=2M",
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_LEN(how); i++)
+        lab_run(read_theirs, (void *)(uintptr_t)how[i]);
+}
+
+/* ---- power cuts ------------------------------------------------------------------------------ */
+
+#define CUT_SECTORS 2048u /* of the disk: 1 MiB */
+
+struct cut_write {
+    u32 sector, count;
+    u32 value; /* what fills these sectors */
+    u32 event; /* recorded events when it was acknowledged */
+    u32 begun; /* ... and when it was submitted */
+};
+
+struct cut_flush {
+    u32 event, writes; /* acknowledged at that event; covers that many writes */
+};
+
+static struct cut_write writes[400];
+static struct cut_flush flushes[100];
+static u32 write_count, flush_count;
+
+static void workload(struct disk *file, struct disk *d, u32 ops)
+{
+    static u32 buf[64 * 128];
+
+    write_count = flush_count = 0;
+    for (u32 i = 0; i < ops; i++) {
+        if (lab_random() % 6 == 0) {
+            assert_int_equal(disk_flush(d), HV_OK);
+            flushes[flush_count++] = (struct cut_flush){lab_events(file), write_count};
+            continue;
+        }
+        struct cut_write *w = &writes[write_count++];
+        w->count = 1 + lab_random() % 16;
+        w->sector = lab_random() % (CUT_SECTORS - w->count);
+        w->value = lab_random() % 8 ? i + 1 : 0;
+        w->begun = lab_events(file);
+        for (u32 j = 0; j < w->count * 128; j++)
+            buf[j] = w->value;
+        if (w->value)
+            assert_int_equal(disk_write(d, w->sector * 512ull, buf, w->count * 512ull), HV_OK);
+        else
+            assert_int_equal(disk_zero(d, w->sector * 512ull, w->count * 512ull), HV_OK);
+        w->event = lab_events(file);
+    }
+}
+
+/* Each sector has what the last write before the last acknowledged flush put there, or what a later
+ * one did; never anything else. */
+static void verify_cut(struct disk *d, u32 cut, const u32 *beginning)
+{
+    u32 covered = 0;
+    static u32 buf[CUT_SECTORS * 128];
+
+    for (u32 i = 0; i < flush_count && flushes[i].event <= cut; i++)
+        covered = flushes[i].writes;
+    assert_int_equal(disk_read(d, 0, buf, sizeof(buf)), HV_OK);
+    for (u32 s = 0; s < CUT_SECTORS; s++) {
+        u32 value = buf[s * 128], expected = beginning[s];
+        bool fine;
+
+        for (u32 j = 1; j < 128; j++)
+            assert_int_equal(buf[s * 128 + j], value);
+        for (u32 i = 0; i < covered; i++)
+            if (s >= writes[i].sector && s < writes[i].sector + writes[i].count)
+                expected = writes[i].value;
+        fine = value == expected;
+        for (u32 i = covered; i < write_count && writes[i].begun <= cut && !fine; i++)
+            fine = s >= writes[i].sector && s < writes[i].sector + writes[i].count &&
+                   value == writes[i].value;
+        if (!fine)
+            print_message("cut %u: sector %u has %u, not %u\n", cut, s, value, expected);
+        assert_true(fine);
+    }
+}
+
+static u32 cuts_made;
+
+static void cut_everywhere(void *arg)
+{
+    const u32 cluster = *(u32 *)arg;
+    struct image_options base_o = {.size = CUT_SECTORS * 512, .unit = 65536};
+    struct image_options o = {.size = CUT_SECTORS * 512, .unit = cluster, .parent_name = "base"};
+    struct disk *base = lab_file("base"), *file = lab_file("file"), *d;
+    struct image_layer chain[2] = {{file, image_format("qcow2")}, {base, image_format("qcow2")}};
+    static u32 beginning[CUT_SECTORS], sector[128];
+
+    lab_seed(cluster);
+    memset(beginning, 0, sizeof(beginning));
+    lab_create(base, "qcow2", &base_o);
+    d = lab_open_one(base, "qcow2", false);
+    for (u32 s = 0; s < CUT_SECTORS; s += 1 + lab_random() % 3) {
+        for (u32 j = 0; j < 128; j++)
+            sector[j] = 100000 + s;
+        beginning[s] = 100000 + s;
+        assert_int_equal(disk_write(d, s * 512ull, sector, 512), HV_OK);
+    }
+    assert_int_equal(disk_close(d), HV_OK);
+    lab_create(file, "qcow2", &o);
+    lab_record(file);
+    d = lab_open(chain, 2, false);
+    workload(file, d, 200);
+    assert_int_equal(disk_close(d), HV_OK);
+    for (u32 cut = 0; cut <= lab_events(file); cut++) {
+        struct disk *after = lab_cut(file, cut, cut % 3 ? cut : 0);
+
+        chain[0].file = after;
+        d = lab_open(chain, 2, false);
+        verify_cut(d, cut, beginning);
+        memset(sector, 0, sizeof(sector)); /* the image can be written, and closed in order */
+        assert_int_equal(disk_write(d, 512, sector, 512), HV_OK);
+        assert_int_equal(disk_close(d), HV_OK);
+        lab_check(after, "qcow2");
+        if (cut % 40 == 0) {
+            lab_save(after, lab_path("cut"));
+            unlink(lab_path("cut"));
+        }
+        disk_close(after);
+        cuts_made++;
+    }
+    disk_close(file);
+    disk_close(base);
+}
+
+static void a_power_cut_at_any_write_loses_nothing_flushed(void **state)
+{
+    static const u32 clusters[] = {512, 4096, 65536};
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_LEN(clusters); i++)
+        lab_run(cut_everywhere, (void *)(uintptr_t)&clusters[i]);
+    print_message("%u power cuts\n", cuts_made);
+    assert_true(cuts_made >= 1000);
+}
+
+/* ---- chains, failures, hostile fields -------------------------------------------------------- */
+
+static void deep_chain(void *arg)
+{
+    enum { DEPTH = 32 };
+    struct image_layer chain[DEPTH], view[DEPTH];
+    struct lab_model m;
+    char error[IMAGE_ERROR_MAX];
+    struct disk *d;
+
+    (void)arg;
+    lab_seed(5);
+    lab_model_init(&m, 3 * MIB);
+    for (u32 i = 0; i < DEPTH; i++) {
+        struct disk *file = lab_file("layer");
+        static const u32 unit[] = {65536, 4096, 512, 131072};
+        struct image_options o = {
+            .size = m.size, .unit = unit[i % 4], .parent_name = i ? "p" : NULL};
+
+        lab_create(file, "qcow2", &o);
+        chain[i] = (struct image_layer){file, image_format("qcow2")};
+        for (u32 j = 0; j <= i; j++)
+            view[j] = chain[i - j];
+        d = lab_open(view, i + 1, false);
+        for (u32 j = 0; j < 12; j++)
+            lab_step(d, &m, 50000);
+        lab_compare(d, &m);
+        assert_int_equal(disk_close(d), HV_OK);
+        lab_check(file, "qcow2");
+    }
+    /* The bottom layer missing, one layer twice, a parent that nobody asked for. */
+    assert_int_equal(image_open("x", view, DEPTH - 1, true, &d, error), HV_ENOENT);
+    view[1] = view[0];
+    assert_int_equal(image_open("x", view, DEPTH, true, &d, error), HV_EINVAL);
+    view[0] = chain[0];
+    view[1] = chain[1];
+    assert_int_equal(image_open("x", view, 2, true, &d, error), HV_EINVAL);
+    for (u32 i = 0; i < DEPTH; i++)
+        assert_int_equal(disk_close(chain[i].file), HV_OK);
+    lab_model_free(&m);
+}
+
+static void a_chain_of_32_reads_as_one(void **state)
+{
+    (void)state;
+    lab_run(deep_chain, NULL);
+}
+
+static void full_store(void *arg)
+{
+    struct image_options o = {.size = 4 * MIB};
+    struct lab_model m;
+    static u8 block[65536];
+
+    (void)arg;
+    lab_model_init(&m, o.size);
+    for (u64 limit = 300000; limit < 3000000; limit += 177000) {
+        struct disk *file = lab_file("file"), *d;
+        u32 full = 0;
+
+        memset(m.bytes, 0, m.size);
+        lab_create(file, "qcow2", &o);
+        d = lab_open_one(file, "qcow2", false);
+        lab_limit(file, limit);
+        for (u32 i = 0; i < 64; i++) {
+            u64 at = i * 37 % 64 * 65536ull;
+
+            memset(block, (int)i + 1, sizeof(block));
+            enum hv_status status = disk_write(d, at, block, sizeof(block));
+            if (status == HV_OK)
+                memset(m.bytes + at, (int)i + 1, sizeof(block));
+            else
+                assert_int_equal(status, HV_ENOSPC);
+            full += status != HV_OK;
+        }
+        assert_true(full);
+        lab_compare(d, &m);
+        assert_int_equal(disk_flush(d), HV_OK);
+        lab_limit(file, 1ull << 40);
+        assert_int_equal(disk_write(d, 0, block, sizeof(block)), HV_OK);
+        memcpy(m.bytes, block, sizeof(block));
+        lab_compare(d, &m);
+        assert_int_equal(disk_close(d), HV_OK);
+        lab_check(file, "qcow2");
+        disk_close(file);
+    }
+    lab_model_free(&m);
+}
+
+static void a_full_store_loses_nothing(void **state)
+{
+    (void)state;
+    lab_run(full_store, NULL);
+}
+
+static void grow(void *arg)
+{
+    struct image_options o = {.size = 64 * KIB, .unit = 512};
+    struct disk *file = lab_file("file"), *d;
+    struct lab_model m, bigger;
+
+    (void)arg;
+    lab_model_init(&m, o.size);
+    lab_model_init(&bigger, 20 * MIB);
+    lab_create(file, "qcow2", &o);
+    d = lab_open_one(file, "qcow2", false);
+    for (u32 i = 0; i < 50; i++)
+        lab_step(d, &m, 9000);
+    assert_int_equal(disk_resize(d, 32 * KIB), HV_ENOSYS);
+    assert_int_equal(disk_resize(d, bigger.size), HV_OK);
+    memcpy(bigger.bytes, m.bytes, m.size);
+    for (u32 i = 0; i < 200; i++)
+        lab_step(d, &bigger, 300000);
+    lab_compare(d, &bigger);
+    assert_int_equal(disk_close(d), HV_OK);
+    lab_check(file, "qcow2");
+    ask_qemu(file, &bigger, "qcow2");
+    d = lab_open_one(file, "qcow2", true);
+    lab_compare(d, &bigger);
+    assert_int_equal(disk_close(d), HV_OK);
+    disk_close(file);
+    lab_model_free(&m);
+    lab_model_free(&bigger);
+}
+
+static void a_disk_grows(void **state)
+{
+    (void)state;
+    lab_run(grow, NULL);
+}
+
+struct refusal {
+    u32 at, len;
+    u64 value;
+    const char *why;
+};
+
+static const struct refusal refusals[] = {
+    {0, 4, 0x514649fc, "does not begin"},
+    {4, 4, 4, "version 4"},
+    {20, 4, 8, "clusters of 2^8"},
+    {20, 4, 22, "clusters of 2^22"},
+    {24, 8, ~0ull, "a disk of"},
+    {32, 4, 1, "encrypted"},
+    {36, 4, 0xffffffff, "L1 table of"},
+    {36, 4, 0, "L1 table of"},
+    {40, 8, 1ull << 40, "not in the file"},
+    {40, 8, 0x10001, "not in the file"},
+    {48, 8, 0xffffffffffff0000, "not in the file"},
+    {56, 4, 0xffffffff, "refcount table of"},
+    {72, 8, 4, "another file"},
+    {72, 8, 32, "incompatible features"},
+    {96, 4, 7, "refcounts of"},
+    {100, 4, 103, "a header of"},
+    {8, 8, 0x10000, "backing file"},
+    {0x30000, 8, 0x12345600, "not in the file"}, /* L1[0] */
+    {0x30000, 8, 0x30000, "overlaps"},
+};
+
+static void refuse(void *arg)
+{
+    struct image_options o = {.size = 4 * MIB};
+
+    (void)arg;
+    for (u32 i = 0; i < ARRAY_LEN(refusals); i++) {
+        const struct refusal *r = &refusals[i];
+        struct disk *file = lab_file("file"), *d;
+        struct image_layer layer = {file, image_format("qcow2")};
+        char error[IMAGE_ERROR_MAX];
+        u8 raw[8];
+
+        lab_create(file, "qcow2", &o);
+        u8 header[64];
+        assert_int_equal(disk_read(file, 0, header, sizeof(header)), HV_OK);
+        u64 at =
+            r->at == 0x30000 ? (u64)header[45] << 16 : r->at; /* the L1 table is at a cluster */
+        u64 value = r->value == 0x30000 ? (u64)header[45] << 16 : r->value;
+        for (u32 j = 0; j < r->len; j++)
+            raw[j] = (u8)(value >> 8 * (r->len - 1 - j));
+        assert_int_equal(disk_write(file, at, raw, r->len), HV_OK);
+        if (r->at == 8)
+            assert_int_equal(disk_write(file, 16, "\0\0\0\10", 4), HV_OK);
+        assert_int_not_equal(image_open("x", &layer, 1, true, &d, error), HV_OK);
+        if (!strstr(error, r->why))
+            print_message("row %u: %s\n", i, error);
+        assert_non_null(strstr(error, r->why));
+        assert_int_equal(disk_close(file), HV_OK);
+    }
+}
+
+static void bad_headers_are_refused_by_name(void **state)
+{
+    (void)state;
+    lab_run(refuse, NULL);
+}
+
+/* A data entry that points at the image's own tables: an error, and the disk becomes read-only. */
+static void overlap(void *arg)
+{
+    struct image_options o = {.size = 4 * MIB};
+    struct disk *file = lab_file("file"), *d;
+    static u8 block[65536];
+    u8 raw[8], header[64];
+
+    (void)arg;
+    lab_create(file, "qcow2", &o);
+    d = lab_open_one(file, "qcow2", false);
+    assert_int_equal(disk_write(d, 0, block, sizeof(block)), HV_OK);
+    assert_int_equal(disk_write(d, MIB, block, sizeof(block)), HV_OK);
+    assert_int_equal(disk_close(d), HV_OK);
+    assert_int_equal(disk_read(file, 0, header, sizeof(header)), HV_OK);
+    assert_int_equal(disk_read(file, (u64)header[45] << 16, raw, 8), HV_OK);
+    u64 l2 = (u64)raw[5] << 16, l1 = header[45];
+    memset(raw, 0, 8);
+    raw[5] = (u8)l1;
+    raw[0] = 0x80;
+    assert_int_equal(disk_write(file, l2, raw, 8), HV_OK);
+    d = lab_open_one(file, "qcow2", false);
+    assert_int_equal(disk_read(d, MIB, block, 512), HV_OK);
+    assert_int_equal(disk_write(d, 0, block, 512), HV_ECORRUPT);
+    assert_true(d->read_only);
+    assert_int_equal(disk_read(d, MIB, block, 512), HV_OK);
+    assert_int_equal(disk_close(d), HV_OK);
+    disk_close(file);
+}
+
+static void data_over_metadata_is_found(void **state)
+{
+    (void)state;
+    lab_run(overlap, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_requests_match_a_model_and_qemu),
+        cmocka_unit_test(images_of_qemu_are_read_and_changed),
+        cmocka_unit_test(a_power_cut_at_any_write_loses_nothing_flushed),
+        cmocka_unit_test(a_chain_of_32_reads_as_one),
+        cmocka_unit_test(a_full_store_loses_nothing),
+        cmocka_unit_test(a_disk_grows),
+        cmocka_unit_test(bad_headers_are_refused_by_name),
+        cmocka_unit_test(data_over_metadata_is_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
