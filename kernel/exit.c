@@ -10,7 +10,6 @@
 
 #define CPUID1_OSXSAVE BIT(27)
 #define CPUID7_OSPKE BIT(4)
-#define CR4_PKE BIT(22)
 
 const struct cpuid_row exit_cpuid_none;
 

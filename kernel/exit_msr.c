@@ -7,54 +7,74 @@
 
 #define MSR_TSC 0x10u
 #define MSR_TSC_ADJUST 0x3bu
-#define MSR_MTRR_CAP 0xfeu
-#define MSR_SYSENTER_CS 0x174u
-#define MSR_SYSENTER_ESP 0x175u
-#define MSR_SYSENTER_EIP 0x176u
-#define MSR_MCG_CAP 0x179u
-#define MSR_MCG_STATUS 0x17au
-#define MSR_MISC_ENABLE 0x1a0u
-#define MSR_MTRR_PHYSBASE0 0x200u /* base and mask of eight ranges */
-#define MSR_MTRR_FIX64K 0x250u
-#define MSR_MTRR_FIX16K 0x258u /* and 259H */
-#define MSR_MTRR_FIX4K 0x268u  /* to 26FH */
-#define MSR_MTRR_DEF_TYPE 0x2ffu
-#define MSR_TSC_AUX 0xc0000103u
 
-#define MTRR_CAP_VALUE 0x508u /* eight ranges, fixed ranges, write-combining */
-#define MTRR_WRITE_BACK 6u
-#define MTRR_FIXED_WRITE_BACK 0x0606060606060606ull
-#define MTRR_DEF_VALID 0xcffu
-#define MTRR_DEF_ENABLE BIT(11)
-#define MISC_ENABLE_RESET 0x1801u /* fast strings; no BTS, no PEBS */
-#define EFER_LMA BIT(10)
 #define EFER_VALID (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
+
+enum kind {
+    POLICY,   /* none of ours */
+    WORD,     /* a word of v->msrs that the backend switches */
+    REGISTER, /* kept by the backend */
+    TSC,
+    ADJUST,
+    APIC,
+};
+enum check { ANY, ADDRESS /* canonical */, LOW_HALF /* the rest is dropped */, TYPES /* PAT */ };
+
+#define OWN_WORD(number, member, check_)                                                           \
+    [(number)&0xff] = {                                                                            \
+        .msr = number, .kind = WORD, .check = check_, .word = offsetof(struct vcpu_msrs, member)}
+#define OWN_REGISTER(number, reg_, check_)                                                         \
+    [(number)&0xff] = {.msr = number, .kind = REGISTER, .check = check_, .reg = reg_}
+#define OWN(number, kind_, ...) [(number)&0xff] = {.msr = number, .kind = kind_, __VA_ARGS__}
+/* By the low byte, which no two of them share. */
+static const struct own {
+    u32 msr;
+    u8 kind, check;
+    u8 reg;  /* enum hvm_reg */
+    u8 word; /* offset in struct vcpu_msrs; 0: none */
+} own[256] = {
+    OWN(MSR_TSC, TSC),
+    OWN(MSR_TSC_ADJUST, ADJUST, .word = offsetof(struct vcpu_msrs, tsc_adjust)),
+    OWN(MSR_APIC_BASE, APIC),
+    OWN(MSR_TSC_DEADLINE, APIC),
+    OWN_REGISTER(MSR_SYSENTER_CS, HVM_SYSENTER_CS, LOW_HALF),
+    OWN_REGISTER(MSR_SYSENTER_ESP, HVM_SYSENTER_ESP, ADDRESS),
+    OWN_REGISTER(MSR_SYSENTER_EIP, HVM_SYSENTER_EIP, ADDRESS),
+    OWN_REGISTER(MSR_PAT, HVM_PAT, TYPES),
+    OWN_REGISTER(MSR_EFER, HVM_EFER, ANY),
+    OWN_WORD(MSR_STAR, star, ANY),
+    OWN_WORD(MSR_LSTAR, lstar, ADDRESS),
+    OWN_WORD(MSR_CSTAR, cstar, ADDRESS),
+    OWN_WORD(MSR_FMASK, fmask, LOW_HALF),
+    OWN_REGISTER(MSR_FS_BASE, HVM_FS_BASE, ADDRESS),
+    OWN_REGISTER(MSR_GS_BASE, HVM_GS_BASE, ADDRESS),
+    OWN_REGISTER(MSR_KERNEL_GS_BASE, HVM_KERNEL_GS_BASE, ADDRESS),
+    OWN_WORD(MSR_TSC_AUX, tsc_aux, LOW_HALF),
+};
+
+static inline enum kind kind_of(const struct own *o, u32 msr)
+{
+    if (o->msr == msr)
+        return o->kind;
+    return msr >> 8 == MSR_X2APIC >> 8 ? APIC : POLICY;
+}
+
+static inline u64 *word_of(struct vcpu *v, const struct own *o)
+{
+    return (u64 *)((u8 *)&v->msrs + o->word);
+}
 
 void exit_msr_reset(struct vcpu *v, bool init)
 {
-    struct vcpu_msrs old = v->msrs, *m = &v->msrs;
-
-    *m = (struct vcpu_msrs){0};
-    m->misc_enable = MISC_ENABLE_RESET;
-    m->tsc_offset = old.tsc_offset;
-    m->tsc_adjust = old.tsc_adjust;
-    if (init) {
-        m->mtrr_def_type = old.mtrr_def_type;
-        for (u32 i = 0; i < ARRAY_LEN(m->mtrr_fixed); i++)
-            m->mtrr_fixed[i] = old.mtrr_fixed[i];
-        for (u32 i = 0; i < ARRAY_LEN(m->mtrr_variable); i++)
-            m->mtrr_variable[i] = old.mtrr_variable[i];
-        return;
-    }
-    /* All memory write-back at once, as EPT makes it: a directly loaded kernel sets no MTRR. */
-    m->mtrr_def_type = MTRR_DEF_ENABLE | MTRR_WRITE_BACK;
-    for (u32 i = 0; i < ARRAY_LEN(m->mtrr_fixed); i++)
-        m->mtrr_fixed[i] = MTRR_FIXED_WRITE_BACK;
-    m->tsc_adjust = 0;
     const struct vm_policy *p = v->vm->policy;
-    for (u32 i = 0; i < p->msr_count; i++)
-        if (p->msr[i].kind == MSR_STORED)
-            v->stored_msr[p->msr[i].pad % VM_STORED_MSRS] = p->msr[i].value;
+
+    v->msrs = (struct vcpu_msrs){
+        .tsc_offset = v->msrs.tsc_offset,
+        .tsc_adjust = init ? v->msrs.tsc_adjust : 0,
+    };
+    for (u32 i = 0; i < p->msr_count && !init; i++)
+        for (u32 n = 0; p->msr[i].kind == MSR_STORED && n <= p->msr[i].last - p->msr[i].first; n++)
+            v->stored_msr[p->msr[i].slot + n] = p->msr[i].value;
 }
 
 static inline u32 hash(u32 msr)
@@ -62,82 +82,36 @@ static inline u32 hash(u32 msr)
     return (msr ^ msr >> 8) & 0xff;
 }
 
-static void add_to_filter(struct vm *vm, u32 first, u32 last)
-{
-    /* More than 256 in a row fill it. */
-    for (u32 i = 0; i <= MIN(last - first, 255u); i++)
-        vm->msr_filter[hash(first + i) >> 6] |= BIT(hash(first + i) & 63);
-}
-
 void exit_msr_policy_init(struct vm *vm)
 {
-    static const u32 own[][2] = {{MSR_TSC, MSR_TSC},
-                                 {MSR_APIC_BASE, MSR_APIC_BASE},
-                                 {MSR_TSC_ADJUST, MSR_TSC_ADJUST},
-                                 {MSR_MTRR_CAP, MSR_MTRR_CAP},
-                                 {MSR_SYSENTER_CS, MSR_SYSENTER_EIP},
-                                 {MSR_MCG_CAP, MSR_MCG_STATUS},
-                                 {MSR_MISC_ENABLE, MSR_MISC_ENABLE},
-                                 {MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 15},
-                                 {MSR_MTRR_FIX64K, MSR_MTRR_FIX64K},
-                                 {MSR_MTRR_FIX16K, MSR_MTRR_FIX16K + 1},
-                                 {MSR_MTRR_FIX4K, MSR_MTRR_FIX4K + 7},
-                                 {MSR_PAT, MSR_PAT},
-                                 {MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE},
-                                 {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE},
-                                 {MSR_EFER, MSR_FMASK},
-                                 {MSR_FS_BASE, MSR_TSC_AUX}};
-    struct vm_policy *p = vm->policy;
     u32 stored = 0;
 
-    for (u32 i = 0; i < ARRAY_LEN(own); i++)
-        add_to_filter(vm, own[i][0], own[i][1]);
-    for (u32 i = 0; i < p->msr_count; i++) {
-        add_to_filter(vm, p->msr[i].first, p->msr[i].last);
-        if (p->msr[i].kind == MSR_STORED)
-            p->msr[i].pad = stored++;
+    for (u32 i = 0; i < vm->policy->msr_count; i++) {
+        struct msr_row *row = &vm->policy->msr[i];
+        /* More than 256 in a row fill it. */
+        for (u32 n = 0; n <= MIN(row->last - row->first, 255u); n++)
+            vm->msr_filter[hash(row->first + n) >> 6] |= BIT(hash(row->first + n) & 63);
+        row->slot = (u16)stored;
+        if (row->kind == MSR_STORED)
+            stored += row->last - row->first + 1;
     }
 }
 
-/* Where an MTRR is kept; NULL: msr is none.  Guests only get back what they wrote (EPT decides). */
-static u64 *mtrr(struct vcpu *v, u32 msr)
+/* An MSR of the kind POLICY in no row, as the filter tells at once. */
+static inline bool surely_unknown(struct vm *vm, u32 msr)
 {
-    struct vcpu_msrs *m = &v->msrs;
+    u32 h = hash(msr);
 
-    if (msr - MSR_MTRR_PHYSBASE0 < ARRAY_LEN(m->mtrr_variable))
-        return &m->mtrr_variable[msr - MSR_MTRR_PHYSBASE0];
-    if (msr == MSR_MTRR_FIX64K)
-        return &m->mtrr_fixed[0];
-    if (msr - MSR_MTRR_FIX16K < 2)
-        return &m->mtrr_fixed[1 + msr - MSR_MTRR_FIX16K];
-    if (msr - MSR_MTRR_FIX4K < 8)
-        return &m->mtrr_fixed[3 + msr - MSR_MTRR_FIX4K];
-    return msr == MSR_MTRR_DEF_TYPE ? &m->mtrr_def_type : NULL;
-}
-
-static bool memory_type_valid(u8 type)
-{
-    return type <= 6 && type != 2 && type != 3;
-}
-
-static bool mtrr_value_valid(u32 msr, u64 value)
-{
-    if (msr == MSR_MTRR_DEF_TYPE)
-        return !(value & ~(u64)MTRR_DEF_VALID) && memory_type_valid((u8)value);
-    if (msr - MSR_MTRR_PHYSBASE0 < 16) {
-        if (msr & 1)
-            return !(value & 0x7ff);
-        return !(value & 0xf00) && memory_type_valid((u8)value);
-    }
-    for (u32 i = 0; i < 8; i++)
-        if (!memory_type_valid((u8)(value >> (8 * i))))
-            return false;
+    if (vm->msr_filter[h >> 6] >> (h & 63) & 1)
+        return false;
+    vm->unknown_msr_count++;
     return true;
 }
 
-/* By halving: rows are sorted and do not overlap. */
-static const struct msr_row *find_row(const struct vm_policy *p, u32 msr)
+/* The row for an MSR; NULL: none.  By halving: rows are sorted and do not overlap. */
+static const struct msr_row *find_row(struct vm *vm, u32 msr)
 {
+    const struct vm_policy *p = vm->policy;
     u32 low = 0, high = p->msr_count;
 
     while (low < high) {
@@ -147,128 +121,72 @@ static const struct msr_row *find_row(const struct vm_policy *p, u32 msr)
         else
             high = mid;
     }
-    return low < p->msr_count && p->msr[low].first <= msr ? &p->msr[low] : NULL;
+    if (low < p->msr_count && p->msr[low].first <= msr)
+        return &p->msr[low];
+    vm->unknown_msr_count++;
+    return NULL;
+}
+
+static u64 *stored(struct vcpu *v, const struct msr_row *row, u32 msr)
+{
+    return &v->stored_msr[row->slot + msr - row->first];
+}
+
+/* Each byte of value that `bytes` names is a memory type (SDM 3A table 12-8); 7 is in PATs only. */
+static bool types_valid(u64 value, u32 bytes, bool pat)
+{
+    for (; bytes; bytes >>= 1, value >>= 8) {
+        u8 type = (u8)value;
+        if ((bytes & 1) && (type > 6 + pat || type == 2 || type == 3))
+            return false;
+    }
+    return true;
 }
 
 static bool policy_read(struct vcpu *v, u32 msr, u64 *value)
 {
-    const struct msr_row *row = find_row(v->vm->policy, msr);
+    const struct msr_row *row = find_row(v->vm, msr);
 
-    if (!row)
-        v->vm->unknown_msr_count++;
     if (!row || row->kind == MSR_FAULT)
         return false;
-    *value = row->kind == MSR_STORED ? v->stored_msr[row->pad % VM_STORED_MSRS] : row->value;
+    *value = row->kind == MSR_STORED ? *stored(v, row, msr) : row->value;
     return true;
 }
 
 static bool policy_write(struct vcpu *v, u32 msr, u64 value)
 {
-    const struct msr_row *row = find_row(v->vm->policy, msr);
+    const struct msr_row *row = find_row(v->vm, msr);
 
-    if (!row)
-        v->vm->unknown_msr_count++;
     if (!row || row->kind == MSR_FAULT || row->kind == MSR_CONST)
         return false;
-    if (row->kind == MSR_STORED) {
-        if (value & ~row->mask)
-            return false;
-        v->stored_msr[row->pad % VM_STORED_MSRS] = value;
-    }
-    return true;
-}
-
-/* MSRs that are a register of the backend; HVM_REG_COUNT: none. */
-static enum hvm_reg register_of(u32 msr)
-{
-    switch (msr) {
-    case MSR_EFER:
-        return HVM_EFER;
-    case MSR_PAT:
-        return HVM_PAT;
-    case MSR_FS_BASE:
-        return HVM_FS_BASE;
-    case MSR_GS_BASE:
-        return HVM_GS_BASE;
-    case MSR_KERNEL_GS_BASE:
-        return HVM_KERNEL_GS_BASE;
-    case MSR_SYSENTER_CS:
-        return HVM_SYSENTER_CS;
-    case MSR_SYSENTER_ESP:
-        return HVM_SYSENTER_ESP;
-    case MSR_SYSENTER_EIP:
-        return HVM_SYSENTER_EIP;
-    default:
-        return HVM_REG_COUNT;
-    }
-}
-
-/* MSRs that are a plain word in v->msrs, for reading; NULL: none. */
-static const u64 *word_of(struct vcpu *v, u32 msr)
-{
-    struct vcpu_msrs *m = &v->msrs;
-
-    switch (msr) {
-    case MSR_TSC_ADJUST:
-        return &m->tsc_adjust;
-    case MSR_MCG_STATUS:
-        return &m->mcg_status;
-    case MSR_MISC_ENABLE:
-        return &m->misc_enable;
-    case MSR_STAR:
-        return &m->star;
-    case MSR_LSTAR:
-        return &m->lstar;
-    case MSR_CSTAR:
-        return &m->cstar;
-    case MSR_FMASK:
-        return &m->fmask;
-    case MSR_TSC_AUX:
-        return &m->tsc_aux;
-    default:
-        return mtrr(v, msr);
-    }
-}
-
-/* x2APIC registers are not in the filter: they would fill it. */
-static inline bool surely_unknown(struct vm *vm, u32 msr)
-{
-    u32 h = hash(msr);
-
-    if ((vm->msr_filter[h >> 6] >> (h & 63) & 1) || msr >> 8 == MSR_X2APIC >> 8)
+    if (row->kind == MSR_IGNORE)
+        return true;
+    if ((value & ~row->mask) || !types_valid(value, row->memory_types, false))
         return false;
-    vm->unknown_msr_count++;
-    return true;
-}
-
-static bool read_rest(struct vcpu *v, u32 msr, u64 *value)
-{
-    if ((msr & ~0xffu) == MSR_X2APIC || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
-        return !(vlapic_msr_read(v, msr, value) & VLAPIC_GP);
-    switch (msr) {
-    case MSR_TSC:
-        *value = tsc_read() + v->msrs.tsc_offset;
-        return true;
-    case MSR_MTRR_CAP:
-        *value = MTRR_CAP_VALUE;
-        return true;
-    case MSR_MCG_CAP: /* no machine-check banks */
-        *value = 0;
-        return true;
-    default:
-        break;
-    }
-    if (register_of(msr) == HVM_REG_COUNT)
-        return policy_read(v, msr, value);
-    *value = hvm->get(v, register_of(msr));
+    *stored(v, row, msr) = value;
     return true;
 }
 
 static __attribute__((noinline)) enum exit_action rdmsr_rest(struct vcpu *v, u32 msr)
 {
-    u64 *r = v->page->regs, value;
+    const struct own *o = &own[msr & 0xff];
+    u64 *r = v->page->regs, value = 0;
+    bool ok = true;
 
-    if (!read_rest(v, msr, &value))
+    switch (kind_of(o, msr)) {
+    case TSC:
+        value = tsc_read() + v->msrs.tsc_offset;
+        break;
+    case REGISTER:
+        value = hvm->get(v, o->reg);
+        break;
+    case APIC:
+        ok = !(vlapic_msr_read(v, msr, &value) & VLAPIC_GP);
+        break;
+    default:
+        ok = policy_read(v, msr, &value);
+    }
+    if (!ok)
         return EXIT_GP;
     r[REG_RAX] = (u32)value;
     r[REG_RDX] = value >> 32;
@@ -279,12 +197,12 @@ enum exit_action exit_rdmsr(struct vcpu *v)
 {
     u64 *r = v->page->regs;
     u32 msr = (u32)r[REG_RCX];
+    const struct own *o = &own[msr & 0xff];
 
-    if (surely_unknown(v->vm, msr))
-        return EXIT_GP;
-    const u64 *word = word_of(v, msr);
-    if (!word)
-        return rdmsr_rest(v, msr);
+    if (o->msr != msr || !o->word)
+        return kind_of(o, msr) == POLICY && surely_unknown(v->vm, msr) ? EXIT_GP
+                                                                       : rdmsr_rest(v, msr);
+    const u64 *word = word_of(v, o);
     r[REG_RAX] = (u32)*word;
     r[REG_RDX] = *word >> 32;
     return EXIT_ADVANCE;
@@ -302,97 +220,21 @@ static bool write_efer(struct vcpu *v, u64 value)
     return true;
 }
 
-static bool pat_valid(u64 value)
-{
-    for (u32 i = 0; i < 8; i++) {
-        u8 type = (u8)(value >> (8 * i));
-        if (!memory_type_valid(type) && type != 7)
-            return false;
-    }
-    return true;
-}
-
-static bool write_register(struct vcpu *v, enum hvm_reg r, u64 value)
-{
-    switch (r) {
-    case HVM_EFER:
-        return write_efer(v, value);
-    case HVM_PAT:
-        if (!pat_valid(value))
-            return false;
-        break;
-    case HVM_SYSENTER_CS:
-        value = (u32)value;
-        break;
-    default:
-        if (!canonical(value))
-            return false;
-    }
-    hvm->set(v, r, value);
-    return true;
-}
-
-static bool write_syscall_msr(struct vcpu *v, u64 *word, u64 value, bool address)
-{
-    if (address && !canonical(value))
-        return false;
-    *word = value;
-    hvm->syscall_msrs_changed(v);
-    return true;
-}
-
 /* The guest's TSC is moved by its offset alone; the host's is never written. */
-static void move_tsc(struct vcpu *v, u64 by)
+static enum exit_action move_tsc(struct vcpu *v, u64 by)
 {
     v->msrs.tsc_offset += by;
     v->msrs.tsc_adjust += by;
     hvm->tsc_changed(v);
+    return v->lapic->timer_dirty ? EXIT_ADVANCE_EVENTS : EXIT_ADVANCE; /* a deadline moved */
 }
 
-static bool write(struct vcpu *v, u32 msr, u64 value)
+static bool acceptable(const struct own *o, u64 *value)
 {
-    struct vcpu_msrs *m = &v->msrs;
-    u64 *range;
-
-    switch (msr) {
-    case MSR_TSC:
-        move_tsc(v, value - (tsc_read() + m->tsc_offset));
-        return true;
-    case MSR_TSC_ADJUST:
-        move_tsc(v, value - m->tsc_adjust);
-        return true;
-    case MSR_STAR:
-        return write_syscall_msr(v, &m->star, value, false);
-    case MSR_LSTAR:
-        return write_syscall_msr(v, &m->lstar, value, true);
-    case MSR_CSTAR:
-        return write_syscall_msr(v, &m->cstar, value, true);
-    case MSR_FMASK:
-        return write_syscall_msr(v, &m->fmask, (u32)value, false);
-    case MSR_TSC_AUX:
-        return write_syscall_msr(v, &m->tsc_aux, (u32)value, false);
-    case MSR_MISC_ENABLE: /* what a guest may switch off changes nothing */
-        m->misc_enable = value;
-        return true;
-    case MSR_MCG_STATUS:
-        m->mcg_status = value & 7;
-        return true;
-    case MSR_MTRR_CAP:
-    case MSR_MCG_CAP:
-        return false;
-    default:
-        break;
-    }
-    range = mtrr(v, msr);
-    if (range) {
-        if (!mtrr_value_valid(msr, value))
-            return false;
-        *range = value;
-        return true;
-    }
-    if (register_of(msr) != HVM_REG_COUNT)
-        return write_register(v, register_of(msr), value);
-    return policy_write(v, msr, value);
+    if (o->check == LOW_HALF)
+        *value = (u32)*value;
+    return (o->check != ADDRESS || canonical(*value)) &&
+           (o->check != TYPES || types_valid(*value, 0xff, true));
 }
 
 enum exit_action exit_wrmsr(struct vcpu *v)
@@ -400,11 +242,30 @@ enum exit_action exit_wrmsr(struct vcpu *v)
     const u64 *r = v->page->regs;
     u32 msr = (u32)r[REG_RCX];
     u64 value = (u32)r[REG_RAX] | r[REG_RDX] << 32;
+    const struct own *o = &own[msr & 0xff];
+    enum kind kind = kind_of(o, msr);
 
-    if ((msr & ~0xffu) == MSR_X2APIC || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
+    switch (kind) {
+    case APIC:
         return exit_apic_result(v, vlapic_msr_write(v, msr, value));
-    if (surely_unknown(v->vm, msr) || !write(v, msr, value))
+    case TSC:
+        return move_tsc(v, value - (tsc_read() + v->msrs.tsc_offset));
+    case ADJUST:
+        return move_tsc(v, value - v->msrs.tsc_adjust);
+    case POLICY:
+        return !surely_unknown(v->vm, msr) && policy_write(v, msr, value) ? EXIT_ADVANCE : EXIT_GP;
+    default:
+        break;
+    }
+    if (!acceptable(o, &value))
         return EXIT_GP;
-    /* Moving the TSC moved an armed deadline. */
-    return v->lapic->timer_dirty ? EXIT_ADVANCE_EVENTS : EXIT_ADVANCE;
+    if (kind == WORD) {
+        *word_of(v, o) = value;
+        hvm->syscall_msrs_changed(v);
+    } else if (o->reg == HVM_EFER) {
+        return write_efer(v, value) ? EXIT_ADVANCE : EXIT_GP;
+    } else {
+        hvm->set(v, o->reg, value);
+    }
+    return EXIT_ADVANCE;
 }

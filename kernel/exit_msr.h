@@ -5,7 +5,7 @@
 
 #include "kernel/exit.h"
 
-void exit_msr_policy_init(struct vm *vm); /* vm->msr_filter and the places of MSR_STORED rows */
+void exit_msr_policy_init(struct vm *vm); /* vm->msr_filter, places of MSR_STORED rows */
 void exit_msr_reset(struct vcpu *v, bool init);
 
 #endif

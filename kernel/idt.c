@@ -10,14 +10,7 @@
 #include "kernel/timer.h"
 #include "kernel/x86.h"
 
-enum vector {
-    VECTOR_NMI = 2,
-    VECTOR_DOUBLE_FAULT = 8,
-    VECTOR_GP = 13,
-    VECTOR_PF = 14,
-    VECTOR_MACHINE_CHECK = 18,
-    VECTOR_EXCEPTIONS = 32,
-};
+#define VECTOR_EXCEPTIONS 32
 
 struct gate { /* SDM 3A figure 7-8 */
     u16 offset0, selector;
@@ -34,11 +27,6 @@ extern const u8 vectors_stubs[];
 extern const struct {
     u64 from, to;
 } image_fixups_start[], image_fixups_end[];
-
-u64 idt_base(void)
-{
-    return (u64)idt;
-}
 
 static void load(void)
 {
@@ -67,8 +55,8 @@ void idt_early(void)
 void idt_cpu_init(void)
 {
     idt[VECTOR_NMI].ist = CPU_IST_NMI;
-    idt[VECTOR_DOUBLE_FAULT].ist = CPU_IST_DOUBLE_FAULT;
-    idt[VECTOR_MACHINE_CHECK].ist = CPU_IST_MACHINE_CHECK;
+    idt[VECTOR_DF].ist = CPU_IST_DOUBLE_FAULT;
+    idt[VECTOR_MC].ist = CPU_IST_MACHINE_CHECK;
     load();
 }
 
@@ -116,7 +104,7 @@ void idt_handle(struct user_frame *f)
     }
     if (f->vector == VECTOR_NMI)
         panic_nmi();
-    else if (f->vector == VECTOR_DOUBLE_FAULT || f->vector == VECTOR_MACHINE_CHECK)
+    else if (f->vector == VECTOR_DF || f->vector == VECTOR_MC)
         panic_exception(f);
     else if (from_user)
         user_fault(f);

@@ -9,6 +9,5 @@ void idt_cpu_init(void); /* each CPU, its TSS loaded: load; NMI, #DF, #MC on the
 void idt_handle(struct user_frame *f); /* from vectors.S; returning resumes what was interrupted */
 
 /* For a backend's host state. */
-u64 idt_base(void);
 
 #endif

@@ -4,8 +4,6 @@
 #include "kernel/log.h"
 #include "kernel/x86.h"
 
-#define PAT_POWER_UP 0x0007040600070406ull /* SDM 3A 12.12.4: PWT|PCD selects UC */
-
 struct pgtab paging_host;
 
 static u64 next_mmio = KERNEL_MMIO_BASE;
@@ -100,7 +98,7 @@ void paging_cpu_init(void)
     u32 leaf7c = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).ecx : 0;
 
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE | EFER_SCE);
-    wrmsr(MSR_PAT, PAT_POWER_UP);
+    wrmsr(MSR_PAT, RESET_PAT); /* PWT|PCD selects UC */
     /* PGE, PCIDE off while CR3 changes: nothing of the loader's map stays in the TLB. */
     write_cr4(CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT);
     write_cr3(paging_host.root.raw);

@@ -19,8 +19,6 @@ static bool msr_row_ok(const struct msr_row *row, const struct msr_row *before)
 {
     if (row->first > row->last || row->kind > MSR_STORED)
         return false;
-    if (row->kind == MSR_STORED && row->first != row->last)
-        return false;
     return !before || row->first > before->last;
 }
 
@@ -44,7 +42,9 @@ enum hv_status policy_check(const struct vm_policy *p, u8 index[POLICY_GROUPS][P
     for (u32 i = 0; i < p->msr_count; i++) {
         if (!msr_row_ok(&p->msr[i], i ? &p->msr[i - 1] : NULL))
             return HV_EINVAL;
-        stored += p->msr[i].kind == MSR_STORED;
+        u32 more = p->msr[i].last - p->msr[i].first;
+        if (p->msr[i].kind == MSR_STORED)
+            stored += MIN(more, VM_STORED_MSRS) + 1;
     }
     return stored <= VM_STORED_MSRS ? HV_OK : HV_EINVAL;
 }

@@ -9,8 +9,8 @@
 #define POLICY_LEAVES 64 /* of each group */
 
 /* On the kernel's own copy: HV_EINVAL when a count is too large, rows are unsorted or overlap, a
- * leaf is outside the groups, or more than VM_STORED_MSRS are stored.  index[group][leaf]: 1 + the
- * first row of that leaf, 0: none. */
+ * leaf is outside the groups, or more than VM_STORED_MSRS MSRs are stored.  index[group][leaf]: 1 +
+ * the first row of that leaf, 0: none. */
 MUST_CHECK enum hv_status policy_check(const struct vm_policy *p,
                                        u8 index[POLICY_GROUPS][POLICY_LEAVES]);
 

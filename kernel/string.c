@@ -16,17 +16,6 @@ void *memcpy(void *to, const void *from, size_t n)
     return to;
 }
 
-void *memmove(void *to, const void *from, size_t n)
-{
-    u8 *d = to;
-    const u8 *s = from;
-    if (d <= s || d >= s + n)
-        return memcpy(to, from, n);
-    while (n-- > 0)
-        d[n] = s[n];
-    return to;
-}
-
 void *memset(void *at, int value, size_t n)
 {
     void *d = at;
@@ -39,28 +28,10 @@ void *memset(void *at, int value, size_t n)
     return at;
 }
 
-int memcmp(const void *a, const void *b, size_t n)
-{
-    const u8 *x = a, *y = b;
-    for (; n > 0; n--, x++, y++)
-        if (*x != *y)
-            return *x - *y;
-    return 0;
-}
-
 size_t strlen(const char *s)
 {
     size_t n = 0;
     while (s[n])
         n++;
     return n;
-}
-
-int strcmp(const char *a, const char *b)
-{
-    while (*a && *a == *b) {
-        a++;
-        b++;
-    }
-    return (u8)*a - (u8)*b;
 }

@@ -5,10 +5,7 @@
 #include "kernel/abi/types.h"
 
 void *memcpy(void *to, const void *from, size_t n);
-void *memmove(void *to, const void *from, size_t n);
 void *memset(void *at, int value, size_t n);
-int memcmp(const void *a, const void *b, size_t n);
 size_t strlen(const char *s);
-int strcmp(const char *a, const char *b);
 
 #endif

@@ -5,11 +5,7 @@
 #include "kernel/hvm.h"
 #include "kernel/vmcb.h"
 
-#define CR0_NW BIT(29)
-#define CR0_CD BIT(30)
-#define EFER_LMA BIT(10)
 #define EFER_SVME BIT(12)
-#define MSR_TSC_AUX 0xc0000103u
 #define VMCB_CS_LONG BIT(9) /* vmcb_segment.attrib */
 #define VMCB_CS_BIG BIT(10)
 

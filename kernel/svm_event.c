@@ -5,8 +5,6 @@
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
-#define VECTOR_DB 1u
-#define VECTOR_NMI 2u
 #define VECTOR_BP 3u
 #define VECTOR_OF 4u
 #define RFLAGS_RF BIT(16)

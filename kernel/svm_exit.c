@@ -14,10 +14,6 @@
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
-#define VECTOR_DB 1u
-#define VECTOR_UD 6u
-#define VECTOR_GP 13u
-#define VECTOR_AC 17u
 /* CR4 bits that change what page-table entries mean, or which of them may be cached. */
 #define CR4_FLUSHES (BIT(4) | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | BIT(22))
 

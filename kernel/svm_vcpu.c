@@ -9,10 +9,6 @@
 #include "kernel/vlapic_timer.h"
 #include "kernel/x86.h"
 
-#define RESET_CR0 0x60000010ull
-#define RESET_PAT 0x0007040600070406ull
-#define RESET_DR6 0xffff0ff0ull
-#define RESET_DR7 0x400ull
 #define DR7_ENABLES 0xffull
 #define SIGNATURE_UNKNOWN 0x600u
 #define PAUSES_AT_ONCE 3000 /* in a loop, before the vCPU gives up the core */

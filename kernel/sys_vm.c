@@ -26,94 +26,87 @@ i64 sys_vm_create(const u64 args[6])
     return st == HV_OK ? (i64)slot : st;
 }
 
-i64 sys_vm_destroy(const u64 args[6])
-{
-    struct vm *vm;
-    enum hv_status st = vm_get(args[0], &vm);
+/* The body of a call on the VM, or the vCPU, that its first arguments name. */
+#define ON_VM(call)                                                                                \
+    static i64 call##_of(struct vm *vm, const u64 args[6]);                                        \
+    i64 call(const u64 args[6])                                                                    \
+    {                                                                                              \
+        struct vm *vm;                                                                             \
+        enum hv_status st = vm_get(args[0], &vm);                                                  \
+        return st == HV_OK ? call##_of(vm, args) : st;                                             \
+    }                                                                                              \
+    static i64 call##_of(struct vm *vm, const u64 args[6])
+#define ON_VCPU(call)                                                                              \
+    static i64 call##_of(struct vcpu *v, const u64 args[6]);                                       \
+    i64 call(const u64 args[6])                                                                    \
+    {                                                                                              \
+        struct vcpu *v;                                                                            \
+        enum hv_status st = vcpu_find(args[0], args[1], &v);                                       \
+        return st == HV_OK ? call##_of(v, args) : st;                                              \
+    }                                                                                              \
+    static i64 call##_of(struct vcpu *v, const u64 args[6])
 
-    if (st == HV_OK && vm->run_state != VM_PAUSED)
-        st = HV_EBUSY;
-    if (st == HV_OK)
-        vm_destroy(vm);
-    return st;
+ON_VM(sys_vm_destroy)
+{
+    (void)args;
+    if (vm->run_state != VM_PAUSED)
+        return HV_EBUSY;
+    vm_destroy(vm);
+    return HV_OK;
 }
 
-i64 sys_vm_mem(const u64 args[6])
+ON_VM(sys_vm_mem)
 {
-    struct vm *vm;
-    enum hv_status st = vm_get(args[0], &vm);
-
-    if (st == HV_OK && (args[3] & ~VM_MEM_READONLY))
-        st = HV_EINVAL;
-    return st == HV_OK ? vm_add_ram(vm, args[1], args[2], (u32)args[3]) : st;
+    if (args[3] & ~VM_MEM_READONLY)
+        return HV_EINVAL;
+    return vm_add_ram(vm, args[1], args[2], (u32)args[3]);
 }
 
-i64 sys_vm_run(const u64 args[6])
+ON_VM(sys_vm_run)
 {
-    struct vm *vm;
-    enum hv_status st = vm_get(args[0], &vm);
-
-    if (st == HV_OK)
-        vm_run(vm);
-    return st;
+    (void)args;
+    vm_run(vm);
+    return HV_OK;
 }
 
-i64 sys_vm_pause(const u64 args[6])
+ON_VM(sys_vm_pause)
 {
-    struct vm *vm;
-    enum hv_status st = vm_get(args[0], &vm);
-
-    if (st == HV_OK)
-        vm_pause(vm);
-    return st;
+    (void)args;
+    vm_pause(vm);
+    return HV_OK;
 }
 
-i64 sys_vm_msi(const u64 args[6])
+ON_VM(sys_vm_msi)
 {
-    struct vm *vm;
-    enum hv_status st = vm_get(args[0], &vm);
-
-    return st == HV_OK ? vlapic_msi(vm, args[1], args[2]) : st;
+    return vlapic_msi(vm, args[1], args[2]);
 }
 
-i64 sys_vm_info(const u64 args[6])
+ON_VM(sys_vm_info)
 {
-    struct vm *vm;
-    struct vm_info info = {0};
-    enum hv_status st = vm_get(args[0], &vm);
+    struct vm_info info = {
+        .slot = vm->slot,
+        .run_state = vm->run_state,
+        .vcpu_count = vm->vcpu_count,
+        .ram_bytes = vm->ram_bytes,
+        .ept_bytes = vm->npt.table_bytes,
+        .overhead_bytes = vm->quota.used - vm->ram_bytes - vm->npt.table_bytes,
+        .state_size = vm->state_size,
+    };
 
-    if (st != HV_OK)
-        return st;
     memcpy(info.name, vm->name, VM_NAME_LEN);
-    info.slot = vm->slot;
-    info.run_state = vm->run_state;
-    info.vcpu_count = vm->vcpu_count;
-    info.ram_bytes = vm->ram_bytes;
-    info.ept_bytes = vm->npt.table_bytes;
-    info.overhead_bytes = vm->quota.used - vm->ram_bytes - vm->npt.table_bytes;
-    info.state_size = vm->state_size;
     return user_write(args[1], &info, sizeof(info));
 }
 
-i64 sys_vcpu_create(const u64 args[6])
+ON_VM(sys_vcpu_create)
 {
-    struct vm *vm;
-    enum hv_status st = vm_get(args[0], &vm);
-
-    if (st == HV_OK && args[1] >= VM_VCPUS)
-        st = HV_EINVAL;
-    return st == HV_OK ? vcpu_create(vm, (u32)args[1]) : st;
+    return args[1] < VM_VCPUS ? vcpu_create(vm, (u32)args[1]) : HV_EINVAL;
 }
 
-i64 sys_vcpu_reset(const u64 args[6])
+ON_VCPU(sys_vcpu_reset)
 {
-    struct vcpu *v;
-    enum hv_status st = vcpu_find(args[0], args[1], &v);
+    enum hv_status st = v->blocked & BLOCK_PAUSED ? vcpu_pull(v) : HV_EBUSY;
 
-    if (st == HV_OK && !(v->blocked & BLOCK_PAUSED))
-        st = HV_EBUSY;
-    if (st == HV_OK)
-        st = vcpu_pull(v);
+    (void)args;
     if (st != HV_OK)
         return st;
     hvm->vcpu_reset(v, false);
@@ -126,13 +119,11 @@ i64 sys_vcpu_reset(const u64 args[6])
     return HV_OK;
 }
 
-i64 sys_vcpu_get(const u64 args[6])
+ON_VCPU(sys_vcpu_get)
 {
-    struct vcpu *v;
-    enum hv_status st = vcpu_find(args[0], args[1], &v);
+    enum hv_status st = vcpu_pull(v);
 
-    if (st == HV_OK)
-        st = vcpu_pull(v);
+    (void)args;
     if (st == HV_OK)
         hvm->get_state(v, &v->page->full);
     return st;
@@ -141,64 +132,45 @@ i64 sys_vcpu_get(const u64 args[6])
 /* Like the policy: one copy, so that the page cannot change between check and use. */
 static struct vcpu_state state_copy;
 
-i64 sys_vcpu_set(const u64 args[6])
+ON_VCPU(sys_vcpu_set)
 {
-    struct vcpu *v;
-    enum hv_status st = vcpu_find(args[0], args[1], &v);
+    enum hv_status st = vcpu_pull(v);
 
-    if (st == HV_OK)
-        st = vcpu_pull(v);
+    (void)args;
     if (st != HV_OK)
         return st;
     memcpy(&state_copy, &v->page->full, sizeof(state_copy));
     return hvm->set_state(v, &state_copy);
 }
 
-i64 sys_vcpu_lint(const u64 args[6])
+ON_VCPU(sys_vcpu_lint)
 {
-    struct vcpu *v;
-    enum hv_status st = vcpu_find(args[0], args[1], &v);
-
-    if (st != HV_OK)
-        return st;
     vlapic_lint0(v, args[2] != 0);
     return HV_OK;
 }
 
-i64 sys_vcpu_nmi(const u64 args[6])
+ON_VCPU(sys_vcpu_nmi)
 {
-    struct vcpu *v;
-    enum hv_status st = vcpu_find(args[0], args[1], &v);
-
-    if (st == HV_OK)
-        vcpu_request(v, REQUEST_NMI);
-    return st;
+    (void)args;
+    vcpu_request(v, REQUEST_NMI);
+    return HV_OK;
 }
 
 /* Returns the value read, or a status. */
-i64 sys_vcpu_apic(const u64 args[6])
+ON_VCPU(sys_vcpu_apic)
 {
-    struct vcpu *v;
     u32 value = (u32)args[4];
-    enum hv_status st = vcpu_find(args[0], args[1], &v);
+    enum hv_status st = v->blocked & BLOCK_EXIT ? vcpu_pull(v) : HV_EBUSY;
 
-    if (st == HV_OK && !(v->blocked & BLOCK_EXIT))
-        st = HV_EBUSY;
-    if (st == HV_OK)
-        st = vcpu_pull(v);
     if (st == HV_OK)
         st = vlapic_access(v, (u32)args[2], args[3] != 0, &value);
     return st == HV_OK ? (i64)value : st;
 }
 
-i64 sys_vcpu_sched(const u64 args[6])
+ON_VCPU(sys_vcpu_sched)
 {
-    struct vcpu *v;
     u64 online = cpu_count < 64 ? BIT(cpu_count) - 1 : ~0ull;
-    enum hv_status st = vcpu_find(args[0], args[1], &v);
 
-    if (st != HV_OK)
-        return st;
     if (args[2] > 10000 || (args[3] && !(args[3] & online)))
         return HV_EINVAL;
     if (args[2])

@@ -28,12 +28,10 @@
 struct vlapic; /* vlapic.h */
 struct control_page;
 
-/* MSRs the kernel keeps for a guest in software; exit.c owns them. */
+/* MSRs the kernel keeps for a guest in software; exit_msr.c owns them. */
 struct vcpu_msrs {
-    u64 star, lstar, cstar, fmask, tsc_aux; /* switched by the backend */
     u64 tsc_offset, tsc_adjust;
-    u64 misc_enable, mcg_status;
-    u64 mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
+    u64 star, lstar, cstar, fmask, tsc_aux; /* switched by the backend */
 };
 
 struct vcpu {

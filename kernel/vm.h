@@ -31,7 +31,7 @@ struct vm {
     u64 state_size;
     struct vm_policy *policy; /* a copy, checked */
     u8 cpuid_index[3][64];    /* leaf 0.., 4000_0000.., 8000_0000..: 1 + first row, 0 none */
-    u64 msr_filter[4];        /* by exit_msr_hash(): clear: certainly no MSR we know */
+    u64 msr_filter[4];        /* by a hash (exit_msr.c); clear: certainly in no row */
     void *vendor;             /* MSR bitmap page and the like */
     u64 unknown_msr_count;
 };

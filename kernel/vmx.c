@@ -22,7 +22,6 @@
 #define MSR_VMX_PROC2 0x48bu
 #define MSR_VMX_EPT_VPID 0x48cu
 #define MSR_VMX_TRUE_PIN 0x48du
-#define MSR_SYSENTER_CS 0x174u
 #define EPTP_WALK_4 (3u << 3)
 #define EPTP_WB 6u
 

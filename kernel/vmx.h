@@ -12,15 +12,6 @@
 
 #define VMX_NO_CPU ~0u
 
-#define VECTOR_DB 1u
-#define VECTOR_NMI 2u
-#define VECTOR_UD 6u
-#define VECTOR_DF 8u
-#define VECTOR_GP 13u
-#define VECTOR_PF 14u
-#define VECTOR_AC 17u
-#define VECTOR_MC 18u
-
 struct vmx_vcpu {
     hpa_t vmcs;
     u32 vpid;

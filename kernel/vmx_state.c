@@ -4,15 +4,12 @@
 
 #include "kernel/exit.h"
 #include "kernel/fpu.h"
+#include "kernel/log.h"
 #include "kernel/string.h"
 #include "kernel/vlapic.h"
 #include "kernel/vmx_vcpu.h"
 #include "kernel/x86.h"
 
-#define CR0_PE BIT(0)
-#define CR0_NW BIT(29)
-#define CR0_CD BIT(30)
-#define EFER_LMA BIT(10)
 #define BLOCKED_BY_STI_MOVSS 3u
 #define PENDING_DEBUG_BS BIT(14)
 #define ACCESS_DPL BITS(6, 5)
@@ -317,4 +314,9 @@ enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s)
     vmx_write_exceptions(v);
     v->look = true;
     return HV_OK;
+}
+
+void vmcs_failed(const char *what, u32 field)
+{
+    panic("%s of field %xH failed", what, field);
 }

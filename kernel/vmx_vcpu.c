@@ -11,14 +11,6 @@
 #include "kernel/vmx_state.h"
 #include "kernel/x86.h"
 
-#define MSR_TSC_AUX 0xc0000103u
-#define DR7_RESET 0x400u
-#define DR6_RESET 0xffff0ff0u
-#define PAT_RESET 0x0007040600070406ull
-#define CR0_RESET 0x60000010u
-#define CR0_ET BIT(4)
-#define CR0_NW BIT(29)
-#define CR0_CD BIT(30)
 #define EXCEPTION_DB BIT(1)
 #define EXCEPTION_AC BIT(17)
 #define EXCEPTION_MC BIT(18)
@@ -49,7 +41,7 @@ static const struct row reset_state[] = {
     {VMCS_LINK_POINTER, ~0ull},        {VMCS_GUEST_GDTR_LIMIT, 0xffff},
     {VMCS_GUEST_IDTR_LIMIT, 0xffff},   {VMCS_GUEST_CS, 0xf000},
     {VMCS_GUEST_CS_BASE, 0xffff0000},  {VMCS_GUEST_RIP, 0xfff0},
-    {VMCS_GUEST_RFLAGS, RFLAGS_FIXED}, {VMCS_GUEST_DR7, DR7_RESET},
+    {VMCS_GUEST_RFLAGS, RFLAGS_FIXED}, {VMCS_GUEST_DR7, RESET_DR7},
 };
 /* Segments: selector and base 0, limit FFFFH, and these access rights. */
 static const u16 reset_access[SEG_COUNT] = {0x93, 0x9b, 0x93, 0x93, 0x93, 0x93, 0x82, 0x8b};
@@ -385,7 +377,7 @@ static void reset_control_registers(struct vcpu *v)
     x->cr4_owned = ~allowed4 | CR4_OSXSAVE | BIT(22);
     vmcs_write(VMCS_CR0_MASK, owned0);
     vmcs_write(VMCS_CR4_MASK, x->cr4_owned);
-    vmcs_write(VMCS_CR0_SHADOW, CR0_RESET);
+    vmcs_write(VMCS_CR0_SHADOW, RESET_CR0);
     vmcs_write(VMCS_CR4_SHADOW, 0);
     vmcs_write(VMCS_GUEST_CR0, CR0_ET | vmx_caps.cr0_must);
     vmcs_write(VMCS_GUEST_CR4, vmx_caps.cr4_must);
@@ -413,7 +405,7 @@ void vmx_vcpu_reset(struct vcpu *v, bool init)
         v->msrs.tsc_offset = -vm->tsc_base;
         fpu_release(v->xsave);
         fpu_area_init(v->xsave);
-        vmcs_write64(VMCS_GUEST_PAT, PAT_RESET);
+        vmcs_write64(VMCS_GUEST_PAT, RESET_PAT);
     }
     for (u32 i = 0; i < REG_COUNT; i++)
         v->page->regs[i] = 0;
@@ -423,7 +415,7 @@ void vmx_vcpu_reset(struct vcpu *v, bool init)
         vmx_cpu()->dr_owner = NULL;
     for (u32 i = 0; i < 4; i++)
         x->dr[i] = 0;
-    x->dr[6] = DR6_RESET;
+    x->dr[6] = RESET_DR6;
     x->dr_used = false;
     for (u32 i = 0; i < ARRAY_LEN(zero); i++)
         vmwrite(zero[i], 0);

@@ -4,11 +4,15 @@
 
 #include "kernel/abi/types.h"
 
+#define CR0_PE BIT(0)
 #define CR0_MP BIT(1)
 #define CR0_EM BIT(2)
 #define CR0_TS BIT(3)
+#define CR0_ET BIT(4)
 #define CR0_NE BIT(5)
 #define CR0_WP BIT(16)
+#define CR0_NW BIT(29)
+#define CR0_CD BIT(30)
 #define CR0_PG BIT(31)
 #define CR4_DE BIT(3)
 #define CR4_PAE BIT(5)
@@ -23,6 +27,7 @@
 #define CR4_OSXSAVE BIT(18)
 #define CR4_SMEP BIT(20)
 #define CR4_SMAP BIT(21)
+#define CR4_PKE BIT(22)
 
 #define RFLAGS_FIXED BIT(1)
 #define RFLAGS_TF BIT(8)
@@ -33,6 +38,9 @@
 #define RFLAGS_AC BIT(18)
 
 #define MSR_APIC_BASE 0x1bu
+#define MSR_SYSENTER_CS 0x174u
+#define MSR_SYSENTER_ESP 0x175u
+#define MSR_SYSENTER_EIP 0x176u
 #define MSR_PAT 0x277u
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_X2APIC 0x800u /* + register offset / 16 */
@@ -44,10 +52,28 @@
 #define MSR_FS_BASE 0xc0000100u
 #define MSR_GS_BASE 0xc0000101u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
+#define MSR_TSC_AUX 0xc0000103u
 
 #define EFER_SCE BIT(0)
 #define EFER_LME BIT(8)
+#define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
+
+/* Exceptions, SDM 3A table 7-1. */
+#define VECTOR_DB 1u
+#define VECTOR_NMI 2u
+#define VECTOR_UD 6u
+#define VECTOR_DF 8u
+#define VECTOR_GP 13u
+#define VECTOR_PF 14u
+#define VECTOR_AC 17u
+#define VECTOR_MC 18u
+
+/* After reset or power-up, SDM 3A table 10-1. */
+#define RESET_CR0 0x60000010ull
+#define RESET_PAT 0x0007040600070406ull
+#define RESET_DR6 0xffff0ff0ull
+#define RESET_DR7 0x400ull
 
 struct cpuid_regs {
     u32 eax, ebx, ecx, edx;
@@ -108,46 +134,23 @@ static inline bool wrmsr_safe(u32 msr, u64 value)
     return ok;
 }
 
-static inline u64 read_cr0(void)
-{
-    u64 v;
-    asm volatile("mov %%cr0, %0" : "=r"(v));
-    return v;
-}
-static inline u64 read_cr2(void)
-{
-    u64 v;
-    asm volatile("mov %%cr2, %0" : "=r"(v));
-    return v;
-}
-static inline u64 read_cr3(void)
-{
-    u64 v;
-    asm volatile("mov %%cr3, %0" : "=r"(v));
-    return v;
-}
-static inline u64 read_cr4(void)
-{
-    u64 v;
-    asm volatile("mov %%cr4, %0" : "=r"(v));
-    return v;
-}
-static inline void write_cr0(u64 v)
-{
-    asm volatile("mov %0, %%cr0" : : "r"(v) : "memory");
-}
-static inline void write_cr3(u64 v)
-{
-    asm volatile("mov %0, %%cr3" : : "r"(v) : "memory");
-}
-static inline void write_cr4(u64 v)
-{
-    asm volatile("mov %0, %%cr4" : : "r"(v) : "memory");
-}
-static inline void write_cr8(u64 v)
-{
-    asm volatile("mov %0, %%cr8" : : "r"(v) : "memory");
-}
+/* read_cr0(), write_cr0() and so on. */
+#define X86_CONTROL_REGISTER(n)                                                                    \
+    static inline u64 read_cr##n(void)                                                             \
+    {                                                                                              \
+        u64 v;                                                                                     \
+        asm volatile("mov %%cr" #n ", %0" : "=r"(v));                                              \
+        return v;                                                                                  \
+    }                                                                                              \
+    static inline void write_cr##n(u64 v)                                                          \
+    {                                                                                              \
+        asm volatile("mov %0, %%cr" #n : : "r"(v) : "memory");                                     \
+    }
+X86_CONTROL_REGISTER(0)
+X86_CONTROL_REGISTER(2)
+X86_CONTROL_REGISTER(3)
+X86_CONTROL_REGISTER(4)
+X86_CONTROL_REGISTER(8)
 
 static inline u64 xgetbv(u32 index)
 {
@@ -170,36 +173,21 @@ static inline void invlpg(u64 va)
     asm volatile("invlpg (%0)" : : "r"(va) : "memory");
 }
 
-static inline u8 inb(u16 port)
-{
-    u8 v;
-    asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
-static inline u16 inw(u16 port)
-{
-    u16 v;
-    asm volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
-static inline u32 inl(u16 port)
-{
-    u32 v;
-    asm volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
-static inline void outb(u16 port, u8 value)
-{
-    asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-static inline void outw(u16 port, u16 value)
-{
-    asm volatile("outw %0, %1" : : "a"(value), "Nd"(port));
-}
-static inline void outl(u16 port, u32 value)
-{
-    asm volatile("outl %0, %1" : : "a"(value), "Nd"(port));
-}
+/* inb(), outb() and so on. */
+#define X86_PORT(suffix, type)                                                                     \
+    static inline type in##suffix(u16 port)                                                        \
+    {                                                                                              \
+        type v;                                                                                    \
+        asm volatile("in" #suffix " %1, %0" : "=a"(v) : "Nd"(port));                               \
+        return v;                                                                                  \
+    }                                                                                              \
+    static inline void out##suffix(u16 port, type value)                                           \
+    {                                                                                              \
+        asm volatile("out" #suffix " %0, %1" : : "a"(value), "Nd"(port));                          \
+    }
+X86_PORT(b, u8)
+X86_PORT(w, u16)
+X86_PORT(l, u32)
 
 /* Device registers: only plain 32-bit MOV, which every outer hypervisor can emulate. */
 static inline u32 mmio_read32(const volatile void *at)

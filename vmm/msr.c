@@ -2,6 +2,27 @@
  * AMD APM 2, appendix A. */
 #include "vmm/msr.h"
 
+/* MTRRs are only given back as written, since EPT decides: eight ranges, fixed ranges,
+ * write-combining (SDM 3A 12.11).  All memory is write-back from the start, for kernels that are
+ * loaded directly. */
+#define MTRR_CAP 0x508
+#define MTRR_DEF_ON 0x806
+#define MTRR_ALL_WRITE_BACK 0x0606060606060606ull
+#define MTRR_RANGE(n)                                                                              \
+    {.first = 0x200 + 2 * (n),                                                                     \
+     .last = 0x200 + 2 * (n),                                                                      \
+     .kind = MSR_STORED,                                                                           \
+     .mask = ~0xf00ull,                                                                            \
+     .memory_types = 1},                                                                           \
+    {                                                                                              \
+        .first = 0x201 + 2 * (n), .last = 0x201 + 2 * (n), .kind = MSR_STORED, .mask = ~0x7ffull   \
+    }
+#define MTRR_FIXED(from, to)                                                                       \
+    {                                                                                              \
+        .first = from, .last = to, .kind = MSR_STORED, .value = MTRR_ALL_WRITE_BACK,               \
+        .mask = ~0ull, .memory_types = 0xff                                                        \
+    }
+
 /* Sorted.  What is missing raises #GP, which kernels probe for. */
 static const struct msr_row rows[] = {
     /* P5 machine check, read by old kernels */
@@ -16,13 +37,38 @@ static const struct msr_row rows[] = {
     {.first = 0x8b, .last = 0x8b, .kind = MSR_IGNORE, .value = 0x100000000ull},
     /* MSR_PLATFORM_INFO: no CPUID faulting */
     {.first = 0xce, .last = 0xce, .kind = MSR_CONST},
+    /* IA32_MTRRCAP */
+    {.first = 0xfe, .last = 0xfe, .kind = MSR_CONST, .value = MTRR_CAP},
     /* MSR_MISC_FEATURE_ENABLES: no CPUID faulting, no ring-3 MWAIT; kernels write 0 */
     {.first = 0x140, .last = 0x140, .kind = MSR_STORED},
+    /* IA32_MCG_CAP: no machine-check banks; IA32_MCG_STATUS */
+    {.first = 0x179, .last = 0x179, .kind = MSR_CONST},
+    {.first = 0x17a, .last = 0x17a, .kind = MSR_STORED, .mask = 7},
     /* IA32_PERF_STATUS, IA32_PERF_CTL: no frequency control */
     {.first = 0x198, .last = 0x198, .kind = MSR_CONST},
     {.first = 0x199, .last = 0x199, .kind = MSR_IGNORE},
+    /* IA32_MISC_ENABLE: fast strings, no BTS, no PEBS; what a guest switches off changes nothing */
+    {.first = 0x1a0, .last = 0x1a0, .kind = MSR_STORED, .value = 0x1801, .mask = ~0ull},
     /* IA32_DEBUGCTL: no branch tracing */
     {.first = 0x1d9, .last = 0x1d9, .kind = MSR_IGNORE},
+    MTRR_RANGE(0),
+    MTRR_RANGE(1),
+    MTRR_RANGE(2),
+    MTRR_RANGE(3),
+    MTRR_RANGE(4),
+    MTRR_RANGE(5),
+    MTRR_RANGE(6),
+    MTRR_RANGE(7),
+    MTRR_FIXED(0x250, 0x250),
+    MTRR_FIXED(0x258, 0x259),
+    MTRR_FIXED(0x268, 0x26f),
+    /* IA32_MTRR_DEF_TYPE */
+    {.first = 0x2ff,
+     .last = 0x2ff,
+     .kind = MSR_STORED,
+     .value = MTRR_DEF_ON,
+     .mask = 0xcff,
+     .memory_types = 1},
     /* AMD's, which kernels read without care for a fault.  SYSCFG: no fixed-range extensions, no
      * memory encryption */
     {.first = 0xc0010010, .last = 0xc0010010, .kind = MSR_CONST},

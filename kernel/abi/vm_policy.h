@@ -28,13 +28,16 @@ enum msr_kind {
     MSR_FAULT,  /* #GP on both */
     MSR_CONST,  /* reads `value`; writes raise #GP */
     MSR_IGNORE, /* reads `value`; writes are dropped */
-    MSR_STORED, /* a private copy a vCPU, initially `value`; bits outside `mask` must stay zero */
+    MSR_STORED, /* a private copy a vCPU, initially `value` and at power-up again; bits
+                 * outside `mask` must stay zero */
 };
 
 struct msr_row { /* sorted by first; MSRs the kernel virtualises itself (EFER, APIC, TSC, ...) may
                   * not be named */
-    u32 first, last; /* inclusive; STORED: first == last */
-    u32 kind;        /* enum msr_kind */
+    u32 first, last; /* inclusive; STORED: a place for each */
+    u8 kind;         /* enum msr_kind */
+    u8 memory_types; /* STORED: bit n: byte n must be a memory type, SDM 3A table 12-8 */
+    u16 slot;        /* the kernel's */
     u32 pad;
     u64 value, mask;
 };
@@ -49,6 +52,6 @@ struct vm_policy {
 
 _Static_assert(sizeof(struct vm_policy) <= 4096, "the kernel keeps it in one frame");
 
-#define VM_STORED_MSRS 16 /* MSR_STORED rows a VM may have */
+#define VM_STORED_MSRS 40 /* MSRs in MSR_STORED rows of a VM */
 
 #endif

@@ -68,7 +68,7 @@ static void refuses_bad_msr_rows(void **state)
     REFUSED(p.msr_count = POLICY_MSR_MAX + 1);
     REFUSED(p.msr[0].last = 0x20);
     REFUSED(p.msr[0].last = 0x0f);
-    REFUSED(p.msr[1].last = 0x21);
+    REFUSED(p.msr[1].last = 0x20 + VM_STORED_MSRS);
     REFUSED(p.msr[2].kind = MSR_STORED + 1);
 }
 
@@ -81,6 +81,14 @@ static void limits_stored_msrs(void **state)
         p.msr[i] = (struct msr_row){.first = i, .last = i, .kind = MSR_STORED};
     assert_int_equal(policy_check(&p, index_), HV_OK);
     p.msr_count++;
+    assert_int_equal(policy_check(&p, index_), HV_EINVAL);
+    /* A range takes a place an MSR. */
+    p.msr_count = 1;
+    p.msr[0].last = VM_STORED_MSRS - 1;
+    assert_int_equal(policy_check(&p, index_), HV_OK);
+    p.msr[0].last = VM_STORED_MSRS;
+    assert_int_equal(policy_check(&p, index_), HV_EINVAL);
+    p.msr[0].last = ~0u;
     assert_int_equal(policy_check(&p, index_), HV_EINVAL);
 }
 
