@@ -3,10 +3,13 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "storage/qcow2.h"
 #include "storage/raw.h"
+#include "storage/vdi.h"
+#include "storage/vhd.h"
 
 #define META_BLOCKS 1024u /* 4 MiB of tables kept a layer */
 #define GROW_STEP (8 * MIB)
@@ -14,6 +17,8 @@
 static const struct image_format *const formats[] = {
     &raw_format,
     &qcow2_format,
+    &vhd_format,
+    &vdi_format,
 };
 
 const struct image_format *image_format_at(u32 i)
@@ -36,6 +41,33 @@ enum hv_status image_fail(struct image *img, enum hv_status status, const char *
     va_start(ap, fmt);
     vsnprintf(img->error, sizeof(img->error), fmt, ap);
     va_end(ap);
+    return status;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const u64 *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+enum hv_status image_check_overlap(struct image *img, const u64 *places, u64 count, u64 length,
+                                   u64 skip)
+{
+    u64 *sorted = malloc((count + 1) * sizeof(*sorted)), used = 0;
+    enum hv_status status = HV_OK;
+
+    if (!sorted)
+        return HV_ENOMEM;
+    for (u64 i = 0; i < count; i++)
+        if (places[i] != skip)
+            sorted[used++] = places[i];
+    qsort(sorted, used, sizeof(*sorted), by_value);
+    for (u64 i = 1; i < used && status == HV_OK; i++)
+        if (sorted[i] - sorted[i - 1] < length)
+            status = image_fail(img, HV_ECORRUPT, "two blocks overlap at %llu of the file",
+                                (unsigned long long)sorted[i]);
+    free(sorted);
     return status;
 }
 

@@ -56,6 +56,7 @@ struct image_options { /* of create */
     u64 size;
     u32 unit;                   /* 0: the format's usual one */
     const char *kind;           /* NULL: the format's usual one; "fixed", "dynamic", "stream" ... */
+    u8 id[16];                  /* a new UUID, where the format records one */
     const struct image *parent; /* differencing: its id and size are recorded */
     const char *parent_name, *parent_format; /* recorded as a hint only */
     const char *data_name;                   /* vmdk flat: the name of the data file, recorded */
@@ -104,6 +105,9 @@ enum hv_status image_fail(struct image *img, enum hv_status status, const char *
     PRINTF_LIKE(3, 4);
 /* For formats: `length` bytes at the end of the file, aligned; the file grows if it must. */
 MUST_CHECK enum hv_status image_append(struct image *img, u64 length, u64 align, u64 *at);
+/* For formats: no two of the `count` places of `length` bytes overlap (places[i] == skip: none). */
+MUST_CHECK enum hv_status image_check_overlap(struct image *img, const u64 *places, u64 count,
+                                              u64 length, u64 skip);
 /* For formats: the default commit. */
 MUST_CHECK enum hv_status image_commit_meta(struct image *img);
 

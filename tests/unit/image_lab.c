@@ -506,3 +506,168 @@ void lab_check(struct disk *file, const char *format)
     assert_int_equal(problems, 0);
     image_layer_close(&img);
 }
+
+void lab_ask_qemu(struct disk *file, const struct lab_model *m, const char *format, bool check)
+{
+    const char *image = lab_path("image"), *flat = lab_path("flat");
+    FILE *f = fopen(flat, "wb");
+
+    lab_save(file, image);
+    fwrite(m->bytes, 1, m->size, f);
+    fclose(f);
+    if (check)
+        assert_int_equal(lab_command("qemu-img check -f %s %s", format, image), 0);
+    assert_int_equal(lab_command("qemu-img compare -f %s -F raw %s %s", format, image, flat), 0);
+    unlink(image);
+    unlink(flat);
+}
+
+/* ---- power cuts ----------------------------------------------------------------------------- */
+
+#define CUT_SECTORS 2048u /* of the disk: 1 MiB */
+
+struct cut_write {
+    u32 sector, count;
+    u32 value; /* what fills these sectors */
+    u32 event; /* recorded events when it was acknowledged */
+    u32 begun; /* ... and when it was submitted */
+};
+
+struct cut_flush {
+    u32 event, writes; /* acknowledged at that event; covers that many writes */
+};
+
+static struct cut_write writes[400];
+static struct cut_flush flushes[100];
+static u32 write_count, flush_count;
+
+static void workload(struct disk *file, struct disk *d, u32 requests)
+{
+    static u32 buf[64 * 128];
+
+    write_count = flush_count = 0;
+    for (u32 i = 0; i < requests; i++) {
+        if (lab_random() % 6 == 0) {
+            assert_int_equal(disk_flush(d), HV_OK);
+            flushes[flush_count++] = (struct cut_flush){lab_events(file), write_count};
+            continue;
+        }
+        struct cut_write *w = &writes[write_count++];
+        w->count = 1 + lab_random() % 16;
+        w->sector = lab_random() % (CUT_SECTORS - w->count);
+        w->value = lab_random() % 8 ? i + 1 : 0;
+        w->begun = lab_events(file);
+        for (u32 j = 0; j < w->count * 128; j++)
+            buf[j] = w->value;
+        if (w->value)
+            assert_int_equal(disk_write(d, w->sector * 512ull, buf, w->count * 512ull), HV_OK);
+        else
+            assert_int_equal(disk_zero(d, w->sector * 512ull, w->count * 512ull), HV_OK);
+        w->event = lab_events(file);
+    }
+}
+
+/* Each sector has what the last write before the last acknowledged flush put there, or what a later
+ * one did; never anything else. */
+static void verify_cut(struct disk *d, u32 cut, const u32 *beginning)
+{
+    u32 covered = 0;
+    static u32 buf[CUT_SECTORS * 128];
+
+    for (u32 i = 0; i < flush_count && flushes[i].event <= cut; i++)
+        covered = flushes[i].writes;
+    assert_int_equal(disk_read(d, 0, buf, sizeof(buf)), HV_OK);
+    for (u32 s = 0; s < CUT_SECTORS; s++) {
+        u32 value = buf[s * 128], expected = beginning[s];
+        bool fine;
+
+        for (u32 j = 1; j < 128; j++)
+            assert_int_equal(buf[s * 128 + j], value);
+        for (u32 i = 0; i < covered; i++)
+            if (s >= writes[i].sector && s < writes[i].sector + writes[i].count)
+                expected = writes[i].value;
+        fine = value == expected;
+        for (u32 i = covered; i < write_count && writes[i].begun <= cut && !fine; i++)
+            fine = s >= writes[i].sector && s < writes[i].sector + writes[i].count &&
+                   value == writes[i].value;
+        if (!fine)
+            print_message("cut %u: sector %u has %u, not %u\n", cut, s, value, expected);
+        assert_true(fine);
+    }
+}
+
+struct cuts {
+    const char *format, *kind;
+    u32 unit, requests, made;
+    bool parent;
+};
+
+static void make_parent(struct disk *base, u32 *beginning)
+{
+    struct image_options o = {.size = CUT_SECTORS * 512, .unit = 65536, .id = {1}};
+    u32 sector[128];
+
+    lab_create(base, "qcow2", &o);
+    struct disk *d = lab_open_one(base, "qcow2", false);
+    for (u32 s = 0; s < CUT_SECTORS; s += 1 + lab_random() % 3) {
+        for (u32 j = 0; j < 128; j++)
+            sector[j] = 100000 + s;
+        beginning[s] = 100000 + s;
+        assert_int_equal(disk_write(d, s * 512ull, sector, 512), HV_OK);
+    }
+    assert_int_equal(disk_close(d), HV_OK);
+}
+
+static void cut_everywhere(void *arg)
+{
+    struct cuts *c = arg;
+    struct disk *base = lab_file("base"), *file = lab_file("file"), *d;
+    struct image_layer chain[2] = {{file, image_format(c->format)}, {base, image_format("qcow2")}};
+    u32 layers = c->parent ? 2 : 1, sector[128] = {0};
+    static u32 beginning[CUT_SECTORS];
+    struct image parent;
+
+    lab_seed(c->unit);
+    memset(beginning, 0, sizeof(beginning));
+    if (c->parent)
+        make_parent(base, beginning);
+    struct image_options o = {.size = CUT_SECTORS * 512,
+                              .unit = c->unit,
+                              .kind = c->kind,
+                              .id = {2},
+                              .parent_name = c->parent ? "base" : NULL};
+    if (c->parent) {
+        assert_int_equal(image_layer_open(&parent, base, image_format("qcow2"), true), HV_OK);
+        o.parent = &parent;
+    }
+    lab_create(file, c->format, &o);
+    if (c->parent)
+        image_layer_close(&parent);
+    lab_record(file);
+    d = lab_open(chain, layers, false);
+    workload(file, d, c->requests);
+    assert_int_equal(disk_close(d), HV_OK);
+    for (u32 cut = 0; cut <= lab_events(file); cut++) {
+        struct disk *after = lab_cut(file, cut, cut % 3 ? cut : 0);
+
+        chain[0].file = after;
+        d = lab_open(chain, layers, false);
+        verify_cut(d, cut, beginning);
+        /* The image can be written, and closed in order. */
+        assert_int_equal(disk_write(d, 512, sector, 512), HV_OK);
+        assert_int_equal(disk_close(d), HV_OK);
+        lab_check(after, c->format);
+        disk_close(after);
+        c->made++;
+    }
+    disk_close(file);
+    disk_close(base);
+}
+
+u32 lab_power_cuts(const char *format, const char *kind, u32 unit, bool parent, u32 requests)
+{
+    struct cuts c = {format, kind, unit, requests, 0, parent};
+
+    lab_run(cut_everywhere, &c);
+    return c.made;
+}

@@ -51,6 +51,11 @@ void lab_burst(struct disk *d, struct lab_model *m, u32 count, u32 most);
 struct disk *lab_open(const struct image_layer *layers, u32 count, bool read_only);
 struct disk *lab_open_one(struct disk *file, const char *format, bool read_only);
 void lab_create(struct disk *file, const char *format, const struct image_options *o);
+/* qemu-img finds the contents of the model in it and, if it can check, no fault. */
+void lab_ask_qemu(struct disk *file, const struct lab_model *m, const char *format, bool check);
+/* A workload on a 1 MiB disk of this format, over a parent or not, and the power cut after each of
+ * its writes: what was flushed is there, the rest is old or new.  How many cuts. */
+u32 lab_power_cuts(const char *format, const char *kind, u32 unit, bool parent, u32 requests);
 void lab_check(struct disk *file, const char *format); /* our own check finds nothing */
 
 #endif

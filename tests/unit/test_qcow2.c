@@ -1,4 +1,4 @@
-/* links: tests/unit/image_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
+/* links: tests/unit/image_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
 /* qcow2 against a model, against qemu-img both ways, and with the power cut at every write. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,21 +13,6 @@
 #include "tests/unit/image_lab.h"
 
 typedef unsigned long long ull;
-
-/* qemu-img finds no fault, and the same contents as the model. */
-static void ask_qemu(struct disk *file, const struct lab_model *m, const char *format)
-{
-    const char *image = lab_path("image"), *flat = lab_path("flat");
-    FILE *f = fopen(flat, "wb");
-
-    lab_save(file, image);
-    fwrite(m->bytes, 1, m->size, f);
-    fclose(f);
-    assert_int_equal(lab_command("qemu-img check -f %s %s", format, image), 0);
-    assert_int_equal(lab_command("qemu-img compare -f %s -F raw %s %s", format, image, flat), 0);
-    unlink(image);
-    unlink(flat);
-}
 
 static void random_ops(void *arg)
 {
@@ -54,7 +39,7 @@ static void random_ops(void *arg)
             assert_int_equal(disk_close(d), HV_OK);
             lab_delay(file, false);
             lab_check(file, "qcow2");
-            ask_qemu(file, &m, "qcow2");
+            lab_ask_qemu(file, &m, "qcow2", true);
         }
         disk_close(file);
         lab_model_free(&m);
@@ -94,7 +79,7 @@ static void read_theirs(void *arg)
     }
     assert_int_equal(disk_close(d), HV_OK);
     lab_check(file, "qcow2");
-    ask_qemu(file, &m, "qcow2");
+    lab_ask_qemu(file, &m, "qcow2", true);
     disk_close(file);
     lab_model_free(&m);
     unlink(image);
@@ -122,137 +107,18 @@ static void images_of_qemu_are_read_and_changed(void **state)
         lab_run(read_theirs, (void *)(uintptr_t)how[i]);
 }
 
-/* ---- power cuts ------------------------------------------------------------------------------ */
-
-#define CUT_SECTORS 2048u /* of the disk: 1 MiB */
-
-struct cut_write {
-    u32 sector, count;
-    u32 value; /* what fills these sectors */
-    u32 event; /* recorded events when it was acknowledged */
-    u32 begun; /* ... and when it was submitted */
-};
-
-struct cut_flush {
-    u32 event, writes; /* acknowledged at that event; covers that many writes */
-};
-
-static struct cut_write writes[400];
-static struct cut_flush flushes[100];
-static u32 write_count, flush_count;
-
-static void workload(struct disk *file, struct disk *d, u32 ops)
-{
-    static u32 buf[64 * 128];
-
-    write_count = flush_count = 0;
-    for (u32 i = 0; i < ops; i++) {
-        if (lab_random() % 6 == 0) {
-            assert_int_equal(disk_flush(d), HV_OK);
-            flushes[flush_count++] = (struct cut_flush){lab_events(file), write_count};
-            continue;
-        }
-        struct cut_write *w = &writes[write_count++];
-        w->count = 1 + lab_random() % 16;
-        w->sector = lab_random() % (CUT_SECTORS - w->count);
-        w->value = lab_random() % 8 ? i + 1 : 0;
-        w->begun = lab_events(file);
-        for (u32 j = 0; j < w->count * 128; j++)
-            buf[j] = w->value;
-        if (w->value)
-            assert_int_equal(disk_write(d, w->sector * 512ull, buf, w->count * 512ull), HV_OK);
-        else
-            assert_int_equal(disk_zero(d, w->sector * 512ull, w->count * 512ull), HV_OK);
-        w->event = lab_events(file);
-    }
-}
-
-/* Each sector has what the last write before the last acknowledged flush put there, or what a later
- * one did; never anything else. */
-static void verify_cut(struct disk *d, u32 cut, const u32 *beginning)
-{
-    u32 covered = 0;
-    static u32 buf[CUT_SECTORS * 128];
-
-    for (u32 i = 0; i < flush_count && flushes[i].event <= cut; i++)
-        covered = flushes[i].writes;
-    assert_int_equal(disk_read(d, 0, buf, sizeof(buf)), HV_OK);
-    for (u32 s = 0; s < CUT_SECTORS; s++) {
-        u32 value = buf[s * 128], expected = beginning[s];
-        bool fine;
-
-        for (u32 j = 1; j < 128; j++)
-            assert_int_equal(buf[s * 128 + j], value);
-        for (u32 i = 0; i < covered; i++)
-            if (s >= writes[i].sector && s < writes[i].sector + writes[i].count)
-                expected = writes[i].value;
-        fine = value == expected;
-        for (u32 i = covered; i < write_count && writes[i].begun <= cut && !fine; i++)
-            fine = s >= writes[i].sector && s < writes[i].sector + writes[i].count &&
-                   value == writes[i].value;
-        if (!fine)
-            print_message("cut %u: sector %u has %u, not %u\n", cut, s, value, expected);
-        assert_true(fine);
-    }
-}
-
-static u32 cuts_made;
-
-static void cut_everywhere(void *arg)
-{
-    const u32 cluster = *(u32 *)arg;
-    struct image_options base_o = {.size = CUT_SECTORS * 512, .unit = 65536};
-    struct image_options o = {.size = CUT_SECTORS * 512, .unit = cluster, .parent_name = "base"};
-    struct disk *base = lab_file("base"), *file = lab_file("file"), *d;
-    struct image_layer chain[2] = {{file, image_format("qcow2")}, {base, image_format("qcow2")}};
-    static u32 beginning[CUT_SECTORS], sector[128];
-
-    lab_seed(cluster);
-    memset(beginning, 0, sizeof(beginning));
-    lab_create(base, "qcow2", &base_o);
-    d = lab_open_one(base, "qcow2", false);
-    for (u32 s = 0; s < CUT_SECTORS; s += 1 + lab_random() % 3) {
-        for (u32 j = 0; j < 128; j++)
-            sector[j] = 100000 + s;
-        beginning[s] = 100000 + s;
-        assert_int_equal(disk_write(d, s * 512ull, sector, 512), HV_OK);
-    }
-    assert_int_equal(disk_close(d), HV_OK);
-    lab_create(file, "qcow2", &o);
-    lab_record(file);
-    d = lab_open(chain, 2, false);
-    workload(file, d, 200);
-    assert_int_equal(disk_close(d), HV_OK);
-    for (u32 cut = 0; cut <= lab_events(file); cut++) {
-        struct disk *after = lab_cut(file, cut, cut % 3 ? cut : 0);
-
-        chain[0].file = after;
-        d = lab_open(chain, 2, false);
-        verify_cut(d, cut, beginning);
-        memset(sector, 0, sizeof(sector)); /* the image can be written, and closed in order */
-        assert_int_equal(disk_write(d, 512, sector, 512), HV_OK);
-        assert_int_equal(disk_close(d), HV_OK);
-        lab_check(after, "qcow2");
-        if (cut % 40 == 0) {
-            lab_save(after, lab_path("cut"));
-            unlink(lab_path("cut"));
-        }
-        disk_close(after);
-        cuts_made++;
-    }
-    disk_close(file);
-    disk_close(base);
-}
+/* ---- power cuts ----------------------------------------------------------------------------- */
 
 static void a_power_cut_at_any_write_loses_nothing_flushed(void **state)
 {
     static const u32 clusters[] = {512, 4096, 65536};
+    u32 cuts = 0;
 
     (void)state;
     for (u32 i = 0; i < ARRAY_LEN(clusters); i++)
-        lab_run(cut_everywhere, (void *)(uintptr_t)&clusters[i]);
-    print_message("%u power cuts\n", cuts_made);
-    assert_true(cuts_made >= 1000);
+        cuts += lab_power_cuts("qcow2", NULL, clusters[i], true, 200);
+    print_message("%u power cuts\n", cuts);
+    assert_true(cuts >= 1000);
 }
 
 /* ---- chains, failures, hostile fields -------------------------------------------------------- */
@@ -371,7 +237,7 @@ static void grow(void *arg)
     lab_compare(d, &bigger);
     assert_int_equal(disk_close(d), HV_OK);
     lab_check(file, "qcow2");
-    ask_qemu(file, &bigger, "qcow2");
+    lab_ask_qemu(file, &bigger, "qcow2", true);
     d = lab_open_one(file, "qcow2", true);
     lab_compare(d, &bigger);
     assert_int_equal(disk_close(d), HV_OK);
