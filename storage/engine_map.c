@@ -75,7 +75,9 @@ static enum hv_status layer_map(struct engine *g, u32 layer, u64 offset, u64 len
         return image_fail(img, HV_ECORRUPT,
                           "byte %llu of the disk is said to be at %llu of a file of %llu bytes",
                           (ull)offset, (ull)e->at, (ull)img->file->size);
-    e->length = MIN(e->length, img->file->size - e->at);
+    e->length = MIN(e->length, ROUND_DOWN(img->file->size - e->at, (u64)DISK_SECTOR));
+    if (!e->length)
+        *e = (struct image_extent){IMAGE_CUT, e->at, DISK_SECTOR};
     return HV_OK;
 }
 
@@ -105,7 +107,7 @@ static u64 entry_of(const struct image_extent *e, u32 layer, u64 within, u64 wan
 {
     u64 kind = e->kind;
 
-    if (e->length - within < wanted) /* the unit is in several pieces */
+    if (e->length - within < wanted || kind == IMAGE_CUT) /* the unit is in several pieces */
         return IMAGE_SPECIAL;
     if (kind != IMAGE_DATA)
         return kind | (u64)layer << 56;
@@ -194,7 +196,10 @@ enum hv_status engine_read_below(struct engine *g, u32 from, u64 offset, u8 *buf
         if (status != HV_OK)
             return status;
         struct image *img = &g->layer[layer];
-        if (e.kind == IMAGE_SPECIAL) {
+        if (e.kind == IMAGE_CUT) {
+            memset(buf, 0, e.length);
+            status = disk_read(img->file, e.at, buf, img->file->size - e.at);
+        } else if (e.kind == IMAGE_SPECIAL) {
             e.length = MIN(e.length, img->unit - offset % img->unit);
             status = read_special(img, offset, buf, e.length);
         } else if (e.kind == IMAGE_DATA) {

@@ -23,6 +23,7 @@ enum image_kind {
     IMAGE_ZERO,    /* zeros, whatever the parent has */
     IMAGE_DATA,    /* at a file offset, as it is */
     IMAGE_SPECIAL, /* in this layer, but only read_special() can read it (compressed) */
+    IMAGE_CUT,     /* the engine's: one sector of data, within which the file ends */
 };
 
 struct image_extent {
