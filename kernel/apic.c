@@ -2,30 +2,13 @@
  * core; no lock, every register is per core. */
 #include "kernel/apic.h"
 
+#include "kernel/apic_registers.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/paging.h"
 #include "kernel/timer.h"
 #include "kernel/x86.h"
 
-enum apic_register { /* SDM 3A table 11-1: xAPIC offsets */
-                     APIC_ID = 0x20,
-                     APIC_TPR = 0x80,
-                     APIC_EOI = 0xb0,
-                     APIC_SVR = 0xf0,
-                     APIC_ESR = 0x280,
-                     APIC_ICR = 0x300,
-                     APIC_ICR_HIGH = 0x310,
-                     APIC_LVT_TIMER = 0x320,
-                     APIC_LVT_THERMAL = 0x330,
-                     APIC_LVT_PERF = 0x340,
-                     APIC_LVT_LINT0 = 0x350,
-                     APIC_LVT_LINT1 = 0x360,
-                     APIC_LVT_ERROR = 0x370,
-                     APIC_TIMER_INITIAL = 0x380,
-                     APIC_TIMER_CURRENT = 0x390,
-                     APIC_TIMER_DIVIDE = 0x3e0,
-};
 #define LVT_MASKED 0x10000u
 #define LVT_NMI 0x400u
 #define LVT_TSC_DEADLINE 0x40000u
@@ -42,12 +25,12 @@ static volatile u8 *registers; /* APIC_MMIO */
 static bool tsc_deadline;
 static u64 ticks_per_second; /* of the one-shot timer */
 
-static u32 apic_read(enum apic_register r)
+static u32 apic_read(u32 r)
 {
     return mode == APIC_MSR ? (u32)rdmsr(MSR_X2APIC + r / 16) : mmio_read32(registers + r);
 }
 
-static void apic_write(enum apic_register r, u32 value)
+static void apic_write(u32 r, u32 value)
 {
     if (mode == APIC_MSR)
         wrmsr(MSR_X2APIC + r / 16, value);

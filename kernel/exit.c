@@ -5,11 +5,13 @@
 #include "kernel/exit_msr.h"
 #include "kernel/fpu.h"
 #include "kernel/message.h"
+#include "kernel/string.h"
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
 #define CPUID1_OSXSAVE BIT(27)
 #define CPUID7_OSPKE BIT(4)
+#define SIGNATURE_UNKNOWN 0x600u
 
 const struct cpuid_row exit_cpuid_none;
 
@@ -125,6 +127,12 @@ enum exit_action exit_apic_result(struct vcpu *v, u32 effect)
 
 void exit_reset(struct vcpu *v, bool init)
 {
+    u8 row = v->vm->cpuid_index[0][1];
+
+    memset(v->page->regs, 0, sizeof(v->page->regs));
+    /* The processor's signature, as CPUID tells it. */
+    v->page->regs[REG_RDX] = row ? v->vm->policy->cpuid[row - 1].eax : SIGNATURE_UNKNOWN;
+    vlapic_reset(v, init);
     v->activity = v->index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
     v->asked = EXIT_NONE;
     v->nmi_pending = false;
@@ -132,6 +140,9 @@ void exit_reset(struct vcpu *v, bool init)
     exit_msr_reset(v, init);
     if (init) /* XCR0 and the FPU survive INIT: SDM 3A table 10-1 */
         return;
+    v->msrs.tsc_offset = -v->vm->tsc_base;
+    fpu_release(v->xsave);
+    fpu_area_init(v->xsave);
     v->xcr0 = 1;
     v->xcr0_ever = 3; /* SSE works without XCR0.SSE and must be kept all the same */
 }

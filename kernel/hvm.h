@@ -41,8 +41,8 @@ struct hvm_ops {
 
     enum hv_status (*vm_init)(struct vm *vm); /* npt format and root, permission maps */
     void (*vm_fini)(struct vm *vm);
-    enum hv_status (*vcpu_init)(struct vcpu *v); /* memory only; state is set by vcpu_reset */
-    void (*vcpu_fini)(struct vcpu *v);
+    /* v->block and v->xsave are there; state is set by vcpu_reset. */
+    enum hv_status (*vcpu_init)(struct vcpu *v);
     void (*vcpu_reset)(struct vcpu *v,
                        bool init); /* SDM 3A table 10-1; init: INIT, else power-up */
     void (*vcpu_startup)(struct vcpu *v, u8 sipi_vector);

@@ -16,7 +16,6 @@ enum chunk_state { CHUNK_ABSENT, CHUNK_FREE, CHUNK_WHOLE, CHUNK_SPLIT };
 
 struct chunk {
     u64 used[CHUNK_FRAMES / 64]; /* CHUNK_SPLIT: bit set = allocated, or no RAM */
-    u32 next, prev;              /* list of split chunks with a free frame */
     u16 free;                    /* CHUNK_SPLIT: frames free */
     u8 state;                    /* enum chunk_state */
 };
@@ -31,8 +30,8 @@ static struct {
     struct spinlock lock;
     struct chunk *chunks;
     u32 chunk_count;
-    u32 lowest_free; /* no chunk below it is CHUNK_FREE */
-    u32 partial;     /* head of the list of split chunks */
+    u32 lowest_free;    /* no chunk below it is CHUNK_FREE */
+    u32 lowest_partial; /* no split chunk below it has a free frame */
     u32 free_chunks;
     u64 free_frames; /* in split chunks */
     u64 total;       /* bytes */
@@ -59,27 +58,6 @@ static u32 chunk_index(u64 address)
             return s->index + (u32)(n - s->first);
     }
     return NONE;
-}
-
-static void partial_add(u32 i)
-{
-    struct chunk *c = &mem.chunks[i];
-    c->prev = NONE;
-    c->next = mem.partial;
-    if (c->next != NONE)
-        mem.chunks[c->next].prev = i;
-    mem.partial = i;
-}
-
-static void partial_remove(u32 i)
-{
-    struct chunk *c = &mem.chunks[i];
-    if (c->prev != NONE)
-        mem.chunks[c->prev].next = c->next;
-    else
-        mem.partial = c->next;
-    if (c->next != NONE)
-        mem.chunks[c->next].prev = c->prev;
 }
 
 /* First free chunk at or after `from`; NONE: all taken. */
@@ -117,37 +95,41 @@ static u64 take_chunk(void)
     return chunk_address(i);
 }
 
-static bool split_one(void)
+/* A split chunk with a free frame, if need be split for that; NONE: memory is used up. */
+static u32 find_partial(void)
 {
-    u32 i = find_free(mem.lowest_free);
-    if (i == NONE)
-        return false;
-    mem.lowest_free = i;
-    chunk_take(i, CHUNK_SPLIT);
-    memset(mem.chunks[i].used, 0, sizeof(mem.chunks[i].used));
-    mem.chunks[i].free = CHUNK_FRAMES;
-    mem.free_frames += CHUNK_FRAMES;
-    partial_add(i);
-    return true;
+    u32 i = mem.lowest_partial;
+
+    while (mem.free_frames && (mem.chunks[i].state != CHUNK_SPLIT || !mem.chunks[i].free))
+        i++;
+    if (!mem.free_frames) {
+        i = find_free(mem.lowest_free);
+        if (i == NONE)
+            return NONE;
+        mem.lowest_free = i;
+        chunk_take(i, CHUNK_SPLIT);
+        memset(mem.chunks[i].used, 0, sizeof(mem.chunks[i].used));
+        mem.chunks[i].free = CHUNK_FRAMES;
+        mem.free_frames = CHUNK_FRAMES;
+    }
+    mem.lowest_partial = i;
+    return i;
 }
 
 static u64 take_frame(void)
 {
-    if (mem.partial == NONE && !split_one())
+    u32 i = find_partial(), word = 0;
+
+    if (i == NONE)
         return ~0ull;
-    u32 i = mem.partial;
     struct chunk *c = &mem.chunks[i];
-    for (u32 word = 0;; word++) {
-        if (c->used[word] == ~0ull)
-            continue;
-        u32 bit = (u32)__builtin_ctzll(~c->used[word]);
-        c->used[word] |= BIT(bit);
-        c->free--;
-        mem.free_frames--;
-        if (c->free == 0)
-            partial_remove(i);
-        return chunk_address(i) + (word * 64 + bit) * PAGE_SIZE;
-    }
+    while (c->used[word] == ~0ull)
+        word++;
+    u32 bit = (u32)__builtin_ctzll(~c->used[word]);
+    c->used[word] |= BIT(bit);
+    c->free--;
+    mem.free_frames--;
+    return chunk_address(i) + (word * 64 + bit) * PAGE_SIZE;
 }
 
 #define GIB_CHUNKS ((u32)(PAGE_1G / PAGE_2M))
@@ -198,10 +180,8 @@ static void give_frame(u32 i, u64 at)
     assert(c->state == CHUNK_SPLIT && (c->used[frame / 64] & BIT(frame % 64)));
     c->used[frame / 64] &= ~BIT(frame % 64);
     mem.free_frames++;
-    if (c->free++ == 0)
-        partial_add(i);
-    if (c->free == CHUNK_FRAMES) {
-        partial_remove(i);
+    mem.lowest_partial = MIN(mem.lowest_partial, i);
+    if (++c->free == CHUNK_FRAMES) {
         mem.free_frames -= CHUNK_FRAMES;
         chunk_release(i);
     }
@@ -275,34 +255,22 @@ static void find_spans(const struct boot_info *bi)
 /* Give [start, end) to its chunks. */
 static void add_range(u64 start, u64 end)
 {
+    mem.total += end - start;
     while (start < end) {
-        u64 stop = MIN(end, ROUND_DOWN(start, PAGE_2M) + PAGE_2M);
         u32 i = chunk_index(start);
         struct chunk *c = &mem.chunks[i];
-        u16 n = (u16)((stop - start) / PAGE_SIZE);
 
-        mem.total += stop - start;
-        if (n == CHUNK_FRAMES) {
+        if (start % PAGE_2M == 0 && end - start >= PAGE_2M) {
             chunk_release(i);
-        } else {
-            if (c->state == CHUNK_ABSENT) {
-                c->state = CHUNK_SPLIT;
-                memset(c->used, 0xff, sizeof(c->used));
-            }
-            if (c->free == 0)
-                partial_add(i);
-            for (u64 f = start % PAGE_2M / PAGE_SIZE; n > 0; n--, f++) {
-                c->used[f / 64] &= ~BIT(f % 64);
-                c->free++;
-                mem.free_frames++;
-            }
-            if (c->free == CHUNK_FRAMES) {
-                partial_remove(i);
-                mem.free_frames -= CHUNK_FRAMES;
-                chunk_release(i);
-            }
+            start += PAGE_2M;
+            continue;
         }
-        start = stop;
+        if (c->state == CHUNK_ABSENT) {
+            c->state = CHUNK_SPLIT;
+            memset(c->used, 0xff, sizeof(c->used));
+        }
+        give_frame(i, start);
+        start += PAGE_SIZE;
     }
 }
 
@@ -326,13 +294,12 @@ void mem_init(const struct boot_info *bi)
     u64 start, end;
 
     memset(&mem, 0, sizeof(mem));
-    mem.partial = NONE;
     find_spans(bi);
     if (!mem.chunk_count)
         panic("the memory map has no free memory");
     u64 bytes = ROUND_UP(mem.chunk_count * sizeof(struct chunk), PAGE_SIZE);
     u64 taken = place_descriptors(bi, bytes);
-    mem.lowest_free = mem.chunk_count;
+    mem.lowest_free = mem.lowest_partial = mem.chunk_count;
     for (u32 i = 0; i < bi->region_count; i++) {
         const struct boot_region *r = &bi->regions[i];
         if (r->type == BOOT_MEM_FREE && usable(r, &start, &end))

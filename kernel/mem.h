@@ -48,4 +48,16 @@ static inline hpa_t virt_to_phys(const void *v) /* physmap pointers only */
     return HPA((u64)v - MEM_WINDOW);
 }
 
+/* One zeroed frame by its address in the physmap; NULL: none.  Freeing NULL does nothing. */
+MUST_CHECK static inline void *mem_page(struct quota *q)
+{
+    hpa_t at = mem_alloc(q, PAGE_SIZE);
+    return hpa_valid(at) ? phys_to_virt(at) : NULL;
+}
+static inline void mem_page_free(struct quota *q, void *page)
+{
+    if (page)
+        mem_free(q, virt_to_phys(page), PAGE_SIZE);
+}
+
 #endif

@@ -79,10 +79,9 @@ static struct cpu *new_cpu(u32 id)
 {
     if (cpus[id]) /* left over from a CPU that did not come */
         return cpus[id];
-    hpa_t frame = mem_alloc(&quota_kernel, PAGE_SIZE);
-    if (!hpa_valid(frame))
+    struct cpu *c = mem_page(&quota_kernel);
+    if (!c)
         panic("no memory for cpu %u", id);
-    struct cpu *c = phys_to_virt(frame);
     c->self = c;
     c->id = id;
     c->deadline = c->armed = ~0ull;

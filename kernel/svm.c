@@ -29,7 +29,6 @@
 struct svm_caps svm_caps;
 struct svm_cpu svm_cpus[CPU_MAX];
 hpa_t svm_iopm, svm_msrpm;
-u64 svm_tsc_base[VM_SLOTS];
 
 static u8 iopm[IOPM_SIZE] __attribute__((aligned(4096)));
 static u8 msrpm[MSRPM_SIZE] __attribute__((aligned(4096)));
@@ -138,7 +137,6 @@ static enum hv_status vm_init(struct vm *vm)
     if (st != HV_OK)
         return st;
     vm->npt.address_limit = BIT(NPT_ADDRESS_BITS);
-    svm_tsc_base[vm->slot] = tsc_read();
     return HV_OK;
 }
 
@@ -165,7 +163,6 @@ const struct hvm_ops hvm_svm = {
     .vm_init = vm_init,
     .vm_fini = vm_fini,
     .vcpu_init = svm_vcpu_init,
-    .vcpu_fini = svm_vcpu_fini,
     .vcpu_reset = svm_vcpu_reset,
     .vcpu_startup = svm_vcpu_startup,
     .run = svm_run,

@@ -32,6 +32,5 @@ extern struct svm_cpu svm_cpus[CPU_MAX];
 /* Physical addresses of the permission maps: every port and every MSR intercepted, but the MSRs
  * that VMRUN, VMLOAD and VMSAVE switch. */
 extern hpa_t svm_iopm, svm_msrpm;
-extern u64 svm_tsc_base[VM_SLOTS]; /* host TSC that is a VM's zero */
 
 #endif

@@ -10,7 +10,6 @@
 #include "kernel/x86.h"
 
 #define DR7_ENABLES 0xffull
-#define SIGNATURE_UNKNOWN 0x600u
 #define PAUSES_AT_ONCE 3000 /* in a loop, before the vCPU gives up the core */
 #define PAUSE_GAP 128       /* ticks between two that still are one loop */
 
@@ -43,18 +42,6 @@ struct vmcb_segment *svm_vcpu_segment(struct vmcb *m, u32 i)
     return (struct vmcb_segment *)((u8 *)m + segments[i].at);
 }
 
-static void *alloc(struct vcpu *v)
-{
-    hpa_t h = mem_alloc(&v->vm->quota, PAGE_SIZE);
-    return hpa_valid(h) ? phys_to_virt(h) : NULL;
-}
-
-static void release(struct vcpu *v, void *page)
-{
-    if (page)
-        mem_free(&v->vm->quota, virt_to_phys(page), PAGE_SIZE);
-}
-
 static void set_up(struct vcpu *v)
 {
     struct svm_vcpu *s = svm_of(v);
@@ -76,32 +63,10 @@ static void set_up(struct vcpu *v)
 
 enum hv_status svm_vcpu_init(struct vcpu *v)
 {
-    _Static_assert(FPU_AREA_SIZE == PAGE_SIZE, "release()");
-
-    svm_of(v)->vmcb = alloc(v);
-    v->xsave = alloc(v);
-    if (!svm_of(v)->vmcb || !v->xsave || vlapic_init(v, false) != HV_OK) {
-        svm_vcpu_fini(v);
-        return HV_ENOMEM;
-    }
-    svm_of(v)->vmcb_pa = virt_to_phys(svm_of(v)->vmcb);
+    svm_of(v)->vmcb = v->block;
+    svm_of(v)->vmcb_pa = virt_to_phys(v->block);
     set_up(v);
-    return HV_OK;
-}
-
-void svm_vcpu_fini(struct vcpu *v)
-{
-    vlapic_fini(v);
-    release(v, v->xsave);
-    release(v, svm_of(v)->vmcb);
-    v->xsave = NULL;
-}
-
-/* EDX after reset: the processor's signature, as the guest's CPUID tells it. */
-static u32 signature(const struct vm *vm)
-{
-    u8 row = vm->cpuid_index[0][1];
-    return row ? vm->policy->cpuid[row - 1].eax : SIGNATURE_UNKNOWN;
+    return vlapic_init(v, false);
 }
 
 void svm_vcpu_reset(struct vcpu *v, bool init)
@@ -127,18 +92,11 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
     m->int_ctl = INT_CTL_MASKING;
     m->clean = 0;
     memset(s->dr, 0, sizeof(s->dr));
-    memset(v->page->regs, 0, sizeof(v->page->regs));
-    v->page->regs[REG_RDX] = signature(v->vm);
     s->nmi_blocked = s->nmi_iret = s->stepping = false;
     svm_intercept(s, VMCB_X3, X3_IRET | X3_VINTR, false);
     svm_intercept(s, VMCB_CR, VMCB_CR_WRITE(8), false);
     s->asid_generation = 0;
-    if (!init)
-        fpu_area_init(v->xsave);
     exit_reset(v, init);
-    vlapic_reset(v, init);
-    if (!init)
-        v->msrs.tsc_offset = -svm_tsc_base[v->vm->slot];
     m->tsc_offset = v->msrs.tsc_offset;
 }
 

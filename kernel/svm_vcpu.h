@@ -39,7 +39,6 @@ static inline void svm_intercept(struct svm_vcpu *s, enum vmcb_intercept_word w,
 }
 
 MUST_CHECK enum hv_status svm_vcpu_init(struct vcpu *v);
-void svm_vcpu_fini(struct vcpu *v);
 void svm_vcpu_reset(struct vcpu *v, bool init);
 void svm_vcpu_startup(struct vcpu *v, u8 sipi_vector);
 

@@ -7,6 +7,7 @@
 #include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/sched.h"
+#include "kernel/vlapic.h"
 
 #define WEIGHT_DEFAULT 100
 
@@ -199,13 +200,18 @@ static struct vcpu_page *map_page(struct vm *vm, u32 index)
     return phys_to_virt(h);
 }
 
-static void unmap_page(struct vm *vm, u32 index, struct vcpu_page *page)
+/* All but the frame of v itself; the backend has unloaded it. */
+static void free_state(struct vcpu *v)
 {
-    u64 va = VM_WINDOW(vm->slot) + VM_WINDOW_VCPUS + index * PAGE_SIZE;
+    struct vm *vm = v->vm;
+    u64 va = VM_WINDOW(vm->slot) + VM_WINDOW_VCPUS + v->index * PAGE_SIZE;
 
+    vlapic_fini(v);
+    mem_page_free(&vm->quota, v->block);
+    mem_page_free(&vm->quota, v->xsave);
     /* A 4 KiB leaf is never split, so this needs no memory. */
     if (pgtab_unmap(&vm->window, va, PAGE_SIZE) == HV_OK)
-        mem_free(&vm->quota, virt_to_phys(page), PAGE_SIZE);
+        mem_page_free(&vm->quota, v->page);
 }
 
 enum hv_status vcpu_create(struct vm *vm, u32 index)
@@ -232,7 +238,10 @@ enum hv_status vcpu_create(struct vm *vm, u32 index)
     if (!v->page)
         goto free_vcpu;
     v->cpu = this_cpu()->id;
-    st = hvm->vcpu_init(v);
+    v->block = mem_page(&vm->quota);
+    v->xsave = mem_page(&vm->quota);
+    if (v->block && v->xsave)
+        st = hvm->vcpu_init(v);
     if (st != HV_OK)
         goto free_page;
     hvm->vcpu_reset(v, false);
@@ -248,7 +257,7 @@ enum hv_status vcpu_create(struct vm *vm, u32 index)
     return HV_OK;
 
 free_page:
-    unmap_page(vm, index, v->page);
+    free_state(v);
 free_vcpu:
     mem_free(&vm->quota, h, PAGE_SIZE);
     return st;
@@ -265,7 +274,6 @@ void vcpu_destroy(struct vcpu *v)
     vm->vcpus[v->index] = NULL;
     vm->vcpu_count--;
     spin_unlock(&vm->lock);
-    hvm->vcpu_fini(v);
-    unmap_page(vm, v->index, v->page);
+    free_state(v);
     mem_free(&vm->quota, virt_to_phys(v), PAGE_SIZE);
 }

@@ -71,6 +71,7 @@ struct vcpu {
     struct vcpu_msrs msrs;
     u64 stored_msr[VM_STORED_MSRS];
     void *xsave; /* FPU/AVX state while not loaded */
+    void *block; /* a frame for the VMCS or VMCB */
     bool fpu_loaded;
     void *vendor; /* VMCS and friends */
 };

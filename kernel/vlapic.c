@@ -11,11 +11,10 @@ _Static_assert(PAGE_STATE + sizeof(struct vlapic) <= PAGE_SIZE, "one page a loca
 
 enum hv_status vlapic_init(struct vcpu *v, bool virtual_delivery)
 {
-    hpa_t h = mem_alloc(&v->vm->quota, PAGE_SIZE);
+    u8 *page = mem_page(&v->vm->quota);
 
-    if (!hpa_valid(h))
+    if (!page)
         return HV_ENOMEM;
-    u8 *page = phys_to_virt(h);
     v->lapic = (struct vlapic *)(page + PAGE_STATE);
     v->lapic->regs = page;
     v->lapic->virtual_delivery = virtual_delivery;
@@ -36,9 +35,6 @@ enum vlapic_mode vlapic_mode(const struct vlapic *l)
         return VLAPIC_DISABLED;
     return l->base & APIC_BASE_EXTD ? VLAPIC_X2APIC : VLAPIC_XAPIC;
 }
-
-static const u16 lvts[] = {APIC_LVT_TIMER, APIC_LVT_THERMAL, APIC_LVT_PERF,
-                           APIC_LVT_LINT0, APIC_LVT_LINT1,   APIC_LVT_ERROR};
 
 /* ID and LDR in the form of the current mode; SDM 3A 11.12.10.2. */
 void vlapic_set_identity(struct vcpu *v)
@@ -65,8 +61,8 @@ static void reset_registers(struct vcpu *v)
     vlapic_set_reg(l, APIC_VERSION, VERSION);
     vlapic_set_reg(l, APIC_DFR, ~0u);
     vlapic_set_reg(l, APIC_SVR, 0xff);
-    for (u32 i = 0; i < ARRAY_LEN(lvts); i++)
-        vlapic_set_reg(l, lvts[i], APIC_LVT_MASKED);
+    for (u32 lvt = APIC_LVT_TIMER; lvt <= APIC_LVT_ERROR; lvt += 16)
+        vlapic_set_reg(l, lvt, APIC_LVT_MASKED);
     vlapic_set_identity(v);
     l->timer_deadline = l->timer_period = l->guest_deadline = 0;
     l->timer_dirty = true;
@@ -230,37 +226,48 @@ u32 vlapic_set_tpr(struct vcpu *v, u64 cr8)
     return VLAPIC_EVENTS;
 }
 
-/* What software may change of each register, by offset / 16. */
-static const u32 writable[0x40] = {
-    [APIC_TPR / 16] = 0xff,
-    [APIC_LDR / 16] = 0xff000000,
-    [APIC_DFR / 16] = 0xf0000000,
-    [APIC_SVR / 16] = 0x1ff,
-    [APIC_ICR / 16] = 0x000ccfff,
-    [APIC_ICR_HIGH / 16] = 0xff000000,
-    [APIC_LVT_TIMER / 16] = 0x000700ff,
-    [APIC_LVT_THERMAL / 16] = 0x000107ff,
-    [APIC_LVT_PERF / 16] = 0x000107ff,
-    [APIC_LVT_LINT0 / 16] = 0x0001a7ff,
-    [APIC_LVT_LINT1 / 16] = 0x0001a7ff,
-    [APIC_LVT_ERROR / 16] = 0x000100ff,
-    [APIC_TIMER_INITIAL / 16] = ~0u,
-    [APIC_TIMER_DIVIDE / 16] = 0xb,
+#define R VLAPIC_R
+#define W VLAPIC_W
+#define RW (R | W)
+const struct vlapic_register vlapic_registers[0x40] = {
+    [APIC_ID / 16] = {R, 0, 0},
+    [APIC_VERSION / 16] = {R, 0, 0},
+    [APIC_TPR / 16] = {RW, 0xff, 0},
+    [APIC_PPR / 16] = {R, 0, 0},
+    [APIC_EOI / 16] = {W, 0, 0},
+    [APIC_LDR / 16] = {R, 0xff000000, 0},
+    [APIC_DFR / 16] = {0, 0xf0000000, 0},
+    [APIC_SVR / 16] = {RW, 0x1ff, 0},
+    [APIC_ISR / 16 ... APIC_IRR / 16 + 7] = {R, 0, 0},
+    [APIC_ESR / 16] = {RW, 0, 0},
+    [APIC_ICR / 16] = {RW, 0x000ccfff, 0},
+    [APIC_ICR_HIGH / 16] = {0, 0xff000000, 0},
+    [APIC_LVT_TIMER / 16] = {RW, 0x000700ff, 0x1000},
+    [APIC_LVT_THERMAL / 16 ... APIC_LVT_PERF / 16] = {RW, 0x000107ff, 0x1000},
+    [APIC_LVT_LINT0 / 16 ... APIC_LVT_LINT1 / 16] = {RW, 0x0001a7ff, 0x5000},
+    [APIC_LVT_ERROR / 16] = {RW, 0x000100ff, 0x1000},
+    [APIC_TIMER_INITIAL / 16] = {RW, ~0u, 0},
+    [APIC_TIMER_CURRENT / 16] = {R, 0, 0},
+    [APIC_TIMER_DIVIDE / 16] = {RW, 0xb, 0},
+    [APIC_SELF_IPI / 16] = {W, 0xff, 0},
 };
 
 static void write_svr(struct vlapic *l, u32 value)
 {
     vlapic_set_reg(l, APIC_SVR, value);
     /* SDM 3A 11.4.7.2: a disabled local APIC has every LVT masked. */
-    for (u32 i = 0; !(value & APIC_SVR_ENABLE) && i < ARRAY_LEN(lvts); i++)
-        vlapic_set_reg(l, lvts[i], vlapic_reg(l, lvts[i]) | (u32)APIC_LVT_MASKED);
+    for (u32 lvt = APIC_LVT_TIMER; !(value & APIC_SVR_ENABLE) && lvt <= APIC_LVT_ERROR; lvt += 16)
+        vlapic_set_reg(l, lvt, vlapic_reg(l, lvt) | (u32)APIC_LVT_MASKED);
 }
 
 u32 vlapic_write(struct vcpu *v, u32 offset, u32 value)
 {
     struct vlapic *l = v->lapic;
-    u32 masked = value & writable[offset / 16 % ARRAY_LEN(writable)];
+    u32 masked = value & vlapic_registers[offset / 16 % ARRAY_LEN(vlapic_registers)].writable;
 
+    if (offset >= APIC_LVT_TIMER && offset <= APIC_LVT_ERROR &&
+        !(vlapic_reg(l, APIC_SVR) & APIC_SVR_ENABLE))
+        masked |= (u32)APIC_LVT_MASKED;
     switch (offset) {
     case APIC_EOI:
         return vlapic_eoi(v);
@@ -272,6 +279,7 @@ u32 vlapic_write(struct vcpu *v, u32 offset, u32 value)
         vlapic_set_reg(l, APIC_ID, v->index << 24);
         return 0;
     case APIC_LDR:
+    case APIC_ICR_HIGH:
         vlapic_set_reg(l, offset, masked);
         return 0;
     case APIC_DFR:
@@ -284,26 +292,15 @@ u32 vlapic_write(struct vcpu *v, u32 offset, u32 value)
         vlapic_set_reg(l, APIC_ESR, l->errors);
         l->errors = 0;
         return 0;
-    case APIC_ICR_HIGH:
-        vlapic_set_reg(l, offset, masked);
-        return 0;
     case APIC_ICR:
         vlapic_set_reg(l, offset, masked);
         return vlapic_send(v, masked, vlapic_reg(l, APIC_ICR_HIGH) >> 24);
     case APIC_LVT_TIMER:
     case APIC_TIMER_INITIAL:
     case APIC_TIMER_DIVIDE:
-        if (offset == APIC_LVT_TIMER && !(vlapic_reg(l, APIC_SVR) & APIC_SVR_ENABLE))
-            masked |= (u32)APIC_LVT_MASKED;
         vlapic_timer_write(v, offset, masked);
         return VLAPIC_EVENTS;
-    case APIC_LVT_THERMAL:
-    case APIC_LVT_PERF:
-    case APIC_LVT_LINT0:
-    case APIC_LVT_LINT1:
-    case APIC_LVT_ERROR:
-        if (!(vlapic_reg(l, APIC_SVR) & APIC_SVR_ENABLE))
-            masked |= (u32)APIC_LVT_MASKED;
+    case APIC_LVT_THERMAL ... APIC_LVT_ERROR:
         vlapic_set_reg(l, offset, masked);
         return VLAPIC_EVENTS; /* LINT0 may have opened for the PIC */
     default:

@@ -9,6 +9,7 @@
 
 #include "kernel/abi/status.h"
 #include "kernel/abi/types.h"
+#include "kernel/apic_registers.h"
 #include "kernel/vcpu.h"
 
 #define VLAPIC_BASE_DEFAULT 0xfee00000ull
@@ -18,32 +19,6 @@
 #define VLAPIC_EOI BIT(1)    /* a level-triggered interrupt ended: l->eoi_vector, tell the owner */
 #define VLAPIC_MODE BIT(2)   /* xAPIC, x2APIC or disabled changed */
 #define VLAPIC_GP BIT(3)     /* refuse the MSR access with #GP(0); nothing changed */
-
-/* Register offsets: SDM 3A table 11-1. */
-#define APIC_ID 0x20u
-#define APIC_VERSION 0x30u
-#define APIC_TPR 0x80u
-#define APIC_PPR 0xa0u
-#define APIC_EOI 0xb0u
-#define APIC_LDR 0xd0u
-#define APIC_DFR 0xe0u
-#define APIC_SVR 0xf0u
-#define APIC_ISR 0x100u
-#define APIC_TMR 0x180u
-#define APIC_IRR 0x200u
-#define APIC_ESR 0x280u
-#define APIC_ICR 0x300u
-#define APIC_ICR_HIGH 0x310u
-#define APIC_LVT_TIMER 0x320u
-#define APIC_LVT_THERMAL 0x330u
-#define APIC_LVT_PERF 0x340u
-#define APIC_LVT_LINT0 0x350u
-#define APIC_LVT_LINT1 0x360u
-#define APIC_LVT_ERROR 0x370u
-#define APIC_TIMER_INITIAL 0x380u
-#define APIC_TIMER_CURRENT 0x390u
-#define APIC_TIMER_DIVIDE 0x3e0u
-#define APIC_SELF_IPI 0x3f0u
 
 #define APIC_LVT_MASKED BIT(16)
 #define APIC_LVT_VECTOR BITS(7, 0)
@@ -126,6 +101,15 @@ u32 vlapic_send(struct vcpu *v, u32 icr, u32 dest);
 void vlapic_accept(struct vcpu *v, u32 vector, bool level);
 void vlapic_timer_write(struct vcpu *v, u32 offset, u32 value); /* LVT timer, count, divider */
 u32 vlapic_timer_count(struct vcpu *v);
+
+/* By offset / 16: what a guest may do with a register. */
+#define VLAPIC_R 1
+#define VLAPIC_W 2
+extern const struct vlapic_register {
+    u8 x2apic;     /* VLAPIC_R, VLAPIC_W: as an MSR (SDM 3A table 11-6) */
+    u32 writable;  /* bits; in x2APIC mode others raise #GP ... */
+    u32 read_only; /* ... but these */
+} vlapic_registers[0x40];
 
 /* MSRs 800H..8FFH, IA32_APIC_BASE, IA32_TSC_DEADLINE; own core or not running. */
 u32 vlapic_msr_read(struct vcpu *v, u32 msr, u64 *value);

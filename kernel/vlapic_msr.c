@@ -4,41 +4,21 @@
 #include "kernel/vlapic_timer.h"
 #include "kernel/x86.h"
 
-enum access { NONE = 0, R = 1, W = 2, RW = 3 };
-
-/* Registers by MSR number - 800H: SDM 3A table 11-6. */
-static const struct {
-    u8 access;
-    u32 reserved; /* bits 31:0 whose write raises #GP; bits 63:32 do always, but in the ICR */
-} x2apic[0x40] = {
-    [0x02] = {R, 0},
-    [0x03] = {R, 0},
-    [0x08] = {RW, ~0xffu},
-    [0x0a] = {R, 0},
-    [0x0b] = {W, ~0u},
-    [0x0d] = {R, 0},
-    [0x0f] = {RW, ~0x1ffu},
-    [0x10 ... 0x27] = {R, 0},
-    [0x28] = {RW, ~0u},
-    [0x30] = {RW, ~0x000ccfffu},
-    [0x32] = {RW, ~0x000710ffu},
-    [0x33] = {RW, ~0x000117ffu},
-    [0x34] = {RW, ~0x000117ffu},
-    [0x35] = {RW, ~0x0001f7ffu},
-    [0x36] = {RW, ~0x0001f7ffu},
-    [0x37] = {RW, ~0x000110ffu},
-    [0x38] = {RW, 0},
-    [0x39] = {R, 0},
-    [0x3e] = {RW, ~0xbu},
-    [0x3f] = {W, ~0xffu},
-};
-
 #define X2_ICR 0x30u
 
+/* Registers by MSR number - 800H. */
 static u8 access_of(const struct vlapic *l, u32 index)
 {
-    return vlapic_mode(l) == VLAPIC_X2APIC && index < ARRAY_LEN(x2apic) ? x2apic[index].access
-                                                                        : NONE;
+    return vlapic_mode(l) == VLAPIC_X2APIC && index < ARRAY_LEN(vlapic_registers)
+               ? vlapic_registers[index].x2apic
+               : 0;
+}
+
+/* Bits 63:32 are reserved but in the ICR. */
+static bool reserved(u32 index, u64 value)
+{
+    const struct vlapic_register *r = &vlapic_registers[index];
+    return ((u32)value & ~(r->writable | r->read_only)) || (index != X2_ICR && value >> 32);
 }
 
 static u32 write_base(struct vcpu *v, u64 value)
@@ -69,7 +49,7 @@ static u32 write_base(struct vcpu *v, u64 value)
 u32 vlapic_msr_read(struct vcpu *v, u32 msr, u64 *value)
 {
     struct vlapic *l = v->lapic;
-    u32 index = msr - MSR_X2APIC_FIRST;
+    u32 index = msr - MSR_X2APIC;
 
     if (msr == MSR_APIC_BASE) {
         *value = l->base;
@@ -79,7 +59,7 @@ u32 vlapic_msr_read(struct vcpu *v, u32 msr, u64 *value)
         *value = vlapic_deadline_read(v);
         return 0;
     }
-    if (!(access_of(l, index) & R))
+    if (!(access_of(l, index) & VLAPIC_R))
         return VLAPIC_GP;
     *value = vlapic_read(v, index * 16);
     /* The CPU, too, keeps the destination half right behind the command half. */
@@ -91,7 +71,7 @@ u32 vlapic_msr_read(struct vcpu *v, u32 msr, u64 *value)
 u32 vlapic_msr_write(struct vcpu *v, u32 msr, u64 value)
 {
     struct vlapic *l = v->lapic;
-    u32 index = msr - MSR_X2APIC_FIRST;
+    u32 index = msr - MSR_X2APIC;
 
     if (msr == MSR_APIC_BASE)
         return write_base(v, value);
@@ -99,8 +79,7 @@ u32 vlapic_msr_write(struct vcpu *v, u32 msr, u64 value)
         vlapic_deadline_write(v, value);
         return VLAPIC_EVENTS;
     }
-    if (!(access_of(l, index) & W) || (value & x2apic[index].reserved) ||
-        (index != X2_ICR && value >> 32))
+    if (!(access_of(l, index) & VLAPIC_W) || reserved(index, value))
         return VLAPIC_GP;
     if (index == X2_ICR) {
         vlapic_set_reg(l, APIC_ICR, (u32)value);

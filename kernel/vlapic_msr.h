@@ -5,7 +5,4 @@
 
 #include "kernel/vlapic.h"
 
-#define MSR_X2APIC_FIRST 0x800u
-#define MSR_X2APIC_LAST 0x8ffu
-
 #endif

@@ -72,26 +72,24 @@ static enum hv_status map_state(struct vm *vm)
 static void release_frame(struct vm *vm)
 {
     struct quota q = vm->quota;
-    hpa_t self = virt_to_phys(vm);
 
-    if (vm->policy)
-        mem_free(&q, virt_to_phys(vm->policy), PAGE_SIZE);
-    mem_free(&q, self, PAGE_SIZE);
+    mem_page_free(&q, vm->policy);
+    mem_page_free(&q, vm);
 }
 
 static enum hv_status build(struct vm *vm, const struct vm_policy *policy)
 {
-    hpa_t h = mem_alloc(&vm->quota, PAGE_SIZE);
     enum hv_status st;
 
-    if (!hpa_valid(h))
+    vm->policy = mem_page(&vm->quota);
+    if (!vm->policy)
         return HV_ENOMEM;
-    vm->policy = phys_to_virt(h);
     memcpy(vm->policy, policy, sizeof(*policy));
     st = policy_check(vm->policy, vm->cpuid_index);
     if (st != HV_OK)
         return st;
     exit_msr_policy_init(vm);
+    vm->tsc_base = tsc_read();
     st = pgtab_init(&vm->window, &pgtab_host, &vm->quota, true, control.space.use_1g);
     if (st != HV_OK)
         return st;
@@ -122,10 +120,9 @@ enum hv_status vm_create(const struct vm_create *args, const struct vm_policy *p
         s++;
     if (s == VM_SLOTS)
         return HV_ENOMEM;
-    hpa_t h = mem_alloc(&start, PAGE_SIZE);
-    if (!hpa_valid(h))
+    vm = mem_page(&start);
+    if (!vm)
         return HV_ENOMEM;
-    vm = phys_to_virt(h);
     vm->slot = s;
     vm->vendor = (u8 *)vm + VENDOR_OFFSET;
     vm->quota = start;

@@ -29,6 +29,7 @@ struct vm {
     } ram[VM_RAM_REGIONS]; /* what SYS_VM_MEM gave, merged; to be freed at the end */
     u32 ram_count;
     u64 state_size;
+    u64 tsc_base;             /* host TSC that is the guest's zero */
     struct vm_policy *policy; /* a copy, checked */
     u8 cpuid_index[3][64];    /* leaf 0.., 4000_0000.., 8000_0000..: 1 + first row, 0 none */
     u64 msr_filter[4];        /* by a hash (exit_msr.c); clear: certainly in no row */

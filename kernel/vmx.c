@@ -163,7 +163,6 @@ static enum hv_status vm_init(struct vm *vm)
     struct vmx_vm *x = vm->vendor;
     enum hv_status st;
 
-    x->tsc_base = tsc_read();
     x->apic_access = HPA_NONE;
     st = pgtab_init(&vm->npt, &pgtab_ept, &vm->quota, caps & EPT_CAP_2M, caps & EPT_CAP_1G);
     if (st != HV_OK)
@@ -216,7 +215,6 @@ const struct hvm_ops hvm_vmx = {
     .vm_init = vm_init,
     .vm_fini = vm_fini,
     .vcpu_init = vmx_vcpu_init,
-    .vcpu_fini = vmx_vcpu_fini,
     .vcpu_reset = vmx_vcpu_reset,
     .vcpu_startup = vmx_vcpu_startup,
     .run = vmx_run,

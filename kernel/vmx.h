@@ -30,7 +30,6 @@ struct vmx_vcpu {
 
 struct vmx_vm {
     u64 eptp;
-    u64 tsc_base;      /* host TSC that is the guests' zero */
     hpa_t apic_access; /* page that stands for the local APIC in EPT */
 };
 

@@ -264,37 +264,14 @@ void vmx_unload(struct vcpu *v)
 
 enum hv_status vmx_vcpu_init(struct vcpu *v)
 {
-    struct quota *q = &v->vm->quota;
-    hpa_t vmcs = mem_alloc(q, PAGE_SIZE), fpu = mem_alloc(q, FPU_AREA_SIZE);
-
-    if (!hpa_valid(vmcs) || !hpa_valid(fpu) || vlapic_init(v, vmx_caps.apicv) != HV_OK) {
-        if (hpa_valid(vmcs))
-            mem_free(q, vmcs, PAGE_SIZE);
-        if (hpa_valid(fpu))
-            mem_free(q, fpu, FPU_AREA_SIZE);
-        return HV_ENOMEM;
-    }
     struct vmx_vcpu *x = vmx_of(v);
-    v->xsave = phys_to_virt(fpu);
-    x->vmcs = vmcs;
+
+    x->vmcs = virt_to_phys(v->block);
     x->cpu = VMX_NO_CPU;
     x->vpid = v->vm->slot * VM_VCPUS + v->index + 1;
-    *(u32 *)phys_to_virt(vmcs) = vmx_caps.revision;
-    select(vmcs, false);
-    fpu_area_init(v->xsave);
-    return HV_OK;
-}
-
-void vmx_vcpu_fini(struct vcpu *v)
-{
-    struct quota *q = &v->vm->quota;
-    struct vmx_vcpu *x = vmx_of(v);
-
-    vmx_unload(v);
-    vlapic_fini(v);
-    mem_free(q, x->vmcs, PAGE_SIZE);
-    mem_free(q, virt_to_phys(v->xsave), FPU_AREA_SIZE);
-    v->xsave = NULL;
+    *(u32 *)v->block = vmx_caps.revision;
+    select(x->vmcs, false);
+    return vlapic_init(v, vmx_caps.apicv);
 }
 
 void vmx_set_proc(struct vmx_vcpu *x, u32 clear, u32 set)
@@ -383,33 +360,16 @@ static void reset_control_registers(struct vcpu *v)
     vmcs_write(VMCS_GUEST_CR4, vmx_caps.cr4_must);
 }
 
-/* EDX after reset: the processor's signature, as the guest's CPUID tells it. */
-static u32 signature(const struct vm *vm)
-{
-    u8 row = vm->cpuid_index[0][1];
-
-    return row ? vm->policy->cpuid[row - 1].eax : 0x600;
-}
-
 void vmx_vcpu_reset(struct vcpu *v, bool init)
 {
     struct vmx_vcpu *x = vmx_of(v);
-    const struct vmx_vm *vm = v->vm->vendor;
 
     vmx_load(v);
     if (vmx_cpu()->guest == v)
         vmx_guest_save();
     exit_reset(v, init);
-    vlapic_reset(v, init);
-    if (!init) {
-        v->msrs.tsc_offset = -vm->tsc_base;
-        fpu_release(v->xsave);
-        fpu_area_init(v->xsave);
+    if (!init)
         vmcs_write64(VMCS_GUEST_PAT, RESET_PAT);
-    }
-    for (u32 i = 0; i < REG_COUNT; i++)
-        v->page->regs[i] = 0;
-    v->page->regs[REG_RDX] = signature(v->vm);
     x->kernel_gs_base = x->cr2 = 0;
     if (vmx_cpu()->dr_owner == v)
         vmx_cpu()->dr_owner = NULL;

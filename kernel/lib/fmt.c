@@ -8,10 +8,8 @@ struct sink {
 };
 
 struct spec {
-    bool left, zero, upper, is_signed;
-    int width, precision; /* -1: not given */
-    int size;             /* of the integer argument in bytes */
-    unsigned base;
+    bool zero, wide;      /* pad with 0; 64 bits */
+    int width, precision; /* precision: -1: not given */
 };
 
 static void put(struct sink *s, char c)
@@ -21,10 +19,12 @@ static void put(struct sink *s, char c)
     s->used++;
 }
 
-static void pad(struct sink *s, char c, int n)
+static void put_padded(struct sink *s, const char *text, int n, int width, char fill)
 {
-    while (n-- > 0)
-        put(s, c);
+    for (; width > n; width--)
+        put(s, fill);
+    for (int i = 0; i < n; i++)
+        put(s, text[i]);
 }
 
 static void put_text(struct sink *s, const struct spec *f, const char *text)
@@ -32,51 +32,28 @@ static void put_text(struct sink *s, const struct spec *f, const char *text)
     int n = 0;
     if (!text)
         text = "(null)";
-    while ((f->precision < 0 || n < f->precision) && text[n])
+    while (n != f->precision && text[n])
         n++;
-    if (!f->left)
-        pad(s, ' ', f->width - n);
-    for (int i = 0; i < n; i++)
-        put(s, text[i]);
-    if (f->left)
-        pad(s, ' ', f->width - n);
+    put_padded(s, text, n, f->width, ' ');
 }
 
-static void put_number(struct sink *s, const struct spec *f, u64 value, bool negative)
+static void put_number(struct sink *s, const struct spec *f, u64 value, unsigned base, bool minus)
 {
-    const char *digits = f->upper ? "0123456789ABCDEF" : "0123456789abcdef";
-    char text[20];
-    int n = 0;
+    char text[24];
+    int first = sizeof(text);
 
     do {
-        text[n++] = digits[value % f->base];
-        value /= f->base;
+        text[--first] = "0123456789abcdef"[value % base];
+        value /= base;
     } while (value);
-
-    int zeros = MAX(f->precision - n, 0);
-    int blanks = f->width - n - zeros - negative;
-    if (f->zero && !f->left && f->precision < 0 && blanks > 0) {
-        zeros = blanks;
-        blanks = 0;
-    }
-    if (!f->left)
-        pad(s, ' ', blanks);
-    if (negative)
-        put(s, '-');
-    pad(s, '0', zeros);
-    while (n > 0)
-        put(s, text[--n]);
-    if (f->left)
-        pad(s, ' ', blanks);
+    if (minus)
+        text[--first] = '-';
+    put_padded(s, text + first, (int)sizeof(text) - first, f->width, f->zero ? '0' : ' ');
 }
 
-static int parse_int(const char **p, va_list *ap)
+static int parse_int(const char **p)
 {
     int v = 0;
-    if (**p == '*') {
-        (*p)++;
-        return va_arg(*ap, int);
-    }
     while (**p >= '0' && **p <= '9')
         v = v * 10 + (*(*p)++ - '0');
     return v;
@@ -84,65 +61,39 @@ static int parse_int(const char **p, va_list *ap)
 
 static const char *parse_spec(const char *p, struct spec *f, va_list *ap)
 {
-    *f = (struct spec){.precision = -1, .size = 4, .base = 10};
-    for (; *p == '-' || *p == '0'; p++) {
-        f->left |= *p == '-';
-        f->zero |= *p == '0';
-    }
-    f->width = parse_int(&p, ap);
-    if (f->width < 0) {
-        f->left = true;
-        f->width = -f->width;
-    }
-    if (*p == '.') {
+    *f = (struct spec){.zero = *p == '0', .precision = -1};
+    f->width = parse_int(&p);
+    if (p[0] == '.' && p[1] == '*') {
+        p += 2;
+        f->precision = va_arg(*ap, int);
+    } else if (p[0] == '.') {
         p++;
-        f->precision = parse_int(&p, ap);
+        f->precision = parse_int(&p);
     }
-    for (; *p == 'h'; p++)
-        f->size /= 2;
     for (; *p == 'l' || *p == 'z'; p++)
-        f->size = 8;
+        f->wide = true;
     return p;
-}
-
-static void put_integer(struct sink *s, const struct spec *f, va_list *ap)
-{
-    u64 v = f->size == 8 ? va_arg(*ap, u64) : va_arg(*ap, u32);
-    if (f->is_signed) {
-        i64 n = f->size == 8 ? (i64)v : f->size == 4 ? (i32)v : f->size == 2 ? (i16)v : (i8)v;
-        put_number(s, f, n < 0 ? -(u64)n : (u64)n, n < 0);
-        return;
-    }
-    put_number(s, f, f->size == 8 ? v : v & BITS(f->size * 8 - 1, 0), false);
 }
 
 static void convert(struct sink *s, struct spec *f, char kind, va_list *ap)
 {
     switch (kind) {
-    case 'd':
-    case 'i':
-        f->is_signed = true;
-        put_integer(s, f, ap);
+    case 'd': {
+        i64 n = f->wide ? va_arg(*ap, i64) : va_arg(*ap, i32);
+        put_number(s, f, n < 0 ? -(u64)n : (u64)n, 10, n < 0);
         break;
-    case 'X':
-    case 'x':
-        f->upper = kind == 'X';
-        f->base = 16;
-        put_integer(s, f, ap);
-        break;
+    }
     case 'u':
-        put_integer(s, f, ap);
+    case 'x':
+        put_number(s, f, f->wide ? va_arg(*ap, u64) : va_arg(*ap, u32), kind == 'x' ? 16 : 10,
+                   false);
         break;
     case 'p':
-        f->base = 16;
-        f->precision = 16;
-        put_number(s, f, (u64)va_arg(*ap, void *), false);
+        *f = (struct spec){.zero = true, .width = 16};
+        put_number(s, f, (u64)va_arg(*ap, void *), 16, false);
         break;
     case 's':
         put_text(s, f, va_arg(*ap, const char *));
-        break;
-    case 'c':
-        put(s, (char)va_arg(*ap, int));
         break;
     default:
         put(s, kind);
