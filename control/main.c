@@ -13,6 +13,7 @@
 #include "control/rt/loop.h"
 #include "control/rt/sys.h"
 #include "control/shell.h"
+#include "drivers/pci.h"
 #include "vmm/features.h"
 
 typedef unsigned long long ull;
@@ -131,6 +132,7 @@ static const struct {
     {"banner", start_banner},   {"restart", start_restart_report}, /* why the screen went away */
     {"inventory", cmd_vm_init}, /* what the configuration is put into */
     {"config", start_config},   /* VMs and what is wrong with their description */
+    {"devices", pci_start},     /* in a fiber: nobody waits for them here */
     {"vms", cmd_vm_ready},      /* VMs that were there before, VMs with autostart */
     {"notices", start_notices}, /* after the steps that speak for themselves */
     {"shell", start_shell},

@@ -43,21 +43,23 @@ struct block_request {
 
     /* The layer's and the driver's. */
     struct block_device *device;
-    struct block_request *next;
-    u64 started;            /* TSC when the driver took it */
-    u32 tries;              /* times it was sent to the hardware */
-    u32 slot;               /* the driver's */
-    struct block_iov piece; /* the copy, where one was needed: dma_alloc() memory */
+    struct block_request *next, **link; /* waiting, or active: at the driver */
+    u64 started;                        /* TSC when the driver took it */
+    u32 tries;                          /* times it was sent to the hardware */
+    u32 slot;                           /* the driver's */
+    struct block_iov piece;             /* the copy, where one was needed: dma_alloc() memory */
 };
 
 struct block_limits {
     u64 bytes;         /* of one request; the layer refuses more */
     u32 segments;      /* pieces of physical memory of one request */
     u32 queue_depth;   /* requests the hardware takes at once */
+    u64 range[2];      /* bytes of one DISCARD and one ZERO */
     u64 segment_bytes; /* of one piece; 0: no limit */
     u64 boundary;      /* a piece does not cross multiples of this; 0: none */
     u64 page;          /* only the first piece may begin, and only the last may end, beside a
                         * multiple of this (NVMe PRP); 0: none */
+    u64 align;         /* every piece begins and ends at a multiple of this; 0: anywhere */
 };
 
 struct block_health { /* -1: the device does not say */
@@ -68,16 +70,21 @@ struct block_health { /* -1: the device does not say */
 
 struct block_stats {
     u64 count[BLOCK_OPS], bytes[BLOCK_OPS], errors[BLOCK_OPS];
-    u64 refused;    /* failed the door's checks */
-    u64 copied;     /* requests whose data had to be copied */
-    u64 resets;     /* of the device, while it was in use */
-    u64 interrupts; /* its interrupts */
+    u64 refused; /* failed the door's checks */
+    u64 copied;  /* requests whose data had to be copied */
+    u64 resets;  /* of the device, while it was in use */
+    u64 lost;    /* completions that no interrupt told of */
 };
 
 struct block_ops {
     /* Starts r, which was checked and whose pieces the device reaches.  False: no room now; the
      * layer offers it again after the next block_done(). */
     bool (*submit)(struct block_device *d, struct block_request *r);
+    /* Takes what the hardware has completed: for an interrupt that was lost. */
+    void (*poll)(struct block_device *d);
+    /* In a fiber, when something hangs.  On return the hardware works on nothing it was given and
+     * the driver has forgotten all requests: the layer sends them again.  HV_EIO: it is dead. */
+    enum hv_status (*reset)(struct block_device *d);
     /* In a fiber.  NULL: the device does not tell. */
     enum hv_status (*health)(struct block_device *d, struct block_health *h);
 };
@@ -99,8 +106,10 @@ struct block_device {
     /* The layer's. */
     struct block_device *next;
     struct block_request *waiting, **waiting_end;
-    u32 in_flight; /* at the driver */
-    bool gone;     /* removed: everything fails with HV_EIO */
+    struct block_request *active, **active_end; /* at the driver, oldest first */
+    u32 in_flight;                              /* entries of active */
+    bool resetting;
+    bool gone; /* pulled out or dead: everything fails with HV_EIO */
 };
 
 /* ---- for those who use devices --------------------------------------------------------------- */
@@ -112,26 +121,25 @@ void block_submit(struct block_device *d, struct block_request *r);
 /* The same, waiting, in a fiber: one piece of memory. */
 MUST_CHECK enum hv_status block_do(struct block_device *d, enum block_op op, u64 offset, void *data,
                                    u64 length);
-/* Told of devices that come (true) and go (false), and at once of those that are there. */
-void block_watch(void (*fn)(struct block_device *d, bool there));
+/* Told of devices that come, and at once of those that are there. */
+void block_watch(void (*fn)(struct block_device *d));
 const char *block_op_name(enum block_op op);
 
 /* ---- for drivers ------------------------------------------------------------------------------
  */
 /* d is filled in.  Names it PREFIX0, PREFIX1... */
 void block_register(struct block_device *d, const char *prefix);
-/* Nothing is in flight at the driver any more; what waits fails.  The device's memory is the
- * driver's again. */
-void block_unregister(struct block_device *d);
 /* The end of a request that submit took. */
 void block_done(struct block_request *r, enum hv_status status);
+/* The hardware reports that it is stuck: starts a reset, if none goes on. */
+void block_stuck(struct block_device *d, const char *why);
 
 /* The pieces of r as the device sees them, split as d->limits says.  `index` counts from 0. */
 struct block_walk {
     const struct block_iov *iov;
-    u32 left; /* entries of iov */
-    u64 skip; /* bytes of the first entry that are done */
-    u64 boundary, most;
+    u32 left;           /* entries of iov */
+    u64 skip;           /* bytes of the first entry that are done */
+    u64 boundary, most; /* of limits; 0: none */
 };
 void block_walk_start(struct block_walk *w, const struct block_request *r);
 /* False: no more. */

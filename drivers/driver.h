@@ -2,8 +2,9 @@
  *
  * A driver's file ends with DRIVER(object), which puts it in a linker section; drivers/pci.c offers
  * it every function whose identity is in its table.  All of it runs on the control partition's
- * one thread: probe, remove and reset in a fiber (they may wait), interrupts and timers on the
- * loop.  Nothing a device says is trusted: indices and lengths it writes are checked. */
+ * one thread: probe in a fiber (it may wait), interrupts and timers on the loop.  A device that is
+ * pulled out reads as all ones, does not come back from a reset, and fails what it is asked then.
+ * Nothing a device says is trusted: indices and lengths it writes are checked. */
 #ifndef BULKHEAD_DRIVERS_DRIVER_H
 #define BULKHEAD_DRIVERS_DRIVER_H
 
@@ -28,11 +29,6 @@ struct driver {
     /* Brings the device up and registers what it offers (block.h, nic.h); it is claimed already
      * and dev->state is the driver's.  An error: nothing of it is left, pci.c logs it. */
     enum hv_status (*probe)(struct pci_device *dev);
-    /* The device is to be given up or has gone: unregister, fail what is in flight, stop DMA. */
-    void (*remove)(struct pci_device *dev);
-    /* Something hangs: reset the hardware and send again what was in flight.  HV_EIO: it is dead.
-     */
-    enum hv_status (*reset)(struct pci_device *dev);
 };
 
 #define DRIVER(object)                                                                             \

@@ -132,13 +132,12 @@ void nic_close(struct nic *n);
 MUST_CHECK u32 nic_send(struct nic *n, struct nic_frame *const *frames, u32 count);
 void nic_set_filter(struct nic *n, const struct nic_filter *f);
 MUST_CHECK enum hv_status nic_set_mtu(struct nic *n, u32 mtu);
-/* Told of cards that come (true) and go (false), and at once of those that are there. */
-void nic_watch(void (*fn)(struct nic *n, bool there));
+/* Told of cards that come, and at once of those that are there. */
+void nic_watch(void (*fn)(struct nic *n));
 
 /* ---- for drivers ------------------------------------------------------------------------------
  */
 void nic_register(struct nic *n); /* filled in; named nic0, nic1... */
-void nic_unregister(struct nic *n);
 /* At most NIC_BATCH frames; without a user they are dropped. */
 void nic_received(struct nic *n, struct nic_frame *const *frames, u32 count);
 void nic_room(struct nic *n); /* room again after a send that took less than it was given */

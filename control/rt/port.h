@@ -1,5 +1,5 @@
-/* Port I/O on ports that the kernel granted (the console UART); any other port faults.
- * In the host tests control/rt/host/ stands for the device. */
+/* Port I/O on ports that the kernel granted (the console UART, base addresses of devices); any
+ * other port faults. In the host tests control/rt/host/ stands for the device. */
 #ifndef BULKHEAD_CONTROL_RT_PORT_H
 #define BULKHEAD_CONTROL_RT_PORT_H
 
@@ -8,7 +8,11 @@
 #ifdef __GLIBC__
 
 u8 port_in8(u16 port);
+u16 port_in16(u16 port);
+u32 port_in32(u16 port);
 void port_out8(u16 port, u8 value);
+void port_out16(u16 port, u16 value);
+void port_out32(u16 port, u32 value);
 
 #else
 
@@ -18,6 +22,32 @@ static inline u8 port_in8(u16 port)
 
     __asm__ volatile("inb %w1, %0" : "=a"(value) : "Nd"(port) : "memory");
     return value;
+}
+
+static inline u16 port_in16(u16 port)
+{
+    u16 value;
+
+    __asm__ volatile("inw %w1, %0" : "=a"(value) : "Nd"(port) : "memory");
+    return value;
+}
+
+static inline u32 port_in32(u16 port)
+{
+    u32 value;
+
+    __asm__ volatile("inl %w1, %0" : "=a"(value) : "Nd"(port) : "memory");
+    return value;
+}
+
+static inline void port_out16(u16 port, u16 value)
+{
+    __asm__ volatile("outw %0, %w1" : : "a"(value), "Nd"(port) : "memory");
+}
+
+static inline void port_out32(u16 port, u32 value)
+{
+    __asm__ volatile("outl %0, %w1" : : "a"(value), "Nd"(port) : "memory");
 }
 
 static inline void port_out8(u16 port, u8 value)

@@ -33,15 +33,17 @@ class EmulatorError(Exception):
 
 
 class Machine:
-    """One emulated machine; after start() `serial` is a connected socket."""
+    """One emulated machine; after start() `serial` is a connected socket.
+
+    data: {name: MiB} of empty raw disks beside the boot disk: NAME.img in the log folder."""
 
     kind = None
     boot_seconds = 120  # until the prompt, with a core to itself
     terminal = False    # the emulator itself gets the terminal, for its debugger
     emulates_svm = False  # its guests run on QEMU's idea of AMD-V
 
-    def __init__(self, name, image, cpus=1, memory_mib=1024):
-        self.name, self.image = name, image
+    def __init__(self, name, image, cpus=1, memory_mib=1024, data=None):
+        self.name, self.image, self.data = name, image, data or {}
         self.cpus, self.memory_mib = cpus, memory_mib
         self.process = self.serial = self.folder = self.disk = None
 
@@ -56,6 +58,12 @@ class Machine:
         os.makedirs(folder)
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image, self.disk],
                        check=True)
+        for name, size in self.data.items():
+            with open(self.data_path(name), "wb") as f:
+                f.truncate(size << 20)
+
+    def data_path(self, name):
+        return os.path.join(self.folder, name + ".img")
 
     def start(self):
         folder = self.folder
@@ -111,7 +119,8 @@ class Machine:
                 self.process.kill()
             self.process.wait()
             self.process = None
-        for leftover in ("disk.img", "disk.img.lock", "vars.fd"):
+        images = [name + suffix for name in self.data for suffix in (".img", ".img.lock")]
+        for leftover in ("disk.img", "disk.img.lock", "vars.fd", *images):
             path = os.path.join(self.folder, leftover)
             if os.path.exists(path):
                 os.remove(path)
@@ -123,6 +132,8 @@ class Qemu(Machine):
     machine: q35, pc, or those with options ("pc,max-ram-below-4g=1G").
     disk: how the image is attached: usb (xHCI), ahci, virtio, ide.
     kvm: use the host's KVM with -cpu host; else TCG, which has no VT-x but, as WITH_SVM, AMD-V.
+    drives: {name: options of -drive, with {file}} where a data disk is not plainly raw; in `extra`
+    its drive is NAME.
     """
 
     kind = "QEMU"
@@ -135,9 +146,10 @@ class Qemu(Machine):
     }
 
     def __init__(self, name, image, machine="q35", disk="usb", cpu="max", kvm=False, extra=(),
-                 **keywords):
+                 drives=None, **keywords):
         super().__init__(name, image, **keywords)
         self.machine, self.disk_bus, self.cpu = machine, disk, cpu
+        self.drives = drives or {}
         self.kvm, self.extra = kvm, list(extra)
         self.emulates_svm = not kvm and "+svm" in cpu
 
@@ -154,6 +166,9 @@ class Qemu(Machine):
                    "-serial", "chardev:com1"]
         command += ["-drive", f"file={self.disk},format=raw,if=none,id=disk",
                     *self.DISKS[self.disk_bus]]
+        for name in self.data:
+            options = self.drives.get(name, "format=raw,file={file}")
+            command += ["-drive", options.format(file=self.data_path(name)) + f",if=none,id={name}"]
         return command + self.extra, {}
 
 

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control/rt/dma.h"
+#include "control/rt/mmio.h"
 #include "control/rt/port.h"
 #include "control/rt/stack.h"
 #include "control/rt/sys.h"
@@ -193,6 +195,59 @@ void port_out8(u16 port, u8 value)
     }
 }
 
+u16 port_in16(u16 port)
+{
+    (void)port;
+    return 0xffff;
+}
+
+u32 port_in32(u16 port)
+{
+    (void)port;
+    return ~0u;
+}
+
+void port_out16(u16 port, u16 value)
+{
+    (void)port, (void)value;
+}
+
+void port_out32(u16 port, u32 value)
+{
+    (void)port, (void)value;
+}
+
+/* Registers are memory here. */
+u8 mmio_read8(const volatile void *at)
+{
+    return *(const volatile u8 *)at;
+}
+
+u16 mmio_read16(const volatile void *at)
+{
+    return *(const volatile u16 *)at;
+}
+
+u32 mmio_read32(const volatile void *at)
+{
+    return *(const volatile u32 *)at;
+}
+
+void mmio_write8(volatile void *at, u8 value)
+{
+    *(volatile u8 *)at = value;
+}
+
+void mmio_write16(volatile void *at, u16 value)
+{
+    *(volatile u16 *)at = value;
+}
+
+void mmio_write32(volatile void *at, u32 value)
+{
+    *(volatile u32 *)at = value;
+}
+
 static i64 host_wait(u64 deadline)
 {
     struct pollfd p = {.fd = 0, .events = POLLIN};
@@ -257,6 +312,18 @@ static i64 host_mem_map(u64 len)
     return at == MAP_FAILED ? HV_ENOMEM : (i64)at;
 }
 
+static i64 host_dma_map(u64 len)
+{
+    static u64 next;
+    u64 at = ROUND_UP(DMA_BASE + next, len);
+
+    if (mmap((void *)at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+             0) == MAP_FAILED)
+        return HV_ENOMEM;
+    next = at + len - DMA_BASE;
+    return (i64)at;
+}
+
 i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e)
 {
     (void)e;
@@ -284,6 +351,8 @@ i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e)
     case SYS_IRQ_BIND:
         uart_bit = (int)b;
         return HV_OK;
+    case SYS_DMA_MAP:
+        return host_dma_map(a);
     case SYS_PCI_CONFIG:
         return d ? HV_EPERM : (i64)BITS(8 * c - 1, 0); /* there is nothing */
     case SYS_HOST_RESET:

@@ -1,0 +1,71 @@
+"""Checks of a physical disk behind its driver, for cases of any tier."""
+import re
+import struct
+
+MASK = (1 << 64) - 1
+MIB = 1 << 20
+
+
+def pattern(seed, start, size):
+    """What `host disk test` writes: a word that depends on its place."""
+    return b"".join(struct.pack("<Q", ((at ^ seed) * 0x9e3779b97f4a7c15) & MASK)
+                    for at in range(start, start + size, 8))
+
+
+def outside(c, name, start, size):
+    with open(c.machine.data_path(name), "rb") as f:
+        f.seek(start)
+        return f.read(size)
+
+
+def run_test(c, disk, words, seconds=120):
+    """One `host disk test`; its output, which tells of no error."""
+    output = c.command(f"host disk test {disk} {words}", seconds)
+    assert "E_" not in output and "requests a second" in output, output
+    return output
+
+
+def listed(c, disk, kind, irq=None, driver=None):
+    with c.check(f"host disk list shows {disk}"):
+        output = c.command("host disk list", 60)
+        assert re.search(rf"(?m)^{disk} +{kind} ", output), output
+    if irq:
+        with c.check(f"{driver} has interrupts by {irq}"):
+            output = c.command("host pci list")
+            assert re.search(rf"(?m) {driver}0 +{irq} ", output), output
+
+
+def works(c, disk, image, last_kib=65536):
+    """Writes, reads and compares on a disk of 64 MiB, on both sides."""
+    with c.check("a pattern is written"):
+        run_test(c, disk, "mode=write size=4M block=64K seed=5 --yes")
+    with c.check("and is in the file"):
+        assert outside(c, image, 0, 4 * MIB) == pattern(5, 0, 4 * MIB)
+    with c.check("blocks of 4 KiB, in no order, deep"):
+        run_test(c, disk, "mode=write from=8M size=64K block=4K depth=64 seed=6 --random --yes")
+        assert outside(c, image, 8 * MIB, 64 << 10) == pattern(6, 8 * MIB, 64 << 10)
+    with c.check("what lies beside it is untouched"):
+        assert outside(c, image, 8 * MIB - 4096, 4096) == bytes(4096)
+        assert outside(c, image, 8 * MIB + (64 << 10), 4096) == bytes(4096)
+    with c.check("what was written outside is read"):
+        with open(c.machine.data_path(image), "r+b") as f:
+            f.seek(16 * MIB)
+            f.write(pattern(7, 16 * MIB, MIB))
+        run_test(c, disk, "mode=verify from=16M size=1M block=128K seed=7")
+    with c.check("a difference is found"):
+        output = c.command(f"host disk test {disk} mode=verify from=16M size=1M seed=8", 60)
+        assert "E_DATA" in output, output
+    with c.check("the disk's end"):
+        end = last_kib << 10
+        run_test(c, disk, f"mode=write from={last_kib - 4}K size=4K block=4K seed=9 --yes")
+        assert outside(c, image, end - 4096, 4096) == pattern(9, end - 4096, 4096)
+        output = c.command(f"host disk test {disk} from={last_kib}K size=4K block=4K")
+        assert "E_RANGE" in output, output
+    with c.check("figures"):
+        fast = run_test(c, disk, "mode=read size=32M block=128K depth=16")
+        small = run_test(c, disk, "mode=read size=4M block=4K depth=32 --random")
+        print("        " + ", ".join(re.search(r"(?m)^rate +(.*)", fast).groups() +
+                                     re.search(r"(?m)^requests a second +(.*)", small).groups()))
+    with c.check("nothing in the log is an error"):
+        log = c.command("host log | grep ERROR")
+        assert not log, log
