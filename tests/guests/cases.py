@@ -17,6 +17,8 @@ CASES = {
     "tsc": {"cpus": 2},
     "counter": {"ends": "never", "reference": False},
     "busy": {"ends": "never", "reference": False},
+    "watch": {"ends": "never", "reference": False},
+    "fuzz": {"ends": "never", "reference": False},
     "spin_cli": {"ends": "never", "reference": False},
     "flood_uart": {"ends": "never", "reference": False},
     "triple_fault": {"ends": "stop", "says": "triple fault", "reference": False},

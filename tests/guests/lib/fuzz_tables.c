@@ -1,0 +1,208 @@
+/* Tables of the fuzzing guest; opcodes from SDM 2 appendix A and APM 3. */
+#include "tests/guests/lib/fuzz_tables.h"
+
+#define ONE(b)                                                                                     \
+    {                                                                                              \
+        b, 1, false                                                                                \
+    }
+#define TWO(b)                                                                                     \
+    {                                                                                              \
+        0x0f | (b) << 8, 2, false                                                                  \
+    }
+#define THREE(b, c)                                                                                \
+    {                                                                                              \
+        0x0f | (b) << 8 | (c) << 16, 3, false                                                      \
+    }
+
+const struct fuzz_opcode fuzz_opcodes[] = {
+    /* CPUID, HLT, PAUSE, CLTS, INVD, WBINVD, UD2, RDTSC, RDPMC, RDMSR, WRMSR, SYS*, GETSEC, RSM */
+    TWO(0xa2),
+    TWO(0xa2),
+    ONE(0xf4),
+    ONE(0x90),
+    TWO(0x06),
+    TWO(0x08),
+    TWO(0x09),
+    TWO(0x0b),
+    TWO(0x31),
+    TWO(0x33),
+    TWO(0x32),
+    TWO(0x30),
+    TWO(0x05),
+    TWO(0x07),
+    TWO(0x34),
+    TWO(0x35),
+    TWO(0x37),
+    TWO(0xaa),
+    /* MOV CR, MOV DR, descriptor tables */
+    TWO(0x20),
+    TWO(0x21),
+    {0x220f, 2, true},
+    {0x220f, 2, true},
+    TWO(0x23),
+    TWO(0x00),
+    TWO(0x00),
+    {0x010f, 2, true},
+    {0x010f, 2, true},
+    TWO(0x02),
+    TWO(0x03),
+    TWO(0xb2),
+    TWO(0xb4),
+    TWO(0xb5),
+    /* 0F 01: VMX, MONITOR, MWAIT, CLAC, STAC, XGETBV, XSETBV, SVM, SWAPGS, RDTSCP, ... */
+    THREE(0x01, 0xc1),
+    THREE(0x01, 0xc2),
+    THREE(0x01, 0xc3),
+    THREE(0x01, 0xc4),
+    THREE(0x01, 0xc8),
+    THREE(0x01, 0xc9),
+    THREE(0x01, 0xca),
+    THREE(0x01, 0xcb),
+    THREE(0x01, 0xcf),
+    THREE(0x01, 0xd0),
+    THREE(0x01, 0xd1),
+    THREE(0x01, 0xd4),
+    THREE(0x01, 0xd5),
+    THREE(0x01, 0xd8),
+    THREE(0x01, 0xd9),
+    THREE(0x01, 0xda),
+    THREE(0x01, 0xdb),
+    THREE(0x01, 0xdc),
+    THREE(0x01, 0xdd),
+    THREE(0x01, 0xde),
+    THREE(0x01, 0xdf),
+    THREE(0x01, 0xee),
+    THREE(0x01, 0xef),
+    THREE(0x01, 0xf8),
+    THREE(0x01, 0xf9),
+    THREE(0x01, 0xfa),
+    THREE(0x01, 0xfb),
+    /* VMREAD, VMWRITE, group 9 (VMPTRLD, RDRAND, XSAVES...), group 15 (FXSAVE, XSAVE, FSGSBASE) */
+    TWO(0x78),
+    TWO(0x79),
+    TWO(0xc7),
+    TWO(0xc7),
+    TWO(0xae),
+    TWO(0xae),
+    {0xf30faef3, 4, false},
+    /* INVEPT, INVVPID, INVPCID */
+    {0x80380f66, 4, false},
+    {0x81380f66, 4, false},
+    {0x82380f66, 4, false},
+    /* INT3, INT n, INTO, IRET, INT1, ICEBP; flags; segments; far branches; string and port I/O */
+    ONE(0xcc),
+    ONE(0xcd),
+    ONE(0xce),
+    ONE(0xcf),
+    ONE(0xf1),
+    ONE(0xfa),
+    ONE(0xfb),
+    ONE(0x9c),
+    ONE(0x9d),
+    ONE(0x8e),
+    ONE(0x8e),
+    ONE(0x8c),
+    ONE(0x9a),
+    ONE(0xea),
+    ONE(0xca),
+    ONE(0xcb),
+    ONE(0x17),
+    ONE(0x1f),
+    TWO(0xa1),
+    TWO(0xa9),
+    ONE(0xff),
+    ONE(0xe5),
+    ONE(0xed),
+    ONE(0x6c),
+    ONE(0x6f),
+    ONE(0xa4),
+    ONE(0xaa),
+    ONE(0xac),
+    /* SIMD and x87, which need state: DIVPS, FNINIT, FLD, EMMS, VEX */
+    TWO(0x5e),
+    TWO(0x77),
+    ONE(0xd9),
+    ONE(0xdb),
+    ONE(0x9b),
+    ONE(0xc5),
+    ONE(0xc4),
+    ONE(0x62),
+};
+const u32 fuzz_opcode_count = ARRAY_LEN(fuzz_opcodes);
+
+const struct fuzz_opcode fuzz_accesses[] = {
+    {0x078a, 2, false},   {0x078b, 2, false},   {0x078b66, 3, false}, {0x078b48, 3, false},
+    {0x0788, 2, false},   {0x0789, 2, false},   {0x078966, 3, false}, {0x078948, 3, false},
+    {0x07b60f, 3, false}, {0x07b70f, 3, false}, {0x07be0f, 3, false}, {0x076348, 3, false},
+    {0x07c7, 2, false},   {0x07c6, 2, false},   {0x0709, 2, false},   {0x0721, 2, false},
+    {0x0731, 2, false},   {0x0787, 2, false},   {0x0739, 2, false},   {0x0785, 2, false},
+    {0x0784, 2, false},   {0xaa, 1, false},     {0xab, 1, false},     {0xabf3, 2, false},
+    {0xa4, 1, false},     {0xa5f3, 2, false},   {0xa5, 1, false},     {0x0789f0, 3, false},
+};
+const u32 fuzz_access_count = ARRAY_LEN(fuzz_accesses);
+
+const u8 fuzz_prefixes[13] = {0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36,
+                              0x3e, 0x26, 0x64, 0x65, 0x66, 0xf3};
+
+const struct fuzz_range fuzz_msrs[] = {
+    {0x0, 0x20},
+    {0x10, 0x10},
+    {0x1b, 0x1b},
+    {0x3a, 0x3b},
+    {0x48, 0x49},
+    {0x79, 0x8f},
+    {0xc0, 0xcf},
+    {0xe7, 0xe8},
+    {0xfe, 0xfe},
+    {0x10a, 0x10b},
+    {0x122, 0x123},
+    {0x174, 0x176},
+    {0x174, 0x176},
+    {0x179, 0x17b},
+    {0x186, 0x18f},
+    {0x198, 0x1ff},
+    {0x1a0, 0x1a0},
+    {0x1d9, 0x1d9},
+    {0x200, 0x20f},
+    {0x250, 0x26f},
+    {0x277, 0x277},
+    {0x277, 0x277},
+    {0x2ff, 0x2ff},
+    {0x309, 0x30b},
+    {0x345, 0x345},
+    {0x38d, 0x391},
+    {0x3f1, 0x3f2},
+    {0x400, 0x47f},
+    {0x480, 0x493},
+    {0x4c1, 0x4d0},
+    {0x560, 0x58f},
+    {0x600, 0x6ff},
+    {0x6e0, 0x6e0},
+    {0x6a0, 0x6a8},
+    {0x770, 0x777},
+    {0x800, 0x8ff},
+    {0x800, 0x83f},
+    {0x800, 0x83f},
+    {0xc80, 0xc8f},
+    {0xd90, 0xd90},
+    {0xda0, 0xda0},
+    {0x40000000, 0x400001ff},
+    {0x4b564d00, 0x4b564d08},
+    {0xc0000080, 0xc0000084},
+    {0xc0000080, 0xc0000084},
+    {0xc0000100, 0xc0000104},
+    {0xc0000100, 0xc0000104},
+    {0xc0010000, 0xc0010140},
+    {0xc0011000, 0xc0011040},
+    {0xc0001fff, 0xc0002001},
+    {0x1fff, 0x2001},
+};
+const u32 fuzz_msr_count = ARRAY_LEN(fuzz_msrs);
+
+const struct fuzz_range fuzz_ports[] = {
+    {0x0, 0xff},    {0x20, 0x21},     {0xa0, 0xa1},   {0x40, 0x43},   {0x60, 0x64},
+    {0x61, 0x61},   {0x70, 0x71},     {0x80, 0x8f},   {0x92, 0x92},   {0x4d0, 0x4d1},
+    {0x3f8, 0x3ff}, {0x2f8, 0x2ff},   {0x600, 0x60b}, {0x620, 0x623}, {0xcf8, 0xcff},
+    {0x0, 0xffff},  {0xfffc, 0xffff},
+};
+const u32 fuzz_port_count = ARRAY_LEN(fuzz_ports);
