@@ -30,11 +30,11 @@ static void unquote(const char *value, char *out, u32 room)
 /* RW 12345 FLAT "name" 0 */
 static bool read_extent(const char *line, struct vmdk_descriptor *d)
 {
-    char access[8], quote[256] = "";
+    char access[9], quote[256] = "";
     unsigned long long sectors;
     int n = 0;
 
-    if (sscanf(line, "%7s %llu %15s %n", access, &sectors, d->data_type, &n) < 3 || !n)
+    if (sscanf(line, "%8s %llu %15s %n", access, &sectors, d->data_type, &n) < 3 || !n)
         return false;
     if (strcmp(access, "RW") && strcmp(access, "RDONLY") && strcmp(access, "NOACCESS"))
         return false;
