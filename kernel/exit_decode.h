@@ -5,46 +5,8 @@
 #define BULKHEAD_KERNEL_EXIT_DECODE_H
 
 #include "kernel/abi/exit_class.h"
+#include "kernel/abi/vmx_reason.h"
 #include "kernel/exit.h"
-
-/* Basic exit reasons that the kernel handles, SDM 3D appendix C. */
-enum vmx_reason {
-    REASON_EXCEPTION_OR_NMI = 0,
-    REASON_EXTERNAL_INTERRUPT = 1,
-    REASON_TRIPLE_FAULT = 2,
-    REASON_INTERRUPT_WINDOW = 7,
-    REASON_NMI_WINDOW = 8,
-    REASON_CPUID = 10,
-    REASON_GETSEC = 11,
-    REASON_HLT = 12,
-    REASON_INVD = 13,
-    REASON_RDPMC = 15,
-    REASON_RSM = 17,
-    REASON_VMCALL = 18,
-    REASON_VMCLEAR = 19,
-    REASON_VMXON = 27,
-    REASON_CR_ACCESS = 28,
-    REASON_MOV_DR = 29,
-    REASON_IO = 30,
-    REASON_RDMSR = 31,
-    REASON_WRMSR = 32,
-    REASON_MWAIT = 36,
-    REASON_MONITOR = 39,
-    REASON_PAUSE = 40,
-    REASON_TPR_THRESHOLD = 43,
-    REASON_APIC_ACCESS = 44,
-    REASON_EOI = 45,
-    REASON_EPT_VIOLATION = 48,
-    REASON_INVEPT = 50,
-    REASON_PREEMPTION_TIMER = 52,
-    REASON_INVVPID = 53,
-    REASON_WBINVD = 54,
-    REASON_XSETBV = 55,
-    REASON_APIC_WRITE = 56,
-    REASON_VMFUNC = 59,
-    REASON_ENCLS = 60,
-    REASON_COUNT
-};
 
 /* Exit qualification of I/O instructions: SDM 3C table 28-5. */
 #define IOQ_STRING BIT(4)

@@ -5,9 +5,6 @@
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
-#define MSR_TSC 0x10u
-#define MSR_TSC_ADJUST 0x3bu
-
 #define EFER_VALID (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 
 enum kind {

@@ -5,8 +5,6 @@
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
-#define VECTOR_BP 3u
-#define VECTOR_OF 4u
 #define RFLAGS_RF BIT(16)
 #define DR6_BS BIT(14)
 #define DR6_HITS BITS(3, 0)

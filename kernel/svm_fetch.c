@@ -5,7 +5,6 @@
 #include "kernel/string.h"
 #include "kernel/x86.h"
 
-#define CR4_PSE BIT(4)
 #define ENTRY_PRESENT BIT(0)
 #define ENTRY_BIG BIT(7)
 #define ENTRY_ADDRESS BITS(51, 12)

@@ -1,23 +1,10 @@
 /* Says which guest-state check of VM entry a state fails; called by failure.c when the CPU refused
  * to enter, on the event loop. */
 #include "vmm/entry_check.h"
+#include "kernel/abi/x86_bits.h"
 
 #include <stdio.h>
 
-#define CR0_PE BIT(0)
-#define CR0_NW BIT(29)
-#define CR0_CD BIT(30)
-#define CR0_PG BIT(31)
-#define CR4_PAE BIT(5)
-#define CR4_PCIDE BIT(17)
-#define EFER_SCE BIT(0)
-#define EFER_LME BIT(8)
-#define EFER_LMA BIT(10)
-#define EFER_NXE BIT(11)
-#define RFLAGS_FIXED BIT(1)
-#define RFLAGS_TF BIT(8)
-#define RFLAGS_IF BIT(9)
-#define RFLAGS_VM BIT(17)
 #define RFLAGS_RESERVED (~BITS(21, 0) | BIT(15) | BIT(5) | BIT(3))
 
 /* Access rights: SDM 3C table 25-2. */

@@ -2,6 +2,7 @@
 #include "vmm/exits.h"
 
 #include "control/rt/sys.h"
+#include "kernel/abi/x86_bits.h"
 #include "vmm/debug_port.h"
 #include "vmm/failure.h"
 #include "vmm/guest_walk.h"
@@ -11,7 +12,6 @@
 
 #define LAPIC_BASE 0xfee00000ull
 #define STRING_BATCH 64 /* elements of INS/OUTS done at one exit */
-#define RFLAGS_DF BIT(10)
 
 struct port_range {
     u16 first, last;

@@ -3,73 +3,12 @@
 
 #include <stdio.h>
 
+#include "kernel/abi/vmx_reason.h"
 #include "vmm/entry_check.h"
 
-/* Basic exit reasons of VT-x, SDM 3D appendix C. */
-static const char *const vmx_reasons[] = {
-    [0] = "exception or NMI",
-    [1] = "external interrupt",
-    [2] = "triple fault",
-    [3] = "INIT",
-    [4] = "SIPI",
-    [5] = "I/O SMI",
-    [6] = "SMI",
-    [7] = "interrupt window",
-    [8] = "NMI window",
-    [9] = "task switch",
-    [10] = "CPUID",
-    [11] = "GETSEC",
-    [12] = "HLT",
-    [13] = "INVD",
-    [14] = "INVLPG",
-    [15] = "RDPMC",
-    [16] = "RDTSC",
-    [17] = "RSM",
-    [18] = "VMCALL",
-    [19] = "VMCLEAR",
-    [20] = "VMLAUNCH",
-    [21] = "VMPTRLD",
-    [22] = "VMPTRST",
-    [23] = "VMREAD",
-    [24] = "VMRESUME",
-    [25] = "VMWRITE",
-    [26] = "VMXOFF",
-    [27] = "VMXON",
-    [28] = "CR access",
-    [29] = "MOV DR",
-    [30] = "I/O",
-    [31] = "RDMSR",
-    [32] = "WRMSR",
-    [33] = "invalid guest state",
-    [34] = "MSR loading",
-    [36] = "MWAIT",
-    [37] = "monitor trap",
-    [39] = "MONITOR",
-    [40] = "PAUSE",
-    [41] = "machine check",
-    [43] = "TPR threshold",
-    [44] = "APIC access",
-    [45] = "EOI",
-    [46] = "GDTR or IDTR access",
-    [47] = "LDTR or TR",
-    [48] = "EPT violation",
-    [49] = "EPT misconfig",
-    [50] = "INVEPT",
-    [51] = "RDTSCP",
-    [52] = "preemption timer",
-    [53] = "INVVPID",
-    [54] = "WBINVD",
-    [55] = "XSETBV",
-    [56] = "APIC write",
-    [57] = "RDRAND",
-    [58] = "INVPCID",
-    [59] = "VMFUNC",
-    [60] = "ENCLS",
-    [61] = "RDSEED",
-    [62] = "page-modification log full",
-    [63] = "XSAVES",
-    [64] = "XRSTORS",
-};
+#define NAME(id, number, name) [REASON_##id] = name,
+static const char *const vmx_reasons[] = {VMX_REASONS(NAME)};
+#undef NAME
 #define REASON_BASIC BITS(15, 0)
 
 /* failure_value goes in as one %llx where there is one. */

@@ -6,19 +6,8 @@
 #define BULKHEAD_VMM_GUEST_WALK_H
 
 #include "kernel/abi/types.h"
+#include "kernel/abi/x86_bits.h"
 #include "vmm/guest_mem.h"
-
-#define CR0_PE BIT(0)
-#define CR0_WP BIT(16)
-#define CR0_PG BIT(31)
-#define CR4_PSE BIT(4)
-#define CR4_PAE BIT(5)
-#define CR4_LA57 BIT(12)
-#define CR4_SMAP BIT(21)
-#define EFER_LME BIT(8)
-#define EFER_LMA BIT(10)
-#define EFER_NXE BIT(11)
-#define RFLAGS_AC BIT(18)
 
 /* Page-fault error code (SDM 3A 4.7) and kind of access. */
 #define WALK_PRESENT BIT(0)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "control/rt/sys.h"
+#include "kernel/abi/vmx_bits.h"
 #include "vmm/acpi_tables.h"
 #include "vmm/cpuid.h"
 #include "vmm/features.h"
@@ -25,7 +26,7 @@ void vm_boot_policy(const struct vm_config *c, struct vm_policy *p)
     const struct host_info *h = sys_host_info();
     struct cpuid_host host = {.read = cpuid_native,
                               .tsc_hz = h->tsc_hz,
-                              .hide_rdtscp = !features_control_used(h, VMX_PROC2, 3)};
+                              .hide_rdtscp = !features_control_used(h, VMX_PROC2, PROC2_RDTSCP)};
     memset(p, 0, sizeof(*p));
     cpuid_policy(p, &host, c->cpu_count);
     msr_policy(p);

@@ -8,6 +8,7 @@
 #define BULKHEAD_TESTS_GUESTS_LIB_GUEST_H
 
 #include "kernel/abi/types.h"
+#include "kernel/abi/x86_bits.h"
 
 #define GUEST_CODE32 0x08
 #define GUEST_CODE64 0x10
@@ -47,22 +48,6 @@ struct frame { /* as common: in start.S pushes it */
     u64 vector, error;
     u64 rip, cs, rflags, rsp, ss;
 };
-#define VECTOR_DE 0
-#define VECTOR_DB 1
-#define VECTOR_NMI 2
-#define VECTOR_BP 3
-#define VECTOR_OF 4
-#define VECTOR_UD 6
-#define VECTOR_NM 7
-#define VECTOR_DF 8
-#define VECTOR_TS 10
-#define VECTOR_NP 11
-#define VECTOR_SS 12
-#define VECTOR_GP 13
-#define VECTOR_PF 14
-#define VECTOR_MF 16
-#define VECTOR_AC 17
-#define VECTOR_XM 19
 
 /* Called for `vector` instead of counting it; ends an interrupt itself if one must be ended. */
 typedef void (*guest_handler)(struct frame *f);
