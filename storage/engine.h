@@ -5,10 +5,11 @@
 #include "storage/image.h"
 
 #define ENGINE_PAGE_UNITS 512u
-#define ENGINE_PAGES_MAX 4096u   /* 16 MiB of map */
-#define ENGINE_FIBERS 16u        /* requests of one image that wait at the same time */
-#define ENGINE_PIECES 8u         /* of one request on the fast path */
-#define ENGINE_DIRTY_MAX 256u    /* metadata blocks before they are written without being asked */
+#define ENGINE_PAGES_MAX 4096u /* 16 MiB of map */
+#define ENGINE_FIBERS 16u      /* requests of one image that wait at the same time */
+#define ENGINE_PIECES 8u       /* of one request on the fast path */
+#define ENGINE_DIRTY_MAX                                                                           \
+    100u /* metadata blocks before they are written; a VHDX log entry has 126 */
 #define ENGINE_RUN_MAX (1 * MIB) /* allocated in one go */
 
 /* An entry of the map: file offset in bits 9..55, kind in 0..2, layer in 56..63. */

@@ -6,19 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/rt/clock.h"
+#include "storage/endian.h"
 #include "storage/qcow2.h"
 #include "storage/raw.h"
 #include "storage/vdi.h"
 #include "storage/vhd.h"
+#include "storage/vhdx.h"
+#include "storage/vmdk.h"
 
 #define META_BLOCKS 1024u /* 4 MiB of tables kept a layer */
 #define GROW_STEP (8 * MIB)
 
 static const struct image_format *const formats[] = {
-    &raw_format,
-    &qcow2_format,
-    &vhd_format,
-    &vdi_format,
+    &raw_format, &qcow2_format, &vhd_format, &vhdx_format, &vmdk_format, &vdi_format,
 };
 
 const struct image_format *image_format_at(u32 i)
@@ -42,6 +43,22 @@ enum hv_status image_fail(struct image *img, enum hv_status status, const char *
     vsnprintf(img->error, sizeof(img->error), fmt, ap);
     va_end(ap);
     return status;
+}
+
+void image_new_id(u8 id[16])
+{
+    static u64 count;
+    u64 state = clock_tsc() ^ (u64)clock_unix() << 32 ^ ++count << 56;
+
+    for (u32 i = 0; i < 2; i++) { /* splitmix64 */
+        u64 z = state += 0x9e3779b97f4a7c15;
+
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+        z = (z ^ z >> 27) * 0x94d049bb133111eb;
+        put_le64(id + 8 * i, z ^ z >> 31);
+    }
+    id[7] = (u8)((id[7] & 0x0f) | 0x40);
+    id[8] = (u8)((id[8] & 0x3f) | 0x80);
 }
 
 static int by_value(const void *a, const void *b)

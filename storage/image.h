@@ -109,6 +109,8 @@ MUST_CHECK enum hv_status image_append(struct image *img, u64 length, u64 align,
 /* For formats: no two of the `count` places of `length` bytes overlap (places[i] == skip: none). */
 MUST_CHECK enum hv_status image_check_overlap(struct image *img, const u64 *places, u64 count,
                                               u64 length, u64 skip);
+/* A random UUID (version 4), from the clock: unique, not secret. */
+void image_new_id(u8 id[16]);
 /* For formats: the default commit. */
 MUST_CHECK enum hv_status image_commit_meta(struct image *img);
 

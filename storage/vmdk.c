@@ -119,9 +119,12 @@ static enum hv_status read_header(struct image *img, u8 *h)
 {
     enum hv_status status;
 
-    if (img->file->size < HEADER)
+    status = disk_read(img->file, 0, h, MIN(HEADER, img->file->size));
+    if (status == HV_OK && (h[0] == '#' || !memcmp(h, "version", 7)))
+        return image_fail(img, HV_ENOSYS,
+                          "it is the descriptor of a flat image: attach that as raw");
+    if (status == HV_OK && img->file->size < HEADER)
         return image_fail(img, HV_ECORRUPT, "a file of %llu bytes", (ull)img->file->size);
-    status = disk_read(img->file, 0, h, HEADER);
     if (status != HV_OK || memcmp(h, "KDMV", 4) || le64(h + VMDK_DIRECTORY) != AT_END)
         return status;
     if (img->file->size < 3 * HEADER)
@@ -168,16 +171,13 @@ static enum hv_status check_header(struct image *img, const u8 *h)
 static enum hv_status vmdk_open(struct image *img)
 {
     struct vmdk *v = calloc(1, sizeof(*v));
-    u8 h[HEADER];
+    u8 h[HEADER] = {0};
 
     img->priv = v;
     if (!v)
         return HV_ENOMEM;
     v->unpacked_at = ~0ull;
     enum hv_status status = read_header(img, h);
-    if (status == HV_OK && (h[0] == '#' || !memcmp(h, "version", 7)))
-        return image_fail(img, HV_ENOSYS,
-                          "it is the descriptor of a flat image: attach that as raw");
     if (status == HV_OK)
         status = check_header(img, h);
     if (status == HV_OK)
@@ -328,13 +328,39 @@ static enum hv_status vmdk_read_special(struct image *img, u64 offset, u8 *buf)
 /* ---- changing ----------------------------------------------------------------------------------
  */
 
+/* After a power cut the two copies of a grain table may differ: the first one counts. */
+static enum hv_status repair_spare(struct image *img)
+{
+    struct vmdk *v = img->priv;
+    u64 bytes = v->entries * 4ull;
+    u8 *table = malloc(bytes);
+    enum hv_status status = table ? HV_OK : HV_ENOMEM;
+
+    for (u64 i = 0; i < v->tables && status == HV_OK; i++) {
+        if (!v->directory[i] || !v->spare[i])
+            continue;
+        status = disk_read(img->file, v->directory[i] * SECTOR, table, bytes);
+        if (status == HV_OK)
+            status = disk_write(img->file, v->spare[i] * SECTOR, table, bytes);
+        meta_forget(&img->meta, v->spare[i] * SECTOR, bytes);
+    }
+    free(table);
+    return status;
+}
+
 /* A changed image has another content ID, so that children made of the old contents are noticed. */
 static enum hv_status vmdk_begin(struct image *img)
 {
     struct vmdk *v = img->priv;
     static const u8 unclean = 1;
+    u8 was_unclean = 0;
     char *text, *at;
-    enum hv_status status = meta_write(&img->meta, META_ROOT, VMDK_UNCLEAN, &unclean, 1);
+    enum hv_status status = meta_read(&img->meta, VMDK_UNCLEAN, &was_unclean, 1);
+
+    if (status == HV_OK && was_unclean && v->spare)
+        status = repair_spare(img);
+    if (status == HV_OK)
+        status = meta_write(&img->meta, META_ROOT, VMDK_UNCLEAN, &unclean, 1);
 
     if (status != HV_OK || !v->descriptor_at)
         return status;
@@ -676,7 +702,7 @@ const struct image_format vmdk_format = {
     .can_create = true,
     .can_write = true,
     .can_parent = true,
-    .kinds = "sparse|flat|stream",
+    .kinds = "sparse|flat",
     .create = vmdk_create,
     .open = vmdk_open,
     .map = vmdk_map,

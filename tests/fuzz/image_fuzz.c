@@ -36,6 +36,17 @@ static void use(struct disk *d)
         (void)!disk_resize(d, d->size + 65536);
 }
 
+/* Blank pieces are left out: a large image in memory costs time. */
+static void put_in(struct disk *file, const u8 *data, size_t size)
+{
+    for (size_t at = 0, n; at < size; at += n) {
+        n = MIN(size - at, sizeof(buf));
+        if (data[at] || memcmp(data + at, data + at + 1, n - 1))
+            (void)!disk_write(file, at, data + at, n);
+    }
+    (void)!disk_resize(file, size);
+}
+
 static void try_one(void *arg)
 {
     struct input *in = arg;
@@ -48,7 +59,7 @@ static void try_one(void *arg)
         u64 problems = 0;
         u32 layers = 1;
 
-        (void)!disk_write(file, 0, in->data, in->size);
+        put_in(file, in->data, in->size);
         if (image_layer_open(&img, file, in->format, true) == HV_OK) {
             if (img.format->check && img.size <= 64 * MIB)
                 img.format->check(&img, &problems);
