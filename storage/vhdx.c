@@ -391,7 +391,7 @@ static enum hv_status vhdx_map(struct image *img, u64 offset, u64 length, struct
     if (state == VHDX_PRESENT) {
         *e = (struct image_extent){IMAGE_DATA, place(entry) + within, length};
     } else if (state == VHDX_PARTIAL) {
-        bool set;
+        bool set = false;
         u64 run, bitmap = v->table[bitmap_entry_of(v, block)];
 
         if ((bitmap & 7) != VHDX_PRESENT)
