@@ -11,6 +11,7 @@
 #include "control/rt/port.h"
 #include "control/rt/sys.h"
 #include "control/schema.h"
+#include "vmm/inventory.h"
 
 typedef unsigned long long ull;
 
@@ -162,6 +163,67 @@ static enum hv_status run_call(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
+/* Prints runs of written pages across calls; ends with the number of pages. */
+struct runs {
+    struct out *out;
+    u64 first, next, pages; /* the run at hand is [first, next) */
+};
+
+static void put_run(struct runs *r)
+{
+    if (r->next == r->first)
+        return;
+    out_cell(r->out, "%llx", (ull)r->first);
+    out_cell(r->out, "%llu", (ull)((r->next - r->first) / PAGE_SIZE));
+    r->pages += (r->next - r->first) / PAGE_SIZE;
+}
+
+static enum hv_status put_written(struct runs *r, u32 slot, u64 gpa, u64 len)
+{
+    static u64 bits[VM_WRITTEN_MAX / PAGE_SIZE / 64];
+    i64 status = sys_vm_written(slot, gpa, len, bits);
+
+    if (status < 0)
+        return (enum hv_status)status;
+    for (u64 n = 0; n < len / PAGE_SIZE; n++) {
+        u64 at = gpa + n * PAGE_SIZE;
+        if (!(bits[n / 64] >> n % 64 & 1))
+            continue;
+        if (at != r->next) {
+            put_run(r);
+            r->first = at;
+        }
+        r->next = at + PAGE_SIZE;
+    }
+    return HV_OK;
+}
+
+static enum hv_status run_written(const struct schema_args *args, struct out *out)
+{
+    static const char *const columns[] = {"ADDRESS", "PAGES"};
+    static const u8 widths[] = {16, 0};
+    struct vm *vm = inventory_find(args_text(args, "vm"));
+    struct runs runs = {.out = out};
+
+    if (!vm || vm->phase == PHASE_STOPPED)
+        return out_error(out, HV_ENOENT, "E_STATE", "vm list", "no VM %s has memory",
+                         args_text(args, "vm"));
+    out_table(out, columns, widths, 2);
+    for (u32 i = 0; i < vm->mem.count; i++) {
+        const struct guest_range *range = &vm->mem.range[i];
+        for (u64 done = 0, len; done < range->len; done += len) {
+            len = MIN(range->len - done, (u64)VM_WRITTEN_MAX);
+            enum hv_status st = put_written(&runs, vm->slot, range->gpa + done, len);
+            if (st != HV_OK)
+                return out_error(out, st, "E_NOMEM", "host mem",
+                                 "no memory for small pages in place of large ones");
+        }
+    }
+    put_run(&runs);
+    out_printf(out, "%llu pages written\n", (ull)runs.pages);
+    return HV_OK;
+}
+
 static const struct schema_arg crash_args[] = {
     {"how", PLACE_OPTIONAL, ARG_ENUM,
      "null|read-kernel|write-kernel|write-code|write-host-info|run-data|port|privileged|msr|divide|"
@@ -185,6 +247,11 @@ static const struct schema_arg call_args[] = {
     {0},
 };
 
+static const struct schema_arg written_args[] = {
+    {"vm", PLACE_OBJECT, ARG_VM, .help = "its name or number"},
+    {0},
+};
+
 static const struct schema_command commands[] = {
     {"debug", "crash", "crash the control partition on purpose; the kernel restarts it",
      "debug crash read-kernel", ROLE_ADMIN, crash_args, NULL, run_crash},
@@ -193,5 +260,7 @@ static const struct schema_command commands[] = {
      run_mem},
     {"debug", "call", "make any system call and print what it returns", "debug call 0", ROLE_ADMIN,
      call_args, NULL, run_call},
+    {"debug", "written", "memory that a VM has written since the last such command, or ever",
+     "debug written demo", ROLE_ADMIN, written_args, NULL, run_written},
 };
 SCHEMA_COMMANDS(commands);

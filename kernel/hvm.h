@@ -1,7 +1,15 @@
 /* What a vendor backend (VT-x in vmx*.c, AMD-V in svm*.c) supplies: the whole contract.
  *
  * Chosen once at boot; `hvm` is NULL on a machine without.  Nothing outside the backends knows a
- * VMCS or a VMCB. */
+ * VMCS or a VMCB.  Beside the functions below a backend owes:
+ * - vm->npt, which vm_init makes, is what the guest's memory is; its walker is pgtab.c.  After an
+ *   entry lost a permission, flush() is called on each core that may have cached it.
+ * - The dirty log: the CPU sets the dirty bits of vm->npt, or vm_init sets npt.no_dirty;
+ * vm_written() reads and clears them.
+ * - Intercept policy: CPUID, HLT, MSRs that hardware does not switch, all ports, XSETBV, VMCALL or
+ *   VMMCALL and CR4 bits that vm->policy does not allow always exit and end in exit*.c, which has
+ *   the answers; exceptions of v->exceptions exit, are noted in the page and go on to the guest;
+ *   instructions for virtualisation, MONITOR and MWAIT are #UD. */
 #ifndef BULKHEAD_KERNEL_HVM_H
 #define BULKHEAD_KERNEL_HVM_H
 

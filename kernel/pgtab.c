@@ -14,8 +14,9 @@ struct walk {
     u64 va, pa, left; /* what is still to do */
     u32 attr;
     bool apply;
-    u64 tables; /* wanted */
-    hpa_t pool; /* tables at hand, linked through their first word */
+    u64 tables;          /* wanted */
+    u64 first, *written; /* of pgtab_take_written(); NULL: unmapping */
+    hpa_t pool;          /* tables at hand, linked through their first word */
 };
 
 static u64 span(unsigned level)
@@ -146,7 +147,18 @@ static u64 *split_leaf(struct walk *w, u64 *slot, unsigned level)
     return table;
 }
 
-/* table == NULL: planning inside a leaf that will be split. */
+static void take_written(struct walk *w, u64 *slot)
+{
+    u64 n = (w->va - w->first) / PAGE_SIZE;
+    u64 taken = w->t->no_dirty ? 0 : w->t->format->dirty;
+
+    if (w->apply && (__atomic_fetch_and(slot, ~taken, __ATOMIC_SEQ_CST) & w->t->format->dirty))
+        w->written[n / 64] |= BIT(n % 64);
+    advance(w, PAGE_SIZE);
+}
+
+/* Takes away leaves, or what was written in them.  table == NULL: planning inside a leaf that will
+ * be split. */
 static void unmap_walk(struct walk *w, u64 *table, unsigned level)
 {
     const struct pgtab_format *f = w->t->format;
@@ -159,7 +171,9 @@ static void unmap_walk(struct walk *w, u64 *table, unsigned level)
             advance(w, step);
         } else if (slot && !leaf_at(w->t, *slot, level)) {
             unmap_walk(w, table_at(*slot), level - 1);
-        } else if (step == size) {
+        } else if (w->written && level == 1) {
+            take_written(w, slot);
+        } else if (step == size && !w->written) {
             if (w->apply)
                 *slot = 0;
             advance(w, step);
@@ -232,9 +246,9 @@ enum hv_status pgtab_map(struct pgtab *t, u64 va, u64 pa, u64 len, u32 attr)
     return map_walk(&work, root, TOP_LEVEL);
 }
 
-enum hv_status pgtab_unmap(struct pgtab *t, u64 va, u64 len)
+static enum hv_status unmap_twice(struct pgtab *t, u64 va, u64 len, u64 *written)
 {
-    struct walk plan = {.t = t, .va = va, .left = len};
+    struct walk plan = {.t = t, .va = va, .left = len, .first = va, .written = written};
     struct walk work = plan;
     u64 *root = phys_to_virt(t->root);
 
@@ -248,6 +262,16 @@ enum hv_status pgtab_unmap(struct pgtab *t, u64 va, u64 len)
     work.apply = true;
     unmap_walk(&work, root, TOP_LEVEL);
     return HV_OK;
+}
+
+enum hv_status pgtab_unmap(struct pgtab *t, u64 va, u64 len)
+{
+    return unmap_twice(t, va, len, NULL);
+}
+
+enum hv_status pgtab_take_written(struct pgtab *t, u64 va, u64 len, u64 *written)
+{
+    return unmap_twice(t, va, len, written);
 }
 
 bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, u64 *size)

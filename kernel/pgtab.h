@@ -22,6 +22,7 @@ struct pgtab_format {
     bool (*present)(u64 entry);
     bool (*is_leaf)(u64 entry); /* for levels 2 and 3 */
     u32 (*attr)(u64 entry);     /* of a leaf */
+    u64 dirty;                  /* of a leaf: set there, and by the CPU on a write */
 };
 extern const struct pgtab_format pgtab_host; /* SDM 3A 4.5; in pgtab_formats.c */
 extern const struct pgtab_format pgtab_ept;  /* SDM 3C 29.3 */
@@ -35,6 +36,7 @@ struct pgtab {
     u64 table_bytes; /* memory the tables take */
     bool use_1g;     /* 1 GiB leaves allowed */
     bool use_2m;
+    bool no_dirty;     /* the CPU sets no dirty bits: whatever is mapped counts as written */
     u64 address_limit; /* first address that may not be mapped; 0: canonical addresses */
 };
 
@@ -51,6 +53,10 @@ MUST_CHECK enum hv_status pgtab_map(struct pgtab *t, u64 va, u64 pa, u64 len, u3
 MUST_CHECK enum hv_status pgtab_unmap(struct pgtab *t, u64 va, u64 len);
 /* False: not mapped.  *size: bytes of the leaf, or of the naturally aligned hole around va. */
 MUST_CHECK bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, u64 *size);
+/* The dirty log.  Sets bit n of written[] for each mapped page n of [va, va+len) that was written
+ * since the last call, or is new.  Big leaves become small ones.  HV_ENOMEM: nothing changed.
+ * HV_EINVAL unaligned.  Flushing is the caller's. */
+MUST_CHECK enum hv_status pgtab_take_written(struct pgtab *t, u64 va, u64 len, u64 *written);
 /* Share the subtree of one top-level entry with another table of the same format. */
 u64 pgtab_top_entry(const struct pgtab *t, unsigned index);
 void pgtab_set_top_entry(struct pgtab *t, unsigned index, u64 entry);

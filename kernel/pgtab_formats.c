@@ -7,7 +7,8 @@
 #define HOST_U BIT(2)
 #define HOST_PWT BIT(3)
 #define HOST_PCD BIT(4)
-#define HOST_ACCESSED_DIRTY (BIT(5) | BIT(6)) /* set, so the CPU need not */
+#define HOST_DIRTY BIT(6)
+#define HOST_ACCESSED_DIRTY (BIT(5) | HOST_DIRTY) /* set, so the CPU need not */
 #define HOST_PS BIT(7)
 #define HOST_G BIT(8)
 #define HOST_NX BIT(63)
@@ -48,6 +49,7 @@ const struct pgtab_format pgtab_host = {
     .present = host_present,
     .is_leaf = host_is_leaf,
     .attr = host_attr,
+    .dirty = HOST_DIRTY,
 };
 
 /* EPT: SDM 3C tables 29-1 to 29-7. */
@@ -58,11 +60,13 @@ const struct pgtab_format pgtab_host = {
 #define EPT_TYPE BITS(5, 3)
 #define EPT_IGNORE_PAT BIT(6)
 #define EPT_BIG BIT(7)
+#define EPT_DIRTY BIT(9)
+#define EPT_ACCESSED_DIRTY (BIT(8) | EPT_DIRTY) /* ignored where the CPU has none */
 
 static u64 ept_leaf(u64 pa, u32 attr, bool big)
 {
     return pa | (attr & PG_R ? EPT_R : 0) | (attr & PG_W ? EPT_W : 0) | (attr & PG_X ? EPT_X : 0) |
-           (attr & PG_UC ? 0 : EPT_WB | EPT_IGNORE_PAT) | (big ? EPT_BIG : 0);
+           (attr & PG_UC ? 0 : EPT_WB | EPT_IGNORE_PAT) | (big ? EPT_BIG : 0) | EPT_ACCESSED_DIRTY;
 }
 
 static u64 ept_table(u64 pa)
@@ -93,6 +97,7 @@ const struct pgtab_format pgtab_ept = {
     .present = ept_present,
     .is_leaf = ept_is_leaf,
     .attr = ept_attr,
+    .dirty = EPT_DIRTY,
 };
 
 /* Nested paging of AMD-V: the host's format, walked as if by ring 3 (APM 2, 15.25.5); never global.
@@ -114,6 +119,7 @@ const struct pgtab_format pgtab_npt = {
     .present = host_present,
     .is_leaf = host_is_leaf,
     .attr = npt_attr,
+    .dirty = HOST_DIRTY,
 };
 
 /* Second-level translation of VT-d: VT-d 9.8; EPT's bits without memory types. */

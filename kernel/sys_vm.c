@@ -62,6 +62,17 @@ ON_VM(sys_vm_mem)
     return vm_add_ram(vm, args[1], args[2], (u32)args[3]);
 }
 
+ON_VM(sys_vm_written)
+{
+    static u64 written[VM_WRITTEN_MAX / PAGE_SIZE / 64];
+
+    if (args[2] > VM_WRITTEN_MAX)
+        return HV_EINVAL;
+    memset(written, 0, sizeof(written));
+    enum hv_status st = vm_written(vm, args[1], args[2], written);
+    return st == HV_OK ? user_write(args[3], written, VM_WRITTEN_BYTES(args[2])) : st;
+}
+
 ON_VM(sys_vm_run)
 {
     (void)args;

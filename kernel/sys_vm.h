@@ -9,6 +9,7 @@
 i64 sys_vm_create(const u64 args[6]);
 i64 sys_vm_destroy(const u64 args[6]);
 i64 sys_vm_mem(const u64 args[6]);
+i64 sys_vm_written(const u64 args[6]);
 i64 sys_vm_run(const u64 args[6]);
 i64 sys_vm_pause(const u64 args[6]);
 i64 sys_vm_msi(const u64 args[6]);

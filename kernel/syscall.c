@@ -171,6 +171,7 @@ static syscall_fn *const table[SYS_COUNT] = {
     [SYS_VM_MEM] = sys_vm_mem,
     [SYS_VM_RUN] = sys_vm_run,
     [SYS_VM_PAUSE] = sys_vm_pause,
+    [SYS_VM_WRITTEN] = sys_vm_written,
     [SYS_VM_MSI] = sys_vm_msi,
     [SYS_VM_INFO] = sys_vm_info,
     [SYS_VCPU_CREATE] = sys_vcpu_create,

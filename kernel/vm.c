@@ -163,11 +163,11 @@ static void free_ram(struct vm *vm, u64 gpa, u64 len)
     while (gpa < end) {
         u64 pa, size;
         u32 attr;
-        if (!pgtab_lookup(&vm->npt, gpa, &pa, &attr, &size)) {
+        /* The window keeps the leaves that add_block() made; the dirty log splits the others. */
+        if (!pgtab_lookup(&vm->window, window_va(vm, VM_WINDOW_RAM + gpa), &pa, &attr, &size)) {
             gpa += PAGE_SIZE;
             continue;
         }
-        /* add_block() maps a block with one leaf of its size, so leaves are what to free. */
         mem_free(&vm->quota, HPA(pa), size);
         gpa += size;
     }
@@ -278,6 +278,15 @@ enum hv_status vm_add_ram(struct vm *vm, u64 gpa, u64 len, u32 flags)
     }
     publish_window(vm);
     return HV_OK;
+}
+
+enum hv_status vm_written(struct vm *vm, u64 gpa, u64 len, u64 *written)
+{
+    enum hv_status st = pgtab_take_written(&vm->npt, gpa, len, written);
+
+    if (st == HV_OK)
+        flush_everywhere(vm);
+    return st;
 }
 
 void vm_pause(struct vm *vm)

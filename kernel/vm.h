@@ -48,6 +48,8 @@ MUST_CHECK enum hv_status vm_create(const struct vm_create *args, const struct v
 void vm_destroy(struct vm *vm);
 /* Zeroed RAM at [gpa, gpa+len), in the guest and in the control partition's window. */
 MUST_CHECK enum hv_status vm_add_ram(struct vm *vm, u64 gpa, u64 len, u32 flags);
+/* pgtab_take_written() of its memory; a write after the return is seen by the next call. */
+MUST_CHECK enum hv_status vm_written(struct vm *vm, u64 gpa, u64 len, u64 *written);
 /* On return no vCPU of it executes.  Control partition's core only. */
 void vm_pause(struct vm *vm);
 void vm_run(struct vm *vm);

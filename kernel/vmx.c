@@ -24,6 +24,7 @@
 #define MSR_VMX_TRUE_PIN 0x48du
 #define EPTP_WALK_4 (3u << 3)
 #define EPTP_WB 6u
+#define EPTP_DIRTY BIT(6)
 
 struct vmx_caps vmx_caps;
 struct vmx_cpu vmx_cpus[CPU_MAX];
@@ -167,7 +168,8 @@ static enum hv_status vm_init(struct vm *vm)
     st = pgtab_init(&vm->npt, &pgtab_ept, &vm->quota, caps & EPT_CAP_2M, caps & EPT_CAP_1G);
     if (st != HV_OK)
         return st;
-    x->eptp = vm->npt.root.raw | EPTP_WALK_4 | EPTP_WB;
+    vm->npt.no_dirty = !(caps & EPT_CAP_ACCESSED_DIRTY);
+    x->eptp = vm->npt.root.raw | EPTP_WALK_4 | EPTP_WB | (vm->npt.no_dirty ? 0 : EPTP_DIRTY);
     if (vmx_caps.apicv) {
         /* Its own page: what the CPU does not virtualise must not leak between VMs. */
         apic = mem_alloc(&vm->quota, PAGE_SIZE);

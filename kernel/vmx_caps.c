@@ -28,8 +28,9 @@ static const struct {
     [VMX_ENTRY] = {.required = ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER,
                    .dynamic = ENTRY_IA32E},
     [VMX_EPT_VPID] = {.required = EPT_CAP_WALK_4 | EPT_CAP_WB | EPT_CAP_INVEPT | EPT_CAP_INVEPT_ALL,
-                      .wanted = EPT_CAP_2M | EPT_CAP_1G | EPT_CAP_INVEPT_SINGLE | VPID_CAP_INVVPID |
-                                VPID_CAP_SINGLE | VPID_CAP_ALL},
+                      .wanted = EPT_CAP_2M | EPT_CAP_1G | EPT_CAP_ACCESSED_DIRTY |
+                                EPT_CAP_INVEPT_SINGLE | VPID_CAP_INVVPID | VPID_CAP_SINGLE |
+                                VPID_CAP_ALL},
     [VMX_MISC] = {.required = VMX_MISC_STORES_LMA},
     [VMX_BASIC] = {.required = VMX_BASIC_WRITE_BACK, .wanted = VMX_BASIC_INSN_INFO},
 };

@@ -58,7 +58,10 @@
                                      * access, for xAPIC MMIO that the control partition decoded;   \
                                      * a write returns 0, or 100H | vector when it ended a level-   \
                                      * triggered interrupt */                                       \
-    X(SYS_VCPU_SCHED, "vcpu_sched") /* (vm, vcpu, weight, cpu mask): 0 = leave as it is */
+    X(SYS_VCPU_SCHED, "vcpu_sched") /* (vm, vcpu, weight, cpu mask): 0 = leave as it is */         \
+    X(SYS_VM_WRITTEN, "vm_written") /* (vm, gpa, len, u64 bits[]): bit n: the guest may have written \
+                                     * page n of that RAM since the last such call, or ever; at     \
+                                     * most VM_WRITTEN_MAX.  What ring 3 writes it knows itself */
 /* clang-format on */
 
 #define SYSCALL_ID(id, name) id,
@@ -134,6 +137,9 @@ struct vm_create {
 /* SYS_VCPU_APIC returns the value read; after a write 0, or this and the vector when the write
  * ended a level-triggered interrupt: its source looks again. */
 #define VCPU_APIC_EOI_LEVEL 0x100u
+
+#define VM_WRITTEN_MAX (64 * MIB)
+#define VM_WRITTEN_BYTES(len) (ROUND_UP((len), 64 * PAGE_SIZE) / PAGE_SIZE / 8)
 
 #define VM_MEM_READONLY BIT(0) /* guest may not write (firmware) */
 

@@ -167,6 +167,66 @@ def survival(c):
         assert re.search(r"(?i)guests +0|0 in guests", c.command("host info"))
 
 
+DIRTY_FIELD = 16 << 20  # tests/guests/dirty.c
+DIRTY_PAGES = (0, 3, 5, 511, 514, 1022, 700, 1500)
+
+
+def written(c):
+    """The pages that `debug written` names, by number."""
+    text = guests.must(c, "debug written d")
+    runs = re.findall(r"(?m)^([0-9a-f]+) +(\d+)\s*$", text)
+    got = {int(at, 16) // 4096 + n for at, count in runs for n in range(int(count))}
+    assert f"{len(got)} pages written" in text, text
+    return got
+
+
+def in_field(pages):
+    return sorted(p - DIRTY_FIELD // 4096 for p in pages if p >= DIRTY_FIELD // 4096)
+
+
+def press_key(c, says):
+    c.send("vm console d\r")
+    c.pump_rest()
+    c.send("x")
+    c.expect(says, 30)
+    c.send("\x1d.")
+    c.prompt()
+
+
+@bochs("dirty-log", limit=300, cpus=2, files=guests.files("dirty"))
+def dirty_log(c):
+    with c.check("the first look says: all of its memory"):
+        guests.start(c, "d", "dirty")
+        guests.wait(c, "it waits for a key", lambda: "round 0 is done" in guests.console(c, "d"))
+        assert written(c) == set(range(32 << 8))
+    with c.check("a guest that waits writes nothing of note"):
+        written(c)
+        got = written(c)
+        assert len(got) < 16 and not in_field(got), sorted(got)
+    for turn in (1, 2, 3):
+        with c.check(f"round {turn}: the pages that both vCPUs wrote, and no others"):
+            press_key(c, f"round {turn} is done")
+            got = in_field(written(c))
+            assert got == sorted(p + (1 - turn % 2) for p in DIRTY_PAGES), got
+    with c.check("reset, written again, deleted: no memory is lost"):
+        guests.must(c, "vm reset d")
+        guests.wait(c, "it waits again", lambda: guests.console(c, "d").count("round 0 is done") == 2)
+        assert len(written(c)) > 8
+        guests.remove(c, "d")
+        assert re.search(r"(?i)guests +0|0 in guests", c.command("host info"))
+
+
+@bochs("dirty-log-none", limit=300, cpus=1, model="corei7_sandy_bridge_2600k", files=guests.files("dirty"))
+def dirty_log_none(c):
+    with c.check("without dirty bits every page counts as written, each time"):
+        assert re.search("EPT accessed and dirty bits +absent", c.command("host info"))
+        guests.start(c, "d", "dirty")
+        guests.wait(c, "it waits for a key", lambda: "round 0 is done" in guests.console(c, "d"))
+        for _ in range(2):
+            assert written(c) == set(range(32 << 8))
+        guests.remove(c, "d")
+
+
 def shares(c, names, seconds):
     """Run time of each VM over some seconds of the wall clock."""
     before = {name: guests.run_ms(c, name) for name in names}

@@ -20,6 +20,7 @@ again("containment", bochs_guests.containment, limit=300, cpus=1,
       files=guests.files("counter", *bochs_guests.CONTAINED))
 again("survival", bochs_guests.survival, limit=300, cpus=2,
       files=guests.files("counter", "flood_uart"))
+again("dirty-log", bochs_guests.dirty_log, limit=300, cpus=2, files=guests.files("dirty"))
 again("scheduler", bochs_guests.scheduler, limit=300, cpus=1, files=guests.files("busy"))
 again("demo", bochs_demo.demo, limit=300, cpus=2)
 again("demo-two", bochs_demo.demo_two, limit=300, cpus=2,

@@ -15,6 +15,7 @@ CASES = {
     "ipi": {"cpus": 2},
     "pause_spin": {"cpus": 2},
     "tsc": {"cpus": 2},
+    "dirty": {"cpus": 2, "mem": 32, "ends": "never", "reference": False},
     "counter": {"ends": "never", "reference": False},
     "busy": {"ends": "never", "reference": False},
     "watch": {"ends": "never", "reference": False},

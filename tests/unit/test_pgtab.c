@@ -191,9 +191,10 @@ static void quota_counts(void **state)
 static void ept_entries(void **state)
 {
     (void)state;
-    assert_int_equal(pgtab_ept.leaf(0x1000, RWX, false), 0x1000 | 7 | 6 << 3 | 1 << 6);
-    assert_int_equal(pgtab_ept.leaf(PAGE_2M, PG_R, true), PAGE_2M | 1 | 6 << 3 | 1 << 6 | 1 << 7);
-    assert_int_equal(pgtab_ept.leaf(0x1000, PG_R | PG_W | PG_UC, false), 0x1000 | 3);
+    assert_int_equal(pgtab_ept.leaf(0x1000, RWX, false), 0x1000 | 7 | 6 << 3 | 1 << 6 | 0x300);
+    assert_int_equal(pgtab_ept.leaf(PAGE_2M, PG_R, true),
+                     PAGE_2M | 1 | 6 << 3 | 1 << 6 | 1 << 7 | 0x300);
+    assert_int_equal(pgtab_ept.leaf(0x1000, PG_R | PG_W | PG_UC, false), 0x1000 | 3 | 0x300);
     assert_int_equal(pgtab_ept.table(0x5000), 0x5007);
     assert_int_equal(pgtab_ept.attr(pgtab_ept.leaf(0, PG_R | PG_UC, false)), PG_R | PG_UC);
     assert_true(pgtab_ept.present(4)); /* execute-only */
@@ -231,9 +232,46 @@ static void host_entries(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* What was written is told once, page by page, whatever the leaves were; holes are not written. */
+static void written(void **state)
+{
+    (void)state;
+    u64 bits[16] = {0}, va = PAGE_1G - PAGE_2M;
+    assert_int_equal(pgtab_map(&t, va, va, PAGE_2M + PAGE_1G, RWX), HV_OK);
+    assert_int_equal(pgtab_map(&t, va - 2 * PAGE_SIZE, 0, PAGE_SIZE, RWX), HV_OK);
+    /* Two pages below (one mapped), the end of a 2 MiB leaf and the start of a 1 GiB leaf. */
+    assert_int_equal(pgtab_take_written(&t, va - 2 * PAGE_SIZE, 3 * PAGE_SIZE, bits), HV_OK);
+    assert_int_equal(bits[0], 5);
+    memset(bits, 0, sizeof(bits));
+    assert_int_equal(pgtab_take_written(&t, PAGE_1G - 66 * PAGE_SIZE, 130 * PAGE_SIZE, bits),
+                     HV_OK);
+    assert_int_equal(bits[0] & bits[1], ~0ull);
+    assert_int_equal(bits[2], 3);
+    expect_leaf(PAGE_1G, PAGE_1G, RWX, PAGE_SIZE);
+    expect_leaf(PAGE_1G + PAGE_2M, PAGE_1G + PAGE_2M, RWX, PAGE_2M);
+    memset(bits, 0, sizeof(bits));
+    assert_int_equal(pgtab_take_written(&t, PAGE_1G - 66 * PAGE_SIZE, 130 * PAGE_SIZE, bits),
+                     HV_OK);
+    assert_int_equal(bits[0] | bits[1] | bits[2], 0);
+    t.no_dirty = true;
+    for (int i = 0; i < 2; i++) {
+        bits[0] = 0;
+        assert_int_equal(pgtab_take_written(&t, PAGE_1G + PAGE_2M, 3 * PAGE_SIZE, bits), HV_OK);
+        assert_int_equal(bits[0], 7);
+    }
+    assert_int_equal(pgtab_take_written(&t, 1, PAGE_SIZE, bits), HV_EINVAL);
+    fakes_mem_fail_after(0);
+    bits[0] = 0;
+    assert_int_equal(pgtab_take_written(&t, PAGE_1G + 4 * PAGE_2M, PAGE_SIZE, bits), HV_ENOMEM);
+    assert_int_equal(bits[0], 0);
+    fakes_mem_fail_after(-1);
+    expect_leaf(PAGE_1G + 4 * PAGE_2M, PAGE_1G + 4 * PAGE_2M, RWX, PAGE_2M);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(written, setup, teardown),
         TEST(largest_leaves),
         TEST(sizes_not_allowed_are_not_used),
         TEST(unaligned_target_uses_small_leaves),

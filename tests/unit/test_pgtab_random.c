@@ -77,9 +77,9 @@ static void largest_leaves_that_alignment_allows(void **state)
 static void encodings(void **state)
 {
     (void)state;
-    /* SDM 3C table 29-5: write-back is 6 in bits 5:3, bit 6 ignores the PAT, bit 7 is a big page.
-     */
-    assert_int_equal(pgtab_ept.leaf(0x200000, PG_R | PG_W | PG_X, true), 0x2000f7);
+    /* SDM 3C table 29-5: write-back is 6 in bits 5:3, bit 6 ignores the PAT, bit 7 is a big page;
+     * 8 and 9: accessed and dirty. */
+    assert_int_equal(pgtab_ept.leaf(0x200000, PG_R | PG_W | PG_X, true), 0x2003f7);
     assert_int_equal(pgtab_ept.leaf(0xfec00000, PG_R | PG_UC, false) & 0x3f, 0x01);
     /* SDM 3A table 4-19. */
     assert_int_equal(pgtab_host.leaf(0x1000, PG_R | PG_X, false) & ~0x60ull, 0x1001);
