@@ -88,22 +88,13 @@ enum exit_action exit_xsetbv(struct vcpu *v)
     return EXIT_ADVANCE;
 }
 
-enum exit_action exit_skip(struct vcpu *v)
+void exit_note_exception(struct vcpu *v, u64 rip, u64 address, u32 vector, u32 error)
 {
-    (void)v;
-    return EXIT_ADVANCE;
-}
+    struct vcpu_stats *s = &v->page->stats;
 
-enum exit_action exit_gp(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_GP;
-}
-
-enum exit_action exit_ud(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_UD;
+    s->exception[s->exceptions++ % VCPU_EXCEPTIONS] =
+        (struct vcpu_exception){rip, address, vector, error};
+    s->by_vector[vector & 31]++;
 }
 
 enum exit_action exit_hlt(struct vcpu *v)

@@ -48,10 +48,9 @@ static inline u64 exit_hypercall_value(u64 number)
 {
     return number == HYPERCALL_VERSION ? HYPERCALL_ABI : (u64)HYPERCALL_ENOSYS;
 }
-/* Instructions that are skipped, or that a guest does not have. */
-enum exit_action exit_skip(struct vcpu *v);
-enum exit_action exit_gp(struct vcpu *v);
-enum exit_action exit_ud(struct vcpu *v);
+#define EXIT_WITH_ERROR 0x00227d00u /* exceptions 8, 10..14, 17, 21: SDM 3A table 6-1 */
+/* One that exited and goes on to the guest; address: of a #PF. */
+void exit_note_exception(struct vcpu *v, u64 rip, u64 address, u32 vector, u32 error);
 enum exit_action exit_hlt(struct vcpu *v);
 /* The backend has checked CPL 0. */
 static inline enum exit_action exit_hypercall(struct vcpu *v)

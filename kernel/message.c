@@ -5,7 +5,6 @@
 #include "kernel/vlapic.h"
 
 #define INSN_LEN_MAX 15u
-#define WITH_ERROR_CODE 0x00227d00u /* exceptions 8, 10..14, 17, 21: SDM 3A table 6-1 */
 
 static enum exit_action ask(struct vcpu *v, enum exit_kind kind)
 {
@@ -89,7 +88,7 @@ void message_complete(struct vcpu *v)
     if (action & REPLY_ADVANCE)
         hvm->skip(v, MIN(p->insn_len, INSN_LEN_MAX));
     if ((action & REPLY_EXCEPTION) && vector < 32) {
-        hvm->exception(v, vector, WITH_ERROR_CODE >> vector & 1, error);
+        hvm->exception(v, vector, EXIT_WITH_ERROR >> vector & 1, error);
     } else if ((action & REPLY_EXTINT) && asked == EXIT_EXTINT && vector < 256 &&
                hvm->interrupts_open(v)) {
         hvm->interrupt(v, vector);

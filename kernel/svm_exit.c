@@ -2,6 +2,7 @@
 #include "kernel/svm_exit.h"
 
 #include "kernel/exit.h"
+#include "kernel/exit_decode.h"
 #include "kernel/fpu.h"
 #include "kernel/log.h"
 #include "kernel/message.h"
@@ -108,22 +109,28 @@ static enum exit_action debug_register(struct vcpu *v)
     return EXIT_RESUME;
 }
 
-static enum exit_action debug_exception(struct vcpu *v)
+/* #DB and #AC always come here, others when v->exceptions asks for them. */
+static enum exit_action exception(struct vcpu *v)
 {
-    if (!svm_step_done(v))
-        svm_exception(v, VECTOR_DB, false, 0);
+    struct svm_vcpu *s = svm_of(v);
+    struct vmcb *m = s->vmcb;
+    u32 vector = m->exit_code & 31, error = (u32)m->exit_info1;
+    bool has_error = EXIT_WITH_ERROR >> vector & 1;
+    u32 becomes = exit_second_exception((u32)m->event_inj, vector);
+
+    if (vector == VECTOR_MC)
+        panic("machine check while %s/%u ran", v->vm->name, v->index);
+    if (vector == VECTOR_DB && svm_step_done(v))
+        return EXIT_EVENTS;
+    if (vector == VECTOR_PF) { /* APM 2, 15.12.15: the exit left CR2 as it was */
+        m->cr2 = m->exit_info2;
+        svm_dirty(s, CLEAN_CR2);
+    }
+    exit_note_exception(v, m->rip, vector == VECTOR_PF ? m->cr2 : 0, vector, has_error ? error : 0);
+    if (becomes == EXCEPTION_SHUTDOWN)
+        return message_stop(v, EXIT_TRIPLE_FAULT, FAILURE_TRIPLE_FAULT, 0);
+    svm_exception(v, becomes, has_error || becomes != vector, becomes == vector ? error : 0);
     return EXIT_EVENTS;
-}
-
-static enum exit_action alignment_check(struct vcpu *v)
-{
-    svm_exception(v, VECTOR_AC, true, 0);
-    return EXIT_RESUME;
-}
-
-static enum exit_action machine_check(struct vcpu *v)
-{
-    panic("machine check while %s/%u ran", v->vm->name, v->index);
 }
 
 /* It still waits: take it as an interrupt of the kernel. */
@@ -134,18 +141,6 @@ static enum exit_action host_interrupt(struct vcpu *v)
     return EXIT_RESUME;
 }
 
-static enum exit_action look_again(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_RESUME;
-}
-
-static enum exit_action window_open(struct vcpu *v)
-{
-    (void)v;
-    return EXIT_EVENTS;
-}
-
 static enum exit_action iret(struct vcpu *v)
 {
     struct svm_vcpu *s = svm_of(v);
@@ -154,12 +149,6 @@ static enum exit_action iret(struct vcpu *v)
     s->nmi_iret = true;
     s->iret_rip = s->vmcb->rip;
     return EXIT_EVENTS;
-}
-
-static enum exit_action pause(struct vcpu *v)
-{
-    (void)v;
-    return this_cpu()->runq.count ? EXIT_RESCHED : EXIT_RESUME;
 }
 
 static enum exit_action msr(struct vcpu *v)
@@ -177,74 +166,67 @@ static enum exit_action shutdown(struct vcpu *v)
     return message_stop(v, EXIT_TRIPLE_FAULT, FAILURE_TRIPLE_FAULT, 0);
 }
 
-typedef enum exit_action (*handler)(struct vcpu *v);
-
-static const handler handlers[SVM_EXIT_TABLE_SIZE] = {
-    [SVM_EXIT_WRITE_CR4] = take_cr4,
-    [SVM_EXIT_WRITE_CR8] = take_cr8,
-    [SVM_EXIT_READ_DR... SVM_EXIT_WRITE_DR_LAST] = debug_register,
-    [SVM_EXIT_EXCEPTION_DB] = debug_exception,
-    [SVM_EXIT_EXCEPTION_AC] = alignment_check,
-    [SVM_EXIT_EXCEPTION_MC] = machine_check,
-    [SVM_EXIT_INTR] = host_interrupt,
-    [SVM_EXIT_NMI] = look_again, /* taken when GIF was set */
-    [SVM_EXIT_SMI] = look_again,
-    [SVM_EXIT_INIT] = look_again,
-    [SVM_EXIT_VINTR] = window_open,
-    [SVM_EXIT_RDPMC] = exit_gp,
-    [SVM_EXIT_CPUID] = exit_cpuid,
-    [SVM_EXIT_RSM] = exit_ud,
-    [SVM_EXIT_IRET] = iret,
-    [SVM_EXIT_INVD] = exit_skip, /* nothing a guest owns bypasses the caches */
-    [SVM_EXIT_PAUSE] = pause,
-    [SVM_EXIT_HLT] = exit_hlt,
-    [SVM_EXIT_INVLPGA] = exit_ud,
-    [SVM_EXIT_IO] = svm_message_io,
-    [SVM_EXIT_MSR] = msr,
-    [SVM_EXIT_FERR_FREEZE] = look_again,
-    [SVM_EXIT_SHUTDOWN] = shutdown,
-    [SVM_EXIT_VMRUN] = exit_ud,
-    [SVM_EXIT_VMMCALL] = vmmcall,
-    [SVM_EXIT_VMLOAD] = exit_ud,
-    [SVM_EXIT_VMSAVE] = exit_ud,
-    [SVM_EXIT_STGI] = exit_ud,
-    [SVM_EXIT_CLGI] = exit_ud,
-    [SVM_EXIT_SKINIT] = exit_ud,
-    [SVM_EXIT_WBINVD] = exit_skip,
-    [SVM_EXIT_MONITOR] = exit_ud,
-    [SVM_EXIT_MWAIT] = exit_ud,
-    [SVM_EXIT_MWAIT_ARMED] = exit_ud,
-    [SVM_EXIT_XSETBV] = exit_xsetbv,
-    [SVM_EXIT_RDPRU] = exit_ud,
+#define ON(fn_, class_)                                                                            \
+    {                                                                                              \
+        .fn = (fn_), .class = (class_)                                                             \
+    }
+#define ALWAYS(action_, class_)                                                                    \
+    {                                                                                              \
+        .action = (action_), .class = (class_)                                                     \
+    }
+/* By exit code, APM 2 appendix C. */
+static const struct {
+    enum exit_action (*fn)(struct vcpu *v);
+    u8 action; /* enum exit_action, where fn is NULL */
+    u8 class;  /* enum exit_class */
+} handlers[] = {
+    [0x14] = ON(take_cr4, CLASS_CR),
+    [0x18] = ON(take_cr8, CLASS_TPR_THRESHOLD),
+    [0x20 ... 0x3f] = ON(debug_register, CLASS_DR),
+    [0x40 ... 0x5f] = ON(exception, CLASS_EXCEPTION),
+    [0x60] = ON(host_interrupt, CLASS_EXTERNAL_INTERRUPT),
+    [0x61] = ALWAYS(EXIT_RESUME, CLASS_NMI),            /* taken when GIF was set */
+    [0x62 ... 0x63] = ALWAYS(EXIT_RESUME, CLASS_OTHER), /* SMI, INIT */
+    [0x64] = ALWAYS(EXIT_EVENTS, CLASS_INTERRUPT_WINDOW),
+    [0x6f] = ALWAYS(EXIT_GP, CLASS_RDPMC),
+    [0x72] = ON(exit_cpuid, CLASS_CPUID),
+    [0x73] = ALWAYS(EXIT_UD, CLASS_OTHER), /* RSM */
+    [0x74] = ON(iret, CLASS_NMI_WINDOW),
+    [0x76] = ALWAYS(EXIT_ADVANCE, CLASS_INVD), /* nothing a guest owns bypasses the caches */
+    [0x77] = ALWAYS(EXIT_RESCHED, CLASS_PAUSE),
+    [0x78] = ON(exit_hlt, CLASS_HLT),
+    [0x7a] = ALWAYS(EXIT_UD, CLASS_VMX_INSN), /* INVLPGA */
+    [0x7b] = ON(svm_message_io, CLASS_IO),
+    [SVM_EXIT_MSR] = ON(msr, CLASS_RDMSR),
+    [0x7e] = ALWAYS(EXIT_RESUME, CLASS_OTHER), /* FERR freeze */
+    [0x7f] = ON(shutdown, CLASS_TRIPLE_FAULT),
+    [0x80] = ALWAYS(EXIT_UD, CLASS_VMX_INSN), /* VMRUN */
+    [0x81] = ON(vmmcall, CLASS_HYPERCALL),
+    [0x82 ... 0x86] = ALWAYS(EXIT_UD, CLASS_VMX_INSN), /* VMLOAD to SKINIT */
+    [0x89] = ALWAYS(EXIT_ADVANCE, CLASS_WBINVD),
+    [0x8a ... 0x8c] = ALWAYS(EXIT_UD, CLASS_MWAIT),
+    [0x8d] = ON(exit_xsetbv, CLASS_XSETBV),
+    [0x8e] = ALWAYS(EXIT_UD, CLASS_OTHER), /* RDPRU */
+    [SVM_EXIT_NPF] = ON(svm_message_npf, CLASS_MMIO),
 };
-
-#define EXIT_ROW(name, number, class) [number] = 1 + (class),
-static const u8 classes[SVM_EXIT_TABLE_SIZE] = {
-    SVM_EXITS(EXIT_ROW)[SVM_EXIT_READ_DR... SVM_EXIT_WRITE_DR_LAST] = 1 + CLASS_DR};
-
-static u32 class_of(const struct vmcb *m)
-{
-    if (m->exit_code == SVM_EXIT_NPF)
-        return CLASS_MMIO;
-    if (m->exit_code >= SVM_EXIT_TABLE_SIZE || !classes[m->exit_code])
-        return m->exit_code == SVM_EXIT_INVALID ? CLASS_ENTRY_FAILED : CLASS_OTHER;
-    if (m->exit_code == SVM_EXIT_MSR && m->exit_info1)
-        return CLASS_WRMSR;
-    return classes[m->exit_code] - 1u;
-}
 
 static enum exit_action dispatch(struct vcpu *v)
 {
     const struct vmcb *m = svm_of(v)->vmcb;
+    u64 *exits = v->page->stats.exits, code = m->exit_code;
 
-    if (m->exit_code < SVM_EXIT_TABLE_SIZE && handlers[m->exit_code])
-        return handlers[m->exit_code](v);
-    if (m->exit_code == SVM_EXIT_NPF)
-        return svm_message_npf(v);
-    if ((i32)m->exit_code == -1) /* some write 32 bits of it */
+    if (code < ARRAY_LEN(handlers) && (handlers[code].fn || handlers[code].class)) {
+        exits[handlers[code].class + (code == SVM_EXIT_MSR && m->exit_info1)]++;
+        return handlers[code].fn ? handlers[code].fn(v) : handlers[code].action;
+    }
+    if ((i32)code == -1) { /* some write 32 bits of it */
+        exits[CLASS_ENTRY_FAILED]++;
         return message_stop(v, EXIT_ENTRY_FAILED, FAILURE_ENTRY, 0);
+    }
+    exits[CLASS_OTHER]++;
     return message_stop(v, EXIT_UNHANDLED, FAILURE_EXIT, 0);
 }
+_Static_assert(CLASS_WRMSR == CLASS_RDMSR + 1, "dispatch()");
 
 /* QEMU's TCG lets XSETBV pass where it is intercepted: whatever the guest's XCR0 is now, its
  * components must be kept.  XGETBV costs no exit anywhere. */
@@ -281,7 +263,6 @@ static void enter(struct cpu *c, struct vcpu *v)
     c->last_exit_rip = m->rip;
     c->last_exit_qualification = m->exit_info1;
     v->page->stats.entries++;
-    v->page->stats.exits[class_of(m)]++;
 }
 
 /* True: look for events before the next entry.  Leaves the guest where it must. */

@@ -5,22 +5,12 @@
 
 static bool is_legacy_prefix(u8 b)
 {
-    switch (b) {
-    case 0x26:
-    case 0x2e:
-    case 0x36:
-    case 0x3e:
-    case 0x64:
-    case 0x65:
-    case 0x66:
-    case 0x67:
-    case 0xf0:
-    case 0xf2:
-    case 0xf3:
-        return true;
-    default:
-        return false;
-    }
+    static const u8 prefixes[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
+
+    for (u32 i = 0; i < sizeof(prefixes); i++)
+        if (b == prefixes[i])
+            return true;
+    return false;
 }
 
 static bool is_rex(u8 b, bool mode64)
@@ -28,24 +18,17 @@ static bool is_rex(u8 b, bool mode64)
     return mode64 && (b & 0xf0) == 0x40;
 }
 
-/* Second opcode bytes after 0FH, and how many bytes the instruction has from 0FH on. */
-static u32 two_byte_length(u8 opcode)
-{
-    switch (opcode) {
-    case 0x08: /* INVD */
-    case 0x09: /* WBINVD */
-    case 0x30: /* WRMSR */
-    case 0x32: /* RDMSR */
-    case 0x33: /* RDPMC */
-    case 0xa2: /* CPUID */
-        return 2;
-    case 0x01: /* XSETBV, VMMCALL and others of that group: register forms */
-    case 0x22: /* MOV to CRn: always the register form */
-        return 3;
-    default:
-        return 0;
-    }
-}
+/* Bytes from 0FH on, by the second opcode byte; 01H and 22H are register forms here. */
+static const u8 two_byte_length[256] = {
+    [0x08] = 2 /* INVD */,
+    [0x09] = 2 /* WBINVD */,
+    [0x30] = 2 /* WRMSR */,
+    [0x32] = 2 /* RDMSR */,
+    [0x33] = 2 /* RDPMC */,
+    [0xa2] = 2 /* CPUID */,
+    [0x01] = 3 /* XSETBV, VMMCALL and others of that group */,
+    [0x22] = 3 /* MOV to CRn */,
+};
 
 u32 svm_insn_length(const u8 *bytes, u32 count, bool mode64, u32 *reg)
 {
@@ -61,7 +44,7 @@ u32 svm_insn_length(const u8 *bytes, u32 count, bool mode64, u32 *reg)
         return at + 1;
     if (bytes[at] != 0x0f || at + 1 >= count)
         return 0;
-    u32 length = two_byte_length(bytes[at + 1]);
+    u32 length = two_byte_length[bytes[at + 1]];
     if (!length || at + length > count || at + length > SVM_INSN_MAX)
         return 0;
     if (bytes[at + 1] == 0x22)

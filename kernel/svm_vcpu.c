@@ -9,6 +9,9 @@
 #include "kernel/vlapic_timer.h"
 #include "kernel/x86.h"
 
+/* INT3 and INTO push the next RIP, which cannot be injected; NMIs have an intercept of their own.
+ */
+#define NEVER_EXIT (u32) BITS(4, 2)
 #define DR7_ENABLES 0xffull
 #define PAUSES_AT_ONCE 3000 /* in a loop, before the vCPU gives up the core */
 #define PAUSE_GAP 128       /* ticks between two that still are one loop */
@@ -272,6 +275,7 @@ void svm_vcpu_get_state(struct vcpu *v, struct vcpu_state *out)
     /* SDM 3C table 25-3: blocking by STI, blocking by NMI. */
     out->interruptibility = (u32)(m->int_state & INT_STATE_SHADOW) | (s->nmi_blocked ? 8 : 0);
     out->activity = v->activity;
+    out->exceptions = v->exceptions;
 }
 
 enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
@@ -299,6 +303,8 @@ enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
     svm_intercept(s, VMCB_X3, X3_IRET, s->nmi_blocked);
     s->stepping = s->nmi_iret = false;
     v->activity = in->activity;
+    v->exceptions = in->exceptions;
+    m->intercept[VMCB_EXCEPTION] = intercepts[VMCB_EXCEPTION] | (in->exceptions & ~NEVER_EXIT);
     memcpy(s->dr, in->dr, sizeof(s->dr));
     v->xcr0 = in->xcr0;
     v->xcr0_ever |= in->xcr0;

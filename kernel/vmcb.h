@@ -68,7 +68,8 @@ enum vmcb_intercept_word {
 #define CLEAN_CR (u32) BIT(5)  /* CR0, CR3, CR4, EFER */
 #define CLEAN_DR (u32) BIT(6)  /* DR6, DR7 */
 #define CLEAN_SEG (u32) BIT(8) /* CS, DS, SS, ES, CPL */
-#define CLEAN_ALL 0xffffffffu
+#define CLEAN_CR2 (u32) BIT(9)
+#define CLEAN_ALL (u32) BITS(9, 0)
 
 /* vmcb.event_inj and exit_int_info */
 #define EVENT_VECTOR BITS(7, 0)
@@ -135,79 +136,23 @@ struct vmcb {
 
 #define VMCB_AT(member, offset)                                                                    \
     _Static_assert(offsetof(struct vmcb, member) == (offset), "APM 2, appendix B")
-VMCB_AT(pause_threshold, 0x3c);
-VMCB_AT(iopm, 0x40);
 VMCB_AT(tsc_offset, 0x50);
-VMCB_AT(asid, 0x58);
-VMCB_AT(int_ctl, 0x60);
 VMCB_AT(exit_code, 0x70);
-VMCB_AT(exit_int_info, 0x88);
-VMCB_AT(nested, 0x90);
 VMCB_AT(event_inj, 0xa8);
-VMCB_AT(nested_cr3, 0xb0);
-VMCB_AT(clean, 0xc0);
 VMCB_AT(next_rip, 0xc8);
 VMCB_AT(fetched, 0xd0);
 VMCB_AT(es, 0x400);
-VMCB_AT(tr, 0x490);
 VMCB_AT(cpl, 0x4cb);
-VMCB_AT(efer, 0x4d0);
 VMCB_AT(cr4, 0x548);
-VMCB_AT(rip, 0x578);
 VMCB_AT(rsp, 0x5d8);
 VMCB_AT(rax, 0x5f8);
-VMCB_AT(kernel_gs_base, 0x620);
 VMCB_AT(cr2, 0x640);
 VMCB_AT(pat, 0x668);
 _Static_assert(sizeof(struct vmcb) == PAGE_SIZE, "one page");
 
-/* Exit codes, APM 2 appendix C: X(name, number, class) */
-#define SVM_EXITS(X)                                                                               \
-    X(WRITE_CR4, 0x14, CLASS_CR)                                                                   \
-    X(WRITE_CR8, 0x18, CLASS_TPR_THRESHOLD)                                                        \
-    X(EXCEPTION_DB, 0x41, CLASS_EXCEPTION)                                                         \
-    X(EXCEPTION_AC, 0x51, CLASS_EXCEPTION)                                                         \
-    X(EXCEPTION_MC, 0x52, CLASS_MACHINE_CHECK)                                                     \
-    X(INTR, 0x60, CLASS_EXTERNAL_INTERRUPT)                                                        \
-    X(NMI, 0x61, CLASS_NMI)                                                                        \
-    X(SMI, 0x62, CLASS_OTHER)                                                                      \
-    X(INIT, 0x63, CLASS_OTHER)                                                                     \
-    X(VINTR, 0x64, CLASS_INTERRUPT_WINDOW)                                                         \
-    X(RDPMC, 0x6f, CLASS_RDPMC)                                                                    \
-    X(CPUID, 0x72, CLASS_CPUID)                                                                    \
-    X(RSM, 0x73, CLASS_OTHER)                                                                      \
-    X(IRET, 0x74, CLASS_NMI_WINDOW)                                                                \
-    X(INVD, 0x76, CLASS_INVD)                                                                      \
-    X(PAUSE, 0x77, CLASS_PAUSE)                                                                    \
-    X(HLT, 0x78, CLASS_HLT)                                                                        \
-    X(INVLPGA, 0x7a, CLASS_VMX_INSN)                                                               \
-    X(IO, 0x7b, CLASS_IO)                                                                          \
-    X(MSR, 0x7c, CLASS_RDMSR)                                                                      \
-    X(FERR_FREEZE, 0x7e, CLASS_OTHER)                                                              \
-    X(SHUTDOWN, 0x7f, CLASS_TRIPLE_FAULT)                                                          \
-    X(VMRUN, 0x80, CLASS_VMX_INSN)                                                                 \
-    X(VMMCALL, 0x81, CLASS_HYPERCALL)                                                              \
-    X(VMLOAD, 0x82, CLASS_VMX_INSN)                                                                \
-    X(VMSAVE, 0x83, CLASS_VMX_INSN)                                                                \
-    X(STGI, 0x84, CLASS_VMX_INSN)                                                                  \
-    X(CLGI, 0x85, CLASS_VMX_INSN)                                                                  \
-    X(SKINIT, 0x86, CLASS_VMX_INSN)                                                                \
-    X(WBINVD, 0x89, CLASS_WBINVD)                                                                  \
-    X(MONITOR, 0x8a, CLASS_MWAIT)                                                                  \
-    X(MWAIT, 0x8b, CLASS_MWAIT)                                                                    \
-    X(MWAIT_ARMED, 0x8c, CLASS_MWAIT)                                                              \
-    X(XSETBV, 0x8d, CLASS_XSETBV)                                                                  \
-    X(RDPRU, 0x8e, CLASS_OTHER)
-
-#define SVM_EXIT_ID(name, number, class) SVM_EXIT_##name = (number),
-enum svm_exit_code {
-    SVM_EXITS(SVM_EXIT_ID) SVM_EXIT_TABLE_SIZE,
-    SVM_EXIT_READ_DR = 0x20, /* + register */
-    SVM_EXIT_WRITE_DR_LAST = 0x3f,
-    SVM_EXIT_NPF = 0x400,
-};
-#undef SVM_EXIT_ID
-#define SVM_EXIT_INVALID (~0ull)
+/* Exit codes, APM 2 appendix C, beside those that only the table in svm_exit.c has. */
+#define SVM_EXIT_MSR 0x7c
+#define SVM_EXIT_NPF 0x400
 
 /* EXITINFO1 of SVM_EXIT_IO, APM 2 figure 15-2; EXITINFO2 is the next RIP. */
 #define IO_INFO_IN BIT(0)

@@ -79,15 +79,6 @@ void vmx_reinject(struct vcpu *v, u32 vectoring)
     vmx_inject(v, info, info & INTR_HAS_ERROR ? vmcs_read32(VMCS_VECTORING_ERROR) : 0);
 }
 
-static void note(struct vcpu *v, u32 vector, u64 address, u32 error)
-{
-    struct vcpu_stats *s = &v->page->stats;
-
-    s->exception[s->exceptions++ % VCPU_EXCEPTIONS] =
-        (struct vcpu_exception){vmcs_read(VMCS_GUEST_RIP), address, vector, error};
-    s->by_vector[vector & 31]++;
-}
-
 bool vmx_reflect(struct vcpu *v, u32 info)
 {
     u32 vector = (u32)FIELD_GET(INTR_VECTOR, info), type = (u32)FIELD_GET(INTR_TYPE, info);
@@ -99,7 +90,7 @@ bool vmx_reflect(struct vcpu *v, u32 info)
         address = vmcs_read(VMCS_EXIT_QUALIFICATION);
         asm volatile("mov %0, %%cr2" : : "r"(address));
     }
-    note(v, vector, address, error);
+    exit_note_exception(v, vmcs_read(VMCS_GUEST_RIP), address, vector, error);
     if (becomes == EXCEPTION_SHUTDOWN)
         return false;
     if (becomes != vector) {

@@ -71,9 +71,6 @@ static bool config_fits(const struct vm_config *c, struct vm_error *e)
                         "'%.40s' is not a name for a VM", c->name);
     if (!vm_config_check(c, &why))
         return vm_error(e, HV_EINVAL, "E_CONFIG", why.hint, "%s: %s", why.key, why.text);
-    if (c->trace_exceptions && sys_host_info()->hvm == HOST_HVM_SVM)
-        return vm_error(e, HV_EINVAL, "E_UNSUPPORTED", "trace.exceptions=off",
-                        "trace.exceptions: only VT-x has it");
     return true;
 }
 
