@@ -43,7 +43,7 @@ static bool refill(u32 c)
 
     if (at < 0 && c <= page)
         at = sys_dma_map(len = PAGE_SIZE);
-    if (at < 0)
+    if (at <= 0)
         return false;
     granted += len;
     put_hole((void *)at, class_of(len));
