@@ -68,11 +68,13 @@ CONTROL_SRC := $(foreach d,$(CONTROL_DIRS),$(wildcard $(d)/*.c $(d)/*.S)) $(wild
 CONTROL_OBJ := $(CONTROL_SRC:%=$(B)/obj/control/%.o)
 MUSL := $(B)/musl
 CONTROL_CFLAGS := $(CFLAGS_ALL) $(NO_PIC) -nostdinc -isystem $(MUSL)/include \
-        -isystem $(shell $(CC) -print-file-name=include) -isystem $(B)/lib/include
+        -isystem $(shell $(CC) -print-file-name=include) -isystem $(B)/lib/include \
+        -isystem $(B)/lwip/include -isystem net/lwip
 CONTROL_BASE := 0x400000
 CONTROL_ENTRY := _start
 STORAGE_LIB := $(B)/lib/control/libstorage.a
-CONTROL_LIBS := $(STORAGE_LIB) $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
+LWIP_LIB := $(B)/lwip/control/liblwip.a
+CONTROL_LIBS := $(LWIP_LIB) $(STORAGE_LIB) $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
 
 $(MUSL)/lib/libc.a: tools/build-musl.sh control/rt/musl/syscall_arch.h | $(SETUP)
 	$(Q)tools/build-musl.sh
@@ -81,7 +83,12 @@ $(MUSL)/lib/libc.a: tools/build-musl.sh control/rt/musl/syscall_arch.h | $(SETUP
 $(STORAGE_LIB) $(B)/lib/host/libstorage.a &: tools/build-libs.sh $(MUSL)/lib/libc.a | $(SETUP)
 	$(Q)tools/build-libs.sh
 
-$(B)/obj/control/%.c.o: %.c | $(MUSL)/lib/libc.a $(STORAGE_LIB)
+# lwIP, for net/; $(B)/lwip/host has the same for the host tests.
+$(LWIP_LIB) $(B)/lwip/host/liblwip.a &: tools/build-lwip.sh net/lwip/lwipopts.h \
+        net/lwip/arch/cc.h $(MUSL)/lib/libc.a | $(SETUP)
+	$(Q)tools/build-lwip.sh
+
+$(B)/obj/control/%.c.o: %.c | $(MUSL)/lib/libc.a $(STORAGE_LIB) $(LWIP_LIB)
 	@mkdir -p $(@D)
 	$(SAY) CC $<
 	$(Q)$(CC) $(CONTROL_CFLAGS) -c -o $@ $<

@@ -25,7 +25,7 @@ enum { TO_INCLUDE = 3, IS_INCLUDE = 1, BLOCK_OLD = 6 };
 
 static u64 group_key(const struct net_frame *f, u64 mac)
 {
-    return mac | (u64)VLAN_ID(f->vlan_tci) << 48;
+    return mac | (u64)VLAN_VID(f->vlan_tci) << 48;
 }
 
 static u64 mac_of_ip4(const u8 *ip)

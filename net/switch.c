@@ -84,7 +84,7 @@ static enum switch_drop check_guest(const struct switch_port *in, const struct n
 static enum switch_drop learn(struct net_switch *sw, struct switch_port *in,
                               const struct net_frame *f, u32 tick)
 {
-    u64 src = frame_src(f), key = mac_table_key(src, VLAN_ID(f->vlan_tci));
+    u64 src = frame_src(f), key = mac_table_key(src, VLAN_VID(f->vlan_tci));
     bool uplink = in->type == PORT_UPLINK;
     const struct mac_entry *e;
     u64 full = sw->macs.full;
@@ -115,7 +115,7 @@ static const struct mac_entry *lookup(const struct net_switch *sw, const struct 
                                       u32 tick)
 {
     u64 dst = frame_dst(f);
-    u32 vlan = VLAN_ID(f->vlan_tci);
+    u32 vlan = VLAN_VID(f->vlan_tci);
     const struct mac_entry *e = mac_table_find(&sw->macs, mac_table_key(dst, vlan), tick);
 
     if (!e && __builtin_expect(sw->any_trunk_guest, 0)) {
@@ -141,7 +141,7 @@ static void add_uplink(const struct net_switch *sw, const struct switch_port *in
         return; /* never from one uplink to another: no loop can be made through us */
     port = team_pick(&sw->team, team_hash(&sw->team, f, in->index));
     if (port != TEAM_NONE && portset_has(&sw->up, port) &&
-        vlan_member(&sw->ports[port]->vlan, VLAN_ID(f->vlan_tci)))
+        vlan_member(&sw->ports[port]->vlan, VLAN_VID(f->vlan_tci)))
         portset_add(out, port);
 }
 
@@ -151,7 +151,7 @@ enum audience { ALL, UNKNOWN, PROMISCUOUS };
 static void flood(const struct net_switch *sw, const struct switch_port *in,
                   const struct net_frame *f, enum audience to, struct portset *out)
 {
-    u32 vlan = VLAN_ID(f->vlan_tci);
+    u32 vlan = VLAN_VID(f->vlan_tci);
     bool pins = in->type == PORT_UPLINK && team_pins(&sw->team) && to != PROMISCUOUS;
     const struct portset *from = to == PROMISCUOUS ? &sw->promiscuous : &sw->up;
 
@@ -225,7 +225,7 @@ static enum switch_drop route_single(struct net_switch *sw, struct switch_port *
         if (in->type == PORT_UPLINK && team_pins(&sw->team) &&
             pinned(sw, to, frame_dst(f)) != in->index)
             return DROP_STANDBY;
-        if (portset_has(&sw->up, to->index) && vlan_member(&to->vlan, VLAN_ID(f->vlan_tci)))
+        if (portset_has(&sw->up, to->index) && vlan_member(&to->vlan, VLAN_VID(f->vlan_tci)))
             portset_add(out, to->index);
     }
     if (!portset_empty(&sw->promiscuous))

@@ -9,6 +9,7 @@ static struct {
     struct net_switch *list[SWITCHES_MAX];
     u32 count;
     u64 random;
+    void (*event)(void *owner, enum switch_event e, const struct switch_port *p);
 } host;
 
 void switches_init(u64 seed)
@@ -16,6 +17,11 @@ void switches_init(u64 seed)
     while (host.count)
         switch_destroy(host.list[--host.count]);
     host.random = seed;
+}
+
+void switches_tell(void (*event)(void *owner, enum switch_event e, const struct switch_port *p))
+{
+    host.event = event;
 }
 
 static bool good_name(const char *name)
@@ -62,6 +68,8 @@ enum hv_status switches_add(const char *name, u32 mtu, struct net_switch **out)
     *out = switch_create(&c);
     if (!*out)
         return HV_ENOMEM;
+    (*out)->event = host.event;
+    (*out)->event_owner = *out;
     host.list[host.count++] = *out;
     return HV_OK;
 }

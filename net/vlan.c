@@ -90,7 +90,7 @@ void vlan_format_list(const struct vlan_port *v, char *buf, u32 len)
 
 bool vlan_ingress(const struct vlan_port *v, struct net_frame *f)
 {
-    u32 id = VLAN_ID(f->tci);
+    u32 id = VLAN_VID(f->tci);
 
     if (__builtin_expect(v->mode == VLAN_ACCESS, 1)) {
         /* A tag inside would come out where ours is taken off: 802.1Q networks are hopped so. */
@@ -114,9 +114,9 @@ bool vlan_egress(const struct vlan_port *v, const struct net_frame *f, u16 *tag)
     *tag = FRAME_UNTAGGED;
     if (__builtin_expect(v->mode == VLAN_ACCESS, 1))
         return !f->inner_tag;
-    if (v->vlan != VLAN_ID(f->vlan_tci)) {
+    if (v->vlan != VLAN_VID(f->vlan_tci)) {
         *tag = f->vlan_tci;
-        return VLAN_ID(f->vlan_tci) !=
+        return VLAN_VID(f->vlan_tci) !=
                0; /* the network without VLAN has no number to be sent with */
     }
     /* The native VLAN goes untagged, but for a tag inside, which must not become the outer one,

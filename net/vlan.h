@@ -8,7 +8,7 @@
 
 #define VLAN_MAX 4094u
 #define VLAN_NONE 0xffffu /* as native VLAN: untagged frames are not taken */
-#define VLAN_ID(tci) ((u16)((tci)&0xfffu))
+#define VLAN_VID(tci) ((u16)((tci)&0xfffu))
 #define VLAN_PRIORITY 0xf000u /* priority and drop-eligible bits of a TCI */
 
 enum vlan_mode { VLAN_ACCESS, VLAN_TRUNK };

@@ -1,7 +1,8 @@
 # Compiler flags of each folder, for the checks (sourced).  The build's own are in the Makefile.
 WARNINGS="-Wall -Wextra -Werror -Wimplicit-fallthrough -Wshadow -Wvla -Wundef -Wstrict-prototypes
  -Wmissing-prototypes"
-COMMON="-std=gnu11 $WARNINGS -fno-common -fno-strict-aliasing -fno-omit-frame-pointer -I. -isystem build/lib/include"
+COMMON="-std=gnu11 $WARNINGS -fno-common -fno-strict-aliasing -fno-omit-frame-pointer -I. -isystem build/lib/include
+ -isystem build/lwip/include -isystem net/lwip"
 flags_of() { # FILE
     case $1 in
     kernel/abi/* | kernel/lib/* | kernel/*)

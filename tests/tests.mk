@@ -13,9 +13,10 @@ WARNINGS := -Wall -Wextra -Werror -Wimplicit-fallthrough -Wshadow -Wvla -Wundef 
 HOST_CC ?= gcc
 FUZZ_CC ?= clang-14
 HOST_FLAGS := -std=gnu11 $(WARNINGS) -fno-common -fno-strict-aliasing -fno-omit-frame-pointer \
-              -O1 -g -I. -isystem build/lib/include -MMD -MP
-# zlib, zstd and SQLite; only what a program uses is linked.
-HOST_LIB := build/lib/host/libstorage.a
+              -O1 -g -I. -isystem build/lib/include -isystem build/lwip/include \
+              -isystem net/lwip -MMD -MP
+# zlib, zstd, SQLite and lwIP; only what a program uses is linked.
+HOST_LIB := build/lwip/host/liblwip.a build/lib/host/libstorage.a
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
 
 # ---- unit tests: each links the .c files that its first line names -------------------------------
@@ -138,6 +139,7 @@ build/host/bulkhead: $(HOST_PROGRAM_SRC:%.c=build/host/obj/%.o) $(HOST_PROGRAM_A
 	$(SAY) HLD $@
 	$(Q)$(HOST_CC) $(SANITIZERS) $(filter-out %.aml,$^) $(HOST_LIB) -lm -o $@
 host-build: build/host/bulkhead
+$(UNIT_PROGRAMS) $(FUZZ_PROGRAMS) build/host/bulkhead: $(HOST_LIB)
 
 .PHONY: docs
 docs: build/host/bulkhead ## the shell reference in README.md, from the schema

@@ -1,0 +1,257 @@
+/* Kernel interfaces; called by the shell, by the switch and by net/net.c. */
+#include "net/kif.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <lwip/dhcp.h>
+#include <lwip/etharp.h>
+#include <lwip/ethip6.h>
+#include <lwip/mld6.h>
+#include <netif/ethernet.h>
+
+#include "control/rt/log.h"
+#include "net/checksum.h"
+#include "net/route.h"
+#include "net/stack.h"
+#include "net/switches.h"
+
+static struct kif *kifs;
+void (*kif_wake)(void);
+
+struct kif *kif_first(void)
+{
+    return kifs;
+}
+
+struct kif *kif_named(const char *name)
+{
+    struct kif *k = kifs;
+
+    while (k && strcmp(k->name, name))
+        k = k->next;
+    return k;
+}
+
+/* A guest's driver leaves the TCP or UDP sum to the wire: here is the end of it. */
+static void finish_checksum(const struct net_frame *f, u8 *bytes, u32 len)
+{
+    u32 moved = len - f->len, start = f->csum_start + moved, at = start + f->csum_offset;
+    u16 sum;
+
+    if (start > len || at + 2 > len)
+        return;
+    sum = (u16)~checksum_sum(bytes + start, (int)(len - start));
+    memcpy(bytes + at, &sum, sizeof(sum));
+}
+
+/* As long as on a wire at least: lwIP 2.2.1 reads some IP headers before it looks at the length. */
+#define LEAST 60u
+
+static void take_frame(struct kif *k, const struct switch_item *item)
+{
+    u32 len = frame_out_len(item->frame, item->tag);
+    struct pbuf *p = NULL;
+
+    if (k->head - k->tail < KIF_QUEUE && len <= 0xffff)
+        p = pbuf_alloc(PBUF_RAW, (u16)MAX(len, LEAST), PBUF_RAM);
+    if (!p) {
+        k->dropped++;
+        return;
+    }
+    frame_copy(item->frame, item->tag, p->payload, len);
+    if (len < LEAST)
+        memset((u8 *)p->payload + len, 0, LEAST - len);
+    if (item->frame->flags & FRAME_CSUM_NEEDED)
+        finish_checksum(item->frame, p->payload, len);
+    k->queue[k->head++ % KIF_QUEUE] = p;
+}
+
+static void deliver(void *owner, const struct switch_item *items, u32 count)
+{
+    for (u32 i = 0; i < count; i++)
+        take_frame(owner, &items[i]);
+    if (kif_wake)
+        kif_wake();
+}
+
+static const struct switch_port_ops ops = {deliver};
+
+static err_t send_frame(struct netif *n, struct pbuf *p)
+{
+    static u8
+        bounce[FRAME_MAX]; /* of frames in pieces; the switch is done with it when it returns */
+    struct kif *k = n->state;
+    struct net_frame f = {.data = p->payload, .len = p->tot_len};
+
+    if (p->next) {
+        pbuf_copy_partial(p, bounce, p->tot_len, 0);
+        f.data = bounce;
+    }
+    switch_input(k->port->sw, k->port->index, &f, 1, k->port->sw->now);
+    return ERR_OK;
+}
+
+/* The first interface that has a gateway is the way to everywhere. */
+static void use_as_default(struct kif *k)
+{
+    if (!ip4_addr_isany(netif_ip4_gw(&k->netif)) &&
+        (!netif_default || ip4_addr_isany(netif_ip4_gw(netif_default))))
+        netif_set_default(&k->netif);
+}
+
+static void on_status(struct netif *n)
+{
+    struct kif *k = n->state;
+    u32 address = ip4_addr_get_u32(netif_ip4_addr(n));
+    char text[32];
+
+    if (address == k->told)
+        return;
+    k->told = address;
+    use_as_default(k);
+    kif_address_text(k, text, sizeof(text));
+    if (address)
+        log_notice("%s has the address %s%s", k->name, text,
+                   k->mode == KIF_DHCP ? ", by DHCP" : "");
+    else
+        log_notice("%s has no address any more", k->name);
+}
+
+static err_t init_netif(struct netif *n)
+{
+    const struct kif *k = n->state;
+
+    n->name[0] = 'k';
+    n->name[1] = 'i';
+    n->mtu = (u16)k->port->sw->mtu;
+    n->hwaddr_len = 6;
+    for (u32 i = 0; i < 6; i++)
+        n->hwaddr[i] = (u8)(k->port->mac >> (40 - 8 * i));
+    n->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_IGMP |
+               NETIF_FLAG_MLD6;
+    n->output = etharp_output;
+    n->output_ip6 = ethip6_output;
+    n->linkoutput = send_frame;
+    n->hostname = stack_host_name();
+    return ERR_OK;
+}
+
+static void start_netif(struct kif *k)
+{
+    netif_add(&k->netif, NULL, NULL, NULL, k, init_netif, ethernet_input);
+    netif_set_status_callback(&k->netif, on_status);
+    netif_create_ip6_linklocal_address(&k->netif, 1);
+    netif_set_ip6_autoconfig_enabled(&k->netif, 1);
+    netif_set_up(&k->netif);
+    netif_set_link_up(&k->netif);
+    if (!netif_default)
+        netif_set_default(&k->netif);
+}
+
+enum hv_status kif_add(const char *name, struct net_switch *sw, struct kif **out)
+{
+    struct switch_port_config c = {.type = PORT_KIF, .ops = &ops, .mac = switches_new_mac()};
+    struct kif **at = &kifs, *k;
+    u32 count = 0;
+    int port;
+
+    if (!name[0] || strlen(name) >= KIF_NAME)
+        return HV_EINVAL;
+    if (kif_named(name) || switches_port(name))
+        return HV_EEXIST;
+    for (; *at; at = &(*at)->next)
+        count++;
+    k = count < KIF_MAX ? calloc(1, sizeof(*k)) : NULL;
+    if (!k)
+        return count < KIF_MAX ? HV_ENOMEM : HV_E2BIG;
+    strcpy(k->name, name);
+    strcpy(c.name, name);
+    c.owner = k;
+    port = switch_port_add(sw, &c);
+    if (port < 0) {
+        free(k);
+        return (enum hv_status)port;
+    }
+    k->port = sw->ports[port];
+    *at = k;
+    start_netif(k);
+    *out = k;
+    return HV_OK;
+}
+
+static void stop_dhcp(struct kif *k)
+{
+    if (k->mode == KIF_DHCP)
+        dhcp_release_and_stop(&k->netif);
+    dhcp_cleanup(&k->netif);
+}
+
+void kif_remove(struct kif *k)
+{
+    struct kif **at = &kifs;
+
+    stop_dhcp(k);
+    route_forget(&k->netif);
+    netif_set_status_callback(&k->netif, NULL);
+    netif_remove(&k->netif);
+    switch_port_remove(k->port->sw, k->port->index);
+    while (k->tail != k->head)
+        pbuf_free(k->queue[k->tail++ % KIF_QUEUE]);
+    while (*at != k)
+        at = &(*at)->next;
+    *at = k->next;
+    free(k);
+    if (!netif_default && kifs)
+        netif_set_default(&kifs->netif);
+}
+
+void kif_set_static(struct kif *k, ip4_addr_t address, ip4_addr_t mask, ip4_addr_t gateway)
+{
+    stop_dhcp(k);
+    k->mode = KIF_STATIC;
+    netif_set_addr(&k->netif, &address, &mask, &gateway);
+    use_as_default(k);
+}
+
+void kif_set_dhcp(struct kif *k)
+{
+    stop_dhcp(k);
+    k->mode = KIF_DHCP;
+    k->netif.hostname = stack_host_name();
+    netif_set_addr(&k->netif, IP4_ADDR_ANY4, IP4_ADDR_ANY4, IP4_ADDR_ANY4);
+    if (dhcp_start(&k->netif) != ERR_OK)
+        log_error("%s: no memory for DHCP", k->name);
+}
+
+static bool run_one(struct kif *k)
+{
+    for (u32 i = 0; i < KIF_BATCH && k->tail != k->head; i++) {
+        struct pbuf *p = k->queue[k->tail++ % KIF_QUEUE];
+
+        if (k->netif.input(p, &k->netif) != ERR_OK)
+            pbuf_free(p);
+    }
+    return k->tail != k->head;
+}
+
+bool kif_run(void)
+{
+    bool more = false;
+
+    if (kifs)
+        netif_poll_all(); /* what an interface sent to itself */
+    for (struct kif *k = kifs; k; k = k->next)
+        more |= run_one(k) || k->netif.loop_first;
+    return more;
+}
+
+void kif_address_text(const struct kif *k, char *buf, u32 len)
+{
+    char address[IP4ADDR_STRLEN_MAX];
+    u32 mask = lwip_ntohl(ip4_addr_get_u32(netif_ip4_netmask(&k->netif)));
+
+    ip4addr_ntoa_r(netif_ip4_addr(&k->netif), address, sizeof(address));
+    snprintf(buf, len, "%s/%d", address, __builtin_popcount(mask));
+}

@@ -1,0 +1,47 @@
+/* Kernel interfaces: the host's own ports on its virtual switches, each with an IP stack on it.
+ *
+ * One thread.  Frames that the switch delivers are copied into a queue, and go into lwIP when
+ * kif_run() is called: so one interface may talk to another through the switch. */
+#ifndef BULKHEAD_NET_KIF_H
+#define BULKHEAD_NET_KIF_H
+
+#include <lwip/netif.h>
+
+#include "net/switch.h"
+
+#define KIF_NAME 8u
+#define KIF_MAX 16u
+#define KIF_QUEUE 256u /* frames that wait; a power of two */
+#define KIF_BATCH 64u  /* frames taken in one call */
+
+enum kif_mode { KIF_NONE, KIF_STATIC, KIF_DHCP };
+
+struct kif {
+    char name[KIF_NAME];
+    struct switch_port *port;
+    struct netif netif;
+    enum kif_mode mode;
+    struct pbuf *queue[KIF_QUEUE];
+    u32 head, tail; /* free-running */
+    u64 dropped;    /* no room in the queue, no memory */
+    u32 told;       /* the address that was last logged */
+    struct kif *next;
+};
+
+/* The first of all; ->next. */
+struct kif *kif_first(void);
+struct kif *kif_named(const char *name);
+/* A new one, a port of `sw`, with link and an IPv6 address of its own.  HV_EEXIST, HV_EINVAL
+ * (name), HV_E2BIG, HV_ENOMEM. */
+enum hv_status kif_add(const char *name, struct net_switch *sw, struct kif **out);
+void kif_remove(struct kif *k);
+void kif_set_static(struct kif *k, ip4_addr_t address, ip4_addr_t mask, ip4_addr_t gateway);
+void kif_set_dhcp(struct kif *k);
+/* Feeds what has come to lwIP, KIF_BATCH frames an interface; true: there is more. */
+bool kif_run(void);
+/* Called when a frame was queued: then kif_run() is to be called soon. */
+extern void (*kif_wake)(void);
+/* "10.0.2.15/24", "0.0.0.0/0"... */
+void kif_address_text(const struct kif *k, char *buf, u32 len);
+
+#endif

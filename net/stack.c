@@ -1,0 +1,68 @@
+/* The port of lwIP; called by net/net.c and, through net/lwip/arch/cc.h, by lwIP. */
+#include "net/stack.h"
+
+#include <stdio.h>
+
+#include <lwip/init.h>
+#include <lwip/sys.h>
+#include <lwip/timeouts.h>
+
+#include "control/rt/clock.h"
+#include "control/rt/log.h"
+#include "control/rt/random.h"
+
+static char host_name[STACK_HOST_NAME] = "bulkhead";
+static u64 time_base; /* unix ns less clock_ns() */
+
+u32_t sys_now(void)
+{
+    return (u32_t)(clock_ns() / CLOCK_MS);
+}
+
+u32 stack_random(void)
+{
+    return (u32)random_u64();
+}
+
+void stack_assert(const char *text, const char *file, int line)
+{
+    log_assert_failed(file, line, text);
+}
+
+void stack_set_time(u32 seconds, u32 microseconds)
+{
+    u64 before = stack_time();
+
+    time_base = seconds * CLOCK_SECOND + microseconds * CLOCK_US - clock_ns();
+    if (!before)
+        log_info("time from the network: %u s since 1970", seconds);
+}
+
+u64 stack_time(void)
+{
+    return time_base ? (time_base + clock_ns()) / CLOCK_SECOND : 0;
+}
+
+const char *stack_host_name(void)
+{
+    return host_name;
+}
+
+void stack_set_host_name(const char *name)
+{
+    snprintf(host_name, sizeof(host_name), "%s", name);
+}
+
+void stack_init(void)
+{
+    lwip_init();
+}
+
+u64 stack_poll(void)
+{
+    u32 ms;
+
+    sys_check_timeouts();
+    ms = sys_timeouts_sleeptime();
+    return ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? ~0ull : ms * CLOCK_MS;
+}

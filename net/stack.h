@@ -1,0 +1,21 @@
+/* lwIP in the control partition: its clock, its random numbers, its timers.
+ *
+ * One thread: the loop's.  lwIP's functions may be called from the loop and from fibers, since
+ * neither interrupts the other. */
+#ifndef BULKHEAD_NET_STACK_H
+#define BULKHEAD_NET_STACK_H
+
+#include "kernel/abi/types.h"
+
+#define STACK_HOST_NAME 64u
+
+void stack_init(void);
+/* Runs what is due; returns ns until it wants to be called again. */
+u64 stack_poll(void);
+/* The name that DHCP servers are told. */
+const char *stack_host_name(void);
+void stack_set_host_name(const char *name);
+/* What SNTP last said: seconds since 1970 now, 0 before the first answer. */
+u64 stack_time(void);
+
+#endif

@@ -1,0 +1,383 @@
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/route.c net/ping.c */
+/* A kernel interface with lwIP on it, through the switch, against a small peer written here: DHCP,
+ * ARP, echo both ways, duplicates, fragments that never end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <lwip/dhcp.h>
+#include <lwip/dns.h>
+
+#include "control/rt/log.h"
+#include "net/checksum.h"
+#include "net/kif.h"
+#include "net/ping.h"
+#include "net/stack.h"
+#include "net/switches.h"
+
+#define SECOND 1000000000ull
+#define MS 1000000ull
+#define PEER_MAC 0x020000000001ull
+
+/* ---- what the runtime gives otherwise -------------------------------------------------------- */
+static u64 now = SECOND, seed = 1;
+
+u64 clock_ns(void);
+u64 random_u64(void);
+
+u64 clock_ns(void)
+{
+    return now;
+}
+
+u64 random_u64(void)
+{
+    return shape_random(&seed);
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+    (void)level;
+    (void)fmt;
+}
+
+void log_assert_failed(const char *file, int line, const char *what)
+{
+    fail_msg("%s:%d: %s", file, line, what);
+    abort();
+}
+
+/* ---- the peer: 10.0.0.1, a DHCP server and a host ------------------------------------------- */
+static const u8 peer_ip[4] = {10, 0, 0, 1}, given[4] = {10, 0, 0, 77};
+static struct {
+    u32 discovers, requests, arps, echoes, replies, others;
+    u8 frame[2048];
+    u32 len;
+} peer;
+static struct net_switch *sw;
+static u32 peer_port;
+
+struct reply {
+    u8 at[2048];
+    u32 len;
+};
+static struct reply replies[64];
+static u32 reply_count;
+
+static void put_mac(u8 *to, u64 mac)
+{
+    for (u32 i = 0; i < 6; i++)
+        to[i] = (u8)(mac >> (40 - 8 * i));
+}
+
+static void queue(const u8 *bytes, u32 len)
+{
+    assert_true(reply_count < ARRAY_LEN(replies) && len <= sizeof(replies[0].at));
+    memcpy(replies[reply_count].at, bytes, len);
+    replies[reply_count++].len = MAX(len, 60u);
+}
+
+static void finish_ip(u8 *f, u32 payload, u8 protocol, const u8 from[4], const u8 to[4])
+{
+    u16 sum;
+
+    f[12] = 8;
+    f[14] = 0x45;
+    frame_put16(f + 16, 20 + payload);
+    f[22] = 64;
+    f[23] = protocol;
+    memcpy(f + 26, from, 4);
+    memcpy(f + 30, to, 4);
+    memset(f + 24, 0, 2);
+    sum = (u16)~checksum_sum(f + 14, 20);
+    memcpy(f + 24, &sum, 2);
+}
+
+static void answer_arp(const u8 *f)
+{
+    u8 r[60] = {0};
+
+    peer.arps++;
+    if (f[21] != 1 || memcmp(f + 38, peer_ip, 4))
+        return;
+    memcpy(r, f + 6, 6);
+    put_mac(r + 6, PEER_MAC);
+    memcpy(r + 12, f + 12, 8);
+    r[21] = 2;
+    put_mac(r + 22, PEER_MAC);
+    memcpy(r + 28, peer_ip, 4);
+    memcpy(r + 32, f + 22, 10);
+    queue(r, sizeof(r));
+}
+
+static void answer_dhcp(const u8 *f)
+{
+    static const u8 options[] = {54,  4, 10, 0, 0,  1, 51, 4, 0, 0, 14, 16, 1, 4,  255, 255,
+                                 255, 0, 3,  4, 10, 0, 0,  1, 6, 4, 10, 0,  0, 53, 255};
+    u8 r[342 + 14] = {0};
+    bool discover = f[284] == 1; /* option 53 comes first */
+
+    if (discover)
+        peer.discovers++;
+    else
+        peer.requests++;
+    memset(r, 0xff, 6);
+    put_mac(r + 6, PEER_MAC);
+    frame_put16(r + 34, 67);
+    frame_put16(r + 36, 68);
+    frame_put16(r + 38, 308);
+    memcpy(r + 42, f + 42, 44); /* xid, flags, addresses, hardware address */
+    r[42] = 2;
+    memcpy(r + 58, given, 4);
+    memcpy(r + 62, peer_ip, 4);
+    frame_put32(r + 278, 0x63825363);
+    r[282] = 53;
+    r[283] = 1;
+    r[284] = discover ? 2 : 5;
+    memcpy(r + 285, options, sizeof(options));
+    finish_ip(r, 308, 17, peer_ip, (const u8 *)"\xff\xff\xff\xff");
+    queue(r, 14 + 20 + 308);
+}
+
+static void answer_echo(const u8 *f, u32 len)
+{
+    u8 r[2048];
+    u16 sum;
+
+    memcpy(r, f, len);
+    memcpy(r, f + 6, 6);
+    put_mac(r + 6, PEER_MAC);
+    finish_ip(r, len - 34, 1, f + 30, f + 26);
+    r[34] = 0;
+    r[36] = r[37] = 0;
+    sum = (u16)~checksum_sum(r + 34, (int)(len - 34));
+    memcpy(r + 36, &sum, 2);
+    queue(r, len);
+}
+
+static void hear(void *owner, const struct switch_item *items, u32 count)
+{
+    (void)owner;
+    for (u32 i = 0; i < count; i++) {
+        u8 *f = peer.frame;
+
+        peer.len = frame_copy(items[i].frame, items[i].tag, f, sizeof(peer.frame));
+        if (frame_be16(f + 12) == ETH_ARP)
+            answer_arp(f);
+        else if (frame_be16(f + 12) == ETH_IPV4 && f[23] == 17 && frame_be16(f + 36) == 67)
+            answer_dhcp(f);
+        else if (frame_be16(f + 12) == ETH_IPV4 && f[23] == 1 && f[34] == 8)
+            peer.echoes++, answer_echo(f, MIN(peer.len, 34u + frame_be16(f + 16) - 20));
+        else if (frame_be16(f + 12) == ETH_IPV4 && f[23] == 1 && f[34] == 0)
+            peer.replies++;
+        else
+            peer.others++;
+    }
+}
+static const struct switch_port_ops ops = {hear};
+
+static void run(u64 ns)
+{
+    for (u64 until = now + ns; now < until; now += 10 * MS) {
+        switches_poll(now);
+        while (kif_run())
+            ;
+        stack_poll();
+        for (u32 i = 0; i < reply_count; i++) {
+            struct net_frame f = {.data = replies[i].at, .len = replies[i].len};
+            switch_input(sw, peer_port, &f, 1, now);
+        }
+        reply_count = 0;
+    }
+}
+
+static struct kif *start(void)
+{
+    struct switch_port_config c = {.name = "peer", .type = PORT_VM, .mac = PEER_MAC, .ops = &ops};
+    static bool once;
+    struct kif *k;
+
+    if (!once)
+        stack_init();
+    once = true;
+    memset(&peer, 0, sizeof(peer));
+    reply_count = 0;
+    switches_init(5);
+    assert_int_equal(switches_add("vsw0", 0, &sw), HV_OK);
+    peer_port = (u32)switch_port_add(sw, &c);
+    assert_int_equal(kif_add("k0", sw, &k), HV_OK);
+    return k;
+}
+
+static void end(struct kif *k)
+{
+    kif_remove(k);
+    switches_init(0);
+}
+
+static void dhcp_gives_an_address(void **state)
+{
+    struct kif *k = start();
+    char text[32];
+
+    (void)state;
+    kif_set_dhcp(k);
+    run(10 * SECOND);
+    assert_int_equal(peer.discovers, 1);
+    assert_int_equal(peer.requests, 1);
+    kif_address_text(k, text, sizeof(text));
+    assert_string_equal(text, "10.0.0.77/24");
+    assert_memory_equal(&netif_ip4_gw(&k->netif)->addr, peer_ip, 4);
+    assert_int_equal(ip_2_ip4(dns_getserver(0))->addr, PP_HTONL(0x0a000035));
+    u32 before = peer.requests;
+    run(1900 * SECOND); /* half the lease of an hour: it is renewed */
+    assert_true(peer.requests > before);
+    end(k);
+}
+
+static u32 answers;
+static void on_answer(void *owner)
+{
+    (void)owner;
+    answers++;
+}
+
+static struct kif *with_address(void)
+{
+    struct kif *k = start();
+    ip4_addr_t address = {PP_HTONL(0x0a000002)}, mask = {PP_HTONL(0xffffff00)},
+               gateway = {PP_HTONL(0x0a000001)};
+
+    kif_set_static(k, address, mask, gateway);
+    run(SECOND);
+    return k;
+}
+
+static void echo_both_ways(void **state)
+{
+    static const u8 k0[4] = {10, 0, 0, 2};
+    struct kif *k = with_address();
+    ip_addr_t to = IPADDR4_INIT(PP_HTONL(0x0a000001)), far = IPADDR4_INIT(PP_HTONL(0x08080808));
+    struct ping p;
+    u8 f[98] = {0};
+    u16 sum;
+
+    (void)state;
+    answers = 0;
+    assert_int_equal(ping_open(&p, &to, on_answer, NULL), HV_OK);
+    for (u32 i = 0; i < 200; i++) {
+        assert_int_equal(ping_send(&p, i * 7), HV_OK);
+        run(50 * MS);
+        assert_int_equal(answers, i + 1);
+        assert_true(p.round_trip >= 10 * MS && p.ttl == 64);
+    }
+    ping_close(&p);
+    assert_int_equal(ping_open(&p, &far, on_answer, NULL), HV_OK); /* by the gateway */
+    assert_int_equal(ping_send(&p, 56), HV_OK);
+    run(100 * MS);
+    assert_int_equal(answers, 201);
+    ping_close(&p);
+    put_mac(f, k->port->mac);
+    put_mac(f + 6, PEER_MAC);
+    f[34] = 8;
+    finish_ip(f, 64, 1, peer_ip, k0);
+    sum = (u16)~checksum_sum(f + 34, 64);
+    memcpy(f + 36, &sum, 2);
+    queue(f, sizeof(f));
+    run(100 * MS);
+    assert_int_equal(peer.replies, 1);
+    f[40] ^= 1; /* and with a wrong sum there is none */
+    queue(f, sizeof(f));
+    run(100 * MS);
+    assert_int_equal(peer.replies, 1);
+    end(k);
+}
+
+/* A guest's driver leaves the sum to us. */
+static void sums_left_open_are_made(void **state)
+{
+    static const u8 k0[4] = {10, 0, 0, 2};
+    struct kif *k = with_address();
+    u8 f[98] = {0};
+    struct net_frame frame = {.data = f,
+                              .len = sizeof(f),
+                              .flags = FRAME_CSUM_NEEDED,
+                              .csum_start = 34,
+                              .csum_offset = 2};
+
+    (void)state;
+    put_mac(f, k->port->mac);
+    put_mac(f + 6, PEER_MAC);
+    f[34] = 8;
+    finish_ip(f, 64, 1, peer_ip, k0);
+    switch_input(sw, peer_port, &frame, 1, now);
+    run(100 * MS);
+    assert_int_equal(peer.replies, 1);
+    frame.csum_start = 97; /* beyond the end: ignored */
+    switch_input(sw, peer_port, &frame, 1, now);
+    frame.csum_start = 0xffff;
+    switch_input(sw, peer_port, &frame, 1, now);
+    run(100 * MS);
+    end(k);
+}
+
+/* Random frames, most of them addressed to us: lwIP lives, and a ping is answered afterwards. */
+static void survives_random_frames(void **state)
+{
+    struct kif *k = with_address();
+    ip_addr_t to = IPADDR4_INIT(PP_HTONL(0x0a000001));
+    static const u16 types[] = {0x0800, 0x0806, 0x86dd, 0x8100};
+    struct ping p;
+    u8 f[1514];
+
+    (void)state;
+    for (u32 i = 0; i < 30000; i++) {
+        struct net_frame frame = {.data = f, .len = 14 + (u32)(random_u64() % 1500)};
+
+        for (u32 b = 0; b < frame.len; b += 8) {
+            u64 r = random_u64();
+            memcpy(f + b, &r, MIN(8u, sizeof(f) - b));
+        }
+        put_mac(f, i % 3 ? k->port->mac : FRAME_BROADCAST);
+        put_mac(f + 6, PEER_MAC);
+        frame_put16(f + 12, types[i % 4]);
+        f[14] = i % 8 == 2 ? 0x60 : 0x45;
+        if (i % 2 && frame.len > 34) {
+            frame_put16(f + 16, frame.len - 14);
+            f[20] = f[21] = 0;
+            f[23] = (u8[]){1, 2, 6, 17}[i / 2 % 4];
+            finish_ip(f, frame.len - 34, f[23], f + 26, (const u8[]){10, 0, 0, 2});
+        }
+        switch_input(sw, peer_port, &frame, 1, now);
+        if (i % 16 == 0) {
+            reply_count = 0;
+            run(10 * MS);
+        }
+        reply_count = 0;
+    }
+    run(70 * SECOND); /* fragments and half-open connections go */
+    answers = 0;
+    assert_int_equal(ping_open(&p, &to, on_answer, NULL), HV_OK);
+    assert_int_equal(ping_send(&p, 56), HV_OK);
+    run(2 * SECOND);
+    assert_int_equal(answers, 1);
+    ping_close(&p);
+    end(k);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(dhcp_gives_an_address),
+        cmocka_unit_test(echo_both_ways),
+        cmocka_unit_test(sums_left_open_are_made),
+        cmocka_unit_test(survives_random_frames),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
