@@ -14,6 +14,8 @@
 #include "control/rt/sys.h"
 #include "control/shell.h"
 #include "drivers/pci.h"
+#include "net/first_boot.h"
+#include "net/net.h"
 #include "vmm/features.h"
 
 typedef unsigned long long ull;
@@ -129,12 +131,15 @@ static const struct {
 } steps[] = {
     {"clock", clock_init},      /* everything tells the time by it */
     {"console", start_console}, /* from here on there is someone to talk to */
-    {"banner", start_banner},   {"restart", start_restart_report}, /* why the screen went away */
-    {"inventory", cmd_vm_init}, /* what the configuration is put into */
-    {"config", start_config},   /* VMs and what is wrong with their description */
-    {"devices", pci_start},     /* in a fiber: nobody waits for them here */
-    {"vms", cmd_vm_ready},      /* VMs that were there before, VMs with autostart */
-    {"notices", start_notices}, /* after the steps that speak for themselves */
+    {"banner", start_banner},
+    {"restart", start_restart_report}, /* why the screen went away */
+    {"network", net_init},             /* switches and lwIP, before anything is plugged in */
+    {"inventory", cmd_vm_init},        /* what the configuration is put into */
+    {"config", start_config},          /* VMs and what is wrong with their description */
+    {"first boot", first_boot_init},   /* before cards are found */
+    {"devices", pci_start},            /* in a fiber: nobody waits for them here */
+    {"vms", cmd_vm_ready},             /* VMs that were there before, VMs with autostart */
+    {"notices", start_notices},        /* after the steps that speak for themselves */
     {"shell", start_shell},
 };
 

@@ -1,0 +1,55 @@
+/* The network of a first boot; called at start, then by drivers/nic.c for each card. */
+#include "net/first_boot.h"
+
+#include "control/rt/clock.h"
+#include "control/rt/log.h"
+#include "control/rt/loop.h"
+#include "net/kif.h"
+#include "net/net.h"
+#include "net/switches.h"
+#include "net/uplink.h"
+
+#define PATIENCE (2 * CLOCK_SECOND) /* a card needs so long to find its link */
+
+static struct loop_timer timer;
+
+static void set_up(const struct nic *n)
+{
+    struct net_switch *sw;
+    struct kif *k;
+
+    if (switches_add("vsw0", n->mtu, &sw) != HV_OK || uplink_add(sw, n->name) != HV_OK ||
+        kif_add("k0", sw, &k) != HV_OK) {
+        log_error("the network could not be set up on %s", n->name);
+        return;
+    }
+    kif_set_dhcp(k);
+    log_info("k0 on vsw0, uplink %s: asking for an address", n->name);
+    net_wake();
+}
+
+static void choose(void *owner)
+{
+    const struct nic *n = nic_first();
+
+    (void)owner;
+    while (n && !n->link_up && n->next)
+        n = n->next;
+    if (n && !n->link_up)
+        n = nic_first();
+    if (n && !switches_at(0) && !n->user)
+        set_up(n);
+}
+
+static void on_card(struct nic *n)
+{
+    if (switches_at(0) || timer.armed)
+        return;
+    timer.fn = choose;
+    loop_timer_set(&timer, n->link_up ? clock_tsc() : clock_after(PATIENCE));
+}
+
+void first_boot_init(void)
+{
+    nic_watch(on_card);
+}

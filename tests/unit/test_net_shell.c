@@ -1,0 +1,163 @@
+/* links: */
+/* The network commands of the shell, in the control partition as a Linux program: switches,
+ * ports, kernel interfaces, routes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "kernel/abi/types.h"
+
+static char output[256 * KIB];
+
+/* Types all of it at once, waits for the end of what it does, then hangs up. */
+static void session(const char *keys)
+{
+    static const char last[] = "echo the-end\n";
+    int in[2], out[2], status;
+    u32 len = 0;
+    ssize_t n;
+
+    assert_int_equal(pipe(in), 0);
+    assert_int_equal(pipe(out), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(in[0], 0);
+        dup2(out[1], 1);
+        close(in[1]);
+        close(out[0]);
+        alarm(60);
+        execl("build/host/bulkhead", "bulkhead", (char *)NULL);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    assert_int_equal(write(in[1], keys, strlen(keys)), strlen(keys));
+    assert_int_equal(write(in[1], last, strlen(last)), strlen(last));
+    while (len + 1 < sizeof(output) &&
+           (n = read(out[0], output + len, sizeof(output) - 1 - len)) > 0) {
+        len += (u32)n;
+        output[len] = 0;
+        if (in[1] >= 0 && strstr(output, "\nthe-end")) {
+            close(in[1]);
+            in[1] = -1;
+        }
+    }
+    close(out[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("status %x after: %s", status, output);
+}
+
+static void says(const char *text)
+{
+    if (!strstr(output, text))
+        fail_msg("nowhere in it: %s\n%s", text, output);
+}
+
+static void switches_ports_and_their_errors(void **state)
+{
+    (void)state;
+    session("net switch list\n"
+            "net switch add vsw0 mtu=9000\n"
+            "net switch add vsw0\n"
+            "net switch add 'a b'\n"
+            "net switch add vsw1 mtu=10\n"
+            "net switch set vsw0 age=60s snooping=off\n"
+            "net switch show vsw0\n"
+            "net kif add k0 switch=vsw0\n"
+            "net kif add k0 switch=vsw0\n"
+            "net kif add k1 switch=vsw9\n"
+            "net port set k0 vlan=5000\n"
+            "net port set k0 mode=trunk vlans=10,20-29 native=none\n"
+            "net port list\n"
+            "net port show k0\n"
+            "net policy k0 forged=accept\n"
+            "net policy vsw0 promisc=inherit\n"
+            "net shape k0 avg=10mbit peak=5mbit\n"
+            "net shape k0 avg=10mbit peak=20mbit burst=256k\n"
+            "net link k0 delay=50ms loss=101%\n"
+            "net link k0 delay=50ms loss=1.5%\n"
+            "net port show k0 | grep emulation\n"
+            "net port show k0 | grep shaped\n"
+            "net mirror k0 to=k0\n"
+            "net mac add vsw0 mac=00:11:22:33:44:55 port=k0 vlan=7\n"
+            "net mac list vsw0\n"
+            "net mac remove vsw0 mac=00:11:22:33:44:55 vlan=7\n"
+            "net uplink add vsw0 nic7\n"
+            "net team set vsw0 policy=lacp timers=fast\n"
+            "net team show vsw0\n"
+            "net lldp vsw0 both\n"
+            "net neighbors\n"
+            "net switch delete vsw0\n"
+            "net kif remove k0\n"
+            "net switch delete vsw0\n"
+            "net switch list\n");
+    says("There is no virtual switch.");
+    says("E_EXISTS: there is a switch 'vsw0'");
+    says("E_NAME: a name has");
+    says("E_VALUE: mtu must be");
+    says("E_EXISTS: 'k0' is taken");
+    says("E_NO_SWITCH: no switch is named 'vsw9'");
+    says("E_VALUE: vlan: '5000'");
+    says("10,20-29 native none");
+    says("E_VALUE: a switch has nothing to inherit from");
+    says("E_VALUE: peak: '5mbit' is not a rate above the average");
+    says("average 10000000 bit/s, peak 20000000, burst 256000 bytes");
+    says("E_VALUE: loss: '101%'");
+    says("delay 50000 us each way, loss 15000 in a million");
+    says("E_MIRROR:");
+    says("00:11:22:33:44:55  7     k0            static");
+    says("E_NO_NIC: no card is named 'nic7'");
+    says("active, fast timers");
+    says("E_BUSY: guests or kernel interfaces are on vsw0");
+}
+
+static void interfaces_routes_and_their_errors(void **state)
+{
+    (void)state;
+    session("net switch add vsw0\n"
+            "net kif add k1 switch=vsw0 ip=10.0.1.2/24\n"
+            "net kif add k0 switch=vsw0 ip=10.0.0.1/24 gw=10.0.0.9\n"
+            "net kif show k0\n"
+            "net ping 10.0.1.2 count=3 interval=5ms\n"
+            "net ping 10.0.0.8 count=1\n"
+            "net mac list vsw0\n"
+            "net route add 10.9.0.0/16 via=10.0.1.7\n"
+            "net route add 10.9.0.0/16 via=10.0.1.7\n"
+            "net route add 10.8.0.0/16 via=10.3.1.7\n"
+            "net route list\n"
+            "net route remove 10.9.0.0/16\n"
+            "net route remove 10.9.0.0/16\n"
+            "net ping 1.2.3.4.5 count=1\n"
+            "net dns set 10.0.0.53,nonsense\n"
+            "net ntp set 10.0.0.1\n"
+            "net ntp show\n"
+            "net ntp set off\n");
+    says("k1 has the address 10.0.1.2/24");
+    says("64 bytes from 10.0.1.2: seq=3");
+    says("3 sent, 3 answered, 0 lost");
+    says("1 sent, 0 answered, 1 lost");
+    says("10.9.0.0/16         10.0.1.7         k1      static");
+    says("E_EXISTS: there is such a route");
+    says("E_GATEWAY: no interface's network has 10.3.1.7 in it");
+    says("0.0.0.0/0           10.0.0.9         k0      default");
+    says("E_NO_ROUTE:");
+    says("E_VALUE: servers: '10.0.0.53,nonsense'");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(switches_ports_and_their_errors),
+        cmocka_unit_test(interfaces_routes_and_their_errors),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
