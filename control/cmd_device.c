@@ -129,6 +129,81 @@ static enum hv_status run_nics(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
+/* ---- host nic echo ----------------------------------------------------------------------------
+ */
+struct echo {
+    struct nic *nic;
+    struct event gone;
+    u64 frames;
+};
+
+/* Each frame goes back to where it came from. */
+static void on_frames(void *owner, struct nic_frame *const *frames, u32 count)
+{
+    struct echo *e = owner;
+    u8 mac[NIC_MAC_LEN];
+
+    for (u32 i = 0; i < count; i++) {
+        u8 *data = frames[i]->data;
+        memcpy(mac, data, NIC_MAC_LEN);
+        memcpy(data, data + NIC_MAC_LEN, NIC_MAC_LEN);
+        memcpy(data + NIC_MAC_LEN, mac, NIC_MAC_LEN);
+        frames[i]->flags = 0;
+    }
+    e->frames += count;
+    for (u32 sent = nic_send(e->nic, frames, count); sent < count; sent++)
+        nic_release(frames[sent]);
+}
+
+static void on_link(void *owner)
+{
+    struct echo *e = owner;
+
+    if (e->nic->gone)
+        event_signal(&e->gone);
+}
+
+static enum hv_status run_echo(const struct schema_args *args, struct out *out)
+{
+    const char *name = args_text(args, "nic");
+    settle();
+    struct nic *n = name ? nic_find(name) : NULL;
+    struct echo echo = {.nic = n};
+    const struct nic_user user = {.receive = on_frames, .link = on_link, .owner = &echo};
+    u64 end = clock_after(args_number(args, "seconds", 10) * CLOCK_SECOND);
+
+    if (!n)
+        return out_error(out, HV_ENOENT, "E_NIC", "host nic list", "no card of that name");
+    enum hv_status status = nic_open(n, &user);
+    if (status != HV_OK)
+        return out_error(out, status, "E_BUSY", "a card that nothing uses", "%s is in use",
+                         n->name);
+    nic_set_filter(n, &(struct nic_filter){.promiscuous = true});
+    while (clock_tsc() < end && !out_cancelled(out) &&
+           fiber_wait(&echo.gone, clock_after(CLOCK_SECOND / 10)) != HV_OK)
+        ;
+    nic_set_filter(n, &(struct nic_filter){0});
+    nic_close(n);
+    out_field(out, "frames", "%llu", (ull)echo.frames);
+    out_end_object(out);
+    return HV_OK;
+}
+
+static enum hv_status run_nic(const struct schema_args *args, struct out *out)
+{
+    if (!strcmp(args_text(args, "action"), "echo"))
+        return run_echo(args, out);
+    return run_nics(args, out);
+}
+
+static const struct schema_arg nic_args[] = {
+    {"action", PLACE_OBJECT, ARG_ENUM, "list|echo",
+     .help = "list them, or have one send back frames"},
+    {"nic", PLACE_OPTIONAL, ARG_WORD, .help = "echo: its name"},
+    {"seconds", PLACE_KEY, ARG_NUMBER, .default_value = "10", .help = "echo: for how long"},
+    {0},
+};
+
 /* ---- host disk test ---------------------------------------------------------------------------
  */
 #define DEPTH_MOST 64
@@ -329,7 +404,7 @@ static const struct schema_command commands[] = {
      list_args, NULL, run_pci},
     {"host", "disk", "physical disks: list, measure, write and verify a pattern",
      "host disk test nvme0 mode=write size=64M --yes", ROLE_ADMIN, disk_args, NULL, run_disk},
-    {"host", "nic", "network cards: address, link, counters", "host nic list", ROLE_VIEW, list_args,
-     NULL, run_nics},
+    {"host", "nic", "network cards: list, or send back what comes in",
+     "host nic echo nic0 seconds=5", ROLE_ADMIN, nic_args, NULL, run_nic},
 };
 SCHEMA_COMMANDS(commands);

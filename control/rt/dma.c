@@ -41,7 +41,7 @@ static bool refill(u32 c)
     u64 len = PAGE_2M;
     i64 at = sys_dma_map(len);
 
-    if (at < 0 && c <= page)
+    if (at <= 0 && c <= page)
         at = sys_dma_map(len = PAGE_SIZE);
     if (at <= 0)
         return false;

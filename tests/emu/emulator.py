@@ -132,6 +132,7 @@ class Qemu(Machine):
     machine: q35, pc, or those with options ("pc,max-ram-below-4g=1G").
     disk: how the image is attached: usb (xHCI), ahci, virtio, ide.
     kvm: use the host's KVM with -cpu host; else TCG, which has no VT-x but, as WITH_SVM, AMD-V.
+    extra: further words of the command; {folder} becomes the log folder.
     drives: {name: options of -drive, with {file}} where a data disk is not plainly raw; in `extra`
     its drive is NAME.
     """
@@ -169,7 +170,7 @@ class Qemu(Machine):
         for name in self.data:
             options = self.drives.get(name, "format=raw,file={file}")
             command += ["-drive", options.format(file=self.data_path(name)) + f",if=none,id={name}"]
-        return command + self.extra, {}
+        return command + [word.replace("{folder}", folder) for word in self.extra], {}
 
 
 class Bochs(Machine):

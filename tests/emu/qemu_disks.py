@@ -32,3 +32,23 @@ def disk_virtio_vtd(c):
     listed(c, "vd0", "virtio", "MSI-X x1", "virtio_blk")
     works(c, "vd0", "d")
     no_dma_blocked(c)
+
+
+NVME = ["-device", "nvme,drive=d,serial=NUMBER8"]
+
+
+@qemu("disk-nvme", machine="q35", cpus=2, data={"d": 64}, extra=NVME)
+def disk_nvme(c):
+    listed(c, "nvme0", "NVMe", "MSI-X x1", "nvme")
+    with c.check("its serial number and health"):
+        output = c.command("host disk list")
+        assert "NUMBER8" in output and "QEMU NVMe Ctrl" in output and "good, 50 C" in output, output
+    works(c, "nvme0", "d")
+
+
+@qemu("disk-nvme-vtd", machine="q35", cpus=2, data={"d": 64},
+      extra=["-device", "intel-iommu,intremap=on,caching-mode=on"] + NVME)
+def disk_nvme_vtd(c):
+    listed(c, "nvme0", "NVMe", "MSI-X x1", "nvme")
+    works(c, "nvme0", "d")
+    no_dma_blocked(c)
