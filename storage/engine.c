@@ -133,6 +133,8 @@ static bool submit_fast(struct engine *g, struct disk_io *io)
     u32 count = 0;
     bool write = io->op == DISK_WRITE;
 
+    if (write && io->length > g->disk.size - MIN(io->offset, g->disk.size))
+        return false; /* a file that grows */
     if (write && (g->quiesce || g->failed || !g->layer[0].begun))
         return false;
     for (u64 at = 0; at < io->length; at += p[count++].length) {
@@ -250,14 +252,15 @@ static enum hv_status open_layers(struct engine *g, const struct image_layer *la
 {
     for (u32 i = 0; i < count; i++) {
         for (u32 j = 0; j < i; j++)
-            if (layers[i].file == layers[j].file)
+            if (layers[i].file == layers[j].file && !layers[i].arg)
                 return chain_error(error, HV_EINVAL, i, "this file is in the chain twice");
-        enum hv_status status =
-            image_layer_open(&g->layer[i], layers[i].file, layers[i].format, read_only || i);
+        enum hv_status status = image_layer_open(&g->layer[i], layers[i].file, layers[i].format,
+                                                 layers[i].arg, read_only || i);
         if (status != HV_OK)
             return chain_error(error, status, i, g->layer[i].error);
         g->layers++;
-        if (layers[i].file->block_size > DISK_SECTOR && layers[i].format != &raw_format)
+        if (layers[i].file->block_size > DISK_SECTOR && layers[i].format != &raw_format &&
+            !layers[i].arg)
             return chain_error(error, HV_EINVAL, i, "images cannot lie on a disk of 4 KiB sectors");
         g->block = MAX(g->block, layers[i].file->block_size);
         g->unit = i ? MIN(g->unit, g->layer[i].unit) : g->layer[i].unit;

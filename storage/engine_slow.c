@@ -360,21 +360,8 @@ static enum hv_status write_piece(struct engine *g, struct disk_io *io, u64 at, 
     return status;
 }
 
-static enum hv_status slow_write(struct engine *g, struct disk_io *io)
-{
-    enum hv_status status;
-
-    engine_lock(g);
-    status = g->failed ? HV_ECORRUPT : begin(g);
-    for (u64 at = 0, done = 0; at < io->length && status == HV_OK; at += done) {
-        done = 0;
-        status = write_piece(g, io, at, &done);
-    }
-    engine_unlock(g);
-    return status;
-}
-
-static enum hv_status slow_resize(struct engine *g, u64 size)
+/* Lock held. */
+static enum hv_status resize(struct engine *g, u64 size)
 {
     struct image *top = &g->layer[0];
     enum hv_status status;
@@ -382,7 +369,6 @@ static enum hv_status slow_resize(struct engine *g, u64 size)
 
     if (!top->format->resize || size > IMAGE_SIZE_MAX)
         return HV_ENOSYS;
-    engine_lock(g);
     status = begin(g);
     if (status == HV_OK)
         status = engine_commit(g);
@@ -403,6 +389,21 @@ static enum hv_status slow_resize(struct engine *g, u64 size)
         status = engine_commit(g);
     }
     free(pages);
+    return status;
+}
+
+static enum hv_status slow_write(struct engine *g, struct disk_io *io)
+{
+    enum hv_status status;
+
+    engine_lock(g);
+    status = g->failed ? HV_ECORRUPT : begin(g);
+    if (status == HV_OK && io->offset + io->length > g->disk.size)
+        status = resize(g, io->offset + io->length);
+    for (u64 at = 0, done = 0; at < io->length && status == HV_OK; at += done) {
+        done = 0;
+        status = write_piece(g, io, at, &done);
+    }
     engine_unlock(g);
     return status;
 }
@@ -434,7 +435,9 @@ static void serve(struct engine *g, struct disk_io *io)
         status = slow_flush(g);
         break;
     case DISK_RESIZE:
-        status = slow_resize(g, io->offset);
+        engine_lock(g);
+        status = resize(g, io->offset);
+        engine_unlock(g);
         break;
     case DISK_OPS:
         break;

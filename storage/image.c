@@ -45,6 +45,22 @@ enum hv_status image_fail(struct image *img, enum hv_status status, const char *
     return status;
 }
 
+enum hv_status image_read(struct image *img, u64 at, void *buf, u64 len)
+{
+    u64 block = img->file->block_size, begin = ROUND_DOWN(at, block);
+    u64 end = ROUND_UP(at + len, block);
+
+    if (begin == at && end == at + len)
+        return disk_read(img->file, at, buf, len);
+    u8 *whole = end >= at ? malloc(end - begin) : NULL;
+    if (!whole)
+        return HV_ENOMEM;
+    enum hv_status status = disk_read(img->file, begin, whole, end - begin);
+    memcpy(buf, whole + (at - begin), len);
+    free(whole);
+    return status;
+}
+
 void image_new_id(u8 id[16])
 {
     static u64 count;
@@ -123,12 +139,13 @@ enum hv_status image_commit_meta(struct image *img)
 }
 
 enum hv_status image_layer_open(struct image *img, struct disk *file,
-                                const struct image_format *format, bool read_only)
+                                const struct image_format *format, void *arg, bool read_only)
 {
     enum hv_status status;
 
     memset(img, 0, sizeof(*img));
     img->format = format;
+    img->arg = arg;
     img->file = file;
     img->read_only = read_only || file->read_only;
     status = meta_init(&img->meta, file, META_BLOCKS);

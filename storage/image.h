@@ -39,6 +39,7 @@ struct image { /* one layer */
     struct disk *file;
     struct meta meta;
     void *priv;     /* the format's */
+    void *arg;      /* of struct image_layer */
     u64 size;       /* of the virtual disk */
     u32 unit;       /* bytes: the mapping changes at multiples of it; what is allocated at once */
     bool read_only; /* asked for, or all that this image allows */
@@ -106,6 +107,8 @@ enum hv_status image_fail(struct image *img, enum hv_status status, const char *
     PRINTF_LIKE(3, 4);
 /* For formats: `length` bytes at the end of the file, aligned; the file grows if it must. */
 MUST_CHECK enum hv_status image_append(struct image *img, u64 length, u64 align, u64 *at);
+/* For formats: bytes of the file at any alignment, whatever the file's blocks are. */
+MUST_CHECK enum hv_status image_read(struct image *img, u64 at, void *buf, u64 len);
 /* For formats: no two of the `count` places of `length` bytes overlap (places[i] == skip: none). */
 MUST_CHECK enum hv_status image_check_overlap(struct image *img, const u64 *places, u64 count,
                                               u64 length, u64 skip);
@@ -116,13 +119,15 @@ MUST_CHECK enum hv_status image_commit_meta(struct image *img);
 
 /* One layer by itself, for tools that look at files: create, info, check. */
 MUST_CHECK enum hv_status image_layer_open(struct image *img, struct disk *file,
-                                           const struct image_format *format, bool read_only);
+                                           const struct image_format *format, void *arg,
+                                           bool read_only);
 enum hv_status image_layer_close(struct image *img);
 
 /* ---- open images ----------------------------------------------------------------------------- */
 struct image_layer { /* what the administrator attached */
     struct disk *file;
     const struct image_format *format;
+    void *arg; /* for a format that is not found by name: a file of a datastore */
 };
 
 /* The disk over layers[0..count-1], top first.  The files stay the caller's, and in use until the

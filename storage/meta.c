@@ -32,6 +32,8 @@ static void link_used(struct meta *m, struct meta_block *b)
 
 static void mark(struct meta *m, struct meta_block *b, enum meta_class class, u8 sectors)
 {
+    if (m->file->block_size > 512)
+        sectors = 0xff;
     m->dirty[class] += !b->dirty[class] && sectors;
     b->dirty[class] |= sectors;
 }

@@ -56,7 +56,7 @@ static enum hv_status load_table(struct image *img, const char *what, u64 at, u6
     *out = calloc(entries + 1, 8);
     if (!*out)
         return HV_ENOMEM;
-    enum hv_status status = disk_read(img->file, at, *out, bytes);
+    enum hv_status status = image_read(img, at, *out, bytes);
     for (u64 i = 0; i < entries; i++)
         (*out)[i] = be64(&(*out)[i]);
     if (status == HV_OK && entries)
@@ -168,7 +168,7 @@ static enum hv_status read_parent(struct image *img, const u8 *h)
         at + len > img->file->size)
         return image_fail(img, HV_ECORRUPT, "the name of its backing file, at %llu", (ull)at);
     img->wants_parent = true;
-    return disk_read(img->file, at, img->parent_hint, len);
+    return image_read(img, at, img->parent_hint, len);
 }
 
 static enum hv_status qcow2_open(struct image *img)
@@ -183,7 +183,7 @@ static enum hv_status qcow2_open(struct image *img)
     q->unpacked_at = ~0ull;
     if (img->file->size < 72)
         return image_fail(img, HV_ECORRUPT, "a file of %llu bytes", (ull)img->file->size);
-    status = disk_read(img->file, 0, h, MIN(sizeof(h), img->file->size));
+    status = image_read(img, 0, h, MIN(sizeof(h), img->file->size));
     if (status == HV_OK)
         status = read_header(img, h);
     if (status == HV_OK)
@@ -361,7 +361,7 @@ static enum hv_status qcow2_read_special(struct image *img, u64 offset, u8 *buf)
         bytes = MIN(bytes, img->file->size - at);
         if (!(packed = malloc(bytes)))
             return HV_ENOMEM;
-        status = disk_read(img->file, at, packed, bytes);
+        status = image_read(img, at, packed, bytes);
         if (status == HV_OK)
             status = unpack(q->zstd ? UNPACK_ZSTD : UNPACK_DEFLATE, packed, bytes, q->unpacked,
                             q->cluster);

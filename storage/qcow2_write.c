@@ -304,7 +304,7 @@ enum hv_status qcow2_create(struct disk *file, const struct image_options *o,
     free(h);
     if (status != HV_OK)
         return status;
-    status = image_layer_open(&img, file, &qcow2_format, false);
+    status = image_layer_open(&img, file, &qcow2_format, NULL, false);
     if (status == HV_OK) {
         status = qcow2_finish(&img);
         if (status == HV_OK && file->growable)

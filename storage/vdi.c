@@ -96,8 +96,7 @@ static enum hv_status load_map(struct image *img)
 
     v->map = malloc(v->blocks * 4ull + 4);
     places = malloc((u64)v->blocks * 8 + 8);
-    status =
-        v->map && places ? disk_read(img->file, v->map_at, v->map, v->blocks * 4ull) : HV_ENOMEM;
+    status = v->map && places ? image_read(img, v->map_at, v->map, v->blocks * 4ull) : HV_ENOMEM;
     for (u32 i = 0; i < v->blocks && status == HV_OK; i++) {
         u32 entry = le32(&v->map[i]);
 
@@ -128,7 +127,7 @@ static enum hv_status vdi_open(struct image *img)
         return HV_ENOMEM;
     if (img->file->size < VDI_HEADER)
         return image_fail(img, HV_ECORRUPT, "a file of %llu bytes", (ull)img->file->size);
-    enum hv_status status = disk_read(img->file, 0, h, sizeof(h));
+    enum hv_status status = image_read(img, 0, h, sizeof(h));
     if (status == HV_OK)
         status = read_header(img, h);
     if (status == HV_OK)

@@ -79,9 +79,9 @@ static enum hv_status read_footer(struct image *img)
 
     if (size < FOOTER)
         return image_fail(img, HV_ECORRUPT, "a file of %llu bytes", (ull)size);
-    enum hv_status status = disk_read(img->file, last, v->footer, FOOTER);
+    enum hv_status status = image_read(img, last, v->footer, FOOTER);
     if (status == HV_OK)
-        status = disk_read(img->file, 0, first, FOOTER);
+        status = image_read(img, 0, first, FOOTER);
     if (status != HV_OK)
         return status;
     bool end_valid = footer_valid(v->footer);
@@ -115,7 +115,7 @@ static enum hv_status read_header(struct image *img)
 
     if (at % 512 || at > img->file->size || img->file->size - at < HEADER)
         return image_fail(img, HV_ECORRUPT, "its header at %llu is not in the file", (ull)at);
-    enum hv_status status = disk_read(img->file, at, h, sizeof(h));
+    enum hv_status status = image_read(img, at, h, sizeof(h));
     if (status != HV_OK)
         return status;
     if (memcmp(h, "cxsparse", 8) ||
@@ -149,8 +149,8 @@ static enum hv_status load_table(struct image *img)
     enum hv_status status;
 
     v->table = malloc(v->entries * 4ull + 4);
-    status = v->table && places ? disk_read(img->file, v->table_at, v->table, v->entries * 4ull)
-                                : HV_ENOMEM;
+    status =
+        v->table && places ? image_read(img, v->table_at, v->table, v->entries * 4ull) : HV_ENOMEM;
     for (u32 i = 0; i < v->entries && status == HV_OK; i++) {
         v->table[i] = be32(&v->table[i]);
         places[i] = ~0ull;

@@ -45,10 +45,10 @@ static enum hv_status read_header(struct image *img)
     struct vhdx *v = img->priv;
     u8 h[2][VHDX_HEADER_SIZE], signature[8];
     bool valid[2];
-    enum hv_status status = disk_read(img->file, 0, signature, 8);
+    enum hv_status status = image_read(img, 0, signature, 8);
 
     for (u32 i = 0; i < 2 && status == HV_OK; i++) {
-        status = disk_read(img->file, i ? VHDX_HEADER2 : VHDX_HEADER1, h[i], sizeof(h[i]));
+        status = image_read(img, i ? VHDX_HEADER2 : VHDX_HEADER1, h[i], sizeof(h[i]));
         valid[i] = !memcmp(h[i], "head", 4) &&
                    le32(h[i] + VHDX_CHECKSUM) == vhdx_checksum(h[i], sizeof(h[i]));
     }

@@ -174,7 +174,7 @@ enum hv_status vhdx_replay(struct image *img)
         free(log.at);
         return HV_OK;
     }
-    status = log.at ? disk_read(img->file, v->log_at, log.at, v->log_length) : HV_ENOMEM;
+    status = log.at ? image_read(img, v->log_at, log.at, v->log_length) : HV_ENOMEM;
     if (status == HV_OK) {
         memcpy(log.at + log.length, log.at, log.length);
         for (u32 at = 0; at < log.length; at += SECTOR) {

@@ -74,7 +74,7 @@ static enum hv_status read_descriptor(struct image *img)
                           (ull)v->descriptor_at);
     if (!(text = malloc(v->descriptor_size)))
         return HV_ENOMEM;
-    enum hv_status status = disk_read(img->file, v->descriptor_at, text, v->descriptor_size);
+    enum hv_status status = image_read(img, v->descriptor_at, text, v->descriptor_size);
     if (status == HV_OK && vmdk_descriptor_read(text, v->descriptor_size, &d, &why) != HV_OK)
         status =
             image_fail(img, HV_ECORRUPT, "its descriptor at %llu: %s", (ull)v->descriptor_at, why);
@@ -102,7 +102,7 @@ static enum hv_status load_directory(struct image *img, u64 at, u32 **out)
     *out = malloc(v->tables * 4 + 4);
     if (!*out)
         return HV_ENOMEM;
-    enum hv_status status = disk_read(img->file, at, *out, v->tables * 4);
+    enum hv_status status = image_read(img, at, *out, v->tables * 4);
     for (u64 i = 0; i < v->tables && status == HV_OK; i++) {
         u64 table = (*out)[i] * SECTOR;
 
@@ -119,7 +119,7 @@ static enum hv_status read_header(struct image *img, u8 *h)
 {
     enum hv_status status;
 
-    status = disk_read(img->file, 0, h, MIN(HEADER, img->file->size));
+    status = image_read(img, 0, h, MIN(HEADER, img->file->size));
     if (status == HV_OK && (h[0] == '#' || !memcmp(h, "version", 7)))
         return image_fail(img, HV_ENOSYS,
                           "it is the descriptor of a flat image: attach that as raw");
@@ -129,7 +129,7 @@ static enum hv_status read_header(struct image *img, u8 *h)
         return status;
     if (img->file->size < 3 * HEADER)
         return image_fail(img, HV_ECORRUPT, "it has no footer");
-    return disk_read(img->file, ROUND_DOWN(img->file->size, SECTOR) - 2 * HEADER, h, HEADER);
+    return image_read(img, ROUND_DOWN(img->file->size, SECTOR) - 2 * HEADER, h, HEADER);
 }
 
 static enum hv_status check_header(struct image *img, const u8 *h)
@@ -278,14 +278,14 @@ static enum hv_status unpack_grain(struct image *img, u64 offset, u64 at, u8 *pa
 
     if (at > img->file->size || img->file->size - at < sizeof(head))
         return image_fail(img, HV_ECORRUPT, "a grain at %llu, past the end", (ull)at);
-    status = disk_read(img->file, at, head, sizeof(head));
+    status = image_read(img, at, head, sizeof(head));
     size = le32(head + 8);
     if (status != HV_OK)
         return status;
     if (le64(head) * SECTOR != offset || !size || size > 2ull * img->unit + 1024 ||
         size > img->file->size - at - sizeof(head))
         return image_fail(img, HV_ECORRUPT, "no grain for %llu at %llu", (ull)offset, (ull)at);
-    status = disk_read(img->file, at + sizeof(head), packed, size);
+    status = image_read(img, at + sizeof(head), packed, size);
     if (status != HV_OK)
         return status;
     /* The last grain may have been cut at the end of the disk; some writers leave out zlib's
@@ -339,7 +339,7 @@ static enum hv_status repair_spare(struct image *img)
     for (u64 i = 0; i < v->tables && status == HV_OK; i++) {
         if (!v->directory[i] || !v->spare[i])
             continue;
-        status = disk_read(img->file, v->directory[i] * SECTOR, table, bytes);
+        status = image_read(img, v->directory[i] * SECTOR, table, bytes);
         if (status == HV_OK)
             status = disk_write(img->file, v->spare[i] * SECTOR, table, bytes);
         meta_forget(&img->meta, v->spare[i] * SECTOR, bytes);
@@ -531,10 +531,10 @@ static struct vmdk_descriptor describe(const struct image_options *o, const char
 
 static enum hv_status create_flat(struct disk *file, const struct image_options *o)
 {
-    char text[2048];
+    char text[2048] = {0};
     struct vmdk_descriptor d = describe(o, "monolithicFlat", "FLAT");
 
-    return disk_write(file, 0, text, vmdk_descriptor_write(text, sizeof(text), &d));
+    return disk_write(file, 0, text, ROUND_UP(vmdk_descriptor_write(text, sizeof(text), &d), 512u));
 }
 
 static enum hv_status vmdk_create(struct disk *file, const struct image_options *o,

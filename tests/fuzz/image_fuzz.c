@@ -53,21 +53,21 @@ static void try_one(void *arg)
 
     for (u32 read_only = 0; read_only < 2; read_only++) {
         struct disk *file = ram_disk_open("fuzz", 0, 1, 64 * MIB), *d = NULL, *parent;
-        struct image_layer chain[2] = {{file, in->format}};
+        struct image_layer chain[2] = {{.file = file, .format = in->format}};
         char error[IMAGE_ERROR_MAX];
         struct image img;
         u64 problems = 0;
         u32 layers = 1;
 
         put_in(file, in->data, in->size);
-        if (image_layer_open(&img, file, in->format, true) == HV_OK) {
+        if (image_layer_open(&img, file, in->format, NULL, true) == HV_OK) {
             if (img.format->check && img.size <= 64 * MIB)
                 img.format->check(&img, &problems);
             layers += img.wants_parent;
             image_layer_close(&img);
         }
         parent = ram_disk_open("parent", 128 * KIB, 1, MIB);
-        chain[1] = (struct image_layer){parent, image_format("raw")};
+        chain[1] = (struct image_layer){.file = parent, .format = image_format("raw")};
         if (image_open("fuzz", chain, layers, read_only, &d, error) == HV_OK) {
             use(d);
             disk_close(d);

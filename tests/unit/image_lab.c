@@ -479,7 +479,7 @@ struct disk *lab_open(const struct image_layer *layers, u32 count, bool read_onl
 
 struct disk *lab_open_one(struct disk *file, const char *format, bool read_only)
 {
-    struct image_layer layer = {file, image_format(format)};
+    struct image_layer layer = {.file = file, .format = image_format(format)};
 
     return lab_open(&layer, 1, read_only);
 }
@@ -499,7 +499,7 @@ void lab_check(struct disk *file, const char *format)
     struct image img;
     u64 problems = 0;
 
-    assert_int_equal(image_layer_open(&img, file, image_format(format), true), HV_OK);
+    assert_int_equal(image_layer_open(&img, file, image_format(format), NULL, true), HV_OK);
     assert_int_equal(img.format->check(&img, &problems), HV_OK);
     if (problems)
         print_message("check: %s\n", img.error);
@@ -622,7 +622,8 @@ static void cut_everywhere(void *arg)
 {
     struct cuts *c = arg;
     struct disk *base = lab_file("base"), *file = lab_file("file"), *d;
-    struct image_layer chain[2] = {{file, image_format(c->format)}, {base, image_format("qcow2")}};
+    struct image_layer chain[2] = {{.file = file, .format = image_format(c->format)},
+                                   {.file = base, .format = image_format("qcow2")}};
     u32 layers = c->parent ? 2 : 1, sector[128] = {0};
     static u32 beginning[CUT_SECTORS];
     struct image parent;
@@ -637,7 +638,7 @@ static void cut_everywhere(void *arg)
                               .id = {2},
                               .parent_name = c->parent ? "base" : NULL};
     if (c->parent) {
-        assert_int_equal(image_layer_open(&parent, base, image_format("qcow2"), true), HV_OK);
+        assert_int_equal(image_layer_open(&parent, base, image_format("qcow2"), NULL, true), HV_OK);
         o.parent = &parent;
     }
     lab_create(file, c->format, &o);

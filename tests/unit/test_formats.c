@@ -150,10 +150,11 @@ static void differencing(void *arg)
         struct image_options o = {
             .size = m.size, .id = {(u8)(i + 1)}, .parent_name = i ? "p" : NULL};
 
-        chain[i] = (struct image_layer){lab_file("layer"), image_format(format)};
+        chain[i] = (struct image_layer){.file = lab_file("layer"), .format = image_format(format)};
         if (i) {
             assert_int_equal(
-                image_layer_open(&parent, chain[i - 1].file, chain[i - 1].format, true), HV_OK);
+                image_layer_open(&parent, chain[i - 1].file, chain[i - 1].format, NULL, true),
+                HV_OK);
             o.parent = &parent;
         }
         lab_create(chain[i].file, format, &o);
@@ -204,7 +205,7 @@ static void flip(void *arg)
     assert_int_equal(disk_write(d, 100000 / 512 * 512, buf, sizeof(buf)), HV_OK);
     assert_int_equal(disk_close(d), HV_OK);
     for (u64 at = 0; at < file->size; at += at < 4096 ? 3 : file->size > 4 * MIB ? 40009 : 509) {
-        struct image_layer layer = {file, image_format(k->format)};
+        struct image_layer layer = {.file = file, .format = image_format(k->format)};
         u8 byte, other;
 
         assert_int_equal(disk_read(file, at, &byte, 1), HV_OK);
@@ -270,7 +271,7 @@ static void flat_descriptor(void *arg)
 {
     struct image_options o = {.size = 3 * MIB, .kind = "flat", .data_name = "lab-flat.raw"};
     struct disk *text = lab_file("text");
-    struct image_layer layer = {text, image_format("vmdk")};
+    struct image_layer layer = {.file = text, .format = image_format("vmdk")};
     struct vmdk_descriptor back;
     char buf[2048] = {0}, error[IMAGE_ERROR_MAX];
     const char *why;

@@ -141,7 +141,7 @@ static void deep_chain(void *arg)
             .size = m.size, .unit = unit[i % 4], .parent_name = i ? "p" : NULL};
 
         lab_create(file, "qcow2", &o);
-        chain[i] = (struct image_layer){file, image_format("qcow2")};
+        chain[i] = (struct image_layer){.file = file, .format = image_format("qcow2")};
         for (u32 j = 0; j <= i; j++)
             view[j] = chain[i - j];
         d = lab_open(view, i + 1, false);
@@ -288,7 +288,7 @@ static void refuse(void *arg)
     for (u32 i = 0; i < ARRAY_LEN(refusals); i++) {
         const struct refusal *r = &refusals[i];
         struct disk *file = lab_file("file"), *d;
-        struct image_layer layer = {file, image_format("qcow2")};
+        struct image_layer layer = {.file = file, .format = image_format("qcow2")};
         char error[IMAGE_ERROR_MAX];
         u8 raw[8];
 

@@ -1,0 +1,74 @@
+/* Datastores: directories and files on any disk.
+ *
+ * Layout: two copies of a superblock (at 0 and 4 KiB), from 1 MiB a region with a SQLite database
+ * (the catalogue: names, inodes, maps), behind it one for its journal, and from there units of 1
+ * MiB for the files' data.  docs/storage.md has it all.  A unit belongs to as many files as have it
+ * in their map: copies share.  Data is durable before the catalogue that names it, a unit shows
+ * nothing of who had it before, and it is given away again only when the catalogue has let go of
+ * it.
+ *
+ * All calls wait: they need a fiber.  A store's files are disks (block_size of the device). */
+#ifndef BULKHEAD_STORAGE_STORE_H
+#define BULKHEAD_STORAGE_STORE_H
+
+#include "storage/disk.h"
+
+#define STORE_NAME_MAX 32
+#define STORE_PATH_MAX 256
+#define STORE_ERROR_MAX 200
+#define STORE_UNIT (1 * MIB)
+#define STORE_DISK_MIN (32 * MIB)
+
+struct store;
+
+struct store_stat {
+    u64 inode;
+    bool directory;
+    u64 size;      /* bytes; of a directory: 0 */
+    u64 allocated; /* bytes of units in its map */
+    u64 shared;    /* of them, in other files' maps too */
+    i64 changed;   /* unix time */
+};
+
+struct store_usage { /* bytes */
+    u64 capacity, used;
+    u64 provisioned; /* what the files would take if every disk in them were full */
+    u64 files, directories;
+};
+
+/* Makes the disk an empty store of this name; all that was on it is lost. */
+MUST_CHECK enum hv_status store_format(struct disk *device, const char *name,
+                                       char error[STORE_ERROR_MAX]);
+/* The device stays the caller's, and in use until store_unmount(). */
+MUST_CHECK enum hv_status store_mount(struct disk *device, bool read_only, struct store **out,
+                                      char error[STORE_ERROR_MAX]);
+enum hv_status store_unmount(struct store *s); /* HV_EBUSY: files are open */
+
+struct store *store_first(void);
+struct store *store_next(const struct store *s);
+struct store *store_find(const char *name);
+const char *store_name(const struct store *s);
+const char *store_error(const struct store *s); /* why the last call failed */
+
+/* Paths: "dir/file", names of 1 to 100 letters, digits and -_.; "" is the root.  Every change is
+ * durable when the call returns. */
+MUST_CHECK enum hv_status store_stat(struct store *s, const char *path, struct store_stat *out);
+MUST_CHECK enum hv_status store_make(struct store *s, const char *path, bool directory);
+MUST_CHECK enum hv_status store_remove(struct store *s, const char *path);
+MUST_CHECK enum hv_status store_rename(struct store *s, const char *from, const char *to);
+/* A new file with the same contents, sharing all units.  HV_EBUSY: `from` is open for writing. */
+MUST_CHECK enum hv_status store_copy(struct store *s, const char *from, const char *to);
+/* Calls fn for each name in a directory, in order; fn must not call the store. */
+MUST_CHECK enum hv_status
+store_list(struct store *s, const char *path,
+           void (*fn)(void *arg, const char *name, const struct store_stat *st), void *arg);
+MUST_CHECK enum hv_status store_usage(struct store *s, struct store_usage *out);
+/* Looks at everything; problems are told to fn. */
+MUST_CHECK enum hv_status store_check(struct store *s, void (*fn)(void *arg, const char *what),
+                                      void *arg, u64 *problems);
+
+/* A file as a disk.  One writer or many readers: HV_EBUSY. */
+MUST_CHECK enum hv_status store_open(struct store *s, const char *path, bool read_only,
+                                     struct disk **out);
+
+#endif

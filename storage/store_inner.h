@@ -1,0 +1,80 @@
+/* Inside of datastores: what store.c, store_vfs.c, store_file.c and store_catalogue.c share. */
+#ifndef BULKHEAD_STORAGE_STORE_INNER_H
+#define BULKHEAD_STORAGE_STORE_INNER_H
+
+#include <sqlite3.h>
+
+#include "control/rt/fiber.h"
+#include "storage/image.h"
+#include "storage/meta.h"
+#include "storage/store.h"
+
+#define STORE_ROOT 1u /* inode of the root directory */
+#define STORE_NOWHERE 0xffffffffu
+#define STORE_CHUNK 1024u /* units in one row of the table `map` */
+
+struct store_region { /* of the device: one file of SQLite's */
+    u64 at, length;
+    u64 size; /* as SQLite sees it */
+    struct meta meta;
+};
+
+struct store {
+    struct disk *device;
+    char name[STORE_NAME_MAX];
+    char error[STORE_ERROR_MAX];
+    u8 id[16];
+    bool read_only;
+    struct store *next;
+
+    struct store_region database, journal;
+    sqlite3_vfs vfs;
+    char vfs_name[48];
+    sqlite3 *db;
+    bool locked; /* SQLite is at work, perhaps waiting for the disk */
+    struct event unlocked;
+
+    u64 data_at; /* byte offset of unit 0 */
+    u32 units;
+    u16 *refs; /* by unit: how many maps have it, and one for a unit that is being written */
+    u32 free_units, search;
+    struct store_file *files; /* open ones */
+};
+
+struct store_file { /* open: both layers of its disk refer to it */
+    struct store *store;
+    struct store_file *next;
+    u64 inode, size;
+    u32 *map; /* by unit of the file: a unit of the store */
+    u32 count, room;
+    u8 *shared;  /* a byte a unit of the file: others had it too when it was opened */
+    u8 *changed; /* a bit a chunk: the catalogue has an older map */
+    u32 readers;
+    bool writer;
+    u32 layers; /* that use this struct */
+    u32 *freed; /* units that the catalogue still names for this file */
+    u32 freed_count, freed_room;
+};
+
+/* store_vfs.c */
+enum hv_status store_vfs_open(struct store *s, bool create);
+void store_vfs_close(struct store *s);
+enum hv_status store_region_check(struct store *s);
+
+/* store_catalogue.c: SQL; each takes the lock. */
+void store_lock(struct store *s);
+void store_unlock(struct store *s);
+enum hv_status store_fail(struct store *s, enum hv_status status, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+enum hv_status store_sql(struct store *s, const char *sql);
+enum hv_status store_load_refs(struct store *s);
+enum hv_status store_load_map(struct store *s, u64 inode, u32 **map, u32 *count);
+enum hv_status store_save_file(struct store_file *f);
+enum hv_status store_lookup(struct store *s, const char *path, struct store_stat *out);
+
+/* store_file.c */
+u32 store_take_unit(struct store *s); /* STORE_NOWHERE: full */
+void store_drop_unit(struct store *s, u32 unit);
+struct store_file *store_file_find(struct store *s, u64 inode);
+
+#endif

@@ -1,0 +1,467 @@
+/* links: tests/unit/image_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c */
+/* Datastores: names, files, copies that share, a full store, and the power cut at every write. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "storage/store.h"
+#include "tests/unit/image_lab.h"
+
+typedef unsigned long long ull;
+
+static struct disk *device(u64 size)
+{
+    struct disk *d = lab_file("device");
+
+    assert_int_equal(disk_resize(d, size), HV_OK);
+    d->block_size = 512;
+    d->growable = false;
+    return d;
+}
+
+static struct store *mount(struct disk *d)
+{
+    char error[STORE_ERROR_MAX];
+    struct store *s = NULL;
+    enum hv_status status = store_mount(d, false, &s, error);
+
+    if (status != HV_OK)
+        print_message("mount: %s\n", error);
+    assert_int_equal(status, HV_OK);
+    return s;
+}
+
+static struct store *fresh(struct disk *d)
+{
+    char error[STORE_ERROR_MAX];
+    enum hv_status status = store_format(d, "ds1", error);
+
+    if (status != HV_OK)
+        print_message("format: %s\n", error);
+    assert_int_equal(status, HV_OK);
+    return mount(d);
+}
+
+static void on_problem(void *arg, const char *what)
+{
+    (void)arg;
+    print_message("check: %s\n", what);
+}
+
+static void check(struct store *s)
+{
+    u64 problems = 1;
+
+    assert_int_equal(store_check(s, on_problem, NULL, &problems), HV_OK);
+    assert_int_equal(problems, 0);
+}
+
+static struct disk *open_file(struct store *s, const char *path, bool read_only)
+{
+    struct disk *f = NULL;
+    enum hv_status status = store_open(s, path, read_only, &f);
+
+    if (status != HV_OK)
+        print_message("open %s: %s\n", path, store_error(s));
+    assert_int_equal(status, HV_OK);
+    return f;
+}
+
+static char listed[256];
+
+static void on_name(void *arg, const char *name, const struct store_stat *st)
+{
+    (void)arg;
+    strcat(listed, name);
+    strcat(listed, st->directory ? "/ " : " ");
+}
+
+static const char *list(struct store *s, const char *path)
+{
+    listed[0] = 0;
+    assert_int_equal(store_list(s, path, on_name, NULL), HV_OK);
+    return listed;
+}
+
+static void names(void *arg)
+{
+    struct disk *d = device(32 * MIB), *f;
+    struct store *s = fresh(d);
+    struct store_stat st;
+
+    (void)arg;
+    assert_ptr_equal(store_find("ds1"), s);
+    assert_string_equal(list(s, ""), "");
+    assert_int_equal(store_make(s, "web1", true), HV_OK);
+    assert_int_equal(store_make(s, "web1/disk.qcow2", false), HV_OK);
+    assert_int_equal(store_make(s, "web1/a.conf", false), HV_OK);
+    assert_int_equal(store_make(s, "web1", true), HV_EEXIST);
+    assert_int_equal(store_make(s, "no/such", false), HV_ENOENT);
+    assert_int_equal(store_make(s, "web1/a.conf/x", false), HV_EINVAL);
+    static const char *const bad[] = {"..",  "web1/../b", "/a", "web1/",
+                                      "a b", "a\"b",      ".",  "\xc3\xa4"};
+    for (u32 i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(store_make(s, bad[i], false), HV_EINVAL);
+    assert_string_equal(list(s, "web1"), "a.conf disk.qcow2 ");
+    assert_int_equal(store_rename(s, "web1", "web1/inside"), HV_EINVAL);
+    assert_int_equal(store_rename(s, "web1/a.conf", "b.conf"), HV_OK);
+    assert_string_equal(list(s, ""), "b.conf web1/ ");
+    assert_int_equal(store_remove(s, "web1"), HV_EBUSY);
+    f = open_file(s, "web1/disk.qcow2", false);
+    assert_int_equal(store_remove(s, "web1/disk.qcow2"), HV_EBUSY);
+    assert_int_equal(store_open(s, "web1/disk.qcow2", true, &f), HV_EBUSY);
+    assert_int_equal(store_unmount(s), HV_EBUSY);
+    assert_int_equal(disk_close(f), HV_OK);
+    assert_int_equal(store_remove(s, "web1/disk.qcow2"), HV_OK);
+    assert_int_equal(store_remove(s, "web1"), HV_OK);
+    assert_int_equal(store_remove(s, ""), HV_EPERM);
+    assert_int_equal(store_stat(s, "web1", &st), HV_ENOENT);
+    check(s);
+    assert_int_equal(store_unmount(s), HV_OK);
+    s = mount(d);
+    assert_string_equal(list(s, ""), "b.conf ");
+    assert_int_equal(store_unmount(s), HV_OK);
+    assert_int_equal(disk_close(d), HV_OK);
+}
+
+static void names_and_directories(void **state)
+{
+    (void)state;
+    lab_run(names, NULL);
+}
+
+static void files(void *arg)
+{
+    struct disk *d = device(48 * MIB), *a, *b;
+    struct store *s = fresh(d);
+    struct lab_model ma, mb;
+    struct store_stat st;
+    struct store_usage before, after;
+
+    (void)arg;
+    lab_seed(21);
+    lab_model_init(&ma, 6 * MIB + 1024);
+    lab_model_init(&mb, ma.size);
+    assert_int_equal(store_make(s, "a", false), HV_OK);
+    a = open_file(s, "a", false);
+    assert_int_equal(disk_resize(a, ma.size), HV_OK);
+    for (u32 i = 0; i < 60; i++)
+        lab_step(a, &ma, 300000);
+    lab_compare(a, &ma);
+    assert_int_equal(store_copy(s, "a", "b"), HV_EBUSY);
+    assert_int_equal(disk_close(a), HV_OK);
+
+    /* A copy takes no room, and then goes its own way. */
+    assert_int_equal(store_usage(s, &before), HV_OK);
+    assert_int_equal(store_copy(s, "a", "b"), HV_OK);
+    assert_int_equal(store_usage(s, &after), HV_OK);
+    assert_int_equal(before.used, after.used);
+    assert_int_equal(store_stat(s, "b", &st), HV_OK);
+    assert_int_equal(st.shared, st.allocated);
+    memcpy(mb.bytes, ma.bytes, ma.size);
+    a = open_file(s, "a", false);
+    b = open_file(s, "b", false);
+    for (u32 i = 0; i < 40; i++) {
+        lab_step(a, &ma, 100000);
+        lab_step(b, &mb, 100000);
+    }
+    lab_compare(a, &ma);
+    lab_compare(b, &mb);
+    assert_int_equal(disk_close(a), HV_OK);
+    assert_int_equal(disk_close(b), HV_OK);
+    check(s);
+    assert_int_equal(store_unmount(s), HV_OK);
+    s = mount(d);
+    a = open_file(s, "a", true);
+    b = open_file(s, "b", true);
+    lab_compare(a, &ma);
+    lab_compare(b, &mb);
+    assert_int_equal(disk_close(a), HV_OK);
+    assert_int_equal(disk_close(b), HV_OK);
+    assert_int_equal(store_remove(s, "a"), HV_OK);
+    b = open_file(s, "b", false);
+    lab_compare(b, &mb);
+    /* Cut short and made longer again: zeros where it was cut. */
+    assert_int_equal(disk_resize(b, 2 * MIB + 512), HV_OK);
+    assert_int_equal(disk_resize(b, mb.size), HV_OK);
+    memset(mb.bytes + 2 * MIB + 512, 0, mb.size - 2 * MIB - 512);
+    lab_compare(b, &mb);
+    assert_int_equal(disk_close(b), HV_OK);
+    assert_int_equal(store_remove(s, "b"), HV_OK);
+    assert_int_equal(store_usage(s, &after), HV_OK);
+    assert_int_equal(after.used, 0);
+    assert_int_equal(store_unmount(s), HV_OK);
+    disk_close(d);
+    lab_model_free(&ma);
+    lab_model_free(&mb);
+}
+
+static void files_and_copies(void **state)
+{
+    (void)state;
+    lab_run(files, NULL);
+}
+
+/* A qcow2 image in a file of the store, until the store is full, and after room was made. */
+static void image_in_store(void *arg)
+{
+    struct disk *d = device(40 * MIB), *f, *filler, *disk;
+    struct store *s = fresh(d);
+    struct lab_model m;
+    struct image_options o = {.size = 8 * MIB};
+    static u8 block[MIB];
+    u64 at = 0;
+    enum hv_status status = HV_OK;
+
+    (void)arg;
+    lab_seed(8);
+    lab_model_init(&m, o.size);
+    assert_int_equal(store_make(s, "disk", false), HV_OK);
+    assert_int_equal(store_make(s, "filler", false), HV_OK);
+    f = open_file(s, "disk", false);
+    lab_create(f, "qcow2", &o);
+    disk = lab_open_one(f, "qcow2", false);
+    for (u32 i = 0; i < 30; i++)
+        lab_step(disk, &m, 100000);
+    filler = open_file(s, "filler", false);
+    memset(block, 0x55, sizeof(block));
+    for (; status == HV_OK && at < 64 * MIB; at += MIB)
+        status = disk_write(filler, at, block, MIB);
+    assert_int_equal(status, HV_ENOSPC);
+    lab_compare(disk, &m);
+    memset(block, 0x66, sizeof(block));
+    for (at = 0, status = HV_OK; status == HV_OK && at < o.size; at += 65536) {
+        status = disk_write(disk, at, block, 65536);
+        if (status == HV_OK)
+            memset(m.bytes + at, 0x66, 65536);
+    }
+    lab_compare(disk, &m);
+    assert_int_equal(disk_resize(filler, 0), HV_OK);
+    for (u32 i = 0; i < 30; i++)
+        lab_step(disk, &m, 100000);
+    lab_compare(disk, &m);
+    assert_int_equal(disk_close(disk), HV_OK);
+    lab_check(f, "qcow2");
+    assert_int_equal(disk_close(f), HV_OK);
+    assert_int_equal(disk_close(filler), HV_OK);
+    check(s);
+    assert_int_equal(store_unmount(s), HV_OK);
+    disk_close(d);
+    lab_model_free(&m);
+}
+
+static void an_image_in_a_store_that_gets_full(void **state)
+{
+    (void)state;
+    lab_run(image_in_store, NULL);
+}
+
+/* ---- power cuts -------------------------------------------------------------------------------
+ */
+
+#define FILES 4u
+#define SECTORS 6144u /* of a file: three units */
+
+struct deed { /* what the workload did to file `file`: all sectors from..from+count hold value */
+    u32 file, from, count, value;
+    u32 begun, done; /* recorded events before and after; done ~0: not acknowledged by a flush */
+    bool removed, copied;
+    u32 source;
+};
+
+static struct deed deeds[256];
+static u32 deed_count;
+
+static const char *file_name(u32 file)
+{
+    static const char *const all[FILES] = {"f0", "f1", "dir/f2", "dir/copy"};
+
+    return all[file];
+}
+
+/* Values have the file in the high half: whoever sees another's is shown what is not its own.  The
+ * copy may have what its source had. */
+static void work(struct disk *d, struct store *s)
+{
+    static u32 buf[256 * 128];
+
+    assert_int_equal(store_make(s, "dir", true), HV_OK);
+    for (u32 round = 0; round < 24; round++) {
+        u32 file = round % 3;
+        struct store_stat st;
+        struct disk *f;
+
+        if (round == 9 || round == 16) { /* its units go to others */
+            deeds[deed_count++] =
+                (struct deed){.file = file, .removed = true, .begun = lab_events(d), .done = ~0u};
+            assert_int_equal(store_remove(s, file_name(file)), HV_OK);
+            deeds[deed_count - 1].done = lab_events(d);
+            continue;
+        }
+        if (round == 12) {
+            deeds[deed_count++] = (struct deed){
+                .file = 3, .copied = true, .source = 1, .begun = lab_events(d), .done = ~0u};
+            assert_int_equal(store_copy(s, file_name(1), file_name(3)), HV_OK);
+            deeds[deed_count - 1].done = lab_events(d);
+        }
+        if (store_stat(s, file_name(file), &st) == HV_ENOENT)
+            assert_int_equal(store_make(s, file_name(file), false), HV_OK);
+        f = open_file(s, file_name(file), false);
+        if (f->size < SECTORS * 512)
+            assert_int_equal(disk_resize(f, SECTORS * 512), HV_OK);
+        u32 first = deed_count;
+        for (u32 i = 0; i < 3; i++) {
+            struct deed *w = &deeds[deed_count++];
+
+            *w = (struct deed){.file = file, .begun = lab_events(d), .done = ~0u};
+            w->count = 1 + lab_random() % 200;
+            w->from = lab_random() % (SECTORS - w->count);
+            w->value = (file + 1) << 16 | deed_count;
+            for (u32 j = 0; j < w->count * 128; j++)
+                buf[j] = w->value;
+            assert_int_equal(disk_write(f, w->from * 512ull, buf, w->count * 512ull), HV_OK);
+        }
+        assert_int_equal(disk_flush(f), HV_OK);
+        for (u32 i = first; i < deed_count; i++)
+            deeds[i].done = lab_events(d);
+        assert_int_equal(disk_close(f), HV_OK);
+    }
+}
+
+/* Replays the deeds of one file: what each sector must be (acknowledged), and whether it may be
+ * something else because later deeds had begun. */
+static void expect(u32 file, u32 cut, bool *exists, bool *sure, u32 *value)
+{
+    *exists = false;
+    *sure = true;
+    memset(value, 0, SECTORS * 4);
+    for (u32 i = 0; i < deed_count; i++) {
+        const struct deed *w = &deeds[i];
+
+        if (w->file != file || w->begun > cut)
+            continue;
+        if (w->done > cut) {
+            *sure = false;
+            continue;
+        }
+        *exists = !w->removed;
+        if (w->removed)
+            memset(value, 0, SECTORS * 4);
+        for (u32 j = 0; j < w->count; j++)
+            value[w->from + j] = w->value;
+        if (w->copied) {
+            bool there, certain;
+
+            expect(w->source, w->begun, &there, &certain, value);
+            *exists = there;
+        }
+    }
+}
+
+static bool may_be(u32 file, u32 sector, u32 value, u32 cut)
+{
+    if (!value)
+        return true;
+    for (u32 i = 0; i < deed_count; i++) {
+        const struct deed *w = &deeds[i];
+
+        if (w->begun <= cut && w->value == value && sector >= w->from &&
+            sector < w->from + w->count)
+            return w->file == file || (file == 3 && w->file == 1);
+    }
+    return false;
+}
+
+static void verify(struct store *s, u32 cut)
+{
+    static u32 value[SECTORS], buf[SECTORS * 128];
+
+    for (u32 file = 0; file < FILES; file++) {
+        bool exists, sure;
+        struct store_stat st;
+        enum hv_status status = store_stat(s, file_name(file), &st);
+
+        expect(file, cut, &exists, &sure, value);
+        if (status != HV_OK) {
+            assert_int_equal(status, HV_ENOENT);
+            assert_true(!exists || !sure);
+            continue;
+        }
+        struct disk *f = open_file(s, file_name(file), true);
+        u32 sectors = (u32)(f->size / 512);
+        if (exists && sure)
+            assert_int_equal(sectors, SECTORS);
+        if (sectors)
+            assert_int_equal(disk_read(f, 0, buf, f->size), HV_OK);
+        for (u32 n = 0; n < sectors; n++) {
+            u32 has = buf[n * 128];
+
+            assert_true(buf[n * 128 + 127] == has || !sure);
+            if (!may_be(file, n, has, cut))
+                print_message("cut %u: %s sector %u has %x\n", cut, file_name(file), n, has);
+            assert_true(may_be(file, n, has, cut));
+            if (sure && exists)
+                assert_int_equal(has, value[n]);
+        }
+        assert_int_equal(disk_close(f), HV_OK);
+    }
+}
+
+static void cut_store(void *arg)
+{
+    struct disk *d = device(32 * MIB);
+    struct store *s;
+    u32 cuts = 0;
+    static u8 dirt[MIB];
+
+    (void)arg;
+    lab_seed(77);
+    memset(dirt, 0xee, sizeof(dirt)); /* what the disk held before belongs to nobody */
+    for (u64 at = 0; at < d->size; at += sizeof(dirt))
+        assert_int_equal(disk_write(d, at, dirt, sizeof(dirt)), HV_OK);
+    s = fresh(d);
+    assert_int_equal(store_unmount(s), HV_OK);
+    lab_record(d);
+    s = mount(d);
+    work(d, s);
+    assert_int_equal(store_unmount(s), HV_OK);
+    u32 events = lab_events(d);
+    for (u32 cut = 0; cut <= events; cut++) {
+        for (u32 way = 0; way < 3; way++) { /* all that was written, or two random parts of it */
+            struct disk *after = lab_cut(d, cut, way ? cut * 3 + way : 0);
+
+            after->block_size = 512;
+            after->growable = false;
+            s = mount(after);
+            check(s);
+            verify(s, cut);
+            assert_int_equal(store_unmount(s), HV_OK);
+            assert_int_equal(disk_close(after), HV_OK);
+            cuts++;
+        }
+    }
+    print_message("%u power cuts\n", cuts);
+    assert_true(cuts >= 1000);
+    disk_close(d);
+}
+
+static void a_power_cut_at_any_write_loses_nothing(void **state)
+{
+    (void)state;
+    lab_run(cut_store, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_and_directories),
+        cmocka_unit_test(files_and_copies),
+        cmocka_unit_test(an_image_in_a_store_that_gets_full),
+        cmocka_unit_test(a_power_cut_at_any_write_loses_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
