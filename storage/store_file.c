@@ -50,20 +50,24 @@ struct store_file *store_file_find(struct store *s, u64 inode)
     return f;
 }
 
+static bool grow(void *array, u64 bytes)
+{
+    void *more = realloc(*(void **)array, bytes);
+
+    if (more)
+        *(void **)array = more;
+    return more != NULL;
+}
+
 static enum hv_status make_room(struct store_file *f, u32 count)
 {
-    u32 room = ROUND_UP(count + 1, STORE_CHUNK);
+    u32 room = ROUND_UP(count + 1, STORE_CHUNK), had = f->room / STORE_CHUNK;
 
     if (room > f->room) {
-        u32 *map = realloc(f->map, room * 4ull);
-        f->map = map ? map : f->map;
-        u8 *shared = map ? realloc(f->shared, room) : NULL;
-        f->shared = shared ? shared : f->shared;
-        u8 *changed = shared ? realloc(f->changed, room / STORE_CHUNK) : NULL;
-        f->changed = changed ? changed : f->changed;
-        if (!changed)
+        if (!grow(&f->map, room * 4ull) || !grow(&f->shared, room) ||
+            !grow(&f->changed, room / STORE_CHUNK))
             return HV_ENOMEM;
-        memset(changed + f->room / STORE_CHUNK, 0, (room - f->room) / STORE_CHUNK);
+        memset(f->changed + had, 0, room / STORE_CHUNK - had);
         f->room = room;
     }
     for (u32 i = f->count; i < count; i++) {
