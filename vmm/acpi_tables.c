@@ -5,6 +5,7 @@
 
 #include "vmm/acpi_pm.h"
 #include "vmm/ioapic.h"
+#include "vmm/pci.h"
 
 struct table_header { /* ACPI 6.4 table 5.4 */
     char signature[4];
@@ -67,6 +68,14 @@ struct facs {
     u32 length, hardware_signature, waking_vector, global_lock, flags;
     u64 x_waking_vector;
     u8 version, reserved[31];
+} __attribute__((packed));
+
+struct mcfg { /* PCI Firmware Specification 3.2, table 4-2: one segment, bus 0 */
+    struct table_header h;
+    u64 reserved, base;
+    u16 segment;
+    u8 first_bus, last_bus;
+    u32 reserved2;
 } __attribute__((packed));
 
 struct madt {
@@ -239,6 +248,17 @@ static u64 build_madt(struct builder *b, u32 cpu_count)
     return gpa;
 }
 
+static u64 build_mcfg(struct builder *b)
+{
+    u64 gpa = 0;
+    struct mcfg *m = take(b, sizeof(*m), 16, &gpa);
+    if (!m)
+        return 0;
+    *m = (struct mcfg){.h = header("MCFG", sizeof(*m), 1), .base = PCI_ECAM_BASE};
+    m->h.checksum = sum(m, sizeof(*m));
+    return gpa;
+}
+
 static u64 build_xsdt(struct builder *b, const u64 *tables, u32 count)
 {
     u64 gpa = 0;
@@ -258,7 +278,7 @@ u32 acpi_tables_build(u8 *out, u32 size, u64 gpa, const struct acpi_tables_confi
     u64 at;
     struct rsdp *r = take(&b, sizeof(*r), 16, &at);
     u64 facs = build_facs(&b), dsdt = build_dsdt(&b, c);
-    u64 tables[2] = {build_fadt(&b, facs, dsdt), build_madt(&b, c->cpu_count)};
+    u64 tables[] = {build_fadt(&b, facs, dsdt), build_madt(&b, c->cpu_count), build_mcfg(&b)};
     u64 xsdt = build_xsdt(&b, tables, ARRAY_LEN(tables));
     if (b.full)
         return 0;

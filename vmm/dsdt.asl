@@ -19,6 +19,69 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "BULKHD", "GUEST", 1)
             })
         }
 
+        // Bus 0, as vmm/pci.h lays it out: INTA# of slot n is I/O APIC pin 16 + n modulo 4.
+        Device (PCI0)
+        {
+            Name (_HID, EisaId ("PNP0A08"))
+            Name (_CID, EisaId ("PNP0A03"))
+            Name (_SEG, 0)
+            Name (_BBN, 0)
+            Name (_CRS, ResourceTemplate ()
+            {
+                WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode,
+                    0, 0, 0, 0, 1)
+                IO (Decode16, 0x0CF8, 0x0CF8, 0x01, 0x08)
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
+                    0, 0xC000, 0xFFFF, 0, 0x4000)
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable,
+                    ReadWrite, 0, 0xC0000000, 0xDFFFFFFF, 0, 0x20000000)
+            })
+            Name (_PRT, Package ()
+            {
+                Package () { 0x0001FFFF, 0, 0, 17 },
+                Package () { 0x0002FFFF, 0, 0, 18 },
+                Package () { 0x0003FFFF, 0, 0, 19 },
+                Package () { 0x0004FFFF, 0, 0, 16 },
+                Package () { 0x0005FFFF, 0, 0, 17 },
+                Package () { 0x0006FFFF, 0, 0, 18 },
+                Package () { 0x0007FFFF, 0, 0, 19 },
+                Package () { 0x0008FFFF, 0, 0, 16 },
+                Package () { 0x0009FFFF, 0, 0, 17 },
+                Package () { 0x000AFFFF, 0, 0, 18 },
+                Package () { 0x000BFFFF, 0, 0, 19 },
+                Package () { 0x000CFFFF, 0, 0, 16 },
+                Package () { 0x000DFFFF, 0, 0, 17 },
+                Package () { 0x000EFFFF, 0, 0, 18 },
+                Package () { 0x000FFFFF, 0, 0, 19 },
+                Package () { 0x0010FFFF, 0, 0, 16 },
+                Package () { 0x0011FFFF, 0, 0, 17 },
+                Package () { 0x0012FFFF, 0, 0, 18 },
+                Package () { 0x0013FFFF, 0, 0, 19 },
+                Package () { 0x0014FFFF, 0, 0, 16 },
+                Package () { 0x0015FFFF, 0, 0, 17 },
+                Package () { 0x0016FFFF, 0, 0, 18 },
+                Package () { 0x0017FFFF, 0, 0, 19 },
+                Package () { 0x0018FFFF, 0, 0, 16 },
+                Package () { 0x0019FFFF, 0, 0, 17 },
+                Package () { 0x001AFFFF, 0, 0, 18 },
+                Package () { 0x001BFFFF, 0, 0, 19 },
+                Package () { 0x001CFFFF, 0, 0, 16 },
+                Package () { 0x001DFFFF, 0, 0, 17 },
+                Package () { 0x001EFFFF, 0, 0, 18 },
+                Package () { 0x001FFFFF, 0, 0, 19 }
+            })
+        }
+
+        // The memory of ECAM belongs to nobody else (PCI Firmware Specification 3.2, 4.1.2).
+        Device (ECAM)
+        {
+            Name (_HID, EisaId ("PNP0C02"))
+            Name (_CRS, ResourceTemplate ()
+            {
+                Memory32Fixed (ReadWrite, 0xE0000000, 0x00100000)
+            })
+        }
+
         Device (RTC)
         {
             Name (_HID, EisaId ("PNP0B00"))

@@ -37,9 +37,10 @@ static const struct port_range ports[] = {
     {0x92, 0x92, acpi_pm_port92_in, acpi_pm_port92_out},
     {0x600, 0x60b, acpi_pm_in, acpi_pm_out},
     {0x620, 0x623, acpi_pm_in, acpi_pm_out},
-    {0xcf8, 0xcf8, pci_host_in, pci_host_out},
+    {0xcf8, 0xcf8, pci_config_in, pci_config_out},
     {0xcf9, 0xcf9, acpi_pm_reset_in, acpi_pm_reset_out},
-    {0xcfa, 0xcff, pci_host_in, pci_host_out},
+    {0xcfa, 0xcff, pci_config_in, pci_config_out},
+    {PCI_IO_BASE, PCI_IO_END, pci_port_in, pci_port_out},
     /* DMA controllers and their page registers (80h is the POST code), coprocessor reset, the
      * other serial and parallel ports that kernels probe. */
     {0x00, 0x0f, debug_port_in, debug_port_out},
@@ -63,6 +64,8 @@ static void lapic_write(struct vm *vm, u64 gpa, u8 size, u64 value);
 static const struct mmio_range pages[] = {
     {LAPIC_BASE, LAPIC_BASE + 0xfff, lapic_read, lapic_write},
     {IOAPIC_BASE, IOAPIC_BASE + 0xfff, ioapic_read, ioapic_write},
+    {PCI_MEM_BASE, PCI_MEM_END, pci_mem_read, pci_mem_write},
+    {PCI_ECAM_BASE, PCI_ECAM_END, pci_ecam_read, pci_ecam_write},
 };
 
 static u8 port_index[65536]; /* row of ports[]; 0: unclaimed */

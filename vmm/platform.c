@@ -9,6 +9,7 @@
 #include "control/rt/log.h"
 #include "control/rt/sys.h"
 #include "vmm/exits.h"
+#include "vmm/virtio_console.h"
 #include "vmm/vm.h"
 
 u64 platform_now(void)
@@ -25,6 +26,7 @@ static void (*const owners[VM_TIMER_COUNT])(struct vm *vm) = {
     [VM_TIMER_PIT] = pit_timer,
     [VM_TIMER_RTC] = rtc_timer,
     [VM_TIMER_HOLD] = exits_release,
+    [VM_TIMER_CONSOLE] = virtio_console_timer,
 };
 
 static void timer_due(void *owner)
@@ -96,6 +98,21 @@ void platform_console_put(struct vm *vm, u8 byte)
     /* Someone is reading: the guest waits for him, as for a slow serial line. */
     if (console_lags(vm))
         platform_hold(vm);
+}
+
+u32 platform_console_room(const struct vm *vm)
+{
+    u64 behind = vm->state->scrollback.written - vm->console_pos;
+    if (!vm->console_news)
+        return CONSOLE_LAG;
+    return behind < CONSOLE_LAG ? (u32)(CONSOLE_LAG - behind) : 0;
+}
+
+void platform_console_write(struct vm *vm, const u8 *bytes, u32 len)
+{
+    text_ring_put(&vm->state->scrollback, (const char *)bytes, len);
+    if (vm->console_news)
+        vm->console_news(vm);
 }
 
 u64 platform_held_until(struct vm *vm)

@@ -13,7 +13,7 @@ struct vm;
 #define PLATFORM_NEVER (~0ull)
 
 /* One deadline each in vm_state.deadline[]; the owner's *_timer() is called when it has passed. */
-enum vm_timer { VM_TIMER_PIT, VM_TIMER_RTC, VM_TIMER_HOLD, VM_TIMER_COUNT };
+enum vm_timer { VM_TIMER_PIT, VM_TIMER_RTC, VM_TIMER_HOLD, VM_TIMER_CONSOLE, VM_TIMER_COUNT };
 
 u64 platform_now(void);     /* nanoseconds, monotonic, the same after a restart of control */
 u64 platform_unix_ns(void); /* wall clock, nanoseconds since 1970 UTC */
@@ -35,6 +35,9 @@ void platform_hold(struct vm *vm);
 u64 platform_held_until(struct vm *vm); /* ns of platform_now; 0: it may run */
 /* A byte the guest wrote to its console. */
 void platform_console_put(struct vm *vm, u8 byte);
+/* The same for a device that can wait: how many bytes there is room for now, and the bytes. */
+u32 platform_console_room(const struct vm *vm);
+void platform_console_write(struct vm *vm, const u8 *bytes, u32 len);
 
 /* One line for `vm log`; the time is put in front. */
 void platform_log(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);

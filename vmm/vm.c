@@ -14,6 +14,7 @@
 #include "vmm/features.h"
 #include "vmm/inventory.h"
 #include "vmm/vm_boot.h"
+#include "vmm/vm_devices.h"
 
 u64 vm_first_run_tsc;
 
@@ -51,6 +52,7 @@ static void init_state(struct vm *vm)
     s->version = VM_STATE_VERSION;
     s->size = sizeof(*s);
     s->config = vm->config;
+    s->device_count = vm_devices_count(&vm->config);
     s->started_at = platform_now();
     for (u32 i = 0; i < VM_TIMER_COUNT; i++)
         s->deadline[i] = PLATFORM_NEVER;
@@ -76,6 +78,7 @@ static void detach(struct vm *vm)
         loop_timer_cancel(&vm->timers[i].timer);
     memcpy(vm->last_log, vm->state->log_space, sizeof(vm->last_log));
     memcpy(vm->last_scrollback, vm->state->scrollback_space, sizeof(vm->last_scrollback));
+    vm_devices_detach(vm);
     inventory_set_slot(vm->slot, NULL);
     vm->state->magic = 0;
     vm->state = NULL;
@@ -105,8 +108,9 @@ static bool no_memory(const struct vm *vm, struct vm_error *e)
 static bool create(struct vm *vm, struct vm_error *e)
 {
     static struct vm_policy policy;
-    struct vm_create c = {
-        .ram_limit = vm->config.mem, .state_size = VM_STATE_SIZE, .policy = &policy};
+    struct vm_create c = {.ram_limit = vm->config.mem,
+                          .state_size = vm_state_size(vm_devices_count(&vm->config)),
+                          .policy = &policy};
     snprintf(c.name, sizeof(c.name), "%s", vm->config.name);
     vm_boot_policy(&vm->config, &policy);
     i64 slot = sys_vm_create(&c);
@@ -117,7 +121,7 @@ static bool create(struct vm *vm, struct vm_error *e)
                         "the kernel refuses the VM (%lld)", (long long)slot);
     attach(vm, (u32)slot);
     init_state(vm);
-    return true;
+    return vm_devices_attach(vm, e);
 }
 
 static bool give_memory(struct vm *vm, struct vm_error *e)
@@ -211,11 +215,12 @@ bool vm_start(struct vm *vm, struct vm_error *e)
 {
     if (!can_start(vm, e))
         return false;
-    if (!create(vm, e))
+    bool ok = create(vm, e);
+    if (!vm->state)
         return false;
     vm->phase = PHASE_STARTING;
     vm->stop_reason[0] = 0;
-    bool ok = give_memory(vm, e) && give_vcpus(vm, e) && vm_boot(vm, e);
+    ok = ok && give_memory(vm, e) && give_vcpus(vm, e) && vm_boot(vm, e);
     if (ok) {
         apply_sched(vm);
         apply_exceptions(vm);
@@ -373,9 +378,11 @@ void vm_init(void)
 
 static bool state_usable(const struct vm_state *s, const struct vm_info *info)
 {
-    return info->state_size == VM_STATE_SIZE && s->magic == VM_STATE_MAGIC &&
+    return info->state_size >= sizeof(*s) && s->magic == VM_STATE_MAGIC &&
            s->version == VM_STATE_VERSION && s->size == sizeof(*s) &&
-           info->vcpu_count == s->config.cpu_count;
+           info->vcpu_count == s->config.cpu_count &&
+           s->device_count == vm_devices_count(&s->config) &&
+           info->state_size == vm_state_size(s->device_count);
 }
 
 static void reattach(const struct vm_info *info)
@@ -396,11 +403,17 @@ static void reattach(const struct vm_info *info)
     }
     vm->config = s->config;
     attach(vm, info->slot);
+    if (!vm_devices_attach(vm, &e)) {
+        log_error("VM %s: %s", info->name, e.text);
+        detach(vm);
+        return;
+    }
     vm->phase = s->paused ? PHASE_PAUSED : PHASE_RUNNING;
     vm->state->held = 0; /* the kernel shows those exits again */
     for (u32 i = 0; i < VM_TIMER_COUNT; i++)
         platform_timer(vm, (enum vm_timer)i, vm->state->deadline[i]);
     platform_log(vm, "the control partition was restarted");
+    vm_devices_resume(vm);
     (void)(s->paused ? sys_vm_pause(vm->slot) : sys_vm_run(vm->slot));
 }
 

@@ -11,6 +11,7 @@
 #include "kernel/abi/types.h"
 #include "kernel/abi/vcpu_page.h"
 #include "vmm/guest_mem.h"
+#include "vmm/pci.h"
 #include "vmm/vm_config.h"
 #include "vmm/vm_state.h"
 
@@ -28,6 +29,8 @@ struct vm {
     struct vm_state *state;
     u8 *vcpu_pages; /* struct vcpu_page every PAGE_SIZE bytes */
     struct guest_mem mem;
+    struct pci_bus pci;
+    struct virtio_device *devices; /* vm_state.device_count of them */
 
     struct vm_timer_slot {
         struct loop_timer timer;

@@ -64,7 +64,7 @@ static void reset_devices(struct vm *vm)
     pic_reset(vm);
     ioapic_reset(vm);
     acpi_pm_reset(vm);
-    pci_host_reset(vm);
+    pci_reset(vm);
 }
 
 bool vm_boot(struct vm *vm, struct vm_error *e)

@@ -28,8 +28,9 @@ static const struct conf_key keys[] = {
      .example = "console=ttyS0"},
     {"autostart", NULL, CONF_BOOL, M(autostart), .help = "start it when the host has booted",
      .example = "yes"},
-    {"console", NULL, CONF_ENUM, M(console), .values = "com1|none",
-     .help = "serial port that `vm console` shows", .example = "com1"},
+    {"console", NULL, CONF_ENUM, M(console), .values = "com1|virtio|none",
+     .help = "port that `vm console` shows", .example = "com1"},
+    {"rng", NULL, CONF_BOOL, M(rng), .help = "a virtio entropy device", .example = "yes"},
 };
 
 const struct conf_schema vm_config_schema = {"vm", keys, ARRAY_LEN(keys)};

@@ -13,7 +13,7 @@
 #define VM_NUMBER_MAX 9999
 #define VM_WEIGHT_DEFAULT 100
 
-enum vm_console { VM_CONSOLE_COM1, VM_CONSOLE_NONE };
+enum vm_console { VM_CONSOLE_COM1, VM_CONSOLE_VIRTIO, VM_CONSOLE_NONE };
 
 struct vm_config {
     char name[VM_CONFIG_NAME];
@@ -28,6 +28,7 @@ struct vm_config {
     char cmdline[VM_CONFIG_CMDLINE];
     bool autostart;
     u32 console; /* enum vm_console */
+    bool rng;
 };
 
 extern const struct conf_schema vm_config_schema;

@@ -7,13 +7,13 @@
 #include "kernel/abi/types.h"
 #include "vmm/acpi_pm.h"
 #include "vmm/ioapic.h"
-#include "vmm/pci_host.h"
 #include "vmm/pic.h"
 #include "vmm/pit.h"
 #include "vmm/platform.h"
 #include "vmm/rtc.h"
 #include "vmm/text_ring.h"
 #include "vmm/uart16550.h"
+#include "vmm/virtio.h"
 #include "vmm/vm_config.h"
 
 #define VM_STATE_MAGIC 0x65746174536d5642ull /* "BVmState" */
@@ -43,7 +43,8 @@ struct vm_state {
     struct pic pic;
     struct ioapic ioapic;
     struct acpi_pm acpi;
-    struct pci_host pci;
+    u32 pci_address; /* port cf8h */
+    u32 device_count;
 
     /* What nobody claims is told once each. */
     u32 unclaimed_ports, unclaimed_pages;
@@ -60,7 +61,17 @@ struct vm_state {
     };
 };
 
-#define VM_STATE_SIZE ROUND_UP(sizeof(struct vm_state), PAGE_SIZE)
 _Static_assert(sizeof(struct vm_state) <= 3 * PAGE_SIZE, "the budget of a guest");
+
+/* Behind it: one struct virtio_area a device. */
+static inline u64 vm_state_size(u32 devices)
+{
+    return ROUND_UP(sizeof(struct vm_state) + devices * sizeof(struct virtio_area), PAGE_SIZE);
+}
+
+static inline struct virtio_area *vm_state_area(struct vm_state *s, u32 device)
+{
+    return (struct virtio_area *)(s + 1) + device;
+}
 
 #endif

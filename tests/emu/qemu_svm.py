@@ -1,5 +1,5 @@
 """Guests on AMD-V, which QEMU emulates: the cases of the Bochs tier, run again on the other vendor."""
-from tests.emu import bochs_demo, bochs_guests, guests
+from tests.emu import bochs_demo, bochs_guests, bochs_virtio, guests
 from tests.emu.emulator import Qemu
 from tests.emu.suite import qemu
 
@@ -29,3 +29,4 @@ again("demo-two", bochs_demo.demo_two, limit=300, cpus=2,
       files=bochs_demo.config(bochs_demo.section("one", 1), bochs_demo.section("two", 2)))
 again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
       files=bochs_demo.config(bochs_demo.section("pair", 2)))
+again("virtio", bochs_virtio.virtio, limit=300, cpus=2, files=bochs_virtio.FILES)

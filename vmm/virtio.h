@@ -1,0 +1,98 @@
+/* Virtio devices: one const struct virtio_model and one file a device; this is what they share.
+ *
+ * A model sees chains of segments and signals, never a ring, a register or PCI: virtio_pci.c is
+ * the transport, virtio_ring.c the queues.  What must outlive a restart of the control partition is
+ * struct virtio_state and VIRTIO_MODEL_STATE bytes of the model's own, in the VM's state.  On the
+ * event loop.  Virtio 1.2, OASIS CS01. */
+#ifndef BULKHEAD_VMM_VIRTIO_H
+#define BULKHEAD_VMM_VIRTIO_H
+
+#include "kernel/abi/types.h"
+#include "vmm/pci.h"
+#include "vmm/virtio_ring.h"
+
+#define VIRTIO_QUEUES 10
+#define VIRTIO_MODEL_STATE 192
+
+#define VIRTIO_STATUS_ACKNOWLEDGE BIT(0)
+#define VIRTIO_STATUS_DRIVER BIT(1)
+#define VIRTIO_STATUS_DRIVER_OK BIT(2)
+#define VIRTIO_STATUS_FEATURES_OK BIT(3)
+#define VIRTIO_STATUS_NEEDS_RESET BIT(6)
+
+#define VIRTIO_F_INDIRECT_DESC BIT(28)
+#define VIRTIO_F_EVENT_IDX BIT(29)
+#define VIRTIO_F_VERSION_1 BIT(32)
+#define VIRTIO_F_RING_PACKED BIT(34)
+
+struct virtio_state {
+    u64 driver_features;
+    u32 device_select, driver_select; /* which half of the features is looked at */
+    u16 config_vector, queue_select;
+    u8 status, isr, generation, pad;
+    u64 chains, bytes_in, bytes_out; /* statistics: chains served, bytes to and from the guest */
+    struct virtio_queue queue[VIRTIO_QUEUES];
+};
+
+struct virtio_device;
+
+struct virtio_model {
+    const char *name; /* "virtio-net" */
+    u16 type;         /* virtio device id, chapter 5 */
+    u32 class;        /* PCI class code */
+    u16 queue_size;
+    u32 config_len; /* bytes of device-specific configuration */
+    u64 features;   /* beside those of the transport */
+    /* All may be NULL but kick. */
+    u32 (*queues)(const struct virtio_device *d); /* NULL: one */
+    void (*config_read)(struct virtio_device *d, u32 offset, void *dst, u32 len);
+    void (*config_write)(struct virtio_device *d, u32 offset, const void *src, u32 len);
+    void (*start)(struct virtio_device *d); /* DRIVER_OK; also after a restart of control */
+    void (*reset)(struct virtio_device *d); /* forget the driver; queues are closed already */
+    void (*kick)(struct virtio_device *d, u32 queue); /* there may be chains */
+};
+
+struct virtio_device {
+    struct pci_device pci; /* first */
+    const struct virtio_model *model;
+    struct virtio_state *state;
+    void *model_state; /* VIRTIO_MODEL_STATE bytes */
+    void *backend;     /* what the model is connected to */
+    char label[16];    /* "nic0" */
+};
+
+/* One device's part of the VM's state area. */
+struct virtio_area {
+    struct pci_state pci;
+    struct virtio_state virtio;
+    u8 model[VIRTIO_MODEL_STATE] __attribute__((aligned(8)));
+};
+
+static inline bool virtio_has(const struct virtio_device *d, u64 feature)
+{
+    return (d->state->driver_features & feature) == feature;
+}
+
+/* Is the driver there and the device not broken? */
+bool virtio_live(const struct virtio_device *d);
+u64 virtio_features(const struct virtio_device *d); /* all that are offered */
+u32 virtio_queue_count(const struct virtio_device *d);
+
+/* For models.  A queue that is not enabled is empty; a broken one breaks the device. */
+MUST_CHECK bool virtio_take(struct virtio_device *d, u32 queue, struct virtio_chain *c);
+void virtio_untake(struct virtio_device *d, u32 queue, const struct virtio_chain *c);
+void virtio_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written);
+void virtio_signal(struct virtio_device *d, u32 queue); /* interrupt, if wanted, after puts */
+void virtio_want_doorbell(struct virtio_device *d, u32 queue, bool want);
+void virtio_config_changed(struct virtio_device *d);
+/* The driver broke a rule: DEVICE_NEEDS_RESET, told in `vm log`. */
+void virtio_broken(struct virtio_device *d, const char *why);
+
+/* For the transport. */
+void virtio_set_status(struct virtio_device *d, u8 status);
+void virtio_enable_queue(struct virtio_device *d, u32 queue);
+void virtio_kick(struct virtio_device *d, u32 queue);
+void virtio_reset(struct virtio_device *d);
+void virtio_resume(struct virtio_device *d); /* after a restart of the control partition */
+
+#endif

@@ -1,0 +1,73 @@
+/* The device's end of a virtqueue, split and packed: the only place that reads or writes rings and
+ * descriptors.
+ *
+ * Pure over guest memory.  The driver may change anything at any time: every descriptor is copied
+ * once, the copy is checked, and what comes out is a chain of host pointers whose lengths are
+ * bounded.  A ring that breaks a rule of the specification is RING_BROKEN, which the caller turns
+ * into DEVICE_NEEDS_RESET.  Virtio 1.2, sections 2.7 (split) and 2.8 (packed). */
+#ifndef BULKHEAD_VMM_VIRTIO_RING_H
+#define BULKHEAD_VMM_VIRTIO_RING_H
+
+#include "kernel/abi/types.h"
+#include "vmm/guest_mem.h"
+
+#define VIRTIO_QUEUE_MAX 256 /* entries of a queue */
+#define VIRTIO_CHAIN_MAX 130 /* segments of a chain: 128 of data, a header and a status */
+
+/* What of a queue survives a restart of the control partition; no pointers. */
+struct virtio_queue {
+    u64 desc, driver, device;  /* guest-physical: descriptors, driver area, device area */
+    u16 size;                  /* entries; split: a power of two */
+    u16 vector;                /* MSI-X */
+    u16 next_avail, next_used; /* split: free-running; packed: 0..size-1 */
+    u16 unsignalled;           /* entries used since the driver was last told or asked not to be */
+    u8 avail_wrap, used_wrap;  /* packed */
+    u8 enabled;
+    u8 pad[5];
+};
+
+struct virtio_ring {
+    const struct guest_mem *mem;
+    struct virtio_queue *q;
+    bool packed, event_idx, indirect; /* as negotiated */
+};
+
+struct virtio_segment {
+    u8 *at;
+    u32 len;
+};
+
+/* Segments the device may read, then those it may write. */
+struct virtio_chain {
+    u16 id;    /* what virtio_ring_put names it by */
+    u16 slots; /* ring entries it takes */
+    u32 readable, writable;
+    u32 readable_len, writable_len; /* bytes */
+    struct virtio_segment segment[VIRTIO_CHAIN_MAX];
+};
+
+enum ring_result { RING_EMPTY, RING_CHAIN, RING_BROKEN };
+
+/* Empty queue positions, as after a reset or when the driver enables it. */
+void virtio_ring_start(struct virtio_queue *q);
+/* True if size, alignment and place of all three areas are allowed. */
+MUST_CHECK bool virtio_ring_valid(const struct virtio_ring *r);
+/* Takes the next chain the driver made available; *c is valid only for RING_CHAIN. */
+MUST_CHECK enum ring_result virtio_ring_take(const struct virtio_ring *r, struct virtio_chain *c);
+/* Takes back the last virtio_ring_take of this queue; nothing was put since. */
+void virtio_ring_untake(const struct virtio_ring *r, const struct virtio_chain *c);
+/* Gives a chain back with `written` bytes in its writable segments.  False: broken. */
+MUST_CHECK bool virtio_ring_put(const struct virtio_ring *r, const struct virtio_chain *c,
+                                u32 written);
+/* Does the driver want an interrupt for what was put since it was last asked? */
+MUST_CHECK bool virtio_ring_wants_interrupt(const struct virtio_ring *r);
+/* Ask the driver to (not) ring the doorbell.  After asking for it the ring must be looked at once
+ * more: what came in between rang none. */
+void virtio_ring_want_doorbell(const struct virtio_ring *r, bool want);
+
+/* Bytes from the readable segments, starting `offset` bytes in; returns how many were there. */
+u32 virtio_chain_read(const struct virtio_chain *c, u32 offset, void *dst, u32 len);
+/* Bytes to the writable segments; returns how many fitted. */
+u32 virtio_chain_write(const struct virtio_chain *c, u32 offset, const void *src, u32 len);
+
+#endif

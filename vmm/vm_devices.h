@@ -1,0 +1,18 @@
+/* The virtio devices of a VM: which of them its configuration asks for, and in which PCI slot.
+ *
+ * On the event loop.  The order of the table is the order of struct virtio_area in the VM's state,
+ * so it is the same before and after a restart of the control partition. */
+#ifndef BULKHEAD_VMM_VM_DEVICES_H
+#define BULKHEAD_VMM_VM_DEVICES_H
+
+#include "vmm/vm.h"
+
+u32 vm_devices_count(const struct vm_config *c);
+/* Makes the devices over the VM's state area and puts them on its bus.  False: E_NOMEM. */
+MUST_CHECK bool vm_devices_attach(struct vm *vm, struct vm_error *e);
+/* After a restart of the control partition: takes up what the drivers have left. */
+void vm_devices_resume(struct vm *vm);
+void vm_devices_detach(struct vm *vm);
+struct virtio_device *vm_devices_find(struct vm *vm, const char *label); /* NULL: none */
+
+#endif
