@@ -26,7 +26,8 @@ enum hv_status policy_check(const struct vm_policy *p, u8 index[POLICY_GROUPS][P
 {
     u32 stored = 0;
 
-    if (p->cpuid_count > POLICY_CPUID_MAX || p->msr_count > POLICY_MSR_MAX)
+    if (p->cpuid_count > POLICY_CPUID_MAX || p->msr_count > POLICY_MSR_MAX ||
+        (p->flags & ~POLICY_FLAGS))
         return HV_EINVAL;
     for (u32 g = 0; g < POLICY_GROUPS; g++)
         for (u32 leaf = 0; leaf < POLICY_LEAVES; leaf++)

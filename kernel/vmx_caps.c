@@ -2,9 +2,6 @@
  * are called is told in vmm/features.c. */
 #include "kernel/vmx_caps.h"
 
-/* All four or none: one model of each kind of local APIC. */
-#define APICV (PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGISTERS | PROC2_VIRTUAL_DELIVERY)
-
 static const struct {
     u64 required;  /* no guests without */
     u64 wanted;    /* used where offered */
@@ -20,8 +17,8 @@ static const struct {
                              PROC_NMI_WINDOW | PROC_MOV_DR,
                   .forbidden = PROC_INVLPG | PROC_CR3_LOAD | PROC_CR3_STORE},
     [VMX_PROC2] = {.required = PROC2_EPT | PROC2_UNRESTRICTED,
-                   .wanted = APICV | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD | PROC2_PAUSE_LOOP |
-                             PROC2_INVPCID},
+                   .wanted = PROC2_APICV | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD |
+                             PROC2_PAUSE_LOOP | PROC2_INVPCID},
     [VMX_EXIT] = {.required = EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_ACK_INTERRUPT | EXIT_SAVE_PAT |
                               EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER,
                   .wanted = EXIT_SAVE_TIMER},
@@ -43,8 +40,8 @@ static const struct {
     {VMX_PIN, VMX_EXIT, PIN_PREEMPTION_TIMER, EXIT_SAVE_TIMER},
     {VMX_EXIT, VMX_PIN, EXIT_SAVE_TIMER, PIN_PREEMPTION_TIMER},
     {VMX_PROC2, VMX_EPT_VPID, PROC2_VPID, VPID_CAP_INVVPID | VPID_CAP_ALL},
-    {VMX_PROC2, VMX_PROC, APICV, PROC_TPR_SHADOW},
-    {VMX_PROC2, VMX_PROC2, APICV, APICV},
+    {VMX_PROC2, VMX_PROC, PROC2_APICV, PROC_TPR_SHADOW},
+    {VMX_PROC2, VMX_PROC2, PROC2_APICV, PROC2_APICV},
 };
 
 /* The bits of a word that the CPU lets be 1, and those it does not let be 0. */
@@ -83,7 +80,7 @@ bool vmx_caps_solve(const struct vmx_msrs *m, struct vmx_caps *out, u64 used[VMX
             out->word[dependencies[i].word] &= ~dependencies[i].bits;
     for (u32 w = 0; w < VMX_WORDS; w++)
         used[w] = out->word[w] | (needs[w].dynamic & may_be_1(m, w));
-    out->apicv = (out->word[VMX_PROC2] & APICV) == APICV;
+    out->apicv = (out->word[VMX_PROC2] & PROC2_APICV) == PROC2_APICV;
     return ok;
 }
 

@@ -7,6 +7,9 @@
 #include "kernel/abi/host_info.h"
 #include "kernel/abi/types.h"
 #include "kernel/abi/vmx_bits.h"
+/* All four or none: one model of each kind of local APIC. */
+#define PROC2_APICV                                                                                \
+    (PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGISTERS | PROC2_VIRTUAL_DELIVERY)
 
 struct vmx_msrs { /* raw capability MSRs of one CPU; absent ones are 0 */
     u64 word[VMX_WORDS];

@@ -103,12 +103,8 @@ bool vmx_reflect(struct vcpu *v, u32 info)
     return true;
 }
 
-/* Virtual-interrupt delivery: the CPU takes it from here.  True: it will deliver at once.
- *
- * Bochs (2.7, 3.0) delivers what waits even into a guest with IF=0 if a physical interrupt arrives
- * there.  Interrupt-window exiting keeps it from waiting in the CPU (SDM 3C 30.2.1).  No other
- * machine seen has a preemption timer that counts each TSC tick. */
-static bool hand_over(struct vcpu *v, bool open, bool *window)
+/* Virtual-interrupt delivery: the CPU takes it from here.  True: it will deliver at once. */
+static bool hand_over(struct vcpu *v, bool open)
 {
     struct vlapic *l = v->lapic;
     u32 status = vmcs_read16(VMCS_GUEST_INTERRUPT_STATUS); /* SVI, RVI */
@@ -126,9 +122,7 @@ static bool hand_over(struct vcpu *v, bool open, bool *window)
             vmwrite(VMCS_EOI_EXIT_0 + 2 * i, vlapic_reg(l, APIC_TMR + 32 * i) |
                                                  (u64)vlapic_reg(l, APIC_TMR + 32 * i + 16) << 32);
     }
-    bool waits = irr >= 0 && vlapic_pending(v) >= 0;
-    *window |= waits && !open && !vmx_caps.timer_shift;
-    return open && waits;
+    return open && irr >= 0 && vlapic_pending(v) >= 0;
 }
 
 /* Without: inject the highest one, or ask for an exit when it can be.  True: injected. */
@@ -180,8 +174,7 @@ enum hvm_events vmx_take_events(struct vcpu *v)
             return EVENTS_PIC;
         window = true;
     }
-    delivers |=
-        v->lapic->virtual_delivery ? hand_over(v, open, &window) : inject_highest(v, open, &window);
+    delivers |= v->lapic->virtual_delivery ? hand_over(v, open) : inject_highest(v, open, &window);
     u32 set =
         (window ? (u32)PROC_INTERRUPT_WINDOW : 0) | (v->nmi_pending ? (u32)PROC_NMI_WINDOW : 0);
     vmx_set_proc(x, (u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW), set);

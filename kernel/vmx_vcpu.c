@@ -271,7 +271,7 @@ enum hv_status vmx_vcpu_init(struct vcpu *v)
     x->vpid = v->vm->slot * VM_VCPUS + v->index + 1;
     *(u32 *)v->block = vmx_caps.revision;
     select(x->vmcs, false);
-    return vlapic_init(v, vmx_caps.apicv);
+    return vlapic_init(v, vmx_caps.apicv && !(v->vm->policy->flags & POLICY_NO_APICV));
 }
 
 void vmx_set_proc(struct vmx_vcpu *x, u32 clear, u32 set)
@@ -288,12 +288,14 @@ void vmx_apic_changed(struct vcpu *v)
 {
     struct vmx_vcpu *x = vmx_of(v);
     enum vlapic_mode mode = vlapic_mode(v->lapic);
-    u32 proc2 = (u32)vmx_caps.word[VMX_PROC2] & ~(u32)(PROC2_APIC_ACCESS | PROC2_X2APIC);
+    u32 proc2 = (u32)vmx_caps.word[VMX_PROC2] & ~(u32)PROC2_APICV;
 
-    if (vmx_caps.apicv && mode == VLAPIC_X2APIC)
-        proc2 |= PROC2_X2APIC;
-    else if (vmx_caps.apicv && mode == VLAPIC_XAPIC)
-        proc2 |= PROC2_APIC_ACCESS;
+    u32 other = mode == VLAPIC_XAPIC ? PROC2_X2APIC : PROC2_APIC_ACCESS;
+
+    if (mode == VLAPIC_DISABLED)
+        other |= PROC2_X2APIC;
+    if (v->lapic->virtual_delivery)
+        proc2 |= (u32)PROC2_APICV & ~other;
     x->proc2 = proc2;
     vmcs_write32(VMCS_PROC2_CONTROLS, proc2);
     vmcs_write64(VMCS_MSR_BITMAP,
@@ -335,7 +337,7 @@ static void write_controls(struct vcpu *v)
         vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_phys(v->lapic->regs).raw);
         vmcs_write32(VMCS_TPR_THRESHOLD, 0);
     }
-    if (vmx_caps.apicv) {
+    if (v->lapic->virtual_delivery) {
         vmcs_write64(VMCS_APIC_ACCESS, vm->apic_access.raw);
         vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, 0);
     }

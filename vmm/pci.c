@@ -44,7 +44,8 @@ void pci_reset(struct vm *vm)
     }
 }
 
-/* ---- configuration space ---------------------------------------------------------------------- */
+/* ---- configuration space ----------------------------------------------------------------------
+ */
 
 u16 pci_get16(const struct pci_state *s, u32 offset)
 {
@@ -346,8 +347,8 @@ void pci_intx(struct pci_device *d, bool level)
     u32 pin = d->slot % PCI_PINS;
     bool any = false;
     s->intx = level;
-    s->config[PCI_STATUS] = (u8)((s->config[PCI_STATUS] & ~PCI_STATUS_INTX) |
-                                 (level ? PCI_STATUS_INTX : 0));
+    s->config[PCI_STATUS] =
+        (u8)((s->config[PCI_STATUS] & ~PCI_STATUS_INTX) | (level ? PCI_STATUS_INTX : 0));
     for (u32 slot = pin; slot < PCI_SLOTS; slot += PCI_PINS) {
         const struct pci_device *other = d->vm->pci.slot[slot];
         any |= other && asserts(other);

@@ -64,8 +64,8 @@ struct pci_state {
         u32 control; /* bit 0: masked */
     } msix[PCI_MSIX_MAX];
     u16 msix_pending;
-    u8 msix_cap; /* offset of the capability; 0: none */
-    u8 intx;     /* level the device asks for */
+    u8 msix_cap;          /* offset of the capability; 0: none */
+    u8 intx;              /* level the device asks for */
     u8 open_at, open_len; /* a part of configuration space that is the guest's to write */
     u32 bar_size[PCI_BARS];
 };

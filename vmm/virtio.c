@@ -136,8 +136,7 @@ void virtio_set_status(struct virtio_device *d, u8 status)
         if ((s->driver_features & ~virtio_features(d)) || !virtio_has(d, VIRTIO_F_VERSION_1))
             status &= (u8)~VIRTIO_STATUS_FEATURES_OK;
     }
-    if ((news & VIRTIO_STATUS_DRIVER_OK) &&
-        !((s->status | status) & VIRTIO_STATUS_FEATURES_OK))
+    if ((news & VIRTIO_STATUS_DRIVER_OK) && !((s->status | status) & VIRTIO_STATUS_FEATURES_OK))
         status &= (u8)~VIRTIO_STATUS_DRIVER_OK;
     s->status |= status & (u8)~VIRTIO_STATUS_NEEDS_RESET;
     if ((news & VIRTIO_STATUS_DRIVER_OK) && virtio_live(d))

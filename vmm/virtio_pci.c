@@ -37,10 +37,10 @@ enum { REGION_COMMON, REGION_ISR, REGION_DEVICE, REGION_NOTIFY, REGION_COUNT };
 
 static const struct region regions[] = {
     {CAP_NOTIFY, BAR_PORTS, 0, PCI_IO_SLOT}, /* first: drivers take the first they can use */
-    {CAP_COMMON, BAR_MEMORY, REGION_COMMON * REGION_SIZE, 64},
-    {CAP_ISR, BAR_MEMORY, REGION_ISR * REGION_SIZE, 4},
-    {CAP_DEVICE, BAR_MEMORY, REGION_DEVICE * REGION_SIZE, REGION_SIZE},
-    {CAP_NOTIFY, BAR_MEMORY, REGION_NOTIFY * REGION_SIZE, NOTIFY_MULTIPLIER * VIRTIO_QUEUES},
+    {CAP_COMMON, BAR_MEMORY, REGION_COMMON *REGION_SIZE, 64},
+    {CAP_ISR, BAR_MEMORY, REGION_ISR *REGION_SIZE, 4},
+    {CAP_DEVICE, BAR_MEMORY, REGION_DEVICE *REGION_SIZE, REGION_SIZE},
+    {CAP_NOTIFY, BAR_MEMORY, REGION_NOTIFY *REGION_SIZE, NOTIFY_MULTIPLIER *VIRTIO_QUEUES},
 };
 
 struct common { /* 4.1.4.3 */
@@ -145,8 +145,8 @@ static void write_queue(struct virtio_device *d, u32 offset, u64 value)
         return;
     default: /* one half of an address: `offset` is a multiple of 4 */
         area = &q->desc + (offset - FIELD(queue_desc)) / 8;
-        *area = offset & 4 ? (*area & BITS(31, 0)) | value << 32
-                           : (*area & ~BITS(31, 0)) | (u32)value;
+        *area =
+            offset & 4 ? (*area & BITS(31, 0)) | value << 32 : (*area & ~BITS(31, 0)) | (u32)value;
     }
 }
 
@@ -234,8 +234,8 @@ static bool window(struct pci_device *pci, u32 at, u8 size, struct capability *c
 {
     memcpy(c, pci->state->config + pci->state->open_at - offsetof(struct capability, bar),
            sizeof(*c));
-    u32 data = pci->state->open_at + offsetof(struct capability, extra) -
-               offsetof(struct capability, bar);
+    u32 data =
+        pci->state->open_at + offsetof(struct capability, extra) - offsetof(struct capability, bar);
     return at == data && c->length == size && c->bar < PCI_BARS && c->offset % size == 0 &&
            c->offset <= pci->state->bar_size[c->bar] &&
            size <= pci->state->bar_size[c->bar] - c->offset;

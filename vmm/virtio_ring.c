@@ -285,8 +285,7 @@ void virtio_ring_want_doorbell(const struct virtio_ring *r, bool want)
     if (r->packed) {
         if (want && r->event_idx)
             store(r, q->device, 0, (u16)(q->next_avail | (q->avail_wrap ? BIT(15) : 0)));
-        store(r, q->device, 2,
-              want ? (r->event_idx ? EVENT_DESC : EVENT_ENABLE) : EVENT_DISABLE);
+        store(r, q->device, 2, want ? (r->event_idx ? EVENT_DESC : EVENT_ENABLE) : EVENT_DISABLE);
     } else if (r->event_idx) {
         /* No way to say "none"; an index just behind is as good as that for 65,535 entries. */
         store(r, q->device, avail_event_offset(q), (u16)(want ? q->next_avail : q->next_avail - 1));

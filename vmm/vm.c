@@ -164,12 +164,10 @@ static void apply_sched(struct vm *vm)
 }
 
 /* Bochs with several CPUs takes a guest's exception twice when a physical interrupt follows at
- * once, unless the exception exits first.  No other machine seen has a preemption timer that counts
- * each TSC tick (SDM 3D A.6). */
+ * once, unless the exception exits first. */
 static bool exceptions_must_exit(void)
 {
-    const struct host_info *hi = sys_host_info();
-    return hi->hvm == HOST_HVM_VMX && !(hi->offered[VMX_MISC] & 0x1f) && hi->cpu_count > 1;
+    return vm_boot_on_bochs() && sys_host_info()->cpu_count > 1;
 }
 
 static void apply_exceptions(struct vm *vm)

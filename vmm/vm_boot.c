@@ -21,6 +21,12 @@ const struct host_module *vm_boot_module(const char *path)
     return NULL;
 }
 
+bool vm_boot_on_bochs(void)
+{
+    const struct host_info *hi = sys_host_info();
+    return hi->hvm == HOST_HVM_VMX && !(hi->offered[VMX_MISC] & 0x1f);
+}
+
 void vm_boot_policy(const struct vm_config *c, struct vm_policy *p)
 {
     const struct host_info *h = sys_host_info();
@@ -28,6 +34,10 @@ void vm_boot_policy(const struct vm_config *c, struct vm_policy *p)
                               .tsc_hz = h->tsc_hz,
                               .hide_rdtscp = !features_control_used(h, VMX_PROC2, PROC2_RDTSCP)};
     memset(p, 0, sizeof(*p));
+    /* Bochs (2.7, 3.0) delivers a virtual interrupt that waits into a guest with IF=0 when a
+     * physical one arrives: Linux dies of it sooner or later. */
+    if (c->apicv == VM_APICV_OFF || (c->apicv == VM_APICV_AUTO && vm_boot_on_bochs()))
+        p->flags |= POLICY_NO_APICV;
     cpuid_policy(p, &host, c->cpu_count);
     msr_policy(p);
 }

@@ -11,6 +11,9 @@
 const struct host_module *vm_boot_module(const char *path);
 /* E_NOENT, E_IMAGE, E_INTERNAL. */
 MUST_CHECK bool vm_boot(struct vm *vm, struct vm_error *e);
+/* Bochs, by what no other machine seen has: a preemption timer that counts each TSC tick (SDM 3D
+ * A.6). */
+bool vm_boot_on_bochs(void);
 void vm_boot_policy(const struct vm_config *c, struct vm_policy *p);
 
 #endif

@@ -13,6 +13,7 @@
 #define VM_NUMBER_MAX 9999
 #define VM_WEIGHT_DEFAULT 100
 
+enum vm_apicv { VM_APICV_AUTO, VM_APICV_ON, VM_APICV_OFF };
 enum vm_console { VM_CONSOLE_COM1, VM_CONSOLE_VIRTIO, VM_CONSOLE_NONE };
 
 struct vm_config {
@@ -29,6 +30,7 @@ struct vm_config {
     bool autostart;
     u32 console; /* enum vm_console */
     bool rng;
+    u32 apicv; /* enum vm_apicv */
 };
 
 extern const struct conf_schema vm_config_schema;

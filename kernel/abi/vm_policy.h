@@ -42,8 +42,12 @@ struct msr_row { /* sorted by first; MSRs the kernel virtualises itself (EFER, A
     u64 value, mask;
 };
 
+#define POLICY_NO_APICV BIT(0) /* the local APIC in software, whatever the CPU offers */
+#define POLICY_FLAGS POLICY_NO_APICV
+
 struct vm_policy {
     u32 cpuid_count, msr_count;
+    u64 flags;
     u64 xcr0_allowed; /* bits the guest may set; the kernel masks with the host's */
     u64 cr4_allowed;
     struct cpuid_row cpuid[POLICY_CPUID_MAX];

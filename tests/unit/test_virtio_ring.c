@@ -200,8 +200,8 @@ static bool drv_send(u32 parts, u32 tag)
                 desc(last)->b = at;
             else
                 first = at;
-            *desc(at) = (struct desc){BUFFERS + 4 * (tag % 1024), 4,
-                                      (u16)(i + 1 < parts ? NEXT : 0), 0};
+            *desc(at) =
+                (struct desc){BUFFERS + 4 * (tag % 1024), 4, (u16)(i + 1 < parts ? NEXT : 0), 0};
             last = at;
         }
         drv.room = (u16)(drv.room - parts);
