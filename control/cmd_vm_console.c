@@ -7,7 +7,7 @@
 #include "control/rt/fiber.h"
 #include "control/rt/loop.h"
 #include "vmm/uart16550.h"
-#include "vmm/virtio_console.h"
+#include "vmm/virtio_dev_console.h"
 #include "vmm/vm_devices.h"
 
 #define SHOWN_BEFORE 4096 /* bytes of scroll-back shown at first */
@@ -35,7 +35,7 @@ static void on_input(void *owner, const u8 *bytes, u32 len)
     /* A full queue drops what is typed, as a real line does. */
     port = vm->config.console == VM_CONSOLE_VIRTIO ? vm_devices_find(vm, "console") : NULL;
     if (port)
-        (void)virtio_console_input(port, bytes, len);
+        (void)virtio_dev_console_input(port, bytes, len);
     else
         (void)uart_input(vm, bytes, len);
 }

@@ -9,7 +9,7 @@
 #include "control/rt/log.h"
 #include "control/rt/sys.h"
 #include "vmm/exits.h"
-#include "vmm/virtio_console.h"
+#include "vmm/virtio_dev_console.h"
 #include "vmm/vm.h"
 
 u64 platform_now(void)
@@ -26,7 +26,7 @@ static void (*const owners[VM_TIMER_COUNT])(struct vm *vm) = {
     [VM_TIMER_PIT] = pit_timer,
     [VM_TIMER_RTC] = rtc_timer,
     [VM_TIMER_HOLD] = exits_release,
-    [VM_TIMER_CONSOLE] = virtio_console_timer,
+    [VM_TIMER_CONSOLE] = virtio_dev_console_timer,
 };
 
 static void timer_due(void *owner)

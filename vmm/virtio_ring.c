@@ -1,4 +1,5 @@
-/* Split and packed virtqueues, device side; called by virtio.c for the devices, on the event loop.
+/* Split and packed virtqueues, device side; called by virtio_dev.c for the devices, on the event
+ * loop.
  */
 #include "vmm/virtio_ring.h"
 

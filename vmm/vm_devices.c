@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/virtio_console.h"
-#include "vmm/virtio_pci.h"
-#include "vmm/virtio_rng.h"
+#include "vmm/virtio_dev_console.h"
+#include "vmm/virtio_dev_pci.h"
+#include "vmm/virtio_dev_rng.h"
 
 struct device_row {
     const char *label;
@@ -27,8 +27,8 @@ static bool wants_rng(const struct vm_config *c)
 }
 
 static const struct device_row rows[] = {
-    {"console", 2, &virtio_console_model, wants_console},
-    {"rng", 3, &virtio_rng_model, wants_rng},
+    {"console", 2, &virtio_dev_console_model, wants_console},
+    {"rng", 3, &virtio_dev_rng_model, wants_rng},
 };
 
 u32 vm_devices_count(const struct vm_config *c)
@@ -57,7 +57,7 @@ bool vm_devices_attach(struct vm *vm, struct vm_error *e)
             continue;
         d->model = rows[i].model;
         snprintf(d->label, sizeof(d->label), "%s", rows[i].label);
-        virtio_pci_attach(d, vm, rows[i].slot, vm_state_area(vm->state, n++));
+        virtio_dev_pci_attach(d, vm, rows[i].slot, vm_state_area(vm->state, n++));
     }
     return true;
 }
@@ -65,7 +65,7 @@ bool vm_devices_attach(struct vm *vm, struct vm_error *e)
 void vm_devices_resume(struct vm *vm)
 {
     for (u32 i = 0; vm->devices && i < vm->state->device_count; i++)
-        virtio_resume(&vm->devices[i]);
+        virtio_dev_resume(&vm->devices[i]);
 }
 
 void vm_devices_detach(struct vm *vm)

@@ -13,7 +13,7 @@
 #include "vmm/rtc.h"
 #include "vmm/text_ring.h"
 #include "vmm/uart16550.h"
-#include "vmm/virtio.h"
+#include "vmm/virtio_dev.h"
 #include "vmm/vm_config.h"
 
 #define VM_STATE_MAGIC 0x65746174536d5642ull /* "BVmState" */

@@ -1,4 +1,4 @@
-"""Debian's own virtio drivers on the devices of vmm/virtio_*.c, on VT-x; qemu_svm.py runs the same
+"""Debian's own virtio drivers on the devices of vmm/virtio_dev_*.c, on VT-x; qemu_svm.py runs the same
 on AMD-V."""
 from tests.emu.bochs_demo import check_typing, config, guest_command, leave, open_console, \
     section, start, state, to_shell

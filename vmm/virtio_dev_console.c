@@ -2,7 +2,7 @@
  *
  * Output is paced: a turn writes at most what the scroll-back holds for a reader that keeps up, the
  * rest follows a millisecond later, so a flood costs the guest and nobody else. */
-#include "vmm/virtio_console.h"
+#include "vmm/virtio_dev_console.h"
 
 #include <string.h>
 
@@ -28,14 +28,14 @@ static struct virtio_chain chain; /* one thread, and never kept */
 static void give_input(struct virtio_device *d)
 {
     struct console_state *s = d->model_state;
-    while (s->typed_len && virtio_take(d, QUEUE_INPUT, &chain)) {
+    while (s->typed_len && virtio_dev_take(d, QUEUE_INPUT, &chain)) {
         u32 n = virtio_chain_write(&chain, 0, s->typed, s->typed_len);
         s->typed_len -= n;
         memmove(s->typed, s->typed + n, s->typed_len);
         d->state->bytes_in += n;
-        virtio_put(d, QUEUE_INPUT, &chain, n);
+        virtio_dev_put(d, QUEUE_INPUT, &chain, n);
     }
-    virtio_signal(d, QUEUE_INPUT);
+    virtio_dev_signal(d, QUEUE_INPUT);
 }
 
 /* Part of a chain; true if that was all of it. */
@@ -61,20 +61,20 @@ static void take_output(struct virtio_device *d)
     struct console_state *s = d->model_state;
     struct vm *vm = d->pci.vm;
     u32 room = platform_console_room(vm), n;
-    for (n = 0; n < d->model->queue_size && virtio_take(d, QUEUE_OUTPUT, &chain); n++) {
+    for (n = 0; n < d->model->queue_size && virtio_dev_take(d, QUEUE_OUTPUT, &chain); n++) {
         if (!write_some(d, &room)) {
-            virtio_untake(d, QUEUE_OUTPUT, &chain);
+            virtio_dev_untake(d, QUEUE_OUTPUT, &chain);
             break;
         }
         s->sent = 0;
-        virtio_put(d, QUEUE_OUTPUT, &chain, 0);
+        virtio_dev_put(d, QUEUE_OUTPUT, &chain, 0);
     }
-    virtio_signal(d, QUEUE_OUTPUT);
+    virtio_dev_signal(d, QUEUE_OUTPUT);
     if (!room || n == d->model->queue_size)
         platform_timer(vm, VM_TIMER_CONSOLE, platform_now() + TURN);
 }
 
-void virtio_console_timer(struct vm *vm)
+void virtio_dev_console_timer(struct vm *vm)
 {
     struct virtio_device *d = vm_devices_find(vm, "console");
     if (d)
@@ -89,7 +89,7 @@ static void kick(struct virtio_device *d, u32 queue)
         give_input(d);
 }
 
-u32 virtio_console_input(struct virtio_device *d, const u8 *bytes, u32 len)
+u32 virtio_dev_console_input(struct virtio_device *d, const u8 *bytes, u32 len)
 {
     struct console_state *s = d->model_state;
     u32 n = MIN(len, (u32)sizeof(s->typed) - s->typed_len);
@@ -118,7 +118,7 @@ static u32 queues(const struct virtio_device *d)
     return QUEUE_COUNT;
 }
 
-const struct virtio_model virtio_console_model = {
+const struct virtio_model virtio_dev_console_model = {
     .name = "virtio-console",
     .type = 3,
     .class = 0x078000, /* communication controller */

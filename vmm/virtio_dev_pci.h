@@ -2,17 +2,18 @@
  *
  * On the event loop.  Doorbells are ports: the queue's number times two, from the start of BAR 0; a
  * second notification capability offers the same in memory.  Virtio 1.2, section 4.1. */
-#ifndef BULKHEAD_VMM_VIRTIO_PCI_H
-#define BULKHEAD_VMM_VIRTIO_PCI_H
+#ifndef BULKHEAD_VMM_VIRTIO_DEV_PCI_H
+#define BULKHEAD_VMM_VIRTIO_DEV_PCI_H
 
-#include "vmm/virtio.h"
+#include "vmm/virtio_dev.h"
 
 #define VIRTIO_ISR_QUEUE BIT(0)
 #define VIRTIO_ISR_CONFIG BIT(1)
 
 /* Wires a device up with its place in the VM's state and puts it on the bus.  pci_reset() brings
  * it to life; after a restart of the control partition the state is as it was. */
-void virtio_pci_attach(struct virtio_device *d, struct vm *vm, u32 slot, struct virtio_area *area);
-void virtio_pci_interrupt(struct virtio_device *d, u16 vector, u8 isr);
+void virtio_dev_pci_attach(struct virtio_device *d, struct vm *vm, u32 slot,
+                           struct virtio_area *area);
+void virtio_dev_pci_interrupt(struct virtio_device *d, u16 vector, u8 isr);
 
 #endif

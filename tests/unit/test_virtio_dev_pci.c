@@ -1,4 +1,4 @@
-/* links: vmm/virtio_pci.c vmm/virtio.c vmm/virtio_ring.c vmm/pci.c vmm/guest_mem.c */
+/* links: vmm/virtio_dev_pci.c vmm/virtio_dev.c vmm/virtio_ring.c vmm/pci.c vmm/guest_mem.c */
 /* The virtio PCI transport as a driver sees it: through configuration space and BARs alone. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 
 #include "vmm/ioapic.h"
 #include "vmm/platform.h"
-#include "vmm/virtio_pci.h"
+#include "vmm/virtio_dev_pci.h"
 #include "vmm/vm.h"
 
 #define RAM (64 * KIB)
@@ -50,13 +50,13 @@ static void echo(struct virtio_device *d, u32 queue)
     static struct virtio_chain c;
     u8 bytes[64];
     kicks++;
-    while (virtio_take(d, queue, &c)) {
+    while (virtio_dev_take(d, queue, &c)) {
         u32 n = virtio_chain_read(&c, 0, bytes, sizeof(bytes));
         for (u32 i = 0; i < n; i++)
             bytes[i] = (u8)~bytes[i];
-        virtio_put(d, queue, &c, virtio_chain_write(&c, 0, bytes, n));
+        virtio_dev_put(d, queue, &c, virtio_chain_write(&c, 0, bytes, n));
     }
-    virtio_signal(d, queue);
+    virtio_dev_signal(d, queue);
 }
 
 static void read_config(struct virtio_device *d, u32 offset, void *dst, u32 len)
@@ -90,7 +90,7 @@ static int set_up(void **state)
     vm->mem = (struct guest_mem){.base = ram, .count = 1, .range = {{0, RAM}}};
     vm->pci = (struct pci_bus){0};
     device = (struct virtio_device){.model = &model, .label = "echo0"};
-    virtio_pci_attach(&device, vm, SLOT, &area);
+    virtio_dev_pci_attach(&device, vm, SLOT, &area);
     pci_reset(vm);
     pins = msi_count = kicks = resets = logs = 0;
     return 0;

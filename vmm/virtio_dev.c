@@ -1,27 +1,27 @@
 /* What all virtio devices share: status, features, queues and their failures; called by the
  * transport for the driver and by the models. */
-#include "vmm/virtio.h"
+#include "vmm/virtio_dev.h"
 
 #include <string.h>
 
 #include "vmm/platform.h"
-#include "vmm/virtio_pci.h"
+#include "vmm/virtio_dev_pci.h"
 #include "vmm/vm.h"
 
 #define TRANSPORT_FEATURES                                                                         \
     (VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1 | VIRTIO_F_RING_PACKED)
 
-u64 virtio_features(const struct virtio_device *d)
+u64 virtio_dev_features(const struct virtio_device *d)
 {
     return TRANSPORT_FEATURES | d->model->features;
 }
 
-u32 virtio_queue_count(const struct virtio_device *d)
+u32 virtio_dev_queue_count(const struct virtio_device *d)
 {
     return d->model->queues ? d->model->queues(d) : 1;
 }
 
-bool virtio_live(const struct virtio_device *d)
+bool virtio_dev_live(const struct virtio_device *d)
 {
     return (d->state->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) ==
            VIRTIO_STATUS_DRIVER_OK;
@@ -31,56 +31,57 @@ static struct virtio_ring ring(struct virtio_device *d, u32 queue)
 {
     return (struct virtio_ring){.mem = &d->pci.vm->mem,
                                 .q = &d->state->queue[queue],
-                                .packed = virtio_has(d, VIRTIO_F_RING_PACKED),
-                                .event_idx = virtio_has(d, VIRTIO_F_EVENT_IDX),
-                                .indirect = virtio_has(d, VIRTIO_F_INDIRECT_DESC)};
+                                .packed = virtio_dev_has(d, VIRTIO_F_RING_PACKED),
+                                .event_idx = virtio_dev_has(d, VIRTIO_F_EVENT_IDX),
+                                .indirect = virtio_dev_has(d, VIRTIO_F_INDIRECT_DESC)};
 }
 
 static bool usable(const struct virtio_device *d, u32 queue)
 {
-    return virtio_live(d) && queue < virtio_queue_count(d) && d->state->queue[queue].enabled;
+    return virtio_dev_live(d) && queue < virtio_dev_queue_count(d) &&
+           d->state->queue[queue].enabled;
 }
 
-bool virtio_take(struct virtio_device *d, u32 queue, struct virtio_chain *c)
+bool virtio_dev_take(struct virtio_device *d, u32 queue, struct virtio_chain *c)
 {
     if (!usable(d, queue))
         return false;
     struct virtio_ring r = ring(d, queue);
     enum ring_result result = virtio_ring_take(&r, c);
     if (result == RING_BROKEN)
-        virtio_broken(d, "a descriptor chain that is not allowed");
+        virtio_dev_broken(d, "a descriptor chain that is not allowed");
     if (result != RING_CHAIN)
         return false;
     d->state->chains++;
     return true;
 }
 
-void virtio_untake(struct virtio_device *d, u32 queue, const struct virtio_chain *c)
+void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_chain *c)
 {
     struct virtio_ring r = ring(d, queue);
     d->state->chains--;
     virtio_ring_untake(&r, c);
 }
 
-void virtio_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written)
+void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written)
 {
     if (!usable(d, queue))
         return; /* the driver has reset the device meanwhile */
     struct virtio_ring r = ring(d, queue);
     if (!virtio_ring_put(&r, c, written))
-        virtio_broken(d, "a used ring that is not memory");
+        virtio_dev_broken(d, "a used ring that is not memory");
 }
 
-void virtio_signal(struct virtio_device *d, u32 queue)
+void virtio_dev_signal(struct virtio_device *d, u32 queue)
 {
     if (!usable(d, queue))
         return;
     struct virtio_ring r = ring(d, queue);
     if (virtio_ring_wants_interrupt(&r))
-        virtio_pci_interrupt(d, d->state->queue[queue].vector, VIRTIO_ISR_QUEUE);
+        virtio_dev_pci_interrupt(d, d->state->queue[queue].vector, VIRTIO_ISR_QUEUE);
 }
 
-void virtio_want_doorbell(struct virtio_device *d, u32 queue, bool want)
+void virtio_dev_want_doorbell(struct virtio_device *d, u32 queue, bool want)
 {
     if (!usable(d, queue))
         return;
@@ -88,24 +89,24 @@ void virtio_want_doorbell(struct virtio_device *d, u32 queue, bool want)
     virtio_ring_want_doorbell(&r, want);
 }
 
-void virtio_config_changed(struct virtio_device *d)
+void virtio_dev_config_changed(struct virtio_device *d)
 {
     d->state->generation++;
     if (d->state->status & VIRTIO_STATUS_DRIVER_OK)
-        virtio_pci_interrupt(d, d->state->config_vector, VIRTIO_ISR_CONFIG);
+        virtio_dev_pci_interrupt(d, d->state->config_vector, VIRTIO_ISR_CONFIG);
 }
 
-void virtio_broken(struct virtio_device *d, const char *why)
+void virtio_dev_broken(struct virtio_device *d, const char *why)
 {
     if (d->state->status & VIRTIO_STATUS_NEEDS_RESET)
         return;
     d->state->status |= VIRTIO_STATUS_NEEDS_RESET; /* 2.1.2 */
     platform_log(d->pci.vm, "%s: the driver is wrong: %s; the device waits for its reset", d->label,
                  why);
-    virtio_config_changed(d);
+    virtio_dev_config_changed(d);
 }
 
-void virtio_reset(struct virtio_device *d)
+void virtio_dev_reset(struct virtio_device *d)
 {
     struct virtio_state *s = d->state;
     u64 chains = s->chains, in = s->bytes_in, out = s->bytes_out;
@@ -123,53 +124,54 @@ void virtio_reset(struct virtio_device *d)
     pci_intx(&d->pci, false);
 }
 
-void virtio_set_status(struct virtio_device *d, u8 status)
+void virtio_dev_set_status(struct virtio_device *d, u8 status)
 {
     struct virtio_state *s = d->state;
     u8 news = status & (u8)~s->status;
     if (!status) {
-        virtio_reset(d);
+        virtio_dev_reset(d);
         return;
     }
     if (news & VIRTIO_STATUS_FEATURES_OK) {
         /* 3.1.1 step 6: the bit stays clear if the subset is not acceptable. */
-        if ((s->driver_features & ~virtio_features(d)) || !virtio_has(d, VIRTIO_F_VERSION_1))
+        if ((s->driver_features & ~virtio_dev_features(d)) ||
+            !virtio_dev_has(d, VIRTIO_F_VERSION_1))
             status &= (u8)~VIRTIO_STATUS_FEATURES_OK;
     }
     if ((news & VIRTIO_STATUS_DRIVER_OK) && !((s->status | status) & VIRTIO_STATUS_FEATURES_OK))
         status &= (u8)~VIRTIO_STATUS_DRIVER_OK;
     s->status |= status & (u8)~VIRTIO_STATUS_NEEDS_RESET;
-    if ((news & VIRTIO_STATUS_DRIVER_OK) && virtio_live(d))
-        virtio_resume(d);
+    if ((news & VIRTIO_STATUS_DRIVER_OK) && virtio_dev_live(d))
+        virtio_dev_resume(d);
 }
 
-void virtio_enable_queue(struct virtio_device *d, u32 queue)
+void virtio_dev_enable_queue(struct virtio_device *d, u32 queue)
 {
     struct virtio_state *s = d->state;
     struct virtio_ring r = ring(d, queue);
-    if (queue >= virtio_queue_count(d) || s->queue[queue].enabled ||
+    if (queue >= virtio_dev_queue_count(d) || s->queue[queue].enabled ||
         !(s->status & VIRTIO_STATUS_FEATURES_OK))
         return;
     if (!virtio_ring_valid(&r)) {
-        virtio_broken(d, "a queue outside its memory");
+        virtio_dev_broken(d, "a queue outside its memory");
         return;
     }
     virtio_ring_start(r.q);
     s->queue[queue].enabled = 1;
 }
 
-void virtio_kick(struct virtio_device *d, u32 queue)
+void virtio_dev_kick(struct virtio_device *d, u32 queue)
 {
     if (usable(d, queue))
         d->model->kick(d, queue);
 }
 
-void virtio_resume(struct virtio_device *d)
+void virtio_dev_resume(struct virtio_device *d)
 {
-    if (!virtio_live(d))
+    if (!virtio_dev_live(d))
         return;
     if (d->model->start)
         d->model->start(d);
-    for (u32 i = 0; i < virtio_queue_count(d); i++)
-        virtio_kick(d, i); /* a driver may have filled it before it set DRIVER_OK */
+    for (u32 i = 0; i < virtio_dev_queue_count(d); i++)
+        virtio_dev_kick(d, i); /* a driver may have filled it before it set DRIVER_OK */
 }

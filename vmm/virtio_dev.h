@@ -1,11 +1,11 @@
 /* Virtio devices: one const struct virtio_model and one file a device; this is what they share.
  *
- * A model sees chains of segments and signals, never a ring, a register or PCI: virtio_pci.c is
+ * A model sees chains of segments and signals, never a ring, a register or PCI: virtio_dev_pci.c is
  * the transport, virtio_ring.c the queues.  What must outlive a restart of the control partition is
  * struct virtio_state and VIRTIO_MODEL_STATE bytes of the model's own, in the VM's state.  On the
  * event loop.  Virtio 1.2, OASIS CS01. */
-#ifndef BULKHEAD_VMM_VIRTIO_H
-#define BULKHEAD_VMM_VIRTIO_H
+#ifndef BULKHEAD_VMM_VIRTIO_DEV_H
+#define BULKHEAD_VMM_VIRTIO_DEV_H
 
 #include "kernel/abi/types.h"
 #include "vmm/pci.h"
@@ -68,31 +68,31 @@ struct virtio_area {
     u8 model[VIRTIO_MODEL_STATE] __attribute__((aligned(8)));
 };
 
-static inline bool virtio_has(const struct virtio_device *d, u64 feature)
+static inline bool virtio_dev_has(const struct virtio_device *d, u64 feature)
 {
     return (d->state->driver_features & feature) == feature;
 }
 
 /* Is the driver there and the device not broken? */
-bool virtio_live(const struct virtio_device *d);
-u64 virtio_features(const struct virtio_device *d); /* all that are offered */
-u32 virtio_queue_count(const struct virtio_device *d);
+bool virtio_dev_live(const struct virtio_device *d);
+u64 virtio_dev_features(const struct virtio_device *d); /* all that are offered */
+u32 virtio_dev_queue_count(const struct virtio_device *d);
 
 /* For models.  A queue that is not enabled is empty; a broken one breaks the device. */
-MUST_CHECK bool virtio_take(struct virtio_device *d, u32 queue, struct virtio_chain *c);
-void virtio_untake(struct virtio_device *d, u32 queue, const struct virtio_chain *c);
-void virtio_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written);
-void virtio_signal(struct virtio_device *d, u32 queue); /* interrupt, if wanted, after puts */
-void virtio_want_doorbell(struct virtio_device *d, u32 queue, bool want);
-void virtio_config_changed(struct virtio_device *d);
+MUST_CHECK bool virtio_dev_take(struct virtio_device *d, u32 queue, struct virtio_chain *c);
+void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_chain *c);
+void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written);
+void virtio_dev_signal(struct virtio_device *d, u32 queue); /* interrupt, if wanted, after puts */
+void virtio_dev_want_doorbell(struct virtio_device *d, u32 queue, bool want);
+void virtio_dev_config_changed(struct virtio_device *d);
 /* The driver broke a rule: DEVICE_NEEDS_RESET, told in `vm log`. */
-void virtio_broken(struct virtio_device *d, const char *why);
+void virtio_dev_broken(struct virtio_device *d, const char *why);
 
 /* For the transport. */
-void virtio_set_status(struct virtio_device *d, u8 status);
-void virtio_enable_queue(struct virtio_device *d, u32 queue);
-void virtio_kick(struct virtio_device *d, u32 queue);
-void virtio_reset(struct virtio_device *d);
-void virtio_resume(struct virtio_device *d); /* after a restart of the control partition */
+void virtio_dev_set_status(struct virtio_device *d, u8 status);
+void virtio_dev_enable_queue(struct virtio_device *d, u32 queue);
+void virtio_dev_kick(struct virtio_device *d, u32 queue);
+void virtio_dev_reset(struct virtio_device *d);
+void virtio_dev_resume(struct virtio_device *d); /* after a restart of the control partition */
 
 #endif

@@ -1,5 +1,5 @@
-/* Registers of a virtio PCI device; called by pci.c, calls virtio.c. */
-#include "vmm/virtio_pci.h"
+/* Registers of a virtio PCI device; called by pci.c, calls virtio_dev.c. */
+#include "vmm/virtio_dev_pci.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -59,7 +59,7 @@ static struct virtio_device *device(struct pci_device *pci)
     return (struct virtio_device *)pci; /* pci is its first member */
 }
 
-void virtio_pci_interrupt(struct virtio_device *d, u16 vector, u8 isr)
+void virtio_dev_pci_interrupt(struct virtio_device *d, u16 vector, u8 isr)
 {
     if (pci_msix(&d->pci, vector))
         return;
@@ -76,7 +76,7 @@ static u32 half(u64 features, u32 select)
 static struct virtio_queue *selected(struct virtio_device *d)
 {
     u32 queue = d->state->queue_select;
-    return queue < virtio_queue_count(d) ? &d->state->queue[queue] : NULL;
+    return queue < virtio_dev_queue_count(d) ? &d->state->queue[queue] : NULL;
 }
 
 static u64 read_common(struct virtio_device *d, u32 offset, u8 size)
@@ -85,11 +85,11 @@ static u64 read_common(struct virtio_device *d, u32 offset, u8 size)
     const struct virtio_queue *q = selected(d);
     u64 value = 0;
     struct common c = {.device_feature_select = s->device_select,
-                       .device_feature = half(virtio_features(d), s->device_select),
+                       .device_feature = half(virtio_dev_features(d), s->device_select),
                        .driver_feature_select = s->driver_select,
                        .driver_feature = half(s->driver_features, s->driver_select),
                        .config_vector = s->config_vector,
-                       .num_queues = (u16)virtio_queue_count(d),
+                       .num_queues = (u16)virtio_dev_queue_count(d),
                        .status = s->status,
                        .generation = s->generation,
                        .queue_select = s->queue_select};
@@ -109,7 +109,7 @@ static u64 read_common(struct virtio_device *d, u32 offset, u8 size)
 
 static u16 vector(const struct virtio_device *d, u64 value)
 {
-    u32 count = virtio_queue_count(d) + 1;
+    u32 count = virtio_dev_queue_count(d) + 1;
     return value < MIN(count, (u32)PCI_MSIX_MAX) ? (u16)value : PCI_MSIX_NONE;
 }
 
@@ -141,7 +141,7 @@ static void write_queue(struct virtio_device *d, u32 offset, u64 value)
         return;
     case FIELD(queue_enable):
         if (value == 1)
-            virtio_enable_queue(d, d->state->queue_select);
+            virtio_dev_enable_queue(d, d->state->queue_select);
         return;
     default: /* one half of an address: `offset` is a multiple of 4 */
         area = &q->desc + (offset - FIELD(queue_desc)) / 8;
@@ -168,7 +168,7 @@ static void write_common(struct virtio_device *d, u32 offset, u8 size, u64 value
     } else if (offset == FIELD(config_vector) && size == 2) {
         s->config_vector = vector(d, value);
     } else if (offset == FIELD(status) && size == 1) {
-        virtio_set_status(d, (u8)value);
+        virtio_dev_set_status(d, (u8)value);
     } else if (offset == FIELD(queue_select) && size == 2) {
         s->queue_select = (u16)value;
     } else if (offset >= FIELD(queue_size) && offset <= FIELD(queue_enable) && size == 2 &&
@@ -221,7 +221,7 @@ static void bar_write(struct pci_device *pci, u32 bar, u32 offset, u8 size, u64 
     if (bar == BAR_MSIX)
         pci_msix_write(pci, offset, size, value);
     else if (bar == BAR_PORTS || region == REGION_NOTIFY)
-        virtio_kick(d, at / NOTIFY_MULTIPLIER);
+        virtio_dev_kick(d, at / NOTIFY_MULTIPLIER);
     else if (region == REGION_COMMON)
         write_common(d, at, size, value);
     else if (region == REGION_DEVICE && d->model->config_write && at + size <= d->model->config_len)
@@ -285,14 +285,14 @@ static void reset(struct pci_device *pci)
     pci_config_bar(pci, BAR_PORTS, PCI_IO_SLOT, true, 0);
     pci_config_bar(pci, BAR_MSIX, MSIX_SIZE, false, 0);
     pci_config_bar(pci, BAR_MEMORY, MEMORY_SIZE, false, MEMORY_AT);
-    pci_config_msix(pci, MIN(virtio_queue_count(d) + 1, (u32)PCI_MSIX_MAX), BAR_MSIX);
+    pci_config_msix(pci, MIN(virtio_dev_queue_count(d) + 1, (u32)PCI_MSIX_MAX), BAR_MSIX);
     for (u32 i = 0; i < ARRAY_LEN(regions); i++)
         put_capability(pci, &regions[i]);
     u8 at = pci_config_cap(pci, PCI_CAP_VENDOR, sizeof(struct capability));
     pci->state->config[at + offsetof(struct capability, type)] = CAP_ACCESS;
     pci->state->open_at = (u8)(at + offsetof(struct capability, bar));
     pci->state->open_len = sizeof(struct capability) - offsetof(struct capability, bar);
-    virtio_reset(d);
+    virtio_dev_reset(d);
 }
 
 static const struct pci_ops ops = {
@@ -303,7 +303,8 @@ static const struct pci_ops ops = {
     .reset = reset,
 };
 
-void virtio_pci_attach(struct virtio_device *d, struct vm *vm, u32 slot, struct virtio_area *area)
+void virtio_dev_pci_attach(struct virtio_device *d, struct vm *vm, u32 slot,
+                           struct virtio_area *area)
 {
     d->pci = (struct pci_device){&ops, &area->pci, vm, (u8)slot};
     d->state = &area->virtio;

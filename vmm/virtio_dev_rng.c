@@ -1,5 +1,5 @@
 /* The entropy device; its requests are served at the doorbell. */
-#include "vmm/virtio_rng.h"
+#include "vmm/virtio_dev_rng.h"
 
 #include "control/rt/random.h"
 
@@ -9,7 +9,7 @@ static void kick(struct virtio_device *d, u32 queue)
 {
     static struct virtio_chain c;
     u8 bytes[256];
-    for (u32 n = 0; n < d->model->queue_size && virtio_take(d, queue, &c); n++) {
+    for (u32 n = 0; n < d->model->queue_size && virtio_dev_take(d, queue, &c); n++) {
         u32 want = MIN(c.writable_len, (u32)REQUEST_MAX), done = 0;
         while (done < want) {
             u32 len = MIN(want - done, (u32)sizeof(bytes));
@@ -17,12 +17,12 @@ static void kick(struct virtio_device *d, u32 queue)
             done += virtio_chain_write(&c, done, bytes, len);
         }
         d->state->bytes_in += done;
-        virtio_put(d, queue, &c, done);
+        virtio_dev_put(d, queue, &c, done);
     }
-    virtio_signal(d, queue);
+    virtio_dev_signal(d, queue);
 }
 
-const struct virtio_model virtio_rng_model = {
+const struct virtio_model virtio_dev_rng_model = {
     .name = "virtio-rng",
     .type = 4,
     .class = 0x00ff00, /* unclassified */
