@@ -170,7 +170,7 @@ static enum hv_status vm_init(struct vm *vm)
         return st;
     vm->npt.no_dirty = !(caps & EPT_CAP_ACCESSED_DIRTY);
     x->eptp = vm->npt.root.raw | EPTP_WALK_4 | EPTP_WB | (vm->npt.no_dirty ? 0 : EPTP_DIRTY);
-    if (vmx_caps.apicv) {
+    if (vmx_caps.apicv && !(vm->policy->flags & POLICY_NO_APICV)) {
         /* Its own page: what the CPU does not virtualise must not leak between VMs. */
         apic = mem_alloc(&vm->quota, PAGE_SIZE);
         st = hpa_valid(apic)

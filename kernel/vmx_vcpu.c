@@ -271,7 +271,7 @@ enum hv_status vmx_vcpu_init(struct vcpu *v)
     x->vpid = v->vm->slot * VM_VCPUS + v->index + 1;
     *(u32 *)v->block = vmx_caps.revision;
     select(x->vmcs, false);
-    return vlapic_init(v, vmx_caps.apicv && !(v->vm->policy->flags & POLICY_NO_APICV));
+    return vlapic_init(v, hpa_valid(((struct vmx_vm *)v->vm->vendor)->apic_access));
 }
 
 void vmx_set_proc(struct vmx_vcpu *x, u32 clear, u32 set)
