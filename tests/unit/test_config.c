@@ -120,7 +120,7 @@ static void refuses_bad_values(void **state)
     refuses("kernel: /x", "leaves the folder");
     refuses("kernel: a b", "other than letters");
     refuses("autostart: maybe", "neither yes nor no");
-    refuses("console: vga", "Try: com1|none");
+    refuses("console: vga", "Try: com1|virtio|none");
     refuses("colour: blue", "colour: unknown key. Try: number, cpu, mem");
     refuses("nonsense", "is not a 'key: value' line");
     refuses("mem: 1\x01", "byte 0x01 at column 7");
