@@ -74,6 +74,11 @@ bool block_walk_next(struct block_walk *w, u64 *address, u64 *len)
     return true;
 }
 
+static bool within(const struct block_limits *l, const void *p, u64 len)
+{
+    return dma_reaches(p, len) && (!l->reach || dma_address(p) + len <= l->reach);
+}
+
 /* Can the device reach all pieces, as they are? */
 static bool reachable(const struct block_request *r)
 {
@@ -84,7 +89,7 @@ static bool reachable(const struct block_request *r)
 
     for (u32 i = 0; i < r->iov_count; i++) {
         u64 start = (u64)r->iov[i].base, end = start + r->iov[i].len;
-        if (!dma_reaches(r->iov[i].base, r->iov[i].len) || start % align || end % align ||
+        if (!within(l, r->iov[i].base, r->iov[i].len) || start % align || end % align ||
             (i > 0 && start % page) || (i + 1 < r->iov_count && end % page))
             return false;
     }
@@ -147,6 +152,11 @@ static void feed(struct block_device *d)
         }
         r->tries++;
     }
+}
+
+void block_room(struct block_device *d)
+{
+    feed(d);
 }
 
 void block_done(struct block_request *r, enum hv_status status)
@@ -212,8 +222,10 @@ static enum hv_status make_reachable(struct block_device *d, struct block_reques
     if (!moves_data(r->op) || reachable(r))
         return HV_OK;
     void *bounce = dma_alloc(r->length);
-    if (!bounce)
+    if (!bounce || !within(&d->limits, bounce, r->length)) {
+        dma_free(bounce, r->length);
         return HV_ENOMEM;
+    }
     r->piece = (struct block_iov){bounce, r->length};
     if (r->op == BLOCK_WRITE)
         copy(r, true);

@@ -56,6 +56,7 @@ struct block_limits {
     u32 queue_depth;   /* requests the hardware takes at once */
     u64 range[2];      /* bytes of one DISCARD and one ZERO */
     u64 segment_bytes; /* of one piece; 0: no limit */
+    u64 reach;         /* first address that it cannot reach; 0: it reaches all */
     u64 boundary;      /* a piece does not cross multiples of this; 0: none */
     u64 page;          /* only the first piece may begin, and only the last may end, beside a
                         * multiple of this (NVMe PRP); 0: none */
@@ -131,6 +132,8 @@ const char *block_op_name(enum block_op op);
 void block_register(struct block_device *d, const char *prefix);
 /* The end of a request that submit took. */
 void block_done(struct block_request *r, enum hv_status status);
+/* There is room again, though no request of this device ended: another one shares the hardware. */
+void block_room(struct block_device *d);
 /* The hardware reports that it is stuck: starts a reset, if none goes on. */
 void block_stuck(struct block_device *d, const char *why);
 

@@ -52,3 +52,22 @@ def disk_nvme_vtd(c):
     listed(c, "nvme0", "NVMe", "MSI-X x1", "nvme")
     works(c, "nvme0", "d")
     no_dma_blocked(c)
+
+
+@qemu("disk-ahci", machine="q35", cpus=2, data={"d": 64, "e": 8},
+      extra=["-device", "ide-hd,drive=d,bus=ide.2,serial=NUMBER9", "-device",
+             "ide-hd,drive=e,bus=ide.3"])
+def disk_ahci(c):
+    listed(c, "sd0", "SATA", "MSI", "ahci")
+    with c.check("both disks, a serial number"):
+        output = c.command("host disk list")
+        assert "NUMBER9" in output and "sd1" in output and "QEMU HARDDISK" in output, output
+    works(c, "sd0", "d")
+
+
+@qemu("disk-ahci-vtd", machine="q35", cpus=1, data={"d": 64},
+      extra=["-device", "intel-iommu,intremap=on", "-device", "ide-hd,drive=d,bus=ide.2"])
+def disk_ahci_vtd(c):
+    listed(c, "sd0", "SATA", "MSI", "ahci")
+    works(c, "sd0", "d")
+    no_dma_blocked(c)

@@ -49,8 +49,8 @@ def is_mine(got, probe=False):
 def wait_for_echo(peer):
     peer.socket.settimeout(0.3)
     for _ in range(60):
-        peer.send(frame(PROBE, 60))
         try:
+            peer.send(frame(PROBE, 60))
             while not is_mine(peer.receive(), probe=True):
                 pass
             break
@@ -117,6 +117,27 @@ def nic_virtio_plain(c):
       ["-device", "virtio-net-pci,netdev=n,disable-legacy=on,iommu_platform=on,romfile="])
 def nic_virtio_vtd(c):
     works(c, "virtio", "MSI-X x1", "virtio_net")
+    with c.check("no DMA was blocked"):
+        log = c.command("host log | grep IOMMU")
+        assert not log, log
+
+
+@qemu("nic-e1000", machine="pc", cpus=1,
+      extra=wire() + ["-device", "e1000,netdev=n,romfile="])
+def nic_e1000(c):
+    works(c, "Intel 82540EM", "line", "e1000", "1000 Mbit/s")
+
+
+@qemu("nic-82545", machine="q35", cpus=2,
+      extra=wire() + ["-device", "e1000-82545em,netdev=n,romfile="])
+def nic_82545(c):
+    works(c, "Intel 82545EM", "line", "e1000", "1000 Mbit/s")
+
+
+@qemu("nic-e1000e", machine="q35", cpus=2,
+      extra=["-device", "intel-iommu,intremap=on"] + wire() + ["-device", "e1000e,netdev=n,romfile="])
+def nic_e1000e(c):
+    works(c, "Intel 82574L", "MSI", "e1000", "1000 Mbit/s")
     with c.check("no DMA was blocked"):
         log = c.command("host log | grep IOMMU")
         assert not log, log

@@ -1,0 +1,42 @@
+/* What ATA disks say and are told, whatever they are attached to: ACS-3 (INCITS 522).  Pure. */
+#ifndef BULKHEAD_DRIVERS_ATA_H
+#define BULKHEAD_DRIVERS_ATA_H
+
+#include "drivers/block.h"
+#include "kernel/abi/types.h"
+
+#define ATA_IDENTIFY_LEN 512
+
+enum ata_command {
+    ATA_DATA_SET = 0x06, /* feature 1: trim */
+    ATA_READ_DMA_EXT = 0x25,
+    ATA_WRITE_DMA_EXT = 0x35,
+    ATA_READ_QUEUED = 0x60,
+    ATA_WRITE_QUEUED = 0x61,
+    ATA_READ_DMA = 0xc8,
+    ATA_WRITE_DMA = 0xca,
+    ATA_FLUSH = 0xe7,
+    ATA_FLUSH_EXT = 0xea,
+    ATA_IDENTIFY = 0xec,
+};
+#define ATA_ERROR 0x01u /* of the status register */
+#define ATA_DATA 0x08u
+#define ATA_FAULT 0x20u
+#define ATA_BUSY 0x80u
+#define ATA_DEVICE_LBA 0x40u
+
+struct ata_identity {
+    bool lba48, queued, trim;
+    u32 depth; /* of the queue: 1 to 32 */
+};
+
+/* Fills names, size, sector sizes and abilities of d; id: 512 bytes as the disk gave them, hostile.
+ * HV_ENOSYS: a disk that cannot be used (no DMA or LBA, no sectors, an odd sector size). */
+MUST_CHECK enum hv_status ata_identify(struct block_device *d, struct ata_identity *out,
+                                       const u16 id[ATA_IDENTIFY_LEN / 2]);
+/* The ranges of a TRIM of [sector, sector + count) in a block of 512 bytes; at most
+ * ATA_TRIM_SECTORS of them. */
+#define ATA_TRIM_SECTORS (64ull * 0xffff)
+void ata_trim(u64 ranges[64], u64 sector, u64 count);
+
+#endif
