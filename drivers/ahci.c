@@ -387,7 +387,13 @@ static struct port *new_port(struct controller *c, u32 n)
     p->memory = dma_alloc(sizeof(*p->memory));
     p->tables = dma_alloc(SLOTS * sizeof(struct table));
     p->scratch = dma_alloc(SLOTS * 512);
-    return p->memory && p->tables && p->scratch ? p : NULL;
+    if (p->memory && p->tables && p->scratch)
+        return p;
+    dma_free(p->memory, sizeof(*p->memory));
+    dma_free(p->tables, SLOTS * sizeof(struct table));
+    dma_free(p->scratch, SLOTS * 512);
+    free(p);
+    return NULL;
 }
 
 /* True: it has a disk. */
@@ -422,12 +428,13 @@ static bool probe_port(struct controller *c, u32 n)
 static enum hv_status probe(struct pci_device *pci)
 {
     enum hv_status status = pci_map(pci, ABAR, REG_PORTS + PORT_SIZE);
-    struct controller *c = calloc(1, sizeof(*c));
 
-    if (!c)
-        return HV_ENOMEM;
     if (status != HV_OK || !pci->bars[ABAR].registers)
         return status != HV_OK ? status : HV_ENOENT;
+    struct controller *c = calloc(1, sizeof(*c));
+    if (!c)
+        return HV_ENOMEM;
+    pci->state = c;
     c->pci = pci;
     c->registers = pci->bars[ABAR].registers;
     pci_enable(pci);
