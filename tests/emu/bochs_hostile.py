@@ -3,7 +3,7 @@ import os
 import re
 import time
 
-from tests.emu import guests
+from tests.emu import guests, hostile_control
 from tests.emu.session import PATIENCE
 from tests.emu.suite import bochs
 
@@ -110,3 +110,13 @@ def fuzz_no_vid(c):
         info = c.command("host info")
         assert re.search(r"(?i)virtual-interrupt delivery +(absent|-)", info), info
     fuzz(c, ACTIONS_NO_VID)
+
+
+@bochs("sysfuzz", prompt=False, limit=600, cpus=1, files=hostile_control.FILES)
+def sysfuzz(c):
+    hostile_control.sysfuzz(c)
+
+
+@bochs("sysfuzz-2", prompt=False, limit=600, cpus=2, files=hostile_control.FILES)
+def sysfuzz_two(c):
+    hostile_control.sysfuzz(c)
