@@ -291,6 +291,16 @@ bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, u64 *size)
     }
 }
 
+void pgtab_break_block(const struct pgtab *t, u64 va, u64 len)
+{
+    u64 pa, size;
+    u32 attr;
+
+    for (u64 done = 0; done + PAGE_2M <= len; done += PAGE_2M)
+        if (pgtab_lookup(t, va + done, &pa, &attr, &size) && size == PAGE_SIZE)
+            mem_break(HPA(pa));
+}
+
 u64 pgtab_top_entry(const struct pgtab *t, unsigned index)
 {
     return ((const u64 *)phys_to_virt(t->root))[index];

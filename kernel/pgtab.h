@@ -47,6 +47,9 @@ void pgtab_fini(struct pgtab *t);
 /* Map [va, va+len) to pa on, with the largest leaves that alignment allows.  All or nothing.
  * HV_EINVAL unaligned or out of range, HV_EEXIST something is mapped there, HV_ENOMEM. */
 MUST_CHECK enum hv_status pgtab_map(struct pgtab *t, u64 va, u64 pa, u64 len, u32 attr);
+/* After pgtab_map of one block of frames: where tables that stayed from before made its leaves
+ * 4 KiB, its chunks are broken into frames, since by leaves is how they will be freed. */
+void pgtab_break_block(const struct pgtab *t, u64 va, u64 len);
 /* Unmap; splits big leaves at the ends if it must.  HV_ENOMEM only from such a split, then
  * nothing changed.  Holes are fine.  Flushing is the caller's.  Tables stay until pgtab_fini, so
  * that no CPU walks one that is gone. */

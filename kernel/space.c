@@ -78,6 +78,8 @@ static enum hv_status map_block(u64 va, u64 len, u32 attr)
     enum hv_status status = pgtab_map(&control.space, va, at.raw, len, attr | PG_R | PG_USER);
     if (status != HV_OK)
         mem_free(&control.quota, at, len);
+    else
+        pgtab_break_block(&control.space, va, len);
     return status;
 }
 

@@ -168,6 +168,7 @@ static void free_ram(struct vm *vm, u64 gpa, u64 len)
             gpa += PAGE_SIZE;
             continue;
         }
+        /* add_block() sees to it that leaves are what to free. */
         mem_free(&vm->quota, HPA(pa), size);
         gpa += size;
     }
@@ -228,8 +229,10 @@ static enum hv_status add_block(struct vm *vm, u64 gpa, u64 size, u32 attr)
         st = note_ram(vm, gpa, size);
     else
         goto unmap_npt;
-    if (st == HV_OK)
+    if (st == HV_OK) {
+        pgtab_break_block(&vm->window, window_va(vm, VM_WINDOW_RAM + gpa), size);
         return HV_OK;
+    }
     /* Whole leaves are taken back, so neither unmap needs memory. */
     if (pgtab_unmap(&vm->window, window_va(vm, VM_WINDOW_RAM + gpa), size) != HV_OK)
         panic("vm: window of %s cannot be unmapped", vm->name);

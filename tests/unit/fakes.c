@@ -66,6 +66,14 @@ void mem_free(struct quota *q, hpa_t at, u64 len)
     live_bytes -= len;
 }
 
+u64 fakes_mem_broken;
+
+void mem_break(hpa_t at)
+{
+    (void)at;
+    fakes_mem_broken++;
+}
+
 jmp_buf fakes_panic_target;
 bool fakes_panic_expected;
 char fakes_panic_text[256];

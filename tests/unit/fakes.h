@@ -14,6 +14,7 @@ void fakes_mem_reset(void);           /* forget counters and failures; frees not
 void fakes_mem_fail_after(i64 count); /* allocation `count` from now (0 = next) fails; -1 none */
 u64 fakes_mem_live(void);             /* allocations that were not freed */
 u64 fakes_mem_live_bytes(void);
+extern u64 fakes_mem_broken; /* calls of mem_break() */
 
 /* panic() and assert() inside FAKES_PANICS(...) end it and make it true. */
 extern jmp_buf fakes_panic_target;

@@ -178,6 +178,24 @@ static void unmap_fails_whole(void **state)
     expect_leaf(2 * GIB - PAGE_SIZE, 2 * GIB - PAGE_SIZE, RWX, PAGE_SIZE);
 }
 
+/* A block of frames below a table that stayed is mapped, and will be freed, by small leaves. */
+static void kept_table_breaks_block(void **state)
+{
+    (void)state;
+    assert_int_equal(pgtab_map(&t, PAGE_2M, 0, PAGE_SIZE, RWX), HV_OK);
+    assert_int_equal(pgtab_unmap(&t, PAGE_2M, PAGE_SIZE), HV_OK);
+    assert_int_equal(pgtab_map(&t, 0, 16 * PAGE_2M, PAGE_2M, RWX), HV_OK);
+    assert_int_equal(pgtab_map(&t, PAGE_2M, 32 * PAGE_2M, PAGE_2M, RWX), HV_OK);
+    expect_leaf(0, 16 * PAGE_2M, RWX, PAGE_2M);
+    expect_leaf(PAGE_2M, 32 * PAGE_2M, RWX, PAGE_SIZE);
+    u64 before = fakes_mem_broken;
+    pgtab_break_block(&t, 0, PAGE_2M);
+    pgtab_break_block(&t, 0, PAGE_SIZE);
+    assert_int_equal(fakes_mem_broken, before);
+    pgtab_break_block(&t, PAGE_2M, PAGE_2M);
+    assert_int_equal(fakes_mem_broken, before + 1);
+}
+
 static void quota_counts(void **state)
 {
     (void)state;
@@ -280,6 +298,7 @@ int main(void)
         TEST(unmapping_splits),
         TEST(map_fails_whole),
         TEST(unmap_fails_whole),
+        TEST(kept_table_breaks_block),
         TEST(quota_counts),
         TEST(ept_entries),
         TEST(host_entries),
