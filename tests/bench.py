@@ -16,6 +16,7 @@ import sys
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TOP)
 # pylint: disable=wrong-import-position
+from tests import bench_net
 from tests.emu import guests
 from tests.emu.emulator import BUILD, Bochs, Qemu
 from tests.emu.suite import IMAGE, LOGS, Console, Report, put_files
@@ -170,7 +171,11 @@ def svm():
             for r in measure(machine, lambda c: costs(c, amd=True) + boot_and_memory(c))]
 
 
-TABLES = {"vtx": vtx, "svm": svm}
+def net():
+    return [Row(name, value, "Mpps") for name, value in bench_net.rows().items()]
+
+
+TABLES = {"vtx": vtx, "svm": svm, "net": net}
 
 
 def main():

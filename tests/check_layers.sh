@@ -19,6 +19,7 @@ declare -A may=(
     [control]="kernel/abi kernel/lib control/rt drivers net storage vmm"
     [tests/guests]="tests/guests/lib kernel/abi"
     [tests/guests/lib]="kernel/abi"
+    [tests/bench]="net"
     [tests/control]="kernel/abi"
 )
 bad=0 files=0

@@ -111,8 +111,14 @@ guests-tests: $(GUEST_ELVES)
 guests-reference: guests-tests
 	@$(EMUSLOT) tests/guests/reference.py $(GUESTS)
 
+# Optimised and without sanitizers.
+build/bench/switch: tests/bench/switch.c $(call links_of,tests/unit/test_lacp.c)
+	@mkdir -p $(@D)
+	$(SAY) HLD $@
+	$(Q)$(HOST_CC) -std=gnu11 $(WARNINGS) -O2 -g -I. -fno-strict-aliasing $^ -o $@
+
 .PHONY: bench
-bench: image guests-tests ## the tables of costs on VT-x and AMD-V, and build/bench.tsv
+bench: image guests-tests build/bench/switch ## the tables of costs on VT-x and AMD-V, and build/bench.tsv
 	@tools/fetch-bochs.sh
 	@$(PYTHON) tests/bench.py $(TABLES)
 
