@@ -12,6 +12,7 @@
 #include "control/rt/sys.h"
 #include "control/schema.h"
 #include "control/shell.h"
+#include "net/kif.h"
 #include "vmm/features.h"
 #include "vmm/inventory.h"
 #include "vmm/vm.h"
@@ -116,6 +117,18 @@ static void put_features(struct out *out, const struct host_info *h)
     }
 }
 
+/* The first kernel interface is the one to reach the host at. */
+static void put_management(struct out *out)
+{
+    const struct kif *k = kif_first();
+    char text[32];
+
+    if (!k)
+        return;
+    kif_address_text(k, text, sizeof(text));
+    out_field(out, "management", "%s on %s", text, k->name);
+}
+
 static enum hv_status run_info(const struct schema_args *args, struct out *out)
 {
     const struct host_info *h = sys_host_info();
@@ -150,6 +163,7 @@ static enum hv_status run_info(const struct schema_args *args, struct out *out)
     out_field(out, "outer hypervisor", "%s", cmd_host_outer());
     out_field(out, "console", "port 0x%llx, %s", (ull)h->uart_port,
               h->uart_gsi == ~0u ? "polled" : "interrupts");
+    put_management(out);
     out_field(out, "control restarts", "%u", h->restart_count);
     put_load(out, h);
     out_end_object(out);

@@ -39,7 +39,7 @@ before=$(count)
 {PROGRAM} --send a0 {SECONDS}
 echo received $(($(count) - before))
 """
-BRIDGE = "ip link add br0 type bridge; ip link set a1 master br0; ip link set b1 master br0\n" \
+BRIDGE = "ip link add br0 type bridge forward_delay 0; ip link set a1 master br0; ip link set b1 master br0\n" \
          "ip link set br0 up; sleep 0.2\n"
 OURS = f"{PROGRAM} a1 b1 & switch=$!\ntrap 'kill $switch' EXIT\nsleep 0.5\n"
 OVS = """

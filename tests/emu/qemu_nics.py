@@ -83,6 +83,9 @@ def works(c, kind, irq, driver, mbps=None):
     with c.check("host nic list shows it, with link"):
         pattern = rf"(?m)^nic0 +{kind} +52:54:00:12:34:\w\w +{mbps or 'up'} "
         c.until("host nic list", pattern, 20)
+    c.until("net uplink list", "nic0 +vsw0", 20)  # the first boot's network has it: give it back
+    c.command("net kif remove k0")
+    c.command("net uplink remove nic0")
     with c.check(f"interrupts by {irq}"):
         output = c.command("host pci list")
         assert re.search(rf"(?m) {driver}0 +{irq} ", output), output

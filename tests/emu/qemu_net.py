@@ -1,0 +1,192 @@
+"""The host's own network: DHCP at first boot, IPv4 and IPv6, teams, discovery on the wire."""
+import json
+import os
+import re
+import socket
+import struct
+import time
+
+from tests.emu.qemu_nics import Peer, wire
+from tests.emu.suite import qemu
+
+USER = ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]
+
+
+@qemu("net-dhcp", machine="q35", cpus=2, extra=USER)
+def net_dhcp(c):
+    with c.check("first boot: the first card with link gets an address by DHCP", vital=True):
+        c.until("net kif list", r"k0 +vsw0 +10\.0\.2\.15/24 +10\.0\.2\.2 +dhcp", 30)
+    with c.check("it is told"):
+        assert "k0 has the address 10.0.2.15/24, by DHCP" in c.command("host log")
+        assert re.search(r"management +10\.0\.2\.15/24", c.command("host info"))
+    with c.check("net kif show has the lease and the server"):
+        text = c.command("net kif show k0")
+        assert re.search(r"dhcp +bound", text) and re.search(r"server +10\.0\.2\.2", text), text
+    with c.check("twenty pings are answered"):
+        text = c.command("net ping 10.0.2.2 count=20 interval=20ms", 60)
+        assert "20 sent, 20 answered" in text, text
+    with c.check("also with 1,400 bytes, and one that has to be fragmented"):
+        assert "3 sent, 3 answered" in c.command("net ping 10.0.2.2 count=3 size=1400 interval=20ms")
+    with c.check("IPv6: an address from the router's advertisement, and the router answers"):
+        c.until("net kif show k0", r"(?i)ipv6 +fec0::[0-9a-f:]+", 30)
+        text = c.command("net ping fec0::2 count=3 interval=50ms", 30)
+        assert "3 answered" in text, text
+    with c.check("the name server came with the lease"):
+        assert "10.0.2.3" in c.command("net dns show")
+    with c.check("the switch learned the router behind the uplink"):
+        text = c.command("net mac list vsw0")
+        assert re.search(r"52:55:0a:00:02:02 +0 +nic0 +learned", text), text
+        assert re.search(r"06:42:48:\S+ +0 +k0 +own", text), text
+    with c.check("the uplink carries, and belongs to one switch only"):
+        assert re.search(r"nic0 +vsw0 +up .*carries", c.command("net uplink list"))
+        c.command("net switch add vsw1")
+        assert "E_UPLINK_IN_USE: nic0 is an uplink of vsw0" in c.command("net uplink add vsw1 nic0")
+    with c.check("taken away and given back, DHCP starts again"):
+        c.command("net uplink remove nic0")
+        assert "0 answered" in c.command("net ping 10.0.2.2 count=1")
+        assert "E_" not in c.command("net uplink add vsw0 nic0")
+        c.command("net kif dhcp k0")
+        c.until("net kif list", r"10\.0\.2\.15/24", 30)
+        assert "3 answered" in c.command("net ping 10.0.2.2 count=3 interval=20ms")
+    with c.check("nothing in the log is an error"):
+        log = c.command("host log | grep ERROR")
+        assert not log, log
+
+
+class Monitor:
+    """QEMU's own control socket."""
+
+    def __init__(self, c):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(os.path.join(c.machine.folder, "qmp"))
+        self.file = self.socket.makefile("rw")
+        self.file.readline()
+        self.do("qmp_capabilities")
+
+    def do(self, command, **arguments):
+        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.file.flush()
+        while True:
+            answer = json.loads(self.file.readline())
+            if "return" in answer or "error" in answer:
+                return answer
+
+
+def mac(text):
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def arp_reply(request):
+    """What 10.0.0.1 at 02:00:00:00:00:01 answers."""
+    me = mac("020000000001")
+    return (request[6:12] + me + request[12:20] + b"\0\2" + me + bytes([10, 0, 0, 1]) +
+            request[22:32]).ljust(60, b"\0")
+
+
+def echo_reply(f):
+    def total(data):
+        s = sum(struct.unpack(f">{len(data) // 2}H", data))
+        s = (s & 0xffff) + (s >> 16)
+        return ~((s & 0xffff) + (s >> 16)) & 0xffff
+    length = int.from_bytes(f[16:18], "big")
+    icmp = b"\0\0\0\0" + f[38:14 + length]
+    icmp = icmp[:2] + total(icmp).to_bytes(2, "big") + icmp[4:]
+    return f[6:12] + mac("020000000001") + f[12:26] + f[30:34] + f[26:30] + icmp
+
+
+def serve(peer, seconds, want, tag=False):
+    """Answers ARP and echoes until `want` echoes were answered; all frames that came."""
+    seen, answered, end = [], 0, time.monotonic() + seconds
+    peer.socket.settimeout(0.2)
+    while time.monotonic() < end and answered < want:
+        try:
+            f = peer.receive()
+        except TimeoutError:
+            continue
+        seen.append(f)
+        inner = f[:12] + f[16:] if f[12:14] == b"\x81\0" else f
+        reply = None
+        if inner[12:14] == b"\x08\x06" and inner[20:22] == b"\0\1" and inner[38:42] == b"\x0a\0\0\1":
+            reply = arp_reply(inner)
+        elif inner[12:14] == b"\x08\0" and inner[23] == 1 and inner[34] == 8:
+            reply = echo_reply(inner)
+            answered += 1
+        if reply:
+            peer.send(reply[:12] + f[12:16] + reply[12:] if inner is not f else reply)
+    return seen
+
+
+def until_frame(peer, seconds, good):
+    end = time.monotonic() + seconds
+    peer.socket.settimeout(0.2)
+    while time.monotonic() < end:
+        try:
+            f = peer.receive()
+        except TimeoutError:
+            continue
+        if good(f):
+            return f
+    return None
+
+
+@qemu("net-team", machine="q35", cpus=2,
+      extra=wire("n0") + wire("n1") +
+      ["-device", "virtio-net-pci,netdev=n0,id=d0,romfile=",
+       "-device", "virtio-net-pci,netdev=n1,id=d1,romfile=",
+       "-qmp", "unix:{folder}/qmp,server=on,wait=off"])
+def net_team(c):
+    peers, monitor = [Peer(c, "n0"), Peer(c, "n1")], Monitor(c)
+    with c.check("both cards become uplinks of one switch", vital=True):
+        c.until("net uplink list", "nic0 +vsw0 +up", 30)
+        assert "E_" not in c.command("net uplink add vsw0 nic1")
+        assert "E_" not in c.command("net kif set k0 ip=10.0.0.2/24")
+    with c.check("pings go by the first one"):
+        c.send("net ping 10.0.0.1 count=5 interval=50ms\r")
+        serve(peers[0], 20, 5)
+        c.expect("5 sent, 5 answered", 20)
+        c.prompt()
+    with c.check("VLAN 10: on the wire the frames have the tag"):
+        c.command("net kif set k0 vlan=10")
+        c.send("net ping 10.0.0.1 count=3 interval=50ms\r")
+        seen = serve(peers[0], 20, 3)
+        c.expect("3 sent, 3 answered", 20)
+        c.prompt()
+        assert any(f[12:16] == b"\x81\0\0\x0a" and f[6:9] == b"\x06BH" for f in seen)
+        c.command("net kif set k0 vlan=0")
+    with c.check("LLDP and CDP frames are on both wires"):
+        c.command("net lldp vsw0 both")
+        c.command("net cdp vsw0 both")
+        for p in peers:
+            assert until_frame(p, 10, lambda f: f[12:14] == b"\x88\xcc")
+        c.command("net cdp vsw0 both")
+        for p in peers:
+            assert until_frame(p, 10, lambda f: f[:6] == mac("01000ccccccc"))
+    with c.check("a neighbour that speaks LLDP is shown"):
+        peers[0].send(mac("0180c200000e") + mac("020000000009") + b"\x88\xcc" +
+                      b"\x02\x07\x04" + mac("020000000009") + b"\x04\x05\x05Gi01" +
+                      b"\x06\x02\0\x78" + b"\x0a\x04lab9" + b"\0\0" + bytes(30))
+        c.until("net neighbors", r"nic0 +lldp +lab9 +Gi01", 20)
+    with c.check("the first cable is cut: the second takes over and the address is announced"):
+        monitor.do("set_link", name="d0", up=False)
+        start = time.monotonic()
+        f = until_frame(peers[1], 10, lambda f: f[12:14] == b"\x80\x35")
+        print(f"    announced on the other wire after {(time.monotonic() - start) * 1000:.0f} ms")
+        assert f and f[:6] == b"\xff" * 6 and f[6:9] == b"\x06BH", f
+        c.until("net team show vsw0", r"nic1 +link up, carries", 10)
+    with c.check("pings go by the second one"):
+        c.send("net ping 10.0.0.1 count=5 interval=50ms\r")
+        serve(peers[1], 20, 5)
+        c.expect("5 sent, 5 answered", 20)
+        c.prompt()
+    with c.check("the cable is back: the first is used again, since failback is on"):
+        monitor.do("set_link", name="d0", up=True)
+        assert until_frame(peers[0], 10, lambda f: f[12:14] == b"\x80\x35")
+        c.until("net team show vsw0", r"nic0 +link up, carries", 10)
+        c.until("net team show vsw0", r"nic1 +link up, does not carry", 10)
+    with c.check("LACP speaks on both wires"):
+        c.command("net team set vsw0 policy=lacp timers=fast")
+        for p in peers:
+            assert until_frame(p, 10, lambda f: f[12:14] == b"\x88\x09" and f[14] == 1)
+    with c.check("nothing in the log is an error"):
+        log = c.command("host log | grep ERROR")
+        assert not log, log
