@@ -218,6 +218,7 @@ static void send_for(const char *name, u32 seconds)
     prepare(&v);
     for (u32 i = 0; i < BURST; i++) {
         make_frame(v.bytes[i], 0x020000000002ull, 0x020000000001ull, i);
+        frame_put16(v.bytes[i] + 12, 0x88b5); /* no IP: netfilter would look at it */
         v.part[i].iov_len = 60;
     }
     while (clock_now() < end) {
