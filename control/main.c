@@ -16,6 +16,7 @@
 #include "drivers/pci.h"
 #include "net/first_boot.h"
 #include "net/net.h"
+#include "storage/physical.h"
 #include "vmm/features.h"
 
 typedef unsigned long long ull;
@@ -137,6 +138,7 @@ static const struct {
     {"inventory", cmd_vm_init},        /* what the configuration is put into */
     {"config", start_config},          /* VMs and what is wrong with their description */
     {"first boot", first_boot_init},   /* before cards are found */
+    {"disks", physical_start},         /* each physical disk that is found becomes one */
     {"devices", pci_start},            /* in a fiber: nobody waits for them here */
     {"vms", cmd_vm_ready},             /* VMs that were there before, VMs with autostart */
     {"notices", start_notices},        /* after the steps that speak for themselves */
