@@ -94,7 +94,7 @@ static enum hv_status run_disks(const struct schema_args *args, struct out *out)
         out_cell(out, "%u/%u", d->sector_size, d->physical_sector_size);
         out_cell(out, "%s", d->model);
         out_cell(out, "%s", d->serial[0] ? d->serial : "-");
-        out_cell(out, "%llu", (ull)(errors - d->stats.refused));
+        out_cell(out, "%llu", (ull)errors);
         out_cell(out, "%llu", (ull)d->stats.resets);
         out_cell(out, "%s", health_text(d, text, sizeof(text)));
     }

@@ -238,15 +238,15 @@ void block_submit(struct block_device *d, struct block_request *r)
     r->device = d;
     r->tries = 0;
     r->piece = (struct block_iov){NULL, 0};
-    enum hv_status status = check(d, r);
-    if (status != HV_OK)
+    r->status = check(d, r);
+    if (r->status != HV_OK) { /* nothing of r is to be believed, not even its operation */
         d->stats.refused++;
-    bool over = status != HV_OK || trivial(d, r);
-    if (!over) {
-        status = make_reachable(d, r);
-        over = status != HV_OK;
+        r->done(r);
+        return;
     }
-    if (over) {
+    bool over = trivial(d, r);
+    enum hv_status status = over ? HV_OK : make_reachable(d, r);
+    if (over || status != HV_OK) {
         finish(r, status);
         return;
     }

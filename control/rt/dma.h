@@ -22,7 +22,7 @@ u64 dma_granted(void); /* bytes the kernel gave */
 u64 dma_used(void);    /* bytes in allocations */
 
 #ifdef __GLIBC__ /* the host tests: control/rt/host/ maps it there */
-#define DMA_BASE 0x100000000000ull
+#define DMA_BASE 0x300000000000ull
 #define DMA_END 0x10000000ull
 #else
 #define DMA_BASE USER_DMA_BASE
