@@ -190,3 +190,12 @@ def net_team(c):
     with c.check("nothing in the log is an error"):
         log = c.command("host log | grep ERROR")
         assert not log, log
+
+
+@qemu("net-e1000", machine="pc", cpus=1, extra=["-netdev", "user,id=n", "-device", "e1000,netdev=n,romfile="])
+def net_e1000(c):
+    with c.check("DHCP by an Intel card", vital=True):
+        c.until("net kif list", r"k0 +vsw0 +10\.0\.2\.15/24 +10\.0\.2\.2 +dhcp", 30)
+    with c.check("pings are answered, also long ones"):
+        assert "20 answered" in c.command("net ping 10.0.2.2 count=20 interval=20ms", 60)
+        assert "3 answered" in c.command("net ping 10.0.2.2 count=3 size=1472 interval=20ms", 60)
