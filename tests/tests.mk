@@ -150,3 +150,17 @@ $(UNIT_PROGRAMS) $(FUZZ_PROGRAMS) build/host/bulkhead: $(HOST_LIB)
 .PHONY: docs
 docs: build/host/bulkhead ## the shell reference in README.md, from the schema
 	@tools/gen-shell-reference.sh
+
+# ---- image formats beside QEMU's drivers for them, on this machine --------------------------------
+BENCH_IMAGES_SRC := tests/bench_images.c $(filter-out storage/store%.c storage/physical.c, \
+        $(wildcard storage/*.c)) $(addprefix control/rt/,fiber.c fiber_switch.S loop.c clock.c log.c \
+        dma.c) control/rt/host/host.c
+build/host/bench_images: $(BENCH_IMAGES_SRC) | $(HOST_LIB)
+	@mkdir -p $(@D)
+	$(SAY) HLD $@
+	$(Q)$(HOST_CC) -std=gnu11 $(WARNINGS) -fno-strict-aliasing -fno-omit-frame-pointer -O2 -g -I. \
+	    -isystem build/lib/include $^ $(HOST_LIB) -lm -o $@
+
+.PHONY: bench-images
+bench-images: build/host/bench_images ## CPU a request of each image format beside QEMU's driver
+	@build/host/bench_images | tee build/bench-images.tsv
