@@ -17,6 +17,7 @@ declare -A may=(
     [storage]="kernel/abi kernel/lib control/rt drivers/block.h net/tcp.h"
     [vmm]="kernel/abi kernel/lib control/rt drivers net storage"
     [control]="kernel/abi kernel/lib control/rt drivers net storage vmm"
+    [tests]="kernel/abi storage control/rt"
     [tests/guests]="tests/guests/lib kernel/abi"
     [tests/guests/lib]="kernel/abi"
     [tests/bench]="net"
