@@ -6,7 +6,7 @@
 
     .section .text.hot, "ax"
     .globl svm_enter
-svm_enter:                          /* rdi = VMCB, rdx = host's VMSAVE area (physical), rsi = regs[] */
+svm_enter:      /* rdi = VMCB, rdx = host's VMSAVE area (physical), rsi = regs[], rcx = vCPU */
     push %rbp
     push %rbx
     push %r12
@@ -14,10 +14,13 @@ svm_enter:                          /* rdi = VMCB, rdx = host's VMSAVE area (phy
     push %r14
     push %r15
     push %rdx
+    push %rcx
+    push %rdi
     push %rsi
     mov %rdi, %rax                  /* RAX and RSP of the guest are in the VMCB */
     sti                             /* not right before VMRUN: its shadow must be over */
-    mov 8*1(%rsi), %rcx
+    vmload %rax
+1:  mov 8*1(%rsi), %rcx
     mov 8*2(%rsi), %rdx
     mov 8*3(%rsi), %rbx
     mov 8*5(%rsi), %rbp
@@ -31,9 +34,7 @@ svm_enter:                          /* rdi = VMCB, rdx = host's VMSAVE area (phy
     mov 8*14(%rsi), %r14
     mov 8*15(%rsi), %r15
     mov 8*6(%rsi), %rsi
-    vmload %rax
     vmrun %rax
-    vmsave %rax
     push %rdi
     mov 8(%rsp), %rdi
     mov %rcx, 8*1(%rdi)
@@ -50,17 +51,25 @@ svm_enter:                          /* rdi = VMCB, rdx = host's VMSAVE area (phy
     mov %r14, 8*14(%rdi)
     mov %r15, 8*15(%rdi)
     pop 8*7(%rdi)
-    pop %rsi
-    pop %rax
-    vmload %rax                     /* FS, GS, TR, LDTR, system-call MSRs: the host's again */
-    xor %ecx, %ecx                  /* nothing of the guest's steers us */
+    mov 16(%rsp), %rdi
+    xor %ebp, %ebp                  /* nothing of the guest's steers us */
+    xor %ebx, %ebx
+    xor %ecx, %ecx
     xor %edx, %edx
     xor %esi, %esi
-    xor %edi, %edi
     xor %r8d, %r8d
     xor %r9d, %r9d
     xor %r10d, %r10d
     xor %r11d, %r11d
+    call svm_fast                   /* still with the guest's FS, GS, TR */
+    test %al, %al
+    mov (%rsp), %rsi                /* MOV changes no flags */
+    mov 8(%rsp), %rax
+    jnz 1b
+    vmsave %rax
+    add $24, %rsp
+    pop %rax
+    vmload %rax                     /* FS, GS, TR, LDTR, system-call MSRs: the host's again */
     pop %r15
     pop %r14
     pop %r13

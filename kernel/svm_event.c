@@ -135,7 +135,8 @@ static void take_nmi(struct vcpu *v)
 }
 
 /* What waits for RFLAGS.IF or the end of a shadow comes back by a virtual interrupt that is
- * intercepted; what waits for the TPR, by the write to CR8. */
+ * intercepted; what waits for the TPR, by the write to CR8.  That is intercepted in both cases,
+ * since QEMU 7.2 aborts when a guest changes CR8 while a virtual interrupt waits. */
 static void set_windows(struct vcpu *v, bool window)
 {
     struct svm_vcpu *s = svm_of(v);
@@ -150,7 +151,7 @@ static void set_windows(struct vcpu *v, bool window)
         svm_dirty(s, CLEAN_INT);
     }
     svm_intercept(s, VMCB_X3, X3_VINTR, window);
-    svm_intercept(s, VMCB_CR, VMCB_CR_WRITE(8), by_tpr);
+    svm_intercept(s, VMCB_CR, VMCB_CR_WRITE(8), window || by_tpr);
 }
 
 enum hvm_events svm_take_events(struct vcpu *v)

@@ -28,17 +28,20 @@ static u32 measure(struct vcpu *v, u32 *reg)
                            reg);
 }
 
+/* Of the instruction that exited; 0: it cannot be read. */
+static u32 insn_length(struct vcpu *v)
+{
+    const struct vmcb *m = svm_of(v)->vmcb;
+    u32 reg;
+
+    return svm_caps.next_rip && m->next_rip ? (u32)(m->next_rip - m->rip) : measure(v, &reg);
+}
+
 /* False: the instruction cannot be read; the vCPU is stopped. */
 static bool advance(struct vcpu *v)
 {
-    const struct vmcb *m = svm_of(v)->vmcb;
-    u32 reg, length;
+    u32 length = insn_length(v);
 
-    if (svm_caps.next_rip && m->next_rip) {
-        svm_skip(v, m->next_rip - m->rip);
-        return true;
-    }
-    length = measure(v, &reg);
     if (!length) {
         message_stop(v, EXIT_UNHANDLED, FAILURE_FETCH, 0);
         return false;
@@ -189,7 +192,7 @@ static const struct {
     [0x62 ... 0x63] = ALWAYS(EXIT_RESUME, CLASS_OTHER), /* SMI, INIT */
     [0x64] = ALWAYS(EXIT_EVENTS, CLASS_INTERRUPT_WINDOW),
     [0x6f] = ALWAYS(EXIT_GP, CLASS_RDPMC),
-    [0x72] = ON(exit_cpuid, CLASS_CPUID),
+    [SVM_EXIT_CPUID] = ON(exit_cpuid, CLASS_CPUID),
     [0x73] = ALWAYS(EXIT_UD, CLASS_OTHER), /* RSM */
     [0x74] = ON(iret, CLASS_NMI_WINDOW),
     [0x76] = ALWAYS(EXIT_ADVANCE, CLASS_INVD), /* nothing a guest owns bypasses the caches */
@@ -201,7 +204,7 @@ static const struct {
     [0x7e] = ALWAYS(EXIT_RESUME, CLASS_OTHER), /* FERR freeze */
     [0x7f] = ON(shutdown, CLASS_TRIPLE_FAULT),
     [0x80] = ALWAYS(EXIT_UD, CLASS_VMX_INSN), /* VMRUN */
-    [0x81] = ON(vmmcall, CLASS_HYPERCALL),
+    [SVM_EXIT_VMMCALL] = ON(vmmcall, CLASS_HYPERCALL),
     [0x82 ... 0x86] = ALWAYS(EXIT_UD, CLASS_VMX_INSN), /* VMLOAD to SKINIT */
     [0x89] = ALWAYS(EXIT_ADVANCE, CLASS_WBINVD),
     [0x8a ... 0x8c] = ALWAYS(EXIT_UD, CLASS_MWAIT),
@@ -240,6 +243,49 @@ static void follow_xcr0(struct cpu *c, struct vcpu *v)
     v->xcr0_ever |= now;
 }
 
+/* What VMRUN was told is done. */
+static void entered(struct vmcb *m)
+{
+    m->clean = svm_caps.clean_bits ? CLEAN_ALL : 0;
+    m->tlb_control = 0;
+    m->event_inj = 0;
+}
+
+/* Served at once: CPUID, hypercalls, reads of MSRs that are not the local APIC's. */
+static bool is_fast(const struct vmcb *m, u32 msr)
+{
+    if (m->exit_code == SVM_EXIT_MSR)
+        return !m->exit_info1 && (msr & ~0xffu) != MSR_X2APIC && msr != MSR_TSC_DEADLINE;
+    return m->exit_code == SVM_EXIT_CPUID || (m->exit_code == SVM_EXIT_VMMCALL && !m->cpl);
+}
+
+/* Whoever wants this core sends an interrupt, so VMRUN comes back at once: nothing to look at. */
+bool svm_fast(struct vcpu *v)
+{
+    struct vmcb *m = svm_of(v)->vmcb;
+    u64 *regs = v->page->regs, code = m->exit_code;
+
+    if (!is_fast(m, (u32)regs[REG_RCX]) || (m->exit_int_info & EVENT_VALID) ||
+        (m->rflags & RFLAGS_TF) || (m->int_ctl & INT_CTL_TPR) != vlapic_tpr(v) ||
+        (fpu_xcr0_host && xgetbv(0) != cpus[v->cpu]->xcr0))
+        return false;
+    regs[REG_RAX] = m->rax;
+    enum exit_action a = code == SVM_EXIT_CPUID     ? exit_cpuid(v)
+                         : code == SVM_EXIT_VMMCALL ? exit_hypercall(v)
+                                                    : exit_rdmsr(v);
+    u32 length = a == EXIT_GP ? 0 : insn_length(v);
+    if (a != EXIT_GP && !length)
+        return false; /* it cannot be read: act() stops the vCPU */
+    entered(m);
+    v->page->stats.exits[handlers[code].class]++;
+    if (length)
+        svm_skip(v, length);
+    else
+        svm_exception(v, VECTOR_GP, true, 0);
+    m->rax = regs[REG_RAX];
+    return true;
+}
+
 static void enter(struct cpu *c, struct vcpu *v)
 {
     struct svm_vcpu *s = svm_of(v);
@@ -248,13 +294,11 @@ static void enter(struct cpu *c, struct vcpu *v)
 
     m->rax = regs[REG_RAX];
     m->rsp = regs[REG_RSP];
-    svm_enter(s->vmcb_pa.raw, regs, svm_cpus[c->id].host.raw);
+    svm_enter(s->vmcb_pa.raw, regs, svm_cpus[c->id].host.raw, v);
     regs[REG_RAX] = m->rax;
     regs[REG_RSP] = m->rsp;
     follow_xcr0(c, v);
-    m->clean = svm_caps.clean_bits ? CLEAN_ALL : 0;
-    m->tlb_control = 0;
-    m->event_inj = 0;
+    entered(m);
     if ((m->int_ctl & INT_CTL_TPR) != vlapic_tpr(v))
         vlapic_set_tpr(v, m->int_ctl & INT_CTL_TPR);
     if (m->exit_int_info & EVENT_VALID)
@@ -262,7 +306,6 @@ static void enter(struct cpu *c, struct vcpu *v)
     c->last_exit_reason = m->exit_code;
     c->last_exit_rip = m->rip;
     c->last_exit_qualification = m->exit_info1;
-    v->page->stats.entries++;
 }
 
 /* True: look for events before the next entry.  Leaves the guest where it must. */
@@ -293,6 +336,7 @@ void svm_loop(struct vcpu *v)
     struct cpu *c = this_cpu();
     bool events = true;
 
+    v->page->stats.entries++;
     for (;;) {
         if (tsc_read() >= c->deadline)
             timer_run();

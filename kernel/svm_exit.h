@@ -7,6 +7,9 @@
 void svm_run(struct vcpu *v) NORETURN;  /* svm_enter.S: on an empty stack, svm_loop() */
 void svm_loop(struct vcpu *v) NORETURN; /* enter, exit, until the scheduler is wanted */
 /* svm_enter.S.  GIF=0 on entry, GIF=1 and IF=0 on return. */
-void svm_enter(u64 vmcb, u64 *regs, u64 host_area);
+void svm_enter(u64 vmcb, u64 *regs, u64 host_area, struct vcpu *v);
+/* Called by it between VM exit and VMSAVE: GIF=0, and FS, GS, TR, LDTR and the system-call MSRs are
+ * still the guest's, so there is no this_cpu().  True: the exit is served, enter again. */
+bool svm_fast(struct vcpu *v);
 
 #endif

@@ -151,7 +151,9 @@ VMCB_AT(pat, 0x668);
 _Static_assert(sizeof(struct vmcb) == PAGE_SIZE, "one page");
 
 /* Exit codes, APM 2 appendix C, beside those that only the table in svm_exit.c has. */
+#define SVM_EXIT_CPUID 0x72
 #define SVM_EXIT_MSR 0x7c
+#define SVM_EXIT_VMMCALL 0x81
 #define SVM_EXIT_NPF 0x400
 
 /* EXITINFO1 of SVM_EXIT_IO, APM 2 figure 15-2; EXITINFO2 is the next RIP. */

@@ -21,11 +21,18 @@ files=$(sources 'kernel/*.c' 'kernel/*.h' 'kernel/*.S' |
 for lib in $libs; do
     files+=" $lib.c $lib.h"
 done
-lines=$(for file in $files; do
-    gcc -fpreprocessed -dD -E -P -x c "$file" 2>/dev/null
-done | grep -c '[^[:space:]]')
+count() {
+    for file in "$@"; do
+        gcc -fpreprocessed -dD -E -P -x c "$file" 2>/dev/null
+    done | grep -c '[^[:space:]]'
+}
+# shellcheck disable=SC2086
+lines=$(count $files)
 echo "kernel: $lines lines of code, at most $limit"
 [ -n "$libs" ] && [ "$lines" -gt 0 ] && [ "$lines" -le $limit ] || exit 1
+svm=$(count kernel/svm*.[chS] kernel/vmcb.h)
+echo "AMD-V: $svm lines of these, at most 1500"
+[ "$svm" -gt 0 ] && [ "$svm" -le 1500 ] || exit 1
 bytes=0
 for size in $(readelf -lW $image | awk '$1 == "LOAD" { print $5 }'); do
     bytes=$((bytes + size))

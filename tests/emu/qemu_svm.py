@@ -1,4 +1,6 @@
 """Guests on AMD-V, which QEMU emulates: the cases of the Bochs tier, run again on the other vendor."""
+import re
+
 from tests.emu import bochs_demo, bochs_guests, bochs_virtio, guests
 from tests.emu.emulator import Qemu
 from tests.emu.suite import qemu
@@ -30,3 +32,20 @@ again("demo-two", bochs_demo.demo_two, limit=300, cpus=2,
 again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
       files=bochs_demo.config(bochs_demo.section("pair", 2)))
 again("virtio", bochs_virtio.virtio, limit=300, cpus=2, files=bochs_virtio.FILES)
+
+
+@qemu("svm-demo-4cpu", **SVM, limit=300, cpus=4, files=bochs_demo.config(bochs_demo.section("four", 4)))
+def demo_four(c):
+    with c.check("the banner says whose AMD-V it is"):
+        assert re.search(r"Guests +AMD-V on 4 of 4 CPUs, nested in QEMU \(TCG\)", c.text), c.text[-2000:]
+    with c.check("four vCPUs on four CPUs reach the shell", vital=True):
+        bochs_demo.start(c, "four")
+        bochs_demo.to_shell(c, "four", 4)
+    with c.check("each of them does work"):
+        text = bochs_demo.guest_command(
+            c, "for c in 1 2 4 8; do taskset $c sh -c 'echo ran $(cut -d\" \" -f39 /proc/self/stat)'; done")
+        assert re.findall(r"ran (\d)", text) == ["0", "1", "2", "3"], text
+    with c.check("poweroff stops the VM"):
+        c.send("poweroff -f\r")
+        c.prompt(60) if not c.at_prompt() else None
+        assert bochs_demo.state(c, "four") == "stopped"
