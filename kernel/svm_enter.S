@@ -53,7 +53,6 @@ svm_enter:      /* rdi = VMCB, rdx = host's VMSAVE area (physical), rsi = regs[]
     pop 8*7(%rdi)
     mov 16(%rsp), %rdi
     xor %ebp, %ebp                  /* nothing of the guest's steers us */
-    xor %ebx, %ebx
     xor %ecx, %ecx
     xor %edx, %edx
     xor %esi, %esi

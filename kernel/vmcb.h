@@ -136,17 +136,10 @@ struct vmcb {
 
 #define VMCB_AT(member, offset)                                                                    \
     _Static_assert(offsetof(struct vmcb, member) == (offset), "APM 2, appendix B")
-VMCB_AT(tsc_offset, 0x50);
-VMCB_AT(exit_code, 0x70);
 VMCB_AT(event_inj, 0xa8);
-VMCB_AT(next_rip, 0xc8);
-VMCB_AT(fetched, 0xd0);
-VMCB_AT(es, 0x400);
 VMCB_AT(cpl, 0x4cb);
 VMCB_AT(cr4, 0x548);
-VMCB_AT(rsp, 0x5d8);
 VMCB_AT(rax, 0x5f8);
-VMCB_AT(cr2, 0x640);
 VMCB_AT(pat, 0x668);
 _Static_assert(sizeof(struct vmcb) == PAGE_SIZE, "one page");
 
@@ -161,8 +154,6 @@ _Static_assert(sizeof(struct vmcb) == PAGE_SIZE, "one page");
 #define IO_INFO_STRING BIT(2)
 #define IO_INFO_REP BIT(3)
 #define IO_INFO_SIZE BITS(6, 4)      /* bytes */
-#define IO_INFO_ADDRESS BITS(9, 7)   /* 16, 32 or 64 bits */
-#define IO_INFO_SEGMENT BITS(12, 10) /* with decode assists */
 #define IO_INFO_PORT BITS(31, 16)
 /* EXITINFO1 of SVM_EXIT_NPF: a page-fault error code, and what was being accessed. */
 #define NPF_WRITE BIT(1)
