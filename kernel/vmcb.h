@@ -153,7 +153,7 @@ _Static_assert(sizeof(struct vmcb) == PAGE_SIZE, "one page");
 #define IO_INFO_IN BIT(0)
 #define IO_INFO_STRING BIT(2)
 #define IO_INFO_REP BIT(3)
-#define IO_INFO_SIZE BITS(6, 4)      /* bytes */
+#define IO_INFO_SIZE BITS(6, 4) /* bytes */
 #define IO_INFO_PORT BITS(31, 16)
 /* EXITINFO1 of SVM_EXIT_NPF: a page-fault error code, and what was being accessed. */
 #define NPF_WRITE BIT(1)
