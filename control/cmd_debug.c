@@ -8,10 +8,13 @@
 #include "control/rt/clock.h"
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
+#include "control/rt/loop.h"
 #include "control/rt/port.h"
 #include "control/rt/sys.h"
 #include "control/schema.h"
+#include "vmm/exits.h"
 #include "vmm/inventory.h"
+#include "vmm/vm.h"
 
 typedef unsigned long long ull;
 
@@ -26,6 +29,34 @@ static volatile u8 *at(u64 address)
 static void crash_null(void)
 {
     *at(8) = 1;
+}
+
+static u64 exits_left;
+
+/* In place of exits_serve(): after so many exits ends before the next is served, half-way through,
+ * or when it is served and nobody knows yet. */
+static void crash_at_exit(u32 slot, u64 vcpus)
+{
+    struct vm *vm = inventory_by_slot(slot);
+
+    if (exits_left >= 3 || !vm || !vm->state) {
+        exits_left -= 3;
+        exits_serve(slot, vcpus);
+        return;
+    }
+    if (exits_left == 1)
+        vm_vcpu(vm, (u32)__builtin_ctzll(vcpus))->state = EXIT_PROCESSING;
+    else if (exits_left == 2)
+        exits_serve(slot, vcpus);
+    crash_null();
+}
+
+static enum hv_status run_crash_exit(const struct schema_args *args, struct out *out)
+{
+    (void)out;
+    exits_left = args_number(args, "after", 0);
+    loop_on_vcpus(crash_at_exit);
+    return HV_OK;
 }
 
 static void crash_read_kernel(void)
@@ -231,6 +262,11 @@ static const struct schema_arg crash_args[] = {
      "null", "what to do that is forbidden"},
     {0},
 };
+static const struct schema_arg crash_exit_args[] = {
+    {"after", PLACE_OBJECT, ARG_NUMBER,
+     .help = "a third of it exits later; the rest of that says where in the exit"},
+    {0},
+};
 static const struct schema_arg null_args[] = {
     {"count", PLACE_KEY, ARG_NUMBER, NULL, "1000", "how many"},
     {0},
@@ -255,6 +291,8 @@ static const struct schema_arg written_args[] = {
 static const struct schema_command commands[] = {
     {"debug", "crash", "crash the control partition on purpose; the kernel restarts it",
      "debug crash read-kernel", ROLE_ADMIN, crash_args, NULL, run_crash},
+    {"debug", "crash-exit", "crash the control partition at one of the next exits it serves",
+     "debug crash-exit 100", ROLE_ADMIN, crash_exit_args, NULL, run_crash_exit},
     {"debug", "null", "time the shortest system call", NULL, ROLE_VIEW, null_args, NULL, run_null},
     {"debug", "mem", "ask for memory and give it back", "debug mem 1M", ROLE_ADMIN, mem_args, NULL,
      run_mem},

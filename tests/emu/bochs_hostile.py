@@ -1,5 +1,6 @@
 """Bochs tier: a guest that attacks, beside one that looks whether anything of its own changes."""
 import os
+import random
 import re
 import time
 
@@ -11,6 +12,10 @@ from tests.emu.suite import bochs
 ACTIONS, ACTIONS_NO_VID = 700_000, 300_000
 # A guest that says nothing new for so long, by the clock of the machine, hangs by its own doing.
 HANG_SECONDS = 3
+
+
+def free_kib(c):
+    return int(re.search(r"(?m)^free +(\d+) KiB", c.command("host mem"))[1])
 
 
 class Fuzz:
@@ -120,3 +125,33 @@ def sysfuzz(c):
 @bochs("sysfuzz-2", prompt=False, limit=600, cpus=2, files=hostile_control.FILES)
 def sysfuzz_two(c):
     hostile_control.sysfuzz(c)
+
+
+CRASH_POINTS = 200
+
+
+@bochs("crash-points", limit=900, cpus=1, files=guests.files("watch", "flood_uart"))
+def crash_points(c):
+    """The control partition dies at exits picked at random; guests and frames are all there after it."""
+    seed = int(os.environ.get("FUZZ_SEED", time.time_ns() // 1000 % 1_000_000))
+    points = random.Random(seed)
+    with c.check("two guests run"):
+        before = free_kib(c)
+        guests.start(c, "neighbour", "watch")
+        guests.start(c, "flood", "flood_uart")
+        guests.wait(c, "first count", lambda: guests.counter(c, "neighbour") > 0, 60)
+    with c.check(f"{CRASH_POINTS} crashes at exits from seed {seed}"):
+        for count in range(1, CRASH_POINTS + 1):
+            c.send(f"debug crash-exit {points.randrange(600)}\r")
+            c.expect(rf"restarted \({count}\)", 30)
+            c.prompt(30)
+    with c.check("both guests live, and the one that watches lost nothing"):
+        count = guests.counter(c, "neighbour")
+        guests.wait(c, "it counts on", lambda: guests.counter(c, "neighbour") > count, 60)
+        assert "VERDICT" not in guests.console(c, "neighbour"), guests.console(c, "neighbour")
+        listed = c.command("vm list")
+        assert len(re.findall(r"(neighbour|flood) +running", listed)) == 2, listed
+    with c.check("no frame is lost"):
+        guests.remove(c, "neighbour")
+        guests.remove(c, "flood")
+        assert before - free_kib(c) < 512, f"{before} KiB were free, now {free_kib(c)}"
