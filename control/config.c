@@ -7,6 +7,7 @@
 struct reading {
     const char *file;
     const struct config_sink *sink;
+    struct config_host *host;
     struct vm_config vm;
     u32 section_line;
     bool in_vm, vm_bad;
@@ -93,10 +94,30 @@ static void begin_section(struct reading *r, const struct conf_line *l)
     r->vm_bad = false;
 }
 
+static const struct conf_key host_keys[] = {
+    {"mitigations", NULL, CONF_ENUM, CONF_MEMBER(struct config_host, mitigations),
+     .values = "auto|off", .help = "speculation controls: what the CPU needs, or none",
+     .example = "auto"},
+};
+const struct conf_schema config_host_schema = {"host", host_keys, ARRAY_LEN(host_keys)};
+
+static bool is_host_key(struct conf_span key)
+{
+    for (u32 i = 0; i < ARRAY_LEN(host_keys); i++)
+        if (conf_span_is(key, host_keys[i].key))
+            return true;
+    return false;
+}
+
 static void read_entry(struct reading *r, const struct conf_line *l)
 {
     struct conf_error err = {.line = l->line};
 
+    if (!r->in_vm && is_host_key(l->key)) {
+        if (!conf_set(&config_host_schema, r->host, l->key, l->value, &err))
+            report(r, &err);
+        return;
+    }
     if (!r->in_vm) {
         snprintf(err.key, sizeof(err.key), "%.*s", (int)MIN(l->key.len, 36), l->key.at);
         snprintf(err.text, sizeof(err.text), "stands before any section");
@@ -110,9 +131,10 @@ static void read_entry(struct reading *r, const struct conf_line *l)
     }
 }
 
-u32 config_read(const char *file, const char *text, u64 len, const struct config_sink *sink)
+u32 config_read(const char *file, const char *text, u64 len, const struct config_sink *sink,
+                struct config_host *host)
 {
-    struct reading r = {.file = file, .sink = sink};
+    struct reading r = {.file = file, .sink = sink, .host = host};
     struct conf_reader reader;
     struct conf_line line;
     struct conf_error err;
@@ -120,6 +142,7 @@ u32 config_read(const char *file, const char *text, u64 len, const struct config
 
     if (len > CONF_TEXT_MAX)
         complain(&r, 0, "", "longer than 64 KiB; the rest is not read", "remove some");
+    *host = (struct config_host){0};
     conf_open(&reader, text, len);
     while ((item = conf_next(&reader, &line, &err)) != CONF_END) {
         if (item == CONF_SECTION) {

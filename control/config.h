@@ -1,4 +1,5 @@
-/* Reads bulkhead.conf: `[vm NAME]` sections become vm_configs, mistakes become messages.
+/* Reads bulkhead.conf: keys of the host come first, `[vm NAME]` sections become
+ * vm_configs, mistakes become messages.
  * Pure.  A section with a mistake is skipped as a whole, the rest holds. */
 #ifndef BULKHEAD_CONTROL_CONFIG_H
 #define BULKHEAD_CONTROL_CONFIG_H
@@ -6,6 +7,12 @@
 #include "vmm/vm_config.h"
 
 #define CONFIG_VMS 64
+
+struct config_host { /* keys before the first section */
+    u32 mitigations; /* CONFIG_MITIGATIONS_* */
+};
+enum { CONFIG_MITIGATIONS_AUTO, CONFIG_MITIGATIONS_OFF };
+extern const struct conf_schema config_host_schema;
 
 struct config_sink {
     /* A good section; the struct is the callee's to copy. */
@@ -15,7 +22,8 @@ struct config_sink {
     void *owner;
 };
 
-/* Number of mistakes found. */
-u32 config_read(const char *file, const char *text, u64 len, const struct config_sink *sink);
+/* Number of mistakes found.  *host: what the keys say, else the defaults. */
+u32 config_read(const char *file, const char *text, u64 len, const struct config_sink *sink,
+                struct config_host *host);
 
 #endif

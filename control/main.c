@@ -18,6 +18,7 @@
 #include "net/net.h"
 #include "storage/physical.h"
 #include "vmm/features.h"
+#include "vmm/mitigations.h"
 
 typedef unsigned long long ull;
 
@@ -83,6 +84,8 @@ static void on_config_error(void *owner, const char *line)
     console_print("\n");
 }
 
+static struct config_host host_config;
+
 static void start_config(void)
 {
     const struct host_info *h = sys_host_info();
@@ -92,12 +95,17 @@ static void start_config(void)
         const struct host_module *m = &h->modules[i];
 
         if (!strncmp(m->name, CONFIG_FILE, sizeof(m->name))) {
-            config_read(CONFIG_FILE, (const char *)m->vaddr, m->len, &sink);
+            config_read(CONFIG_FILE, (const char *)m->vaddr, m->len, &sink, &host_config);
             return;
         }
     }
     on_config_error(NULL, "E_CONFIG: " CONFIG_FILE " is not on the boot medium. "
                           "Try: put one into \\bulkhead");
+}
+
+static void start_mitigations(void)
+{
+    mitigations_apply(host_config.mitigations == CONFIG_MITIGATIONS_OFF);
 }
 
 /* New records of level NOTICE or worse, as they come. */
@@ -133,15 +141,16 @@ static const struct {
     {"clock", clock_init},      /* everything tells the time by it */
     {"console", start_console}, /* from here on there is someone to talk to */
     {"banner", start_banner},
-    {"restart", start_restart_report}, /* why the screen went away */
-    {"network", net_init},             /* switches and lwIP, before anything is plugged in */
-    {"inventory", cmd_vm_init},        /* what the configuration is put into */
-    {"config", start_config},          /* VMs and what is wrong with their description */
-    {"first boot", first_boot_init},   /* before cards are found */
-    {"disks", physical_start},         /* each physical disk that is found becomes one */
-    {"devices", pci_start},            /* in a fiber: nobody waits for them here */
-    {"vms", cmd_vm_ready},             /* VMs that were there before, VMs with autostart */
-    {"notices", start_notices},        /* after the steps that speak for themselves */
+    {"restart", start_restart_report},  /* why the screen went away */
+    {"network", net_init},              /* switches and lwIP, before anything is plugged in */
+    {"inventory", cmd_vm_init},         /* what the configuration is put into */
+    {"config", start_config},           /* VMs and what is wrong with their description */
+    {"first boot", first_boot_init},    /* before cards are found */
+    {"mitigations", start_mitigations}, /* before any VM */
+    {"disks", physical_start},          /* each physical disk that is found becomes one */
+    {"devices", pci_start},             /* in a fiber: nobody waits for them here */
+    {"vms", cmd_vm_ready},              /* VMs that were there before, VMs with autostart */
+    {"notices", start_notices},         /* after the steps that speak for themselves */
     {"shell", start_shell},
 };
 

@@ -43,6 +43,7 @@ struct cpu {
     u64 xcr0;               /* XCR0 here */
     u32 id;                 /* dense index, 0 = boot CPU */
     u32 apic_id;
+    u32 entered_vm; /* 1 + slot of the VM whose branches are in the predictors here */
     bool online;
     bool hvm_enabled;
     bool control_here; /* ring 3 runs on this CPU now */

@@ -1,6 +1,7 @@
 /* MSR exits; exit path of the vCPU's own core.  SDM 4 chapter 2. */
 #include "kernel/exit_msr.h"
 
+#include "kernel/speculation.h"
 #include "kernel/timer.h"
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
@@ -14,6 +15,8 @@ enum kind {
     TSC,
     ADJUST,
     APIC,
+    SPEC_CTRL, /* what the guest asked for; only bits that the host may give it */
+    PRED_CMD,
 };
 enum check { ANY, ADDRESS /* canonical */, LOW_HALF /* the rest is dropped */, TYPES /* PAT */ };
 
@@ -34,6 +37,8 @@ static const struct own {
     OWN(MSR_TSC_ADJUST, ADJUST, .word = offsetof(struct vcpu_msrs, tsc_adjust)),
     OWN(MSR_APIC_BASE, APIC),
     OWN(MSR_TSC_DEADLINE, APIC),
+    OWN(MSR_SPEC_CTRL, SPEC_CTRL),
+    OWN(MSR_PRED_CMD, PRED_CMD),
     OWN_REGISTER(MSR_SYSENTER_CS, HVM_SYSENTER_CS, LOW_HALF),
     OWN_REGISTER(MSR_SYSENTER_ESP, HVM_SYSENTER_ESP, ADDRESS),
     OWN_REGISTER(MSR_SYSENTER_EIP, HVM_SYSENTER_EIP, ADDRESS),
@@ -177,11 +182,18 @@ static __attribute__((noinline)) enum exit_action rdmsr_rest(struct vcpu *v, u32
     case REGISTER:
         value = hvm->get(v, o->reg);
         break;
+    case SPEC_CTRL:
+        value = v->msrs.spec_ctrl;
+        ok = speculation_guest_ctrl;
+        break;
     case APIC:
         ok = !(vlapic_msr_read(v, msr, &value) & VLAPIC_GP);
         break;
-    default:
+    case POLICY:
         ok = policy_read(v, msr, &value);
+        break;
+    default: /* PRED_CMD cannot be read */
+        ok = false;
     }
     if (!ok)
         return EXIT_GP;
@@ -249,6 +261,17 @@ enum exit_action exit_wrmsr(struct vcpu *v)
         return move_tsc(v, value - (tsc_read() + v->msrs.tsc_offset));
     case ADJUST:
         return move_tsc(v, value - v->msrs.tsc_adjust);
+    case SPEC_CTRL:
+        if (!speculation_guest_ctrl || (value & ~speculation_guest_ctrl))
+            return EXIT_GP;
+        v->msrs.spec_ctrl = value;
+        return EXIT_ADVANCE;
+    case PRED_CMD: /* the only command is the barrier for indirect branches */
+        if (!speculation_guest_ctrl || (value & ~1ull))
+            return EXIT_GP;
+        if (value)
+            wrmsr(MSR_PRED_CMD, value);
+        return EXIT_ADVANCE;
     case POLICY:
         return !surely_unknown(v->vm, msr) && policy_write(v, msr, value) ? EXIT_ADVANCE : EXIT_GP;
     default:

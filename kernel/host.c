@@ -10,6 +10,7 @@
 #include "kernel/x86.h"
 
 #define UART_IRQ 4
+#define MSR_ARCH_CAPABILITIES 0x10au
 #define SLEEP_ENABLE BIT(13)
 #define SLEEP_TYPE(t) ((u32)(t) << 10)
 
@@ -41,6 +42,8 @@ void host_init(const struct boot_info *bi, u64 entry_tsc)
     memcpy(host_info->loader, bi->loader, sizeof(host_info->loader) - 1);
     memcpy(host_info->tsc_source, bi->tsc_source, sizeof(host_info->tsc_source) - 1);
     memcpy(host_info->firmware, bi->firmware, sizeof(host_info->firmware) - 1);
+    if (cpuid(0, 0).eax >= 7 && (cpuid(7, 0).edx & BIT(29)))
+        host_info->arch_capabilities = rdmsr(MSR_ARCH_CAPABILITIES);
     host_platform = bi->platform;
     host_info->fadt_reset_port = host_platform.reset_port;
     host_info->fadt_reset_value = host_platform.reset_value;

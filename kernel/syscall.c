@@ -10,6 +10,7 @@
 #include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/mem.h"
+#include "kernel/speculation.h"
 #include "kernel/sys_vm.h"
 #include "kernel/timer.h"
 #include "kernel/vm.h"
@@ -131,6 +132,11 @@ static i64 sys_host_reset(const u64 args[6])
     return host_reset(args[0] == 1);
 }
 
+static i64 sys_speculation(const u64 args[6])
+{
+    return speculation_set(args[0]);
+}
+
 static i64 sys_cpu_stat(const u64 args[6])
 {
     if (args[0] >= cpu_count)
@@ -165,6 +171,7 @@ static syscall_fn *const table[SYS_COUNT] = {
     [SYS_DEV_BAR] = device_bar,
     [SYS_DMA_MAP] = device_dma,
     [SYS_HOST_RESET] = sys_host_reset,
+    [SYS_SPECULATION] = sys_speculation,
     [SYS_CPU_STAT] = sys_cpu_stat,
     [SYS_VM_CREATE] = sys_vm_create,
     [SYS_VM_DESTROY] = sys_vm_destroy,

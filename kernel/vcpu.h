@@ -32,6 +32,7 @@ struct control_page;
 struct vcpu_msrs {
     u64 tsc_offset, tsc_adjust;
     u64 star, lstar, cstar, fmask, tsc_aux; /* switched by the backend */
+    u64 spec_ctrl;                          /* switched by speculation.c */
 };
 
 struct vcpu {

@@ -20,6 +20,9 @@ vmx_launch:
 vmx_resume:
     xor %r14d, %r14d
 1:  mov %gs:CPU_STACK_TOP, %rsp
+    .globl vmx_guard_slow
+vmx_guard_slow:                     /* five bytes, patched by speculation.c */
+    .byte 0x0f, 0x1f, 0x44, 0, 0    /* NOP */
     mov %gs:CPU_GUEST_REGS, %rax
     test %r14d, %r14d               /* survives in ZF: MOV changes no flags */
     mov REG(1), %rcx
@@ -71,6 +74,9 @@ vmx_exit_entry:
     jae settle
     cmpq $0, %gs:CPU_ATTENTION
     jne settle
+    .globl vmx_guard_fast
+vmx_guard_fast:                     /* likewise */
+    .byte 0x0f, 0x1f, 0x44, 0, 0    /* NOP */
     mov %gs:CPU_GUEST_REGS, %rax
     mov REG(1), %rcx
     mov REG(2), %rdx

@@ -7,6 +7,7 @@
 #include "kernel/exit_decode.h"
 #include "kernel/fpu.h"
 #include "kernel/log.h"
+#include "kernel/speculation.h"
 #include "kernel/vlapic.h"
 #include "kernel/vmx_state.h"
 #include "kernel/x86.h"
@@ -134,7 +135,7 @@ static void write_host_state(void)
         {VMCS_HOST_SYSENTER_EIP, 0},
         {VMCS_HOST_PAT, rdmsr(MSR_PAT)},
         {VMCS_HOST_EFER, rdmsr(MSR_EFER)},
-        {VMCS_HOST_RIP, (u64)vmx_exit_entry},
+        {VMCS_HOST_RIP, speculation_exit_entry()},
         {VMCS_HOST_RSP, c->stack_top},
     };
     write_rows(rows, ARRAY_LEN(rows));

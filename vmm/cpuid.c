@@ -16,8 +16,8 @@ struct feature {
 /* What is not named here is not there.  Left out on purpose: VMX and SVM (no nesting), MONITOR
  * (MWAIT would hold the CPU), PMU and debug store (not virtualised), RTM/HLE (aborts at exits,
  * side channels), SGX, PT, PCID with INVPCID (no INVPCID control), PKU, AVX-512 and AMX (XCR0 is
- * kept to what the scheduler saves), XSAVES (IA32_XSS is not switched), microcode and speculation
- * control MSRs (not virtualised). */
+ * kept to what the scheduler saves), XSAVES (IA32_XSS is not switched), microcode MSRs (not
+ * virtualised), L1D flush by the guest (the host does it). */
 static const struct feature features[] = {
     {1, 0, ECX, 0, HOST, "SSE3", "plain instructions"},
     {1, 0, ECX, 1, HOST, "PCLMULQDQ", "plain instruction"},
@@ -75,6 +75,11 @@ static const struct feature features[] = {
     {7, 0, EBX, 29, HOST, "SHA", "plain instructions"},
     {7, 0, ECX, 2, HOST, "UMIP", "the processor does it in VMX non-root"},
     {7, 0, EDX, 4, HOST, "FSRM", "faster string instructions"},
+    {7, 0, EDX, 10, HOST, "MD_CLEAR", "VERW clears buffers in a guest too"},
+    {7, 0, EDX, 26, HOST, "IBRS and IBPB", "IA32_SPEC_CTRL is switched"},
+    {7, 0, EDX, 27, HOST, "STIBP", "IA32_SPEC_CTRL is switched"},
+    {7, 0, EDX, 29, HOST, "ARCH_CAPABILITIES", "bits that hold for guests"},
+    {7, 0, EDX, 31, HOST, "SSBD", "IA32_SPEC_CTRL is switched"},
     {0xd, 1, EAX, 0, HOST, "XSAVEOPT", "XCR0 state only"},
     {0xd, 1, EAX, 1, HOST, "XSAVEC", "XCR0 state only"},
     {0xd, 1, EAX, 2, HOST, "XGETBV1", "XCR0 state only"},
@@ -132,6 +137,8 @@ static u32 reg_of(const struct cpuid_regs *r, u8 reg)
     return reg == EAX ? r->eax : reg == EBX ? r->ebx : reg == ECX ? r->ecx : r->edx;
 }
 
+#define SPECULATION_BITS (1u << 26 | 1u << 27 | 1u << 31)
+
 /* The allowed bits of one register. */
 static u32 allowed(const struct cpuid_host *host, u32 leaf, u32 subleaf, enum reg reg)
 {
@@ -139,6 +146,10 @@ static u32 allowed(const struct cpuid_host *host, u32 leaf, u32 subleaf, enum re
     u32 bits = 0;
     if (leaf == 0x80000001 && host->hide_rdtscp)
         h.edx &= ~(1u << 27);
+    if (leaf == 7 && subleaf == 0 && !host->speculation)
+        h.edx &= ~SPECULATION_BITS;
+    if (leaf == 7 && subleaf == 0 && !host->capabilities)
+        h.edx &= ~(1u << 29);
     for (u32 i = 0; i < ARRAY_LEN(features); i++) {
         const struct feature *f = &features[i];
         if (f->leaf != leaf || f->subleaf != subleaf || f->reg != reg)

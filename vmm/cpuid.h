@@ -14,7 +14,9 @@ struct cpuid_regs {
 struct cpuid_host {
     struct cpuid_regs (*read)(u32 leaf, u32 subleaf);
     u64 tsc_hz;
-    bool hide_rdtscp; /* it would raise #UD in a guest */
+    bool hide_rdtscp;  /* it would raise #UD in a guest */
+    bool speculation;  /* guests have IA32_SPEC_CTRL and IA32_PRED_CMD */
+    bool capabilities; /* ... and IA32_ARCH_CAPABILITIES */
 };
 
 /* Fills p's CPUID rows and the CR4 and XCR0 bits that go with them. */

@@ -2,6 +2,8 @@
  * AMD APM 2, appendix A. */
 #include "vmm/msr.h"
 
+#define MSR_ARCH_CAPABILITIES 0x10a
+
 /* MTRRs are only given back as written, since EPT decides: eight ranges, fixed ranges,
  * write-combining (SDM 3A 12.11).  All memory is write-back from the start, for kernels that are
  * loaded directly. */
@@ -39,6 +41,7 @@ static const struct msr_row rows[] = {
     {.first = 0xce, .last = 0xce, .kind = MSR_CONST},
     /* IA32_MTRRCAP */
     {.first = 0xfe, .last = 0xfe, .kind = MSR_CONST, .value = MTRR_CAP},
+    {.first = MSR_ARCH_CAPABILITIES, .last = MSR_ARCH_CAPABILITIES},
     /* MSR_MISC_FEATURE_ENABLES: no CPUID faulting, no ring-3 MWAIT; kernels write 0 */
     {.first = 0x140, .last = 0x140, .kind = MSR_STORED},
     /* IA32_MCG_CAP: no machine-check banks; IA32_MCG_STATUS */
@@ -80,9 +83,14 @@ static const struct msr_row rows[] = {
 };
 _Static_assert(ARRAY_LEN(rows) <= POLICY_MSR_MAX, "fits the policy");
 
-void msr_policy(struct vm_policy *p)
+void msr_policy(struct vm_policy *p, const u64 *capabilities)
 {
     p->msr_count = ARRAY_LEN(rows);
-    for (u32 i = 0; i < ARRAY_LEN(rows); i++)
+    for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
         p->msr[i] = rows[i];
+        if (rows[i].first != MSR_ARCH_CAPABILITIES)
+            continue;
+        p->msr[i].kind = capabilities ? MSR_CONST : MSR_FAULT;
+        p->msr[i].value = capabilities ? *capabilities : 0;
+    }
 }

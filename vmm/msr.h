@@ -4,6 +4,7 @@
 
 #include "kernel/abi/vm_policy.h"
 
-void msr_policy(struct vm_policy *p); /* fills p's MSR rows */
+/* capabilities: what IA32_ARCH_CAPABILITIES reads; NULL: the guest has none. */
+void msr_policy(struct vm_policy *p, const u64 *capabilities); /* fills p's MSR rows */
 
 #endif

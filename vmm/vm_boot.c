@@ -9,6 +9,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/features.h"
 #include "vmm/load_guest.h"
+#include "vmm/mitigations.h"
 #include "vmm/msr.h"
 
 const struct host_module *vm_boot_module(const char *path)
@@ -32,6 +33,8 @@ void vm_boot_policy(const struct vm_config *c, struct vm_policy *p)
     const struct host_info *h = sys_host_info();
     struct cpuid_host host = {.read = cpuid_native,
                               .tsc_hz = h->tsc_hz,
+                              .speculation = mitigations_used() & SPECULATION_GUEST_CTRL,
+                              .capabilities = h->arch_capabilities != 0,
                               .hide_rdtscp = !features_control_used(h, VMX_PROC2, PROC2_RDTSCP)};
     memset(p, 0, sizeof(*p));
     /* Bochs (2.7, 3.0) delivers a virtual interrupt that waits into a guest with IF=0 when a
@@ -39,7 +42,8 @@ void vm_boot_policy(const struct vm_config *c, struct vm_policy *p)
     if (c->apicv == VM_APICV_OFF || (c->apicv == VM_APICV_AUTO && vm_boot_on_bochs()))
         p->flags |= POLICY_NO_APICV;
     cpuid_policy(p, &host, c->cpu_count);
-    msr_policy(p);
+    u64 capable = mitigations_guest_capabilities(h->arch_capabilities);
+    msr_policy(p, host.capabilities ? &capable : NULL);
 }
 
 static bool find(const char *path, const struct host_module **out, struct vm_error *e)

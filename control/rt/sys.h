@@ -155,6 +155,11 @@ static inline i64 sys_host_reset(u32 how)
     return sys_call(SYS_HOST_RESET, how, 0, 0, 0, 0);
 }
 
+static inline i64 sys_speculation(u32 use) /* SPECULATION_* */
+{
+    return sys_call(SYS_SPECULATION, use, 0, 0, 0, 0);
+}
+
 static inline i64 sys_cpu_stat(u32 cpu, struct cpu_stat *s)
 {
     return sys_call(SYS_CPU_STAT, cpu, (u64)s, 0, 0, 0);

@@ -64,6 +64,7 @@ struct host_info {
     char firmware[64];
     u32 hvm;                /* enum host_hvm: what the CPU has */
     u32 hvm_problem;        /* enum host_problem */
+    u64 arch_capabilities;  /* IA32_ARCH_CAPABILITIES; 0 if there is none */
     u64 offered[VMX_WORDS]; /* by enum host_word */
     u64 used[VMX_WORDS];    /* controls: bits that are or may be set; others: bits made use of */
     u64 lacking[VMX_WORDS]; /* bits without which there are no guests, or which are forced on */

@@ -40,6 +40,8 @@
     X(SYS_DMA_MAP, "dma_map")       /* (len): 4 KiB or 2 MiB, contiguous, zeroed; returns           \
                                      * USER_DMA_BASE + the address that devices use */              \
     X(SYS_HOST_RESET, "host_reset") /* (0 reboot, 1 power off) */                                  \
+    X(SYS_SPECULATION, "speculation") /* (SPECULATION_* bits): what is done about it from now on; only \
+                                     * while there is no VM */                                     \
     X(SYS_CPU_STAT, "cpu_stat")     /* (cpu, struct cpu_stat *) */                                 \
     X(SYS_VM_CREATE, "vm_create")   /* (struct vm_create *): returns slot */                       \
     X(SYS_VM_DESTROY, "vm_destroy") /* (vm): everything it owned is free again */                  \

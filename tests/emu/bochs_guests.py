@@ -41,6 +41,47 @@ def guests_2(c):
         guests.remove(c, "four")
 
 
+@bochs("secrets", limit=300, cpus=1, files=guests.files("secret", "seeker"))
+def secrets(c):
+    with c.check("memory of a deleted guest is zero when another gets it"):
+        for guest in ("secret", "seeker", "secret", "secret", "seeker"):
+            guests.start(c, guest, guest)
+            guests.wait_verdict(c, guest, guest, 60)
+            guests.remove(c, guest)
+
+
+def mitigation(c, name):
+    found = re.search(rf"(?m)^{name} +(\S+) *(.*)$", c.command("host info"))
+    return found[1] if found else None
+
+
+@bochs("speculation", limit=300, cpus=2, model="tigerlake", files=guests.files("speculation"))
+def speculation(c):
+    with c.check("what the CPU needs and offers is in use"):
+        for name in ("IBRS in the host", "IBPB between VMs", "return stack filled at exit",
+                     "IBRS, STIBP, SSBD for guests"):
+            assert mitigation(c, name) == "active", name
+    with c.check("a guest has IA32_SPEC_CTRL and IA32_PRED_CMD"):
+        for name in ("one", "two"):
+            guests.start(c, name, "speculation")
+        for name in ("one", "two"):
+            guests.wait_verdict(c, name, "speculation", 60)
+            assert "not offered" not in guests.console(c, name)
+            guests.remove(c, name)
+
+
+@bochs("speculation-off", limit=300, cpus=1, model="tigerlake",
+       files=guests.files("speculation") | {"bulkhead/bulkhead.conf": "mitigations: off\n"})
+def speculation_off(c):
+    with c.check("mitigations: off switches them off"):
+        assert mitigation(c, "IBRS in the host") == "unused"
+    with c.check("a guest is offered none of it"):
+        guests.start(c, "one", "speculation")
+        guests.wait_verdict(c, "one", "speculation", 60)
+        assert "not offered" in guests.console(c, "one")
+        guests.remove(c, "one")
+
+
 TRACED = ["events", "debug", "realmode", "cr", "xsave", "nmi", "every_privileged", "triple_fault"]
 
 

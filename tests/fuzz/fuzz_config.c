@@ -28,8 +28,9 @@ static void on_error(void *owner, const char *line)
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
+    struct config_host host;
     const struct config_sink sink = {.vm = on_vm, .error = on_error};
 
-    config_read("bulkhead.conf", (const char *)data, size, &sink);
+    config_read("bulkhead.conf", (const char *)data, size, &sink, &host);
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "control/config.h"
 
+static struct config_host host;
 static struct vm_config vms[CONFIG_VMS + 1];
 static char errors[64][512];
 static u32 vm_count, error_count;
@@ -31,8 +32,27 @@ static void read_text(const char *text)
     const struct config_sink sink = {.vm = on_vm, .error = on_error};
 
     vm_count = error_count = 0;
-    u32 found = config_read("bulkhead.conf", text, strlen(text), &sink);
+    u32 found = config_read("bulkhead.conf", text, strlen(text), &sink, &host);
     assert_int_equal(found, error_count);
+}
+
+static void reads_keys_of_the_host(void **state)
+{
+    (void)state;
+    read_text("[vm demo]\nkernel: x\n");
+    assert_int_equal(host.mitigations, CONFIG_MITIGATIONS_AUTO);
+    read_text("mitigations: off\n[vm demo]\nkernel: x\n");
+    assert_int_equal(error_count, 0);
+    assert_int_equal(vm_count, 1);
+    assert_int_equal(host.mitigations, CONFIG_MITIGATIONS_OFF);
+    read_text("mitigations: some\n[vm demo]\nkernel: x\n");
+    assert_int_equal(error_count, 1);
+    assert_non_null(strstr(errors[0], "bulkhead.conf:1: mitigations"));
+    assert_int_equal(host.mitigations, CONFIG_MITIGATIONS_AUTO);
+    assert_int_equal(vm_count, 1);
+    read_text("[vm demo]\nkernel: x\nmitigations: off\n"); /* not a key of a VM */
+    assert_int_equal(error_count, 1);
+    assert_int_equal(host.mitigations, CONFIG_MITIGATIONS_AUTO);
 }
 
 static void reads_a_good_file(void **state)
@@ -188,13 +208,10 @@ static void sets_and_shows_from_the_shell(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_a_good_file),
-        cmocka_unit_test(names_file_line_and_key),
-        cmocka_unit_test(skips_only_the_bad_section),
-        cmocka_unit_test(refuses_bad_values),
-        cmocka_unit_test(refuses_bad_sections),
-        cmocka_unit_test(bounds_line_and_text),
-        cmocka_unit_test(sets_and_shows_from_the_shell),
+        cmocka_unit_test(reads_keys_of_the_host),  cmocka_unit_test(reads_a_good_file),
+        cmocka_unit_test(names_file_line_and_key), cmocka_unit_test(skips_only_the_bad_section),
+        cmocka_unit_test(refuses_bad_values),      cmocka_unit_test(refuses_bad_sections),
+        cmocka_unit_test(bounds_line_and_text),    cmocka_unit_test(sets_and_shows_from_the_shell),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,99 @@
+/* Speculation controls before an entry, and the patching that makes CPUs without them pay nothing.
+ * The exit side is in speculation_exit.S.  SDM 4 table 2-2; SDM 3C 24.10 on what needs them. */
+#include "kernel/speculation.h"
+
+#include "kernel/cpu_tables.h"
+#include "kernel/hvm.h"
+#include "kernel/string.h"
+#include "kernel/vmx.h"
+#include "kernel/x86.h"
+
+#define MSR_FLUSH_CMD 0x10bu
+#define IBRS BIT(0)
+#define STIBP BIT(1)
+#define SSBD BIT(2)
+/* CPUID 7.0 EDX. */
+#define CPUID_MD_CLEAR BIT(10)
+#define CPUID_IBRS_IBPB BIT(26)
+#define CPUID_STIBP BIT(27)
+#define CPUID_FLUSH_CMD BIT(28)
+#define CPUID_SSBD BIT(31)
+
+u32 speculation_used;
+u64 speculation_guest_ctrl;
+u32 speculation_host_ctrl; /* IA32_SPEC_CTRL of the host; for speculation_exit.S */
+
+void speculation_exit_guarded(void);
+extern u8 vmx_guard_fast[], vmx_guard_slow[]; /* five bytes of NOP each */
+
+static u32 offered(u32 edx)
+{
+    return SPECULATION_RSB |
+           (edx & CPUID_IBRS_IBPB ? SPECULATION_GUEST_CTRL | SPECULATION_IBRS | SPECULATION_IBPB
+                                  : 0) |
+           (edx & CPUID_FLUSH_CMD ? SPECULATION_L1D : 0) |
+           (edx & CPUID_MD_CLEAR ? SPECULATION_VERW : 0);
+}
+
+/* CALL speculation_enter, or a NOP of the same length.  No guest runs, so no CPU is near; each
+ * serialises by an IRET or a VM entry before it comes here. */
+static void patch(u8 *site, bool call)
+{
+    static const u8 nop[5] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+    u32 distance = (u32)((u64)speculation_enter - (u64)(site + sizeof(nop)));
+    u64 cr0 = read_cr0();
+
+    write_cr0(cr0 & ~CR0_WP);
+    memcpy(site, nop, sizeof(nop));
+    if (call) {
+        site[0] = 0xe8;
+        memcpy(site + 1, &distance, sizeof(distance));
+    }
+    write_cr0(cr0);
+}
+
+enum hv_status speculation_set(u64 wanted)
+{
+    u32 edx = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).edx : 0;
+
+    if (wanted == speculation_used)
+        return HV_OK;
+    if (!hvm || hvm->kind != HOST_HVM_VMX || (wanted & ~(u64)offered(edx)))
+        return HV_EINVAL;
+    for (u32 i = 0; i < VM_SLOTS; i++)
+        if (vms[i])
+            return HV_EBUSY;
+    speculation_used = (u32)wanted;
+    speculation_host_ctrl = wanted & SPECULATION_IBRS ? (u32)IBRS : 0;
+    speculation_guest_ctrl =
+        !(wanted & SPECULATION_GUEST_CTRL)
+            ? 0
+            : IBRS | (edx & CPUID_STIBP ? STIBP : 0) | (edx & CPUID_SSBD ? SSBD : 0);
+    patch(vmx_guard_fast, wanted & ~(u64)SPECULATION_RSB);
+    patch(vmx_guard_slow, wanted & ~(u64)SPECULATION_RSB);
+    return HV_OK;
+}
+
+u64 speculation_exit_entry(void)
+{
+    u32 guarded = SPECULATION_GUEST_CTRL | SPECULATION_IBRS | SPECULATION_RSB;
+    return (u64)(speculation_used & guarded ? speculation_exit_guarded : vmx_exit_entry);
+}
+
+void speculation_enter(void)
+{
+    static const u16 selector = SEL_KERNEL_DATA;
+    struct cpu *c = this_cpu();
+    const struct vcpu *v = c->running;
+
+    if ((speculation_used & SPECULATION_IBPB) && c->entered_vm != v->vm->slot + 1) {
+        c->entered_vm = v->vm->slot + 1;
+        wrmsr(MSR_PRED_CMD, 1);
+    }
+    if (speculation_used & (SPECULATION_GUEST_CTRL | SPECULATION_IBRS))
+        wrmsr(MSR_SPEC_CTRL, v->msrs.spec_ctrl);
+    if (speculation_used & SPECULATION_L1D)
+        wrmsr(MSR_FLUSH_CMD, 1);
+    if (speculation_used & SPECULATION_VERW) /* the memory form clears: SDM 3C 24.10 */
+        asm volatile("verw %0" : : "m"(selector) : "cc");
+}

@@ -1,0 +1,21 @@
+/* Speculation controls at the border between host and guest, VT-x. */
+#ifndef BULKHEAD_KERNEL_SPECULATION_H
+#define BULKHEAD_KERNEL_SPECULATION_H
+
+#include "kernel/abi/speculation.h"
+#include "kernel/abi/status.h"
+#include "kernel/vcpu.h"
+
+#define MSR_SPEC_CTRL 0x48u
+#define MSR_PRED_CMD 0x49u
+
+extern u32 speculation_used;       /* SPECULATION_*; changes while there is no VM only */
+extern u64 speculation_guest_ctrl; /* bits of IA32_SPEC_CTRL that guests may set */
+
+/* For SYS_SPECULATION.  HV_EINVAL: this CPU lacks the means; HV_EBUSY: there are VMs. */
+MUST_CHECK enum hv_status speculation_set(u64 wanted);
+u64 speculation_exit_entry(void); /* HOST_RIP */
+/* Called from sites in vmx_enter.S that are patched for it: before an entry, IF=0. */
+void speculation_enter(void);
+
+#endif

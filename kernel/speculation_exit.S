@@ -1,0 +1,33 @@
+/* Where HOST_RIP points when something must be done before anything of the host's is predicted. */
+#include "kernel/abi/speculation.h"
+
+#define FILLS 16                        /* twice two calls: the 32 entries of any return stack */
+
+    .section .text
+    .balign 64
+    .globl speculation_exit_guarded
+speculation_exit_guarded:
+    push %rax
+    push %rcx
+    push %rdx
+    testl $(SPECULATION_GUEST_CTRL | SPECULATION_IBRS), speculation_used(%rip)
+    jz 1f
+    mov $0x48, %ecx                 /* IA32_SPEC_CTRL; what the guest wrote is in v->msrs */
+    mov speculation_host_ctrl(%rip), %eax
+    xor %edx, %edx
+    wrmsr
+1:  testl $SPECULATION_RSB, speculation_used(%rip)
+    jz 5f
+    mov $FILLS, %eax
+2:  call 3f
+    int3
+3:  call 4f
+    int3
+4:  dec %eax
+    jnz 2b
+    add $(FILLS * 16), %rsp
+    lfence
+5:  pop %rdx
+    pop %rcx
+    pop %rax
+    jmp vmx_exit_entry

@@ -1,0 +1,27 @@
+/* Which speculation controls a CPU needs and offers, by its own words; and what is in use. */
+#ifndef BULKHEAD_VMM_MITIGATIONS_H
+#define BULKHEAD_VMM_MITIGATIONS_H
+
+#include "kernel/abi/host_info.h"
+#include "kernel/abi/speculation.h"
+#include "vmm/features.h"
+
+struct mitigation_words {
+    bool vmx;    /* VT-x is in use; nothing is done on AMD-V */
+    u32 leaf7;   /* CPUID 7.0 EDX */
+    u64 capable; /* IA32_ARCH_CAPABILITIES, 0 if there is none */
+};
+
+/* Pure: the argument of SYS_SPECULATION. */
+u32 mitigations_choose(const struct mitigation_words *w, bool off);
+/* Pure: the i-th line of `host info` about them; used: what was chosen.  False past the end. */
+bool mitigations_line(const struct mitigation_words *w, u32 used, u32 i, struct feature_line *out);
+/* Pure: what a guest reads from IA32_ARCH_CAPABILITIES: bits that hold for it too. */
+u64 mitigations_guest_capabilities(u64 capable);
+
+struct mitigation_words mitigations_words(const struct host_info *h); /* of this machine */
+/* Once, before any VM is made, and again after a restart: makes the kernel do it. */
+void mitigations_apply(bool off);
+u32 mitigations_used(void);
+
+#endif
