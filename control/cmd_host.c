@@ -17,6 +17,7 @@
 #include "vmm/inventory.h"
 #include "vmm/mitigations.h"
 #include "vmm/vm.h"
+#include "vmm/vm_sched.h"
 
 typedef unsigned long long ull;
 
@@ -202,15 +203,32 @@ static void percent(struct out *out, u64 part, u64 all)
     out_cell(out, "%llu.%llu", (ull)(tenths / 10), (ull)(tenths % 10));
 }
 
+/* host cpu N mode=dedicated|shared */
+static enum hv_status set_cpu_mode(const struct schema_args *args, struct out *out)
+{
+    struct vm_error e;
+    const char *mode = args_text(args, "mode");
+
+    if (!args_text(args, "cpu"))
+        return out_error(out, HV_EINVAL, "E_USAGE", "host cpu 1 mode=dedicated",
+                         "mode= needs the number of a CPU");
+    if (vm_sched_dedicate((u32)MIN(args_number(args, "cpu", 0), (u64)CPU_MAX),
+                          strcmp(mode, "dedicated") == 0, &e))
+        return HV_OK;
+    return out_error(out, e.status, e.code, e.hint, "%s", e.text);
+}
+
 static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
 {
-    static const char *const columns[] = {"CPU",      "APIC",   "GUESTS",  "IDLE%",
-                                          "CONTROL%", "GUEST%", "KERNEL%", "RUNNABLE"};
-    static const u8 widths[] = {3, 4, 5, 6, 8, 6, 7, 0};
+    static const char *const columns[] = {"CPU",    "APIC",    "GUESTS",   "IDLE%", "CONTROL%",
+                                          "GUEST%", "KERNEL%", "RUNNABLE", "MODE"};
+    static const u8 widths[] = {3, 4, 5, 6, 8, 6, 7, 8, 0};
     const struct host_info *h = sys_host_info();
     static struct cpu_stat before[CPU_MAX];
     u64 seconds = args_number(args, "seconds", 0);
 
+    if (args_text(args, "mode"))
+        return set_cpu_mode(args, out);
     memset(before, 0, sizeof(before));
     if (seconds) {
         for (u32 i = 0; i < h->cpu_count; i++)
@@ -235,6 +253,7 @@ static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
         percent(out, guest, all);
         percent(out, kernel, all);
         out_cell(out, "%u", s.runnable);
+        out_cell(out, "%s", vm_sched_dedicated() & BIT(i) ? "dedicated" : "shared");
     }
     return HV_OK;
 }
@@ -309,6 +328,9 @@ static const struct schema_arg log_args[] = {
     {0},
 };
 static const struct schema_arg cpu_args[] = {
+    {"cpu", PLACE_OPTIONAL, ARG_NUMBER, .help = "the CPU whose mode is set"},
+    {"mode", PLACE_KEY, ARG_ENUM, .values = "shared|dedicated",
+     .help = "dedicated: only for VMs that name it in cpu.pin"},
     {"seconds", PLACE_KEY, ARG_NUMBER, .help = "measure that long instead of since boot"},
     {0},
 };
@@ -323,8 +345,8 @@ static const struct schema_command commands[] = {
     {"host", "log", "the log of kernel and control partition",
      "host log level=notice count=20 | grep vm", ROLE_VIEW, log_args, NULL, run_log},
     {"host", "mem", "who uses the memory", NULL, ROLE_VIEW, NULL, NULL, run_mem},
-    {"host", "cpu", "what the CPUs spend their time on", "host cpu seconds=5", ROLE_VIEW, cpu_args,
-     NULL, run_cpu},
+    {"host", "cpu", "what the CPUs spend their time on, and whether VMs share them",
+     "host cpu 1 mode=dedicated", ROLE_VIEW, cpu_args, NULL, run_cpu},
     {"host", "reboot", "reset the machine", NULL, ROLE_ADMIN, yes_args, NULL, run_reboot},
     {"host", "poweroff", "turn the machine off", NULL, ROLE_ADMIN, yes_args, NULL, run_poweroff},
 };

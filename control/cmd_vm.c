@@ -14,6 +14,7 @@
 #include "control/shell.h"
 #include "kernel/abi/exit_class.h"
 #include "vmm/inventory.h"
+#include "vmm/vm_sched.h"
 
 typedef unsigned long long ull;
 
@@ -68,6 +69,11 @@ static enum hv_status run_resume(const struct schema_args *args, struct out *out
     return act(args, out, vm_resume);
 }
 
+static enum hv_status run_dump(const struct schema_args *args, struct out *out)
+{
+    return act(args, out, vm_dump);
+}
+
 static enum hv_status run_shutdown(const struct schema_args *args, struct out *out)
 {
     u64 seconds = args_number(args, "timeout", 0);
@@ -82,15 +88,6 @@ static enum hv_status run_shutdown(const struct schema_args *args, struct out *o
         return HV_OK;
     return out_error(out, HV_ETIMEDOUT, "E_TIMEOUT", "vm stop, which is a power cut",
                      "VM %s has not shut down in %llu s", vm->config.name, (ull)seconds);
-}
-
-/* Ticks in guest mode, over all vCPUs. */
-static u64 run_ticks(const struct vm *vm)
-{
-    u64 ticks = 0;
-    for (u32 i = 0; vm->state && i < vm->config.cpu_count; i++)
-        ticks += vm_vcpu(vm, i)->stats.run_ticks;
-    return ticks;
 }
 
 static const char *duration(u64 ns, char *buf, u32 len)
@@ -110,7 +107,7 @@ static enum hv_status run_list(const struct schema_args *args, struct out *out)
     (void)args;
     out_table(out, columns, widths, ARRAY_LEN(columns));
     for (const struct vm *vm = inventory_first(); vm; vm = vm->next) {
-        u64 ms = clock_ticks_to_ns(run_ticks(vm)) / CLOCK_MS;
+        u64 ms = clock_ticks_to_ns(vm_sched_ran_all(vm)) / CLOCK_MS;
         out_cell(out, "%u", vm->config.number);
         out_cell(out, "%s", vm->config.name);
         out_cell(out, "%s", vm_phase_name(vm));
@@ -277,7 +274,7 @@ static void stats_vcpus(const struct vm *vm, struct out *out)
     out_table(out, columns, widths, ARRAY_LEN(columns));
     for (u32 i = 0; i < vm->config.cpu_count; i++) {
         const struct vcpu_stats *s = &vm_vcpu(vm, i)->stats;
-        u64 exits = 0, run = clock_ticks_to_ns(s->run_ticks) / CLOCK_US,
+        u64 exits = 0, run = clock_ticks_to_ns(vm_sched_ran(vm, i)) / CLOCK_US,
             waited = clock_ticks_to_ns(s->steal_ticks) / CLOCK_US;
         for (u32 c = 0; c < CLASS_COUNT; c++)
             exits += s->exits[c];
@@ -472,12 +469,14 @@ static const struct schema_command commands[] = {
      NULL, run_console},
     {"vm", "show", "its settings and state", NULL, ROLE_VIEW, vm_args, NULL, run_show},
     {"vm", "set",
-     "change settings; cpu.weight, cpu.pin and trace.exceptions at once, the rest while "
+     "change settings; cpu.weight, cpu.pin, cpu.cap and trace.exceptions at once, the rest while "
      "stopped",
      "vm set demo cpu.weight=200", ROLE_ADMIN, vm_args, &vm_config_schema, run_set},
     {"vm", "stats", "CPU time and exits of its vCPUs", "vm stats demo --exits", ROLE_VIEW,
      stats_args, NULL, run_stats},
     {"vm", "delete", "forget a stopped VM", NULL, ROLE_ADMIN, delete_args, NULL, run_delete},
+    {"vm", "dump", "write the registers of its vCPUs into its log", NULL, ROLE_OPERATE, vm_args,
+     NULL, run_dump},
     {"vm", "log", "what happened to it: starts, stops, unclaimed devices, crashes", NULL, ROLE_VIEW,
      vm_args, NULL, run_log},
 };

@@ -63,8 +63,9 @@ static void kick(struct vcpu *v)
     /* One whose exit ring 3 serves on this core looks at its requests before it is entered. */
     if (!__atomic_load_n(&v->on_cpu, __ATOMIC_SEQ_CST) || this_cpu()->handoff == v)
         return;
-    __atomic_or_fetch(&c->attention, ATTENTION_KICK, __ATOMIC_SEQ_CST);
-    if (c != this_cpu())
+    /* Who finds the bit set finds its IPI on the way: no second one is needed. */
+    u32 before = __atomic_fetch_or(&c->attention, ATTENTION_KICK, __ATOMIC_SEQ_CST);
+    if (c != this_cpu() && !(before & ATTENTION_KICK))
         irq_kick(c->id);
 }
 

@@ -65,7 +65,10 @@ static void deliver(struct vcpu *v, const struct apic_message *m)
         vcpu_request(v, REQUEST_INIT);
         break;
     case DELIVER_STARTUP:
-        v->sipi_vector = m->vector;
+        /* The first one counts. */
+        if ((v->blocked & BLOCK_SIPI) ||
+            (v->requests & (REQUEST_INIT | REQUEST_SIPI)) == REQUEST_INIT)
+            v->sipi_vector = m->vector;
         vcpu_request(v, REQUEST_SIPI);
         break;
     default: /* SMI: guests have none.  ExtINT comes by vlapic_lint0() only. */

@@ -106,6 +106,7 @@ static bool needs_stop(const struct vm_config *old, const struct vm_config *new)
     struct vm_config same = *old;
     same.cpu_weight = new->cpu_weight;
     same.cpu_pin = new->cpu_pin;
+    same.cpu_cap = new->cpu_cap;
     same.autostart = new->autostart;
     same.trace_exceptions = new->trace_exceptions;
     return memcmp(&same, new, sizeof(same)) != 0;
@@ -119,7 +120,8 @@ bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error 
     if (strcmp(c->name, vm->config.name) != 0 || (other && other != vm))
         return vm_error(e, HV_EEXIST, "E_EXIST", "vm list", "name or number belongs to another VM");
     if (vm->phase != PHASE_STOPPED && needs_stop(&vm->config, c))
-        return vm_error(e, HV_EBUSY, "E_STATE", "vm stop, or change only cpu.weight and cpu.pin",
+        return vm_error(e, HV_EBUSY, "E_STATE",
+                        "vm stop, or change only cpu.weight, cpu.pin and cpu.cap",
                         "VM %s is %s; this can change only while it is stopped", vm->config.name,
                         vm_phase_name(vm));
     bool exceptions = c->trace_exceptions != vm->config.trace_exceptions;

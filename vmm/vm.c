@@ -15,6 +15,7 @@
 #include "vmm/inventory.h"
 #include "vmm/vm_boot.h"
 #include "vmm/vm_devices.h"
+#include "vmm/vm_sched.h"
 
 u64 vm_first_run_tsc;
 
@@ -76,6 +77,8 @@ static void detach(struct vm *vm)
 {
     for (u32 i = 0; i < VM_TIMER_COUNT; i++)
         loop_timer_cancel(&vm->timers[i].timer);
+    loop_timer_cancel(&vm->cap_timer);
+    vm->cap.held = false;
     memcpy(vm->last_log, vm->state->log_space, sizeof(vm->last_log));
     memcpy(vm->last_scrollback, vm->state->scrollback_space, sizeof(vm->last_scrollback));
     vm_devices_detach(vm);
@@ -153,14 +156,13 @@ static bool give_vcpus(struct vm *vm, struct vm_error *e)
     return true;
 }
 
-static void apply_sched(struct vm *vm)
+/* However it was held until now. */
+static i64 let_run(struct vm *vm)
 {
-    if (!vm->state)
-        return;
-    vm->state->config = vm->config;
-    for (u32 i = 0; i < vm->config.cpu_count; i++)
-        (void)sys_vcpu_sched(vm->slot, i, vm->config.cpu_weight,
-                             vm->config.cpu_pin ? vm->config.cpu_pin : ~0ull);
+    i64 st = sys_vm_run(vm->slot);
+    vm->cap.held = false;
+    vm_sched_watch(vm);
+    return st;
 }
 
 /* Bochs with several CPUs takes a guest's exception twice when a physical interrupt follows at
@@ -184,13 +186,16 @@ static void apply_exceptions(struct vm *vm)
 
 void vm_apply(struct vm *vm, bool exceptions)
 {
-    apply_sched(vm);
-    if (!vm->state || !exceptions)
+    vm_sched_apply(vm);
+    if (!vm->state)
+        return;
+    vm_sched_watch(vm);
+    if (!exceptions)
         return;
     (void)sys_vm_pause(vm->slot);
     apply_exceptions(vm);
     if (vm->phase == PHASE_RUNNING)
-        (void)sys_vm_run(vm->slot);
+        (void)let_run(vm);
 }
 
 static bool can_start(struct vm *vm, struct vm_error *e)
@@ -220,7 +225,7 @@ bool vm_start(struct vm *vm, struct vm_error *e)
     vm->stop_reason[0] = 0;
     ok = ok && give_memory(vm, e) && give_vcpus(vm, e) && vm_boot(vm, e);
     if (ok) {
-        apply_sched(vm);
+        vm_sched_apply(vm);
         apply_exceptions(vm);
         platform_log(vm, "started: %u vCPUs, %llu MiB, %s", vm->config.cpu_count,
                      (unsigned long long)(vm->config.mem / MIB), vm->config.kernel);
@@ -229,7 +234,7 @@ bool vm_start(struct vm *vm, struct vm_error *e)
         vm->state->magic = VM_STATE_MAGIC;
         if (!vm_first_run_tsc)
             vm_first_run_tsc = clock_tsc();
-        ok = sys_vm_run(vm->slot) == HV_OK ||
+        ok = let_run(vm) == HV_OK ||
              vm_error(e, HV_EIO, "E_INTERNAL", "host log", "the kernel does not run the VM");
     }
     if (!ok)
@@ -272,7 +277,7 @@ static bool restart(struct vm *vm, struct vm_error *e)
     vm->state->paused = 0;
     vm->state->magic = VM_STATE_MAGIC;
     vm->phase = PHASE_RUNNING;
-    if (sys_vm_run(vm->slot) != HV_OK)
+    if (let_run(vm) != HV_OK)
         return vm_error(e, HV_EIO, "E_INTERNAL", "host log", "the kernel does not run the VM");
     return true;
 }
@@ -306,10 +311,22 @@ bool vm_resume(struct vm *vm, struct vm_error *e)
 {
     if (vm->phase != PHASE_PAUSED)
         return wrong_phase(vm, "vm list", e);
-    (void)sys_vm_run(vm->slot);
     vm->state->paused = 0;
     vm->phase = PHASE_RUNNING;
+    (void)let_run(vm);
     platform_log(vm, "resumed");
+    return true;
+}
+
+bool vm_dump(struct vm *vm, struct vm_error *e)
+{
+    if (vm->phase != PHASE_RUNNING && vm->phase != PHASE_PAUSED)
+        return wrong_phase(vm, "vm log has what a stopped one left", e);
+    (void)sys_vm_pause(vm->slot);
+    for (u32 i = 0; i < vm->config.cpu_count; i++)
+        exits_dump(vm, i);
+    if (vm->phase == PHASE_RUNNING)
+        (void)let_run(vm);
     return true;
 }
 
@@ -412,7 +429,8 @@ static void reattach(const struct vm_info *info)
         platform_timer(vm, (enum vm_timer)i, vm->state->deadline[i]);
     platform_log(vm, "the control partition was restarted");
     vm_devices_resume(vm);
-    (void)(s->paused ? sys_vm_pause(vm->slot) : sys_vm_run(vm->slot));
+    vm_sched_apply(vm);
+    (void)(s->paused ? sys_vm_pause(vm->slot) : let_run(vm));
 }
 
 void vm_reattach_all(void)

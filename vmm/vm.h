@@ -12,6 +12,7 @@
 #include "kernel/abi/vcpu_page.h"
 #include "vmm/guest_mem.h"
 #include "vmm/pci.h"
+#include "vmm/vm_cap.h"
 #include "vmm/vm_config.h"
 #include "vmm/vm_state.h"
 
@@ -37,6 +38,9 @@ struct vm {
         struct vm *vm;
         enum vm_timer which;
     } timers[VM_TIMER_COUNT];
+
+    struct loop_timer cap_timer;
+    struct vm_cap cap;
 
     u32 serving;               /* vCPU whose exit is being served */
     bool hold;                 /* ... and that must wait before it goes on */
@@ -88,6 +92,8 @@ MUST_CHECK bool vm_shutdown(struct vm *vm, struct vm_error *e); /* press the pow
 MUST_CHECK bool vm_reset(struct vm *vm, struct vm_error *e);
 MUST_CHECK bool vm_pause(struct vm *vm, struct vm_error *e);
 MUST_CHECK bool vm_resume(struct vm *vm, struct vm_error *e);
+/* Registers of every vCPU into its log; it goes on afterwards if it ran. */
+MUST_CHECK bool vm_dump(struct vm *vm, struct vm_error *e);
 /* Hand weight and pinning of vm->config to the kernel, if it runs; and whether its exceptions are
  * noted, if that changed. */
 void vm_apply(struct vm *vm, bool exceptions);

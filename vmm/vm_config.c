@@ -16,6 +16,8 @@ static const struct conf_key keys[] = {
      .help = "share of CPU time against other VMs", .example = "100"},
     {"cpu", "pin", CONF_CPUS, M(cpu_pin), .help = "host CPUs it may run on, or any",
      .example = "0-1+3"},
+    {"cpu", "cap", CONF_NUMBER, M(cpu_cap), .min = 0, .max = 6400,
+     .help = "percent of one CPU that it may use in all; 0: no limit", .example = "50"},
     {"trace", "exceptions", CONF_BOOL, M(trace_exceptions),
      .help = "note every exception it takes; it runs slower", .example = "on"},
     {"mem", NULL, CONF_SIZE, M(mem), .min = 2 * MIB, .max = 256 * GIB,

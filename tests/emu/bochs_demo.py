@@ -53,7 +53,7 @@ def to_shell(c, vm, cpus):
         c.expect(GUEST, BOOT)
     except Timeout:
         leave(c)  # for the log: where it got stuck
-        for command in ("vm show", "vm stats", "vm log"):
+        for command in ("vm show", "vm stats", "vm dump", "vm log"):
             c.command(f"{command} {vm}")
         c.command("host log")
         raise
@@ -74,7 +74,6 @@ def check_typing(c):
         assert text.split() == [str(n) for n in range(1, 3001)], text[-300:]
 
 
-# Linux takes exceptions all the time: one CPU, for what docs/testing.md says of Bochs with more.
 @bochs("demo", cpus=1, limit=900)
 def demo(c):
     with c.check("vm start and vm console lead to the guest's shell", vital=True):
@@ -173,6 +172,36 @@ def demo_two_on_one(c):
         start(c, "pair")
         to_shell(c, "pair", 2)
         assert guest_command(c, "echo fine").strip() == "fine"
+
+
+def four_vcpus(c, hosts):
+    with c.check(f"four vCPUs on {hosts} CPUs reach the shell", vital=True):
+        start(c, "quad")
+        to_shell(c, "quad", 4)
+    with c.check("all four work, and at once"):
+        text = guest_command(c, "for c in 1 2 4 8; do taskset $c sh -c 'i=0; while [ $i -lt 2000 ];"
+                                " do i=$((i+1)); done; echo ran' & done; wait", 120)
+        assert len(re.findall(r"(?m)^ran", text)) == 4, text
+    with c.check("the guest has nothing to complain of"):
+        text = guest_command(c, "dmesg | grep -v RETBleed | grep -iE 'bug:|warning:|call trace|stall'")
+        assert not text.strip(), text
+    with c.check("poweroff stops the VM"):
+        c.send("poweroff -f\r")
+        c.prompt(60) if not c.at_prompt() else None
+        assert state(c, "quad") == "stopped"
+    with c.check("nothing in the log is Bulkhead's fault"):
+        log = c.command("host log | grep ERROR")
+        assert not log, log
+
+
+@bochs("demo-4cpu-2host", cpus=2, limit=900, files=config(section("quad", 4)))
+def demo_four_on_two(c):
+    four_vcpus(c, 2)
+
+
+@bochs("demo-4cpu-4host", cpus=4, limit=900, files=config(section("quad", 4)))
+def demo_four_on_four(c):
+    four_vcpus(c, 4)
 
 
 @bochs("demo-2.7", cpus=1, limit=1200, flavour="debian12")

@@ -8,7 +8,7 @@ from tests.emu.suite import bochs
 
 VERDICTS = [g for g in guests.names() if case(g)["ends"] == "verdict" and g != "bench"]
 ONE_CPU = [g for g in VERDICTS if case(g)["cpus"] == 1]
-MORE_CPUS = [g for g in VERDICTS if case(g)["cpus"] > 1]
+MORE_CPUS = [g for g in VERDICTS if case(g)["cpus"] == 2]
 
 
 def run_guests(c, wanted):
@@ -24,7 +24,7 @@ def guests_1(c):
     run_guests(c, [g for g in ONE_CPU if not g.startswith("avx")])
 
 
-@bochs("guests-2", limit=600, cpus=2, files=guests.files(*MORE_CPUS, "avx_a", "avx_none", "hlt_timer"))
+@bochs("guests-2", limit=600, cpus=2, files=guests.files(*MORE_CPUS, "avx_a", "avx_none", "hlt_timer", "busy"))
 def guests_2(c):
     run_guests(c, MORE_CPUS)
     # On one CPU the two states take turns in the same registers.
@@ -35,6 +35,21 @@ def guests_2(c):
             for guest in ("avx_a", "avx_none"):
                 guests.wait_verdict(c, guest, guest, 90)
                 guests.remove(c, guest)
+    with c.check("a dedicated CPU is for VMs that name it"):
+        assert "E_STATE" not in c.command("host cpu 1 mode=dedicated")
+        assert "E_STATE" in c.command("host cpu 0 mode=dedicated")
+        assert "E_NOENT" in c.command("host cpu 7 mode=dedicated")
+        for name in ("x", "y"):
+            guests.start(c, name, "busy")
+        guests.start(c, "own", "busy", cpu_pin="1")
+        got = shares(c, ["x", "y", "own"], 4)
+        assert 0.9 <= (got["x"] + got["y"]) / got["own"] <= 1.1, got
+        guests.must(c, "host cpu 1 mode=shared")
+        guests.remove(c, "own")
+        got = shares(c, ["x", "y"], 4)
+        assert 0.9 <= got["x"] / got["y"] <= 1.1, got
+        for name in ("x", "y"):
+            guests.remove(c, name)
     with c.check("a guest may have more vCPUs than the host has CPUs"):
         guests.start(c, "four", "pause_spin", cpu=4)
         guests.wait_verdict(c, "four", "pause_spin", 120)
@@ -80,6 +95,25 @@ def speculation_off(c):
         guests.wait_verdict(c, "one", "speculation", 60)
         assert "not offered" in guests.console(c, "one")
         guests.remove(c, "one")
+
+
+def storm(c, thousands, **options):
+    guests.start(c, "storm", "ipi_storm", cmdline=str(thousands), **options)
+    guests.wait_verdict(c, "storm", "ipi_storm", 300)
+    said = re.search(r"(\d+) interrupts in (\d+) ms", guests.console(c, "storm"))
+    assert int(said[1]) >= thousands * 1000, said[0]
+    guests.remove(c, "storm")
+
+
+@bochs("guests-smp", limit=600, cpus=2, files=guests.files("ipi_storm", "shootdown", "destinations"))
+def guests_smp(c):
+    for guest in ("shootdown", "destinations"):
+        with c.check(f"{guest}: four vCPUs on two CPUs"):
+            guests.start(c, guest, guest, apicv="off")
+            guests.wait_verdict(c, guest, guest, 180)
+            guests.remove(c, guest)
+    with c.check("a hundred thousand interrupts between CPUs, none lost, none twice"):
+        storm(c, 100, apicv="off")
 
 
 TRACED = ["events", "debug", "realmode", "cr", "xsave", "nmi", "every_privileged", "triple_fault"]

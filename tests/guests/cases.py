@@ -13,6 +13,9 @@ DEFAULT = {
 
 CASES = {
     "ipi": {"cpus": 2},
+    "ipi_storm": {"cpus": 4, "seconds": 60},
+    "destinations": {"cpus": 4, "seconds": 60},
+    "shootdown": {"cpus": 4, "seconds": 60},
     "pause_spin": {"cpus": 2},
     "tsc": {"cpus": 2},
     "dirty": {"cpus": 2, "mem": 32, "ends": "never", "reference": False},

@@ -56,11 +56,14 @@ static void not_present_then_present(void)
 static void reserved_bits(void)
 {
     u64 cr0 = read_cr0(), cr4 = read_cr4();
-    check_fault(VECTOR_GP, "mov %0, %%cr0", : : "r"(cr0 & ~CR0_PE));  /* PG without PE */
-    check_fault(VECTOR_GP, "mov %0, %%cr0", : : "r"(cr0 | CR0_NW));   /* NW without CD */
-    check_fault(VECTOR_GP, "mov %0, %%cr0", : : "r"(cr0 | BIT(32)));  /* upper half */
-    check_fault(VECTOR_GP, "mov %0, %%cr4", : : "r"(cr4 | BIT(31)));  /* reserved */
-    check_fault(VECTOR_GP, "mov %0, %%cr4", : : "r"(cr4 | BIT(15)));  /* reserved */
+    check_fault(VECTOR_GP, "mov %0, %%cr0", : : "r"(cr0 & ~CR0_PE)); /* PG without PE */
+    check_fault(VECTOR_GP, "mov %0, %%cr0", : : "r"(cr0 | CR0_NW));  /* NW without CD */
+    check_fault(VECTOR_GP, "mov %0, %%cr0", : : "r"(cr0 | BIT(32))); /* upper half */
+    check_fault(VECTOR_GP, "mov %0, %%cr4", : : "r"(cr4 | BIT(31))); /* reserved */
+    check_fault(VECTOR_GP, "mov %0, %%cr4", : : "r"(cr4 | BIT(15))); /* reserved */
+    if (!(cpuid(7, 0).ecx & BIT(16)) || read_cr3() & BIT(12))        /* five levels */
+        check_fault(VECTOR_GP, "mov %0, %%cr4", : : "r"(cr4 | BIT(12)));
+    check_fault(VECTOR_GP, "mov %0, %%cr4", : : "r"(cr4 & ~CR4_PAE)); /* in long mode */
     check_fault(VECTOR_GP, "mov %0, %%cr4", : : "r"(cr4 & ~CR4_PAE)); /* in long mode */
     check_fault(VECTOR_GP, "mov %0, %%cr8", : : "r"(0x10ull));        /* above 15 */
     check_equal(read_cr0(), cr0, "CR0 after refused writes");

@@ -22,6 +22,31 @@ static void holds(u32 msr, u64 value, const char *name)
     wrmsr(msr, before);
 }
 
+/* SDM 3A 12.11: as many ranges as MTRRCAP says, each holding what is written. */
+static void mtrrs(void)
+{
+    check(cpuid(1, 0).edx & BIT(12), "no MTRRs");
+    u64 cap = rdmsr(0xfe);
+    check((cap & 0xff) >= 1 && (cap & 0xff) <= 10, "%lu ranges", cap & 0xff);
+    if (!guest_on_qemu())
+        check_equal(write_fault(0xfe, cap), VECTOR_GP, "write of MTRRCAP");
+    u64 mask = BITS((cpuid(0x80000008, 0).eax & 0xff) - 1, 12);
+    for (u32 i = 0; i < (cap & 0xff); i++) {
+        holds(0x200 + 2 * i, 0xc0000000 | 1, "MTRR base");
+        holds(0x201 + 2 * i, (mask & ~(BIT(30) - 1)) | BIT(11), "MTRR mask");
+        if (!guest_on_qemu()) {
+            check_equal(write_fault(0x200 + 2 * i, BIT(60) | 6), VECTOR_GP, "MTRR base too high");
+            check_equal(write_fault(0x200 + 2 * i, 0x100), VECTOR_GP, "reserved bit of an MTRR");
+        }
+    }
+    if (cap & BIT(8))
+        holds(0x250, 0x0606060606060600, "fixed MTRR");
+    u64 type = rdmsr(0x2ff);
+    holds(0x2ff, (type & ~BIT(11)) | BIT(11) | 6, "MTRR default type");
+    if (!guest_on_qemu())
+        check_equal(write_fault(0x2ff, type | BIT(12)), VECTOR_GP, "reserved bit of default type");
+}
+
 void guest_main(void)
 {
     static const u32 unknown[] = {0x1234,     0x9999,     0x2000,     0x50000000,
@@ -49,6 +74,8 @@ void guest_main(void)
         check_equal(write_fault(MSR_KERNEL_GS_BASE, NON_CANONICAL), VECTOR_GP,
                     "non-canonical GS base");
     }
+
+    mtrrs();
 
     u64 efer = rdmsr(MSR_EFER);
     check_equal(efer & (EFER_LME | EFER_LMA), EFER_LME | EFER_LMA, "EFER.LME, LMA");

@@ -218,6 +218,11 @@ void guest_send_sipi(u32 apic_id)
     }
 }
 
+void guest_set_entry(void (*entry)(unsigned index))
+{
+    ap_entry = entry;
+}
+
 void guest_start_cpus(void (*entry)(unsigned index))
 {
     ap_entry = entry;

@@ -85,6 +85,7 @@ u32 guest_apic_id_of(unsigned index); /* by MADT order */
  * runs entry(index), index from 1 in order of arrival.  Waits until all have arrived. */
 void guest_start_cpus(void (*entry)(unsigned index));
 void guest_send_sipi(u32 apic_id);
+void guest_set_entry(void (*entry)(unsigned index)); /* for vCPUs that a SIPI starts from now on */
 
 /* ---- platform ---- */
 /* QEMU's emulated CPU, which lets some things pass that a CPU refuses: those checks are left out.
