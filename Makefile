@@ -69,7 +69,7 @@ CONTROL_OBJ := $(CONTROL_SRC:%=$(B)/obj/control/%.o)
 MUSL := $(B)/musl
 CONTROL_CFLAGS := $(CFLAGS_ALL) $(NO_PIC) -nostdinc -isystem $(MUSL)/include \
         -isystem $(shell $(CC) -print-file-name=include) -isystem $(B)/lib/include \
-        -isystem $(B)/lwip/include -isystem net/lwip
+        -isystem $(B)/lwip/include -isystem net/lwip -mgeneral-regs-only
 CONTROL_BASE := 0x400000
 CONTROL_ENTRY := _start
 STORAGE_LIB := $(B)/lib/control/libstorage.a

@@ -2,6 +2,7 @@
  * "#define NAME value" lines. */
 #include "kernel/control.h"
 #include "kernel/cpu.h"
+#include "kernel/vmx_fast.h"
 
 #define VALUE(name, value) asm volatile("#define " name " %c0" : : "i"(value))
 #define FRAME(name, member) VALUE("FRAME_" name, offsetof(struct user_frame, member))
@@ -22,6 +23,6 @@ void asm_offsets(void)
     FRAME("R14", r14);
     FRAME("R15", r15);
     FRAME("RIP", rip);
-    FRAME("RFLAGS", rflags);
-    FRAME("RSP", rsp);
+    VALUE("VMX_LEAVE", VMX_LEAVE);
+    VALUE("SYSCALL_WAIT", SYS_WAIT);
 }

@@ -1,5 +1,5 @@
-/* The control partition's one thread: start, wait, wake, crash and restart.  Its state is under
- * control.lock; the rest belongs to the core that runs it. */
+/* The control partition's one thread: start, wait, wake, crash and restart.  Its state is
+ * changed atomically; the rest belongs to the core that runs it. */
 #include "kernel/control.h"
 
 #include "kernel/cpu_tables.h"
@@ -40,13 +40,8 @@ void control_wake(void)
 {
     struct cpu *c = this_cpu();
 
-    spin_lock(&control.lock);
-    if (control.state == CONTROL_BLOCKED) {
-        control.state = CONTROL_READY;
-        control.cpu = c->id;
+    if (control_take(CONTROL_READY + c->id))
         __atomic_or_fetch(&c->attention, ATTENTION_RESCHED, __ATOMIC_RELAXED);
-    }
-    spin_unlock(&control.lock);
 }
 
 void control_post(u64 events)
@@ -63,72 +58,33 @@ static void wait_over(struct timer *t)
         control_wake();
 }
 
-static bool news(const struct control_page *page)
-{
-    return page->events | page->irq_pending | page->vm_pending;
-}
-
-bool control_offer(struct vcpu *v)
-{
-    struct cpu *c = this_cpu();
-    bool asleep;
-
-    spin_lock(&control.lock);
-    asleep = control.state == CONTROL_BLOCKED;
-    if (asleep) {
-        control.state = CONTROL_READY;
-        control.cpu = c->id;
-    }
-    spin_unlock(&control.lock);
-    if (asleep)
-        c->handoff = v;
-    return asleep;
-}
-
-/* Ring 3 sleeps from here on, unless there is news.  Whoever sets a bit from now on finds BLOCKED;
- * for what came before, look again. */
+/* Ring 3 sleeps from here on, unless there is news: whoever sets a bit from now on finds BLOCKED;
+ * for what came before, look again.  False: it runs on. */
 static bool fall_asleep(struct cpu *c, u64 deadline)
 {
     struct timer *t = &wait_timers[c->id];
-    bool asleep;
 
-    fpu_release(control.xsave);
     if (deadline != ~0ull && !(t->armed && t->deadline == deadline)) {
         t->fire = wait_over;
         timer_set(t, deadline);
     }
-    spin_lock(&control.lock);
+    fpu_release(control.xsave);
     control.wait_deadline = deadline;
-    control.state = CONTROL_BLOCKED;
-    c->control_here = false;
-    asleep = !news(control.page);
-    if (!asleep) {
-        control.state = CONTROL_READY;
-        control.cpu = c->id;
-    }
-    spin_unlock(&control.lock);
-    return asleep;
+    __atomic_store_n(&control.state, CONTROL_BLOCKED, __ATOMIC_SEQ_CST);
+    return !control.page->events || !control_take(CONTROL_RUNNING);
 }
 
-/* The answered vCPU may go on here at once: nothing else wants this core or this vCPU.  Its lock is
- * free again on return. */
-static bool go_on(const struct cpu *c, struct vcpu *v)
+/* Ring 3 served the exit of c->handoff, and nothing else wants this core, ring 3 or the vCPU: the
+ * guest goes on.  Returns if it may not. */
+static void go_on(struct cpu *c, struct vcpu *v, u64 deadline)
 {
-    bool ready;
+    u64 now = tsc_read();
 
-    if (c->attention || tsc_read() >= c->deadline || v->page->state != EXIT_COMPLETE)
-        return false;
-    spin_lock(&v->lock);
-    ready = v->blocked == BLOCK_EXIT; /* requests are taken before entry */
-    if (ready)
-        v->blocked = 0;
-    spin_unlock(&v->lock);
-    return ready;
-}
-
-static u64 handle_of(const struct vcpu *v)
-{
-    return v ? VCPU_HANDLE(v->vm->slot, v->index) : 0;
+    if (v->page->state != EXIT_COMPLETE || v->blocked || now >= c->deadline || deadline <= now ||
+        (c->attention & ATTENTION_RESCHED) || control.page->vm_complete)
+        return;
+    if (fall_asleep(c, deadline))
+        sched_resume_handoff(v, now);
 }
 
 i64 control_wait(u64 deadline, u64 answered)
@@ -136,39 +92,26 @@ i64 control_wait(u64 deadline, u64 answered)
     struct cpu *c = this_cpu();
     struct vcpu *v = c->handoff;
 
-    if (answered && answered == handle_of(v) && deadline > tsc_read() &&
-        !control.page->vm_complete && go_on(c, v)) {
-        if (fall_asleep(c, deadline)) {
-            c->handoff = NULL;
-            sched_resume_handoff(v);
-        }
-        __atomic_or_fetch(&v->requests, REQUEST_REPLY, __ATOMIC_ACQ_REL);
-        sched_end_handoff();
-        sched_run();
-    }
+    if (v && answered == v->handle)
+        go_on(c, v, deadline);
     if (!control.waited) {
         control.waited = true;
         log_console_release();
     }
+    sched_end_handoff();
     if (answered && vcpu_find(VCPU_HANDLE_VM(answered), VCPU_HANDLE_VCPU(answered), &v) == HV_OK)
         vcpu_complete(v);
-    sched_end_handoff();
     vcpu_take_completions(control.page);
-    if (news(control.page) || deadline <= tsc_read())
-        return HV_OK;
-    (void)fall_asleep(c, deadline);
-    sched_run();
+    if (!control.page->events && deadline > tsc_read() && fall_asleep(c, deadline))
+        sched_run();
+    timer_arm_hardware();
+    return HV_OK;
 }
 
-void control_resume(void)
+void control_enter(u64 result)
 {
     struct cpu *c = this_cpu();
 
-    spin_lock(&control.lock);
-    assert(control.state == CONTROL_READY && control.cpu == c->id);
-    control.state = CONTROL_RUNNING;
-    spin_unlock(&control.lock);
-    c->control_here = true;
     c->tss_stale = true;
     if (c->space_generation != control.space_generation) {
         c->space_generation = control.space_generation;
@@ -176,9 +119,8 @@ void control_resume(void)
     }
     if (hvm)
         hvm->to_user();
-    fpu_load_user(control.xsave);
     wrmsr(MSR_FS_BASE, control.fs_base); /* a VM exit loads the host's */
-    syscall_resume((i64)handle_of(c->handoff));
+    syscall_resume((i64)result);
 }
 
 /* A new instance; what it shares with the last one is mapped already. */
@@ -192,8 +134,10 @@ static void start_instance(void)
     memset((void *)control.page, 0, PAGE_SIZE);
     control.frame = (struct user_frame){
         .rip = boot->control.entry,
+        .cs = SEL_USER_CODE,
         .rflags = RFLAGS_FIXED | RFLAGS_IF,
         .rsp = USER_STACK_TOP - 16, /* two words of zero: argc, argv[0] */
+        .ss = SEL_USER_DATA,
     };
     control.fs_base = 0;
     control.symbols = control.symbols_len = 0;
@@ -201,10 +145,7 @@ static void start_instance(void)
     control.waited = false;
     control.started = tsc_read();
     fpu_area_init(control.xsave);
-    spin_lock(&control.lock);
-    control.state = CONTROL_READY;
-    control.cpu = this_cpu()->id;
-    spin_unlock(&control.lock);
+    __atomic_store_n(&control.state, CONTROL_READY + this_cpu()->id, __ATOMIC_RELEASE);
 }
 
 void control_init(const struct boot_info *bi)
@@ -269,7 +210,6 @@ static NORETURN void restart(void)
         panic("the control partition fails each time it starts (%u times). "
               "Try: boot an earlier image; the reports above say where it fails",
               QUICK_CRASHES);
-    this_cpu()->control_here = false;
     sched_end_handoff();
     fpu_release(control.xsave); /* the registers are nobody's now */
     device_release_all();       /* before frames that devices write change owner */

@@ -8,11 +8,14 @@
 #include "kernel/cpu.h"
 #include "kernel/pgtab.h"
 
+/* control.state; READY has the number of the CPU added on which it must run next. */
+enum control_state { CONTROL_BLOCKED, CONTROL_RUNNING, CONTROL_READY };
+
 struct control {
-    struct spinlock lock; /* state, cpu */
-    enum { CONTROL_BLOCKED, CONTROL_READY, CONTROL_RUNNING } state;
-    u32 cpu;                 /* where it runs, or must run next */
-    struct user_frame frame; /* callee-saved registers, rip, rflags, rsp while not in ring 3 */
+    /* Registers while not in ring 3: the callee-saved ones and what IRET takes, after a system
+     * call; all of them after an interrupt.  The CPU's stack for ring 0 begins at its end. */
+    struct user_frame frame __attribute__((aligned(16)));
+    volatile u32 state; /* BLOCKED to READY or RUNNING: by whoever is first */
     u64 fs_base;
     u64 wait_deadline;
     struct control_page *page; /* physmap address */
@@ -30,6 +33,15 @@ struct control {
 };
 extern struct control control;
 
+/* Ring 3 sleeps no more; false: it was not asleep.  Any core. */
+static inline bool control_take(u32 state)
+{
+    u32 asleep = CONTROL_BLOCKED;
+    return control.state == CONTROL_BLOCKED &&
+           __atomic_compare_exchange_n(&control.state, &asleep, state, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_RELAXED);
+}
+
 void control_init(const struct boot_info *bi); /* build the first instance */
 /* Make it runnable here if it sleeps (called after an event bit was set).  Any core. */
 void control_wake(void);
@@ -38,16 +50,13 @@ void control_post(u64 events);
 /* After mappings of the lower half were removed and before their frames are given back: flushes
  * here now, and on any other core before it runs ring 3 again (only ring 3 uses them). */
 void control_space_changed(void);
-/* Enter ring 3 on this CPU; state must be READY and cpu this one. */
-void control_resume(void) NORETURN;
+/* Enter ring 3 on this CPU; state must be RUNNING.  The result is that of its SYS_WAIT. */
+void control_enter(u64 result) NORETURN;
 /* A fault in ring 3: report it with a backtrace, build a fresh instance, schedule. */
 void control_crashed(struct user_frame *f, const char *why) NORETURN;
 
 /* SYS_WAIT: takes completions, then returns, or sleeps and resumes ring 3 later. */
 i64 control_wait(u64 deadline, u64 answered);
-/* Own core, exit path: hand v's exit to ring 3 on this core without announcing it.  False: ring 3
- * is busy elsewhere.  Then v must leave by sched_leave_guest(). */
-MUST_CHECK bool control_offer(struct vcpu *v);
 void control_exit(int code) NORETURN; /* SYS_EXIT */
 /* SYS_MEM_MAP, SYS_MEM_UNMAP.  HV_ENOMEM from the latter: a big page could not be split; what
  * lay before it is gone. */

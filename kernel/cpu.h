@@ -22,7 +22,7 @@ struct cpu_area;
 #define ATTENTION_RESCHED BIT(0) /* another entity may deserve this CPU */
 #define ATTENTION_KICK BIT(1)    /* the running vCPU has new events or must stop */
 
-struct user_frame { /* registers of ring 3, as entry.S stores them; iretq tail last */
+struct user_frame { /* registers of ring 3, as vectors.S stores them; iretq tail last */
     u64 r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
     u64 vector, error;
     u64 rip, cs, rflags, rsp, ss;
@@ -31,7 +31,6 @@ struct user_frame { /* registers of ring 3, as entry.S stores them; iretq tail l
 struct cpu {
     struct cpu *self;       /* offset 0: this_cpu() */
     u64 stack_top;          /* entry.S and vmx_exit.S load RSP from here */
-    u64 user_rsp;           /* scratch of the SYSCALL entry */
     u64 *guest_regs;        /* regs[] of the vCPU being run; vmx_exit.S saves there */
     struct vcpu *running;   /* vCPU whose guest state is loaded and that was entered last */
     volatile u64 attention; /* ATTENTION_*; set by any core, cleared by its own */
@@ -46,10 +45,10 @@ struct cpu {
     u32 entered_vm; /* 1 + slot of the VM whose branches are in the predictors here */
     bool online;
     bool hvm_enabled;
-    bool control_here; /* ring 3 runs on this CPU now */
-    bool tss_stale;    /* TR's limit may have been cut by a VM exit since ring 3 ran */
-    u64 mark;          /* TSC when `accounting` last changed */
-    u32 accounting;    /* index into struct cpu_stat's four counters */
+    bool tss_stale; /* TR's limit may have been cut by a VM exit since ring 3 ran */
+    u64 started;    /* TSC when `running` was put on */
+    u64 mark;       /* TSC when `accounting` last changed */
+    u32 accounting; /* index into struct cpu_stat's four counters */
     struct cpu_stat stat;
 
     /* Run queue; others take runq_lock to add a vCPU. */
@@ -61,7 +60,7 @@ struct cpu {
 
     struct timer *timers; /* sorted by deadline; own core only */
 
-    void *vmxon_page;      /* vendor's per-CPU page */
+    u64 vendor[8];         /* what the backend keeps here */
     struct cpu_area *area; /* GDT: cpu_tables.c */
     u64 last_exit_reason;  /* for the panic report */
     u64 last_exit_rip;
@@ -71,7 +70,6 @@ struct cpu {
 
 _Static_assert(offsetof(struct cpu, self) == 0, "this_cpu()");
 _Static_assert(offsetof(struct cpu, stack_top) == 8, "entry.S");
-_Static_assert(offsetof(struct cpu, user_rsp) == 16, "entry.S");
 
 extern struct cpu *cpus[CPU_MAX];
 extern u32 cpu_count; /* CPUs online; fixed after boot */

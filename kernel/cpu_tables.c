@@ -1,9 +1,9 @@
 /* GDT, TSS, I/O permissions and stacks.  Created by the boot CPU, loaded by each CPU for itself. */
 #include "kernel/cpu_tables.h"
 
+#include "kernel/control.h"
 #include "kernel/paging.h"
 #include "kernel/string.h"
-#include "kernel/syscall.h"
 #include "kernel/uart.h"
 #include "kernel/x86.h"
 
@@ -85,7 +85,7 @@ void cpu_tables_create(struct cpu *c)
         split(tss->ist[n - 1], slot + SLOT_IST(n) + IST_SIZE);
     }
     c->stack_top = slot + SLOT_STACK + CPU_STACK_SIZE;
-    split(tss->rsp[0], c->stack_top);
+    split(tss->rsp[0], (u64)(&control.frame + 1)); /* syscall_entry.S */
     tss->io_map = offsetof(struct tss, io_bits);
     memset(tss->io_bits, 0xff, sizeof(tss->io_bits));
 
@@ -128,7 +128,6 @@ void cpu_tables_load(struct cpu *c)
     wrmsr(MSR_KERNEL_GS_BASE, 0);
     wrmsr(MSR_FS_BASE, 0);
     cpu_tables_reload_tss();
-    syscall_cpu_init();
 }
 
 void cpu_tables_reset_ports(void)

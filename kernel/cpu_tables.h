@@ -1,11 +1,10 @@
-/* Segments, task state and stacks of each CPU, and the MSRs of the system-call entry. */
+/* Segments, task state and stacks of each CPU. */
 #ifndef BULKHEAD_KERNEL_CPU_TABLES_H
 #define BULKHEAD_KERNEL_CPU_TABLES_H
 
-/* Selectors; entry.S has the first two too.  The order of the user ones is SYSRET's. */
+/* Selectors; entry.S has the first two too. */
 #define SEL_KERNEL_CODE 0x08
 #define SEL_KERNEL_DATA 0x10
-#define SEL_USER_BASE 0x18 /* SYSRET: SS = base + 8, CS = base + 16, both with RPL 3 */
 #define SEL_USER_DATA 0x23
 #define SEL_USER_CODE 0x2b
 #define SEL_TSS 0x30
@@ -20,7 +19,7 @@ enum cpu_ist { CPU_IST_NONE, CPU_IST_NMI, CPU_IST_DOUBLE_FAULT, CPU_IST_MACHINE_
 
 /* Boot CPU: map GDT, TSS and stacks of CPU c->id.  Panics when memory is out. */
 void cpu_tables_create(struct cpu *c);
-/* Own CPU: load them; the system-call MSRs too. */
+/* Own CPU: load them. */
 void cpu_tables_load(struct cpu *c);
 /* Own CPU: a VM exit cuts TR's limit to 67H (SDM 3C 28.5.2), which takes away ring 3's ports
  * until TR is loaded again. */

@@ -128,6 +128,7 @@ void exit_reset(struct vcpu *v, bool init)
     v->asked = EXIT_NONE;
     v->nmi_pending = false;
     v->look = true;
+    v->raised = 0;
     exit_msr_reset(v, init);
     if (init) /* XCR0 and the FPU survive INIT: SDM 3A table 10-1 */
         return;

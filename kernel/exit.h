@@ -19,11 +19,12 @@ enum exit_action {
     EXIT_UD,              /* inject #UD */
 };
 
-struct exit_io {
+struct exit_io { /* the head of vcpu_page.io */
     u16 port;
-    u8 size; /* bytes */
+    u8 size; /* bytes: 1, 2, 4 */
     bool in, string, rep;
     u8 addr_size; /* string: bytes, 0 unknown */
+    u8 pad;
 };
 
 /* The row for a leaf; the first of several.  Leaves 0.., 4000_0000.. and 8000_0000.. have 64 each

@@ -31,27 +31,6 @@ u32 exit_second_exception(u32 first, u32 vector)
     return vector;
 }
 
-/* Exit qualification of I/O instructions: SDM 3C table 28-5. */
-#define IOQ_SIZE BITS(2, 0) /* bytes - 1 */
-#define IOQ_IN BIT(3)
-#define IOQ_REP BIT(5)
-#define IOQ_PORT BITS(31, 16)
-#define IO_INFO_ADDRESS_SIZE BITS(9, 7) /* instruction information: SDM 3C table 28-9 */
-
-struct exit_io exit_decode_io(u64 q, u32 insn_info, bool insn_info_valid)
-{
-    struct exit_io io = {
-        .port = (u16)FIELD_GET(IOQ_PORT, q),
-        .size = (u8)(FIELD_GET(IOQ_SIZE, q) + 1),
-        .in = q & IOQ_IN,
-        .string = q & IOQ_STRING,
-        .rep = q & IOQ_REP,
-    };
-    if (io.string && insn_info_valid)
-        io.addr_size = (u8)(2u << FIELD_GET(IO_INFO_ADDRESS_SIZE, insn_info));
-    return io;
-}
-
 /* Control-register accesses: SDM 3C table 28-3. */
 #define CRQ_CR BITS(3, 0)
 #define CRQ_TYPE BITS(5, 4)

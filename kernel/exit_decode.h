@@ -8,9 +8,6 @@
 #include "kernel/abi/vmx_reason.h"
 #include "kernel/exit.h"
 
-/* Exit qualification of I/O instructions: SDM 3C table 28-5. */
-#define IOQ_STRING BIT(4)
-
 #define REASON_ENTRY_FAILED BIT(31)
 
 /* Interruption information: exit, IDT-vectoring and entry fields (SDM 3C tables 25-17, 25-19). */
@@ -37,8 +34,28 @@ u32 exit_reinject(u32 vectoring, bool *needs_len);
 #define EXCEPTION_SHUTDOWN 0x100u
 u32 exit_second_exception(u32 first, u32 vector);
 
+/* Exit qualification of I/O instructions: SDM 3C table 28-5. */
+#define IOQ_SIZE BITS(2, 0) /* bytes - 1 */
+#define IOQ_IN BIT(3)
+#define IOQ_STRING BIT(4)
+#define IOQ_REP BIT(5)
+#define IOQ_PORT BITS(31, 16)
+#define IO_INFO_ADDRESS_SIZE BITS(9, 7) /* instruction information: SDM 3C table 28-9 */
+
 /* insn_info_valid: VMX_BASIC bit 54. */
-struct exit_io exit_decode_io(u64 qualification, u32 insn_info, bool insn_info_valid);
+static inline struct exit_io exit_decode_io(u64 q, u32 insn_info, bool insn_info_valid)
+{
+    return (struct exit_io){
+        .port = (u16)FIELD_GET(IOQ_PORT, q),
+        .size = (u8)(FIELD_GET(IOQ_SIZE, q) + 1),
+        .in = q & IOQ_IN,
+        .string = q & IOQ_STRING,
+        .rep = q & IOQ_REP,
+        .addr_size = q & IOQ_STRING && insn_info_valid
+                         ? (u8)(2u << FIELD_GET(IO_INFO_ADDRESS_SIZE, insn_info))
+                         : 0,
+    };
+}
 
 enum exit_cr_type { CR_MOV_TO, CR_MOV_FROM };
 struct exit_cr {

@@ -54,7 +54,7 @@ void fpu_cpu_init(void)
 {
     bool xsave = cpuid(1, 0).ecx & BIT(26);
 
-    write_cr0((read_cr0() | CR0_MP | CR0_NE) & ~(CR0_EM | CR0_TS));
+    write_cr0((read_cr0() | CR0_MP | CR0_NE | CR0_TS) & ~CR0_EM);
     write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT | (xsave ? CR4_OSXSAVE : 0));
     if (!xsave)
         return;
@@ -98,10 +98,12 @@ static void save(const struct cpu *c)
     asm volatile("xsave64 (%0)" : : "r"(c->fpu_owner), "a"(~0u), "d"(~0u) : "memory");
 }
 
+/* Leaves CR0.TS clear. */
 static void evict(void)
 {
     struct cpu *c = this_cpu();
 
+    asm volatile("clts" : : : "memory");
     if (c->fpu_owner)
         save(c);
     c->fpu_owner = NULL;
@@ -119,28 +121,27 @@ void fpu_load_vcpu(struct vcpu *v)
     c->fpu_vcpu = v;
     if (!fpu_xcr0_host) {
         asm volatile("fxrstor64 (%0)" : : "r"(v->xsave));
-        return;
+    } else {
+        need_xcr0(v->xcr0_ever);
+        asm volatile("xrstor64 (%0)" : : "r"(v->xsave), "a"(~0u), "d"(~0u));
+        need_xcr0(v->xcr0);
     }
-    need_xcr0(v->xcr0_ever);
-    asm volatile("xrstor64 (%0)" : : "r"(v->xsave), "a"(~0u), "d"(~0u));
-    need_xcr0(v->xcr0);
+    write_cr0(read_cr0() | CR0_TS);
 }
 
 void fpu_load_user(void *area)
 {
-    struct cpu *c = this_cpu();
-
-    if (c->fpu_owner == area)
-        return;
     evict();
-    c->fpu_owner = area;
+    this_cpu()->fpu_owner = area;
     asm volatile("fxrstor64 (%0)" : : "r"(area));
 }
 
 void fpu_release(void *area)
 {
-    if (this_cpu()->fpu_owner == area)
-        evict();
+    if (this_cpu()->fpu_owner != area)
+        return;
+    evict();
+    write_cr0(read_cr0() | CR0_TS);
 }
 
 void fpu_set_xcr0(struct vcpu *v, u64 value)

@@ -1,8 +1,10 @@
 /* x87, SSE and AVX registers: whose they are on each CPU, and where they rest meanwhile.
  *
- * The kernel uses none of them, so they change hands only when another entity is about to run:
- * a vCPU (XSAVE area with every component it ever enabled) or ring 3 (FXSAVE area: it is built for
- * SSE2, and legacy SSE does not depend on XCR0, so XCR0 stays the guest's; SDM 1, 13.5.2).
+ * The kernel uses none of them, so they change hands only when another vCPU is about to run (XSAVE
+ * area with every component it ever enabled), or when ring 3 uses one: what it serves exits with is
+ * built without (FXSAVE area: SSE2 at most, and legacy SSE does not depend on XCR0, so XCR0 stays
+ * the guest's; SDM 1, 13.5.2).  CR0.TS is set whenever the registers are not ring 3's, so that its
+ * first use is an #NM; as host CR0 of a VMCS it is set by each VM exit.
  * All functions: own core. */
 #ifndef BULKHEAD_KERNEL_FPU_H
 #define BULKHEAD_KERNEL_FPU_H
@@ -17,7 +19,7 @@ extern u64 fpu_xcr0_host;
 void fpu_cpu_init(void);        /* each CPU, once: CR0, CR4.OSFXSR/OSXSAVE, XCR0 */
 void fpu_area_init(void *area); /* reset state: works for a vCPU's and for ring 3's area */
 void fpu_load_vcpu(struct vcpu *v);
-void fpu_load_user(void *area); /* area: control.xsave */
+void fpu_load_user(void *area); /* #NM in ring 3; area: control.xsave */
 /* Registers back to memory if `area` (v->xsave or control.xsave) is in them here: before its owner
  * may run on another core. */
 void fpu_release(void *area);

@@ -70,8 +70,9 @@ struct hvm_ops {
 
     /* Own core, exit path. */
     void (*fill_page)(struct vcpu *v); /* what every message says */
-    void (*take_page)(struct vcpu *v); /* before an answer is taken: load, registers of the page */
-    void (*skip)(struct vcpu *v, u64 bytes); /* the instruction at RIP was done */
+    /* Before the rest of an answer is taken: load, registers of the page; the instruction at RIP,
+     * of so many bytes, was done (0: was not). */
+    void (*take_page)(struct vcpu *v, u64 bytes);
     void (*exception)(struct vcpu *v, u32 vector, bool has_error, u32 error);
     void (*interrupt)(struct vcpu *v, u32 vector);
     bool (*interrupts_open)(struct vcpu *v); /* one could be injected now */

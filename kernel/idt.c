@@ -4,9 +4,11 @@
 
 #include "kernel/control.h"
 #include "kernel/cpu_tables.h"
+#include "kernel/fpu.h"
 #include "kernel/irq.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/panic.h"
+#include "kernel/syscall.h"
 #include "kernel/timer.h"
 #include "kernel/x86.h"
 
@@ -19,7 +21,8 @@ struct gate { /* SDM 3A figure 7-8 */
     u32 offset2, reserved;
 };
 #define GATE_INTERRUPT 0x8e /* present, DPL 0 */
-#define STUB_SIZE 16        /* vectors.S */
+#define GATE_DPL3 0x60
+#define STUB_SIZE 16 /* vectors.S */
 
 static struct gate idt[256] __attribute__((aligned(4096)));
 
@@ -40,13 +43,14 @@ static void load(void)
 void idt_early(void)
 {
     for (unsigned v = 0; v < ARRAY_LEN(idt); v++) {
-        u64 stub = (u64)vectors_stubs + v * STUB_SIZE;
+        bool call = v == SYSCALL_VECTOR;
+        u64 stub = call ? (u64)syscall_entry : (u64)vectors_stubs + v * STUB_SIZE;
         idt[v] = (struct gate){
             .offset0 = (u16)stub,
             .offset1 = (u16)(stub >> 16),
             .offset2 = (u32)(stub >> 32),
             .selector = SEL_KERNEL_CODE,
-            .type = GATE_INTERRUPT,
+            .type = GATE_INTERRUPT | (call ? GATE_DPL3 : 0),
         };
     }
     load();
@@ -75,6 +79,10 @@ static void user_fault(struct user_frame *f)
     struct cpu *c = this_cpu();
     char why[120];
 
+    if (f->vector == VECTOR_NM) { /* its first use of the FPU here: see fpu.h */
+        fpu_load_user(control.xsave);
+        return;
+    }
     if (f->vector == VECTOR_GP && c->tss_stale) {
         c->tss_stale = false;
         cpu_tables_reload_tss();

@@ -2,14 +2,25 @@
  * the backends' exit paths and by sched.c on the vCPU's own core. */
 #include "kernel/message.h"
 
+#include "kernel/control.h"
 #include "kernel/vlapic.h"
 
 #define INSN_LEN_MAX 15u
 
-static enum exit_action ask(struct vcpu *v, enum exit_kind kind)
+/* The page is filled. */
+static inline enum exit_action ask(struct vcpu *v, enum exit_kind kind)
 {
+    struct vcpu_page *p = v->page;
+
     v->asked = kind;
-    vcpu_forward(v, kind);
+    p->kind = kind;
+    p->action = 0;
+    p->stats.forwarded++;
+    __atomic_store_n(&p->state, EXIT_PENDING, __ATOMIC_RELEASE);
+    if (control_take(CONTROL_RUNNING))
+        this_cpu()->handoff = v; /* it keeps its place: sched_leave_guest() */
+    else
+        vcpu_announce(v);
     return EXIT_RESCHED;
 }
 
@@ -19,25 +30,26 @@ enum exit_action message_stop(struct vcpu *v, enum exit_kind kind, enum exit_fai
     v->page->failure = why;
     v->page->failure_value = value;
     v->activity = VCPU_SHUTDOWN;
+    v->look = true; /* the next entry does not take place */
     vcpu_block(v, BLOCK_STOPPED);
     return ask(v, kind);
 }
 
-enum exit_action message_io(struct vcpu *v, const struct exit_io *io, u32 insn_len, u64 gla)
+/* What an IN or OUT of so many bytes moves. */
+static const u32 data_mask[5] = {[1] = 0xff, [2] = 0xffff, [4] = ~0u};
+
+enum exit_action message_io(struct vcpu *v, struct exit_io io, u32 insn_len)
 {
     struct vcpu_page *p = v->page;
 
-    v->io_size = io->string ? 0 : io->size;
-    v->io_in = io->in && !io->string;
+    v->io_size = io.size;
+    v->io_in = io.in && !io.string;
     p->insn_len = insn_len;
-    p->io.port = io->port;
-    p->io.size = io->size;
-    p->io.in = io->in;
-    p->io.string = io->string;
-    p->io.rep = io->rep;
-    p->io.addr_size = io->addr_size;
-    p->io.data = (u32)p->regs[REG_RAX] & (u32)BITS(io->size * 8 - 1, 0);
-    p->io.gla = gla;
+    _Static_assert(sizeof(io) ==
+                       offsetof(struct vcpu_page, io.data) - offsetof(struct vcpu_page, io.port),
+                   "the same members");
+    __builtin_memcpy(&p->io, &io, sizeof(io));
+    p->io.data = (u32)p->regs[REG_RAX] & data_mask[io.size];
     return ask(v, EXIT_IO);
 }
 
@@ -59,25 +71,20 @@ enum exit_action message_eoi(struct vcpu *v, u32 vector)
 /* As the CPU does: 8- and 16-bit INs keep the rest of RAX, a 32-bit one clears the upper half. */
 static void take_in(struct vcpu *v)
 {
-    u64 *rax = &v->page->regs[REG_RAX], data = v->page->io.data;
-    u64 mask = BITS(v->io_size * 8 - 1, 0);
+    u64 *rax = &v->page->regs[REG_RAX];
+    u32 data = v->page->io.data, mask = data_mask[v->io_size];
 
-    *rax = v->io_size == 4 ? (u32)data : (*rax & ~mask) | (data & mask);
+    *rax = v->io_size == 4 ? data : (*rax & ~(u64)mask) | (data & mask);
 }
 
-void message_complete(struct vcpu *v)
+/* An answer that is more than a skipped instruction. */
+static __attribute__((noinline)) void complete(struct vcpu *v, u32 asked, u32 action)
 {
     struct vcpu_page *p = v->page;
-    u32 action = p->action, vector = p->reply_vector, error = p->reply_error;
-    u32 asked = v->asked;
+    u32 vector = p->reply_vector, error = p->reply_error;
 
-    v->asked = EXIT_NONE;
     if (asked == EXIT_EXTINT)
         v->look = true; /* the PIC may have more */
-    p->state = EXIT_FREE;
-    if (asked == EXIT_IO && v->io_in)
-        take_in(v);
-    hvm->take_page(v);
     if (action & REPLY_STATE) {
         struct vcpu_state state = p->full;
         if (hvm->set_state(v, &state) != HV_OK) {
@@ -85,14 +92,26 @@ void message_complete(struct vcpu *v)
             return;
         }
     }
-    if (action & REPLY_ADVANCE)
-        hvm->skip(v, MIN(p->insn_len, INSN_LEN_MAX));
     if ((action & REPLY_EXCEPTION) && vector < 32) {
         hvm->exception(v, vector, EXIT_WITH_ERROR >> vector & 1, error);
     } else if ((action & REPLY_EXTINT) && asked == EXIT_EXTINT && vector < 256 &&
                hvm->interrupts_open(v)) {
         hvm->interrupt(v, vector);
     }
+}
+
+void message_complete(struct vcpu *v)
+{
+    struct vcpu_page *p = v->page;
+    u32 action = p->action, asked = v->asked;
+
+    v->asked = EXIT_NONE;
+    p->state = EXIT_FREE;
+    if (v->io_in && asked == EXIT_IO)
+        take_in(v);
+    hvm->take_page(v, action & REPLY_ADVANCE ? MIN(p->insn_len, INSN_LEN_MAX) : 0);
+    if (action & ~REPLY_ADVANCE || asked == EXIT_EXTINT)
+        complete(v, asked, action);
 }
 
 static void take_requests(struct vcpu *v)

@@ -10,8 +10,8 @@
 /* It cannot go on, until a reset.  The control partition says why in words. */
 enum exit_action message_stop(struct vcpu *v, enum exit_kind kind, enum exit_failure why,
                               u64 value);
-/* An IN or OUT; for a string one the page is filled and gla is the operand's linear address. */
-enum exit_action message_io(struct vcpu *v, const struct exit_io *io, u32 insn_len, u64 gla);
+/* An IN or OUT; the caller has set rip, and for a string one filled the page and set io.gla. */
+enum exit_action message_io(struct vcpu *v, struct exit_io io, u32 insn_len);
 /* Access to a page without memory; the caller has set mmio.gla and gla_valid. */
 enum exit_action message_mmio(struct vcpu *v, u64 gpa, bool write, bool fetch);
 enum exit_action message_eoi(struct vcpu *v, u32 vector);

@@ -97,7 +97,7 @@ void paging_cpu_init(void)
     u32 leaf7 = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).ebx : 0;
     u32 leaf7c = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).ecx : 0;
 
-    wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE | EFER_SCE);
+    wrmsr(MSR_EFER, (rdmsr(MSR_EFER) | EFER_NXE) & ~EFER_SCE);
     wrmsr(MSR_PAT, RESET_PAT); /* PWT|PCD selects UC */
     /* PGE, PCIDE off while CR3 changes: nothing of the loader's map stays in the TLB. */
     write_cr4(CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT);

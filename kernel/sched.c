@@ -12,6 +12,7 @@
 #include "kernel/message.h"
 #include "kernel/timer.h"
 #include "kernel/vcpu.h"
+#include "kernel/vlapic.h"
 
 /* With two vCPUs of unequal weight on a core, the error of a share is at most a slice in the
  * time looked at. */
@@ -183,16 +184,6 @@ static struct vcpu *pick(struct cpu *c)
     }
 }
 
-static NORETURN void put_on(struct cpu *c, struct vcpu *v, u64 now, bool answered)
-{
-    v->page->stats.running_since = now;
-    c->running = v;
-    cpu_account(c, CPU_GUEST, now);
-    if (answered)
-        message_complete(v);
-    hvm->run(v);
-}
-
 static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
 {
     u64 now = tsc_read();
@@ -211,9 +202,27 @@ static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
     }
     v->page->stats.steal_ticks += now - v->ready_since;
     c->last = v;
-    bool answered = v->requests & REQUEST_REPLY;
-    __atomic_and_fetch(&v->requests, ~REQUEST_REPLY, __ATOMIC_ACQ_REL);
-    put_on(c, v, now, answered);
+    v->page->stats.entries++;
+    v->page->stats.running_since = c->started = now;
+    c->running = v;
+    cpu_account(c, CPU_GUEST, now);
+    if (__atomic_fetch_and(&v->requests, ~REQUEST_REPLY, __ATOMIC_ACQ_REL) & REQUEST_REPLY)
+        message_complete(v);
+    hvm->run(v);
+}
+
+/* The running vCPU gives up this core. */
+static void leave(struct cpu *c, struct vcpu *v, u64 now)
+{
+    struct vcpu_stats *stats = &v->page->stats;
+    u64 ran = now - c->started;
+
+    /* The page is shared and its figures are only shown; what is decided on is kept here. */
+    stats->run_ticks += ran;
+    stats->running_since = 0;
+    runq_charge(v, ran);
+    c->running = NULL;
+    release(v);
 }
 
 void sched_end_handoff(void)
@@ -221,14 +230,23 @@ void sched_end_handoff(void)
     struct cpu *c = this_cpu();
     struct vcpu *v = c->handoff;
 
+    if (!v)
+        return;
     c->handoff = NULL;
-    if (v)
-        release(v);
+    vcpu_block(v, BLOCK_EXIT);
+    leave(c, v, tsc_read());
 }
 
-void sched_resume_handoff(struct vcpu *v)
+void sched_resume_handoff(struct vcpu *v, u64 now)
 {
-    put_on(this_cpu(), v, tsc_read(), true);
+    struct cpu *c = this_cpu();
+
+    if (v->page->msi_count)
+        vlapic_take_messages_here(v);
+    c->handoff = NULL;
+    cpu_account(c, CPU_GUEST, now);
+    message_complete(v);
+    hvm->run(v);
 }
 
 static void idle(struct cpu *c)
@@ -246,7 +264,14 @@ static void idle(struct cpu *c)
 
 static bool control_wants(const struct cpu *c)
 {
-    return control.state == CONTROL_READY && control.cpu == c->id;
+    return control.state == CONTROL_READY + c->id;
+}
+
+static NORETURN void enter_control(struct cpu *c, u64 now, u64 result)
+{
+    cpu_account(c, CPU_CONTROL, now);
+    timer_arm_hardware();
+    control_enter(result);
 }
 
 void sched_run(void)
@@ -261,9 +286,8 @@ void sched_run(void)
         if (c->runq.count > (control_wants(c) ? 0u : 1u) && cpu_count > 1)
             sched_balance();
         if (control_wants(c)) {
-            cpu_account(c, CPU_CONTROL, tsc_read());
-            timer_arm_hardware();
-            control_resume();
+            control.state = CONTROL_RUNNING;
+            enter_control(c, tsc_read(), HV_OK);
         }
         struct vcpu *v = pick(c);
         if (v && !may_use(v, c))
@@ -279,22 +303,12 @@ void sched_leave_guest(struct vcpu *v)
 {
     struct cpu *c = this_cpu();
     u64 now = tsc_read();
-    struct vcpu_stats *stats = &v->page->stats;
-    u64 ran = now - c->mark;
 
-    /* The page is shared and its figures are only shown; what is decided on is kept here. */
-    stats->run_ticks += ran;
-    stats->running_since = 0;
-    runq_charge(v, ran);
+    if (now >= c->deadline)
+        timer_run();
+    if (c->handoff == v) /* ring 3 was taken for it and runs next, whatever else there is */
+        enter_control(c, now, v->handle);
+    leave(c, v, now);
     cpu_account(c, CPU_KERNEL, now);
-    c->running = NULL;
-    if (c->handoff == v) { /* ring 3 was taken for it and runs next, whatever else there is */
-        if (now >= c->deadline)
-            timer_run();
-        cpu_account(c, CPU_CONTROL, now);
-        timer_arm_hardware();
-        control_resume();
-    }
-    release(v);
     sched_run();
 }

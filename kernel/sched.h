@@ -21,7 +21,7 @@ void sched_dequeue(struct vcpu *v); /* any core: take off its queue if it is on 
  * blocked or ready vCPU is.  To be called before waiting for a vCPU to leave its core. */
 void sched_end_handoff(void);
 /* Own core, ring 3 just blocked: enter the guest again whose exit it answered. */
-void sched_resume_handoff(struct vcpu *v) NORETURN;
+void sched_resume_handoff(struct vcpu *v, u64 now) NORETURN;
 void sched_place(struct vcpu *v); /* choose a home for a new vCPU */
 /* Own core: hand waiting vCPUs to idle cores.  Called on a kick that found ring 3 running. */
 void sched_balance(void);

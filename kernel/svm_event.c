@@ -73,6 +73,8 @@ void svm_skip(struct vcpu *v, u64 bytes)
 {
     struct vmcb *m = svm_of(v)->vmcb;
 
+    if (!bytes)
+        return;
     m->rip += bytes;
     m->int_state = 0;
     m->rflags &= ~RFLAGS_RF;

@@ -60,7 +60,7 @@ static u64 string_address(struct vcpu *v, u64 info)
 enum exit_action svm_message_io(struct vcpu *v)
 {
     const struct vmcb *m = svm_of(v)->vmcb;
-    u64 info = m->exit_info1, gla = 0;
+    u64 info = m->exit_info1;
     struct exit_io io = {
         .port = (u16)FIELD_GET(IO_INFO_PORT, info),
         .size = (u8)FIELD_GET(IO_INFO_SIZE, info),
@@ -72,9 +72,9 @@ enum exit_action svm_message_io(struct vcpu *v)
     v->page->rip = m->rip;
     if (io.string) {
         svm_message_fill(v);
-        gla = string_address(v, info);
+        v->page->io.gla = string_address(v, info);
     }
-    return message_io(v, &io, (u32)(m->exit_info2 - m->rip), gla);
+    return message_io(v, io, (u32)(m->exit_info2 - m->rip));
 }
 
 enum exit_action svm_message_npf(struct vcpu *v)

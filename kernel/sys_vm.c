@@ -126,6 +126,7 @@ ON_VCPU(sys_vcpu_reset)
     v->requests = 0;
     v->extint_line = false;
     v->page->state = EXIT_FREE;
+    v->page->msi_count = 0;
     spin_unlock(&v->lock);
     return HV_OK;
 }
@@ -171,7 +172,7 @@ ON_VCPU(sys_vcpu_nmi)
 ON_VCPU(sys_vcpu_apic)
 {
     u32 value = (u32)args[4];
-    enum hv_status st = v->blocked & BLOCK_EXIT ? vcpu_pull(v) : HV_EBUSY;
+    enum hv_status st = vcpu_pull(v);
 
     if (st == HV_OK)
         st = vlapic_access(v, (u32)args[2], args[3] != 0, &value);

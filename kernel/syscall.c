@@ -4,7 +4,6 @@
 
 #include "kernel/abi/syscall.h"
 #include "kernel/control.h"
-#include "kernel/cpu_tables.h"
 #include "kernel/device.h"
 #include "kernel/host.h"
 #include "kernel/irq.h"
@@ -22,11 +21,6 @@ static i64 sys_null(const u64 args[6])
 {
     (void)args;
     return HV_OK;
-}
-
-static i64 sys_wait(const u64 args[6])
-{
-    return control_wait(args[0], args[1]);
 }
 
 static i64 sys_exit(const u64 args[6])
@@ -155,7 +149,6 @@ typedef i64 syscall_fn(const u64 args[6]);
 
 static syscall_fn *const table[SYS_COUNT] = {
     [SYS_NULL] = sys_null,
-    [SYS_WAIT] = sys_wait,
     [SYS_EXIT] = sys_exit,
     [SYS_LOG_WRITE] = sys_log_write,
     [SYS_LOG_READ] = sys_log_read,
@@ -193,16 +186,9 @@ static syscall_fn *const table[SYS_COUNT] = {
 
 i64 syscall_main(u64 number, const u64 args[6])
 {
-    if (number >= SYS_COUNT)
+    if (number >= SYS_COUNT || !table[number]) /* SYS_WAIT, unless its number has high bits */
         return HV_ENOSYS;
     i64 result = table[number](args);
     timer_arm_hardware();
     return result;
-}
-
-void syscall_cpu_init(void)
-{
-    wrmsr(MSR_STAR, (u64)SEL_USER_BASE << 48 | (u64)SEL_KERNEL_CODE << 32);
-    wrmsr(MSR_LSTAR, (u64)syscall_entry);
-    wrmsr(MSR_FMASK, RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC);
 }

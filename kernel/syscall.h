@@ -1,10 +1,9 @@
-/* The door from ring 3: SYSCALL entry and the table of calls. */
+/* The door from ring 3: the gate and the table of calls. */
 #ifndef BULKHEAD_KERNEL_SYSCALL_H
 #define BULKHEAD_KERNEL_SYSCALL_H
 
 #include "kernel/abi/types.h"
 
-void syscall_cpu_init(void); /* each CPU: STAR, LSTAR, FMASK */
 /* From syscall_entry.S on this CPU's stack; what it returns goes to ring 3's rax. */
 i64 syscall_main(u64 number, const u64 args[6]);
 

@@ -1,26 +1,34 @@
-/* SYSCALL and back.  There is one control thread, so its registers have one place, control.frame;
- * the callee-saved ones go there at once because the call may end in sched_run(), which drops this
- * stack.  SYSRET faults in ring 0 on a non-canonical RIP (SDM 2B): nothing is ever mapped in the
- * last page below USER_END, so no SYSCALL can return there. */
+/* System calls and the way to ring 3.  There is one control thread, so its registers have one place,
+ * control.frame; each CPU's TSS names its end as the stack for ring 0, so that the CPU itself puts
+ * RIP, CS, RFLAGS, RSP and SS there, and nothing is lost when a call ends in sched_run(), which drops
+ * this CPU's stack.
+ *
+ * INT and IRET rather than SYSCALL and SYSRET: the MSRs of those stay the guest's while ring 3
+ * serves its exit.  Writing them costs more than the gate, above all nested, where each is an exit. */
 #include "kernel/asm_offsets.h"
 
 #define FRAME(reg) control + CONTROL_FRAME + FRAME_##reg
 
     .section .text.hot, "ax"
     .globl syscall_entry
-syscall_entry:                      /* rcx = rip, r11 = rflags; IF=0 by FMASK */
+syscall_entry:
     swapgs
-    mov %rsp, FRAME(RSP)
     mov %gs:CPU_STACK_TOP, %rsp
-    mov %rcx, FRAME(RIP)
-    mov %r11, FRAME(RFLAGS)
+    pushq $2                        /* DF, and AC, with which SMAP would not hold */
+    popfq
     mov %rbx, FRAME(RBX)
     mov %rbp, FRAME(RBP)
     mov %r12, FRAME(R12)
     mov %r13, FRAME(R13)
     mov %r14, FRAME(R14)
     mov %r15, FRAME(R15)
-    push %r9                        /* args[6] */
+    xor %ebp, %ebp                  /* backtraces end here */
+    cmp $SYSCALL_WAIT, %eax         /* the frequent one; its arguments are where C wants them */
+    jne 1f
+    call control_wait
+    mov %rax, %rdi
+    jmp syscall_resume
+1:  push %r9                        /* args[6] */
     push %r8
     push %r10
     push %rdx
@@ -28,10 +36,8 @@ syscall_entry:                      /* rcx = rip, r11 = rflags; IF=0 by FMASK */
     push %rdi
     mov %rax, %rdi
     mov %rsp, %rsi
-    xor %ebp, %ebp                  /* backtraces end here */
     call syscall_main
-    mov FRAME(RBP), %rbp            /* the other callee-saved ones are still as they were */
-    jmp 1f
+    mov %rax, %rdi
 
     .globl syscall_resume
 syscall_resume:                     /* rdi = result */
@@ -42,14 +48,14 @@ syscall_resume:                     /* rdi = result */
     mov FRAME(R13), %r13
     mov FRAME(R14), %r14
     mov FRAME(R15), %r15
-1:  xor %edi, %edi                  /* nothing of the kernel's leaks */
-    xor %esi, %esi
+    xor %ecx, %ecx                  /* nothing of the kernel's leaks */
     xor %edx, %edx
+    xor %esi, %esi
+    xor %edi, %edi
     xor %r8d, %r8d
     xor %r9d, %r9d
     xor %r10d, %r10d
-    mov FRAME(RIP), %rcx
-    mov FRAME(RFLAGS), %r11
-    mov FRAME(RSP), %rsp
+    xor %r11d, %r11d
+    mov $FRAME(RIP), %rsp
     swapgs
-    sysretq
+    iretq

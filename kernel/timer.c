@@ -1,8 +1,6 @@
 /* Sorted one-shot timers of a core.  Own core only, so no lock. */
 #include "kernel/timer.h"
 
-#include "kernel/apic.h"
-#include "kernel/cpu.h"
 #include "kernel/x86.h"
 
 u64 tsc_hz;
@@ -54,15 +52,6 @@ void timer_run(void)
         t->fire(t);
     }
     c->deadline = c->timers ? c->timers->deadline : ~0ull;
-}
-
-void timer_arm_hardware(void)
-{
-    struct cpu *c = this_cpu();
-    if (c->armed == c->deadline)
-        return;
-    c->armed = c->deadline;
-    apic_timer_arm(c->deadline);
 }
 
 void timer_delay(u64 microseconds)

@@ -6,7 +6,8 @@
 #ifndef BULKHEAD_KERNEL_TIMER_H
 #define BULKHEAD_KERNEL_TIMER_H
 
-#include "kernel/abi/types.h"
+#include "kernel/apic.h"
+#include "kernel/cpu.h"
 
 struct timer {
     struct timer *next;
@@ -28,6 +29,13 @@ void timer_set(struct timer *t, u64 deadline); /* own core; re-arms if armed */
 void timer_cancel(struct timer *t);            /* own core; harmless if not armed */
 void timer_run(void);                          /* fire what is due; own core */
 void timer_delay(u64 microseconds);            /* waits */
-void timer_arm_hardware(void);                 /* program the APIC timer for cpu->deadline */
+/* Program the APIC timer for cpu->deadline. */
+static inline void timer_arm_hardware(void)
+{
+    struct cpu *c = this_cpu();
+
+    if (c->armed != c->deadline)
+        apic_timer_arm(c->armed = c->deadline);
+}
 
 #endif

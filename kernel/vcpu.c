@@ -94,15 +94,9 @@ static void announce(struct control_page *page, const struct vcpu *v)
     __atomic_or_fetch(&page->events, EVENT_VCPU, __ATOMIC_SEQ_CST);
 }
 
-void vcpu_forward(struct vcpu *v, enum exit_kind kind)
+void vcpu_announce(struct vcpu *v)
 {
-    v->page->kind = kind;
-    v->page->action = 0;
-    v->page->stats.forwarded++;
-    __atomic_store_n(&v->page->state, EXIT_PENDING, __ATOMIC_RELEASE);
     vcpu_block(v, BLOCK_EXIT);
-    if (control_offer(v))
-        return;
     announce(control.page, v);
     control_wake();
 }
@@ -112,6 +106,7 @@ void vcpu_complete(struct vcpu *v)
     /* The page is the control partition's to write: only a reply to a question counts. */
     if (!(v->blocked & BLOCK_EXIT) || v->page->state != EXIT_COMPLETE)
         return;
+    vlapic_take_messages(v);
     __atomic_or_fetch(&v->requests, REQUEST_REPLY, __ATOMIC_ACQ_REL);
     vcpu_unblock(v, BLOCK_EXIT);
 }
@@ -167,6 +162,8 @@ static void let_go(void *arg)
 
 enum hv_status vcpu_pull(struct vcpu *v)
 {
+    if (this_cpu()->handoff == v)
+        return HV_OK;
     /* Only the control partition's core, this one, ends these three. */
     if (!(v->blocked & (BLOCK_PAUSED | BLOCK_EXIT | BLOCK_STOPPED)))
         return HV_EBUSY;
@@ -232,6 +229,7 @@ enum hv_status vcpu_create(struct vm *vm, u32 index)
     v->vm = vm;
     v->vendor = (u8 *)v + VENDOR_OFFSET;
     v->index = index;
+    v->handle = VCPU_HANDLE(vm->slot, index);
     v->weight = WEIGHT_DEFAULT;
     v->cpu_mask = ~0ull;
     v->blocked = BLOCK_PAUSED | (index ? BLOCK_SIPI : 0);

@@ -38,6 +38,7 @@ struct vcpu_msrs {
 struct vcpu {
     struct vm *vm;
     u32 index;
+    u64 handle;             /* VCPU_HANDLE */
     struct vcpu_page *page; /* physmap address of the shared page */
     volatile u32 blocked;   /* BLOCK_*; atomic */
     volatile u32 requests;  /* REQUEST_*; atomic */
@@ -57,6 +58,7 @@ struct vcpu {
     u32 sipi_vector;
     bool extint_line; /* LINT0 from the PIC */
     bool nmi_pending;
+    u32 raised;     /* a vector just accepted, of which the backend has not told the CPU; 0: none */
     bool look;      /* something may have to be injected: message_prepare() before the next entry */
     u32 activity;   /* enum vcpu_activity; the hardware is always told: active */
     u32 exceptions; /* vectors that exit, are noted and then delivered */
@@ -102,8 +104,8 @@ void vcpu_complete(struct vcpu *v);
 void vcpu_replay_exits(struct control_page *page);
 
 /* For exit handlers, on the vCPU's own core: */
-/* The page is filled: PENDING, block, wake the control partition. */
-void vcpu_forward(struct vcpu *v, enum exit_kind kind);
+/* Its page is PENDING and ring 3 busy: block it, set the bits, wake whoever sleeps by now. */
+void vcpu_announce(struct vcpu *v);
 void vcpu_block(struct vcpu *v, u32 reason); /* then return EXIT_RESCHED */
 /* From any core: */
 void vcpu_unblock(struct vcpu *v, u32 reason);  /* enqueue if nothing else blocks it */

@@ -27,6 +27,11 @@ vectors_stubs:
     push %r11 ; push %r12 ; push %r13 ; push %r14 ; push %r15
 .endm
 
+.macro clean_flags /* DF, and AC, with which SMAP would not hold */
+    pushq $2
+    popfq
+.endm
+
 .macro pop_registers /* and the vector and error code */
     pop %r15 ; pop %r14 ; pop %r13 ; pop %r12 ; pop %r11
     pop %r10 ; pop %r9  ; pop %r8  ; pop %rbp ; pop %rdi
@@ -35,24 +40,32 @@ vectors_stubs:
 .endm
 
 common:
-    cld
     testb $3, 24(%rsp)              /* CS: from ring 3? */
-    jz 1f
-    swapgs
-1:  push_registers
+    jnz from_user
+    push_registers
     mov %rsp, %rdi                  /* 176 bytes below a 16-byte boundary: aligned */
+    clean_flags
     call idt_handle
-    testb $3, (15 * 8 + 24)(%rsp)
-    jz 2f
-    swapgs
-2:  pop_registers
+    pop_registers
     iretq
 
-/* NMI, #DF, #MC also hit between SYSCALL and its SWAPGS, where CS does not tell which GS base is
+from_user:                          /* the stack is control.frame, as for system calls */
+    swapgs
+    push_registers
+    mov %rsp, %rdi
+    mov %gs:CPU_STACK_TOP, %rsp
+    clean_flags
+    call idt_handle
+    mov $control + CONTROL_FRAME, %rsp
+    pop_registers
+    swapgs
+    iretq
+
+/* NMI, #DF, #MC also hit between an entry and its SWAPGS, where CS does not tell which GS base is
  * loaded.  Ours is negative; ring 3 cannot make its own so (CR4.FSGSBASE is 0). */
 on_own_stack:
-    cld
     push_registers
+    clean_flags
     mov $0xc0000101, %ecx
     rdmsr
     xor %ebx, %ebx

@@ -29,13 +29,6 @@ void vlapic_fini(struct vcpu *v)
     v->lapic = NULL;
 }
 
-enum vlapic_mode vlapic_mode(const struct vlapic *l)
-{
-    if (!(l->base & APIC_BASE_ENABLE))
-        return VLAPIC_DISABLED;
-    return l->base & APIC_BASE_EXTD ? VLAPIC_X2APIC : VLAPIC_XAPIC;
-}
-
 /* ID and LDR in the form of the current mode; SDM 3A 11.12.10.2. */
 void vlapic_set_identity(struct vcpu *v)
 {
@@ -97,18 +90,6 @@ static int highest(const struct vlapic *l, u32 base)
     return -1;
 }
 
-static bool vector_bit(const struct vlapic *l, u32 base, u32 vector)
-{
-    return vlapic_reg(l, base + (vector >> 5) * 16) >> (vector & 31) & 1;
-}
-
-static void set_vector_bit(struct vlapic *l, u32 base, u32 vector, bool on)
-{
-    l->isr_changed |= base == APIC_ISR;
-    u32 off = base + (vector >> 5) * 16, bit = 1u << (vector & 31);
-    vlapic_set_reg(l, off, on ? vlapic_reg(l, off) | bit : vlapic_reg(l, off) & ~bit);
-}
-
 int vlapic_highest_irr(const struct vlapic *l)
 {
     return highest(l, APIC_IRR);
@@ -142,31 +123,16 @@ int vlapic_pending(struct vcpu *v)
 
 void vlapic_ack(struct vcpu *v, u32 vector)
 {
-    set_vector_bit(v->lapic, APIC_IRR, vector, false);
-    set_vector_bit(v->lapic, APIC_ISR, vector, true);
+    vlapic_set_bit(v->lapic, APIC_IRR, vector, false);
+    vlapic_set_bit(v->lapic, APIC_ISR, vector, true);
     update_ppr(v->lapic);
 }
 
 void vlapic_unack(struct vcpu *v, u32 vector)
 {
-    set_vector_bit(v->lapic, APIC_IRR, vector, true);
-    set_vector_bit(v->lapic, APIC_ISR, vector, false);
+    vlapic_set_bit(v->lapic, APIC_IRR, vector, true);
+    vlapic_set_bit(v->lapic, APIC_ISR, vector, false);
     update_ppr(v->lapic);
-}
-
-void vlapic_accept(struct vcpu *v, u32 vector, bool level)
-{
-    struct vlapic *l = v->lapic;
-
-    if (vector < 16 || !(vlapic_reg(l, APIC_SVR) & APIC_SVR_ENABLE))
-        return;
-    if (vector_bit(l, APIC_TMR, vector) != level) {
-        set_vector_bit(l, APIC_TMR, vector, level);
-        l->tmr_changed = true;
-    }
-    set_vector_bit(l, APIC_IRR, vector, true);
-    if (l->virtual_delivery)
-        v->page->stats.injected++;
 }
 
 /* 32 vectors from a bitmap word. */
@@ -182,8 +148,11 @@ void vlapic_merge(struct vcpu *v)
 {
     struct vlapic *l = v->lapic;
 
-    __atomic_and_fetch(&l->posted.control, ~BIT(0), __ATOMIC_SEQ_CST);
-    for (u32 i = 0; i < 4; i++) {
+    bool posted = l->posted.control & POSTED_ON;
+
+    if (posted)
+        __atomic_and_fetch(&l->posted.control, ~POSTED_ON, __ATOMIC_SEQ_CST);
+    for (u32 i = 0; posted && i < 4; i++) {
         if (l->posted.edge[i])
             accept_word(v, i * 64, __atomic_exchange_n(&l->posted.edge[i], 0, __ATOMIC_SEQ_CST),
                         false);
@@ -206,9 +175,9 @@ u32 vlapic_eoi(struct vcpu *v)
 
     if (vector < 0)
         return 0;
-    set_vector_bit(l, APIC_ISR, (u32)vector, false);
+    vlapic_set_bit(l, APIC_ISR, (u32)vector, false);
     update_ppr(l);
-    if (!vector_bit(l, APIC_TMR, (u32)vector))
+    if (!vlapic_bit(l, APIC_TMR, (u32)vector))
         return VLAPIC_EVENTS;
     l->eoi_vector = (u32)vector;
     return VLAPIC_EVENTS | VLAPIC_EOI;

@@ -49,6 +49,7 @@ struct vlapic {
         volatile u64 control; /* ON, SN, notification vector and destination */
         u64 reserved[3];
     } posted __attribute__((aligned(64)));
+#define POSTED_ON BIT(0)   /* of control: something was posted */
     volatile u64 level[4]; /* level-triggered ones: only software merges them */
 
     u8 *regs;              /* the virtual-APIC page */
@@ -74,6 +75,48 @@ static inline void vlapic_set_reg(struct vlapic *l, u32 offset, u32 value)
     *(volatile u32 *)(l->regs + offset) = value;
 }
 
+static inline enum vlapic_mode vlapic_mode(const struct vlapic *l)
+{
+    if (!(l->base & APIC_BASE_ENABLE))
+        return VLAPIC_DISABLED;
+    return l->base & APIC_BASE_EXTD ? VLAPIC_X2APIC : VLAPIC_XAPIC;
+}
+
+/* One bit of ISR, TMR or IRR; its word. */
+static inline volatile u32 *vlapic_word(const struct vlapic *l, u32 base, u32 vector)
+{
+    return (volatile u32 *)(l->regs + (u64)(vector >> 5) * 16 + base);
+}
+static inline bool vlapic_bit(const struct vlapic *l, u32 base, u32 vector)
+{
+    return *vlapic_word(l, base, vector) >> (vector & 31) & 1;
+}
+static inline void vlapic_set_bit(struct vlapic *l, u32 base, u32 vector, bool on)
+{
+    volatile u32 *word = vlapic_word(l, base, vector);
+    u32 bit = 1u << (vector & 31);
+
+    l->isr_changed |= base == APIC_ISR;
+    *word = on ? *word | bit : *word & ~bit;
+}
+
+/* Own core or not running: a vector for v itself, straight into IRR.  False: it is dropped. */
+static inline bool vlapic_accept(struct vcpu *v, u32 vector, bool level)
+{
+    struct vlapic *l = v->lapic;
+
+    if (vector < 16 || !(vlapic_reg(l, APIC_SVR) & APIC_SVR_ENABLE))
+        return false;
+    if (vlapic_bit(l, APIC_TMR, vector) != level) {
+        vlapic_set_bit(l, APIC_TMR, vector, level);
+        l->tmr_changed = true;
+    }
+    vlapic_set_bit(l, APIC_IRR, vector, true);
+    if (l->virtual_delivery)
+        v->page->stats.injected++;
+    return true;
+}
+
 /* Used by the backend's vcpu_init, vcpu_fini and vcpu_reset. */
 MUST_CHECK enum hv_status vlapic_init(struct vcpu *v, bool virtual_delivery);
 void vlapic_fini(struct vcpu *v);
@@ -83,6 +126,8 @@ void vlapic_reset(struct vcpu *v, bool init); /* init: keep the APIC id and base
 /* One MSI (SDM 3A 11.11).  HV_EINVAL: not an interrupt message. */
 MUST_CHECK enum hv_status vlapic_msi(struct vm *vm, u64 address, u64 data);
 void vlapic_post(struct vcpu *v, u32 vector, bool level); /* and request, kick */
+void vlapic_take_messages(struct vcpu *v);                /* those of the reply in its page */
+void vlapic_take_messages_here(struct vcpu *v);           /* the same; v is this_cpu()->handoff */
 void vlapic_lint0(struct vcpu *v, bool level);            /* the PIC's INTR output */
 
 /* The vCPU does not run (SYS_VCPU_APIC), or on its own core.  32-bit register at `offset` of the
@@ -97,8 +142,6 @@ MUST_CHECK enum hv_status vlapic_access(struct vcpu *v, u32 offset, bool write, 
 void vlapic_set_identity(struct vcpu *v); /* ID and LDR of the current mode */
 /* Own core: what an ICR or a self-IPI write sends; used by vlapic.c. */
 u32 vlapic_send(struct vcpu *v, u32 icr, u32 dest);
-/* Own core or not running: a vector for v itself, straight into IRR. */
-void vlapic_accept(struct vcpu *v, u32 vector, bool level);
 void vlapic_timer_write(struct vcpu *v, u32 offset, u32 value); /* LVT timer, count, divider */
 u32 vlapic_timer_count(struct vcpu *v);
 
@@ -117,7 +160,6 @@ u32 vlapic_msr_write(struct vcpu *v, u32 msr, u64 value);
 u64 vlapic_tpr(struct vcpu *v); /* CR8 */
 u32 vlapic_set_tpr(struct vcpu *v, u64 cr8);
 u32 vlapic_eoi(struct vcpu *v);
-enum vlapic_mode vlapic_mode(const struct vlapic *l);
 
 /* Own core. */
 void vlapic_merge(struct vcpu *v);              /* bitmaps to IRR/TMR; arm or cancel the timer */

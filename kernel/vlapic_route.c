@@ -48,6 +48,7 @@ void vlapic_post(struct vcpu *v, u32 vector, bool level)
     if (vector < 16 || vector > 255)
         return;
     __atomic_or_fetch(&map[vector >> 6], BIT(vector & 63), __ATOMIC_SEQ_CST);
+    __atomic_or_fetch(&l->posted.control, POSTED_ON, __ATOMIC_SEQ_CST);
     vcpu_request(v, REQUEST_EVENT);
 }
 
@@ -148,6 +149,33 @@ enum hv_status vlapic_msi(struct vm *vm, u64 address, u64 data)
         m.mode = DELIVER_LOWEST;
     route(vm, &m, NULL);
     return HV_OK;
+}
+
+void vlapic_take_messages(struct vcpu *v)
+{
+    struct vcpu_page *p = v->page;
+    u32 count = p->msi_count;
+
+    p->msi_count = 0;
+    for (u32 i = 0; i < count && i < REPLY_MSIS; i++)
+        if (vlapic_msi(v->vm, p->msi[i].address, p->msi[i].data) != HV_OK)
+            return;
+}
+
+void vlapic_take_messages_here(struct vcpu *v)
+{
+    struct vcpu_page *p = v->page;
+    u32 data = p->msi[0].data, vector = data & MSI_DATA_VECTOR;
+
+    /* The usual one: fixed, edge-triggered, to the very CPU whose exit was served. */
+    if (p->msi_count != 1 || p->msi[0].address != (MSI_ADDRESS_FIXED << 20) + (v->index << 12) ||
+        (data & (APIC_DELIVERY | MSI_DATA_LEVEL))) {
+        vlapic_take_messages(v);
+        return;
+    }
+    p->msi_count = 0;
+    if (vlapic_accept(v, vector, false))
+        v->raised = vector;
 }
 
 void vlapic_lint0(struct vcpu *v, bool level)

@@ -27,7 +27,6 @@
 #define EPTP_DIRTY BIT(6)
 
 struct vmx_caps vmx_caps;
-struct vmx_cpu vmx_cpus[CPU_MAX];
 hpa_t vmx_bitmap_plain, vmx_bitmap_x2apic;
 
 static void read_msrs(struct vmx_msrs *m)
@@ -113,15 +112,14 @@ static bool make_bitmaps(void)
     return true;
 }
 
-static bool vmxon(struct cpu *c)
+static bool vmxon(void)
 {
     hpa_t page = mem_alloc(&quota_kernel, PAGE_SIZE);
     bool failed;
 
     if (!hpa_valid(page))
         return false;
-    c->vmxon_page = phys_to_virt(page);
-    *(u32 *)c->vmxon_page = vmx_caps.revision;
+    *(u32 *)phys_to_virt(page) = vmx_caps.revision;
     write_cr4(read_cr4() | CR4_VMXE);
     asm volatile("vmxon %1" : "=@ccbe"(failed) : "m"(page.raw) : "memory");
     return !failed;
@@ -148,11 +146,8 @@ static enum host_problem cpu_enable(struct host_info *hi)
     struct vmx_cpu *pc = vmx_cpu();
     enum host_problem problem = check(hi);
 
-    if (problem == HOST_HVM_WORKS && !vmxon(this_cpu()))
+    if (problem == HOST_HVM_WORKS && !vmxon())
         problem = HOST_HVM_REFUSED;
-    pc->star = rdmsr(MSR_STAR);
-    pc->lstar = rdmsr(MSR_LSTAR);
-    pc->fmask = rdmsr(MSR_FMASK);
     pc->tsc_aux = ~0ull;
     return problem;
 }
@@ -207,7 +202,7 @@ static void tsc_changed(struct vcpu *v)
 static void syscall_msrs_changed(struct vcpu *v)
 {
     /* Take the guest's registers out and put them back with the new values. */
-    vmx_guest_save();
+    vmx_guest_forget(v);
     vmx_guest_load(v);
 }
 
@@ -226,7 +221,6 @@ const struct hvm_ops hvm_vmx = {
     .set_state = vmx_set_state,
     .fill_page = vmx_fill_page,
     .take_page = vmx_take_page,
-    .skip = vmx_skip,
     .exception = vmx_exception,
     .interrupt = vmx_interrupt,
     .interrupts_open = vmx_interrupts_open,

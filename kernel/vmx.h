@@ -33,16 +33,15 @@ struct vmx_vm {
     hpa_t apic_access; /* page that stands for the local APIC in EPT */
 };
 
-struct vmx_cpu {         /* by cpu->id; own core only */
+struct vmx_cpu {         /* cpu->vendor; own core only */
     struct vcpu *loaded; /* whose VMCS is current */
-    struct vcpu *guest;  /* whose system-call MSRs and CR2 are in the CPU; NULL: the host's */
+    struct vcpu *guest;  /* whose STAR, LSTAR and FMASK are in the CPU: nobody else uses them */
+    struct vcpu *live;   /* whose KERNEL_GS_BASE and CR2 are; NULL: the host's */
     struct vcpu *dr_owner;
     u64 tsc_aux;
-    u64 star, lstar, fmask; /* the host's */
 };
 
 extern struct vmx_caps vmx_caps;
-extern struct vmx_cpu vmx_cpus[CPU_MAX];
 extern hpa_t vmx_bitmap_plain, vmx_bitmap_x2apic; /* MSR bitmaps, the same for every VM */
 
 static inline struct vmx_vcpu *vmx_of(const struct vcpu *v)
@@ -51,7 +50,8 @@ static inline struct vmx_vcpu *vmx_of(const struct vcpu *v)
 }
 static inline struct vmx_cpu *vmx_cpu(void)
 {
-    return &vmx_cpus[this_cpu()->id];
+    _Static_assert(sizeof(struct vmx_cpu) <= sizeof(((struct cpu *)0)->vendor), "it fits");
+    return (struct vmx_cpu *)this_cpu()->vendor;
 }
 
 /* vmx_enter.S: load the guest's registers and go; HOST_RIP is vmx_exit_entry. */

@@ -111,8 +111,12 @@ slow:
     xor %r13d, %r13d
     xor %r14d, %r14d
     xor %r15d, %r15d
+    mov %gs:CPU_RUNNING, %rdi
+    cmp $VMX_LEAVE, %edx
+    jne 1f
+    call sched_leave_guest
+1:  mov %rdi, %rsi
     mov %gs:0, %rdi
-    mov %gs:CPU_RUNNING, %rsi
     call vmx_exit
     jmp vmx_resume
 

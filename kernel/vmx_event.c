@@ -122,7 +122,7 @@ static bool hand_over(struct vcpu *v, bool open)
             vmwrite(VMCS_EOI_EXIT_0 + 2 * i, vlapic_reg(l, APIC_TMR + 32 * i) |
                                                  (u64)vlapic_reg(l, APIC_TMR + 32 * i + 16) << 32);
     }
-    return open && irr >= 0 && vlapic_pending(v) >= 0;
+    return open && (v->activity == VCPU_ACTIVE || (irr >= 0 && vlapic_pending(v) >= 0));
 }
 
 /* Without: inject the highest one, or ask for an exit when it can be.  True: injected. */

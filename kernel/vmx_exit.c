@@ -93,23 +93,18 @@ static enum exit_action on_vmcall(struct vcpu *v)
     return vmx_get(v, HVM_CPL) ? EXIT_UD : exit_hypercall(v);
 }
 
-/* Returns the operand's linear address. */
-static u64 string_io(struct vcpu *v, struct exit_io *io, u64 qualification)
+static enum exit_action on_io(struct vcpu *v)
 {
-    *io = exit_decode_io(qualification, vmcs_read32(VMCS_EXIT_INSN_INFO), vmx_caps.insn_info);
-    vmx_fill_page(v);
-    return vmcs_read(VMCS_EXIT_GLA);
-}
-
-enum exit_action vmx_io(struct vcpu *v)
-{
-    u64 qualification = vmcs_read(VMCS_EXIT_QUALIFICATION), gla = 0;
+    u64 qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
     struct exit_io io = exit_decode_io(qualification, 0, false);
 
-    if (io.string)
-        gla = string_io(v, &io, qualification);
     v->page->rip = vmcs_read(VMCS_GUEST_RIP);
-    return message_io(v, &io, vmcs_read32(VMCS_EXIT_INSN_LEN), gla);
+    if (io.string) {
+        io = exit_decode_io(qualification, vmcs_read32(VMCS_EXIT_INSN_INFO), vmx_caps.insn_info);
+        vmx_fill_page(v);
+        v->page->io.gla = vmcs_read(VMCS_EXIT_GLA);
+    }
+    return message_io(v, io, vmcs_read32(VMCS_EXIT_INSN_LEN));
 }
 
 /* gpa_t of a page without memory, or one the guest may not write. */
@@ -246,7 +241,7 @@ static const struct {
     [REASON_VMCLEAR... REASON_VMXON] = {.action = EXIT_UD, .class = CLASS_VMX_INSN},
     ON(CR_ACCESS, on_cr, CLASS_CR),
     ON(MOV_DR, on_mov_dr, CLASS_DR),
-    ON(IO, vmx_io, CLASS_IO),
+    ON(IO, on_io, CLASS_IO),
     ON(RDMSR, exit_rdmsr, CLASS_RDMSR),
     ON(WRMSR, exit_wrmsr, CLASS_WRMSR),
     ALWAYS(MWAIT, EXIT_UD, CLASS_MWAIT),
@@ -271,10 +266,9 @@ static const struct {
  * A guest that is entered with IF=0 is looked at every millisecond besides: Bochs then keeps
  * physical interrupts from exiting until the guest writes IF, and a guest that spins would keep
  * the CPU for good. */
-static void arm_timer(const struct cpu *c)
+static void arm_timer(const struct cpu *c, u64 now)
 {
-    u64 now = tsc_read();
-    u64 left = c->deadline > now ? c->deadline - now : 0;
+    u64 left = c->deadline - now;
 
     if (!(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF))
         left = MIN(left, tsc_hz / 1000);
@@ -287,22 +281,49 @@ static void arm_timer(const struct cpu *c)
     vmcs_write32(VMCS_PREEMPTION_TIMER, (u32)MIN(count, 0xffffffffull));
 }
 
-/* Take timers, requests and events until nothing is left to do before an entry; or leave. */
-static void settle(struct cpu *c, struct vcpu *v)
+/* Timers, requests and events, once. */
+static __attribute__((noinline)) void attend(struct cpu *c, struct vcpu *v, u64 now)
 {
-    do {
-        if (tsc_read() >= c->deadline)
-            timer_run();
-        if (c->attention & ATTENTION_RESCHED)
-            sched_leave_guest(v);
-        if (c->attention)
-            __atomic_and_fetch(&c->attention, ~ATTENTION_KICK, __ATOMIC_SEQ_CST);
-        if (v->look || v->requests ? !message_prepare(v) : v->blocked != 0)
-            sched_leave_guest(v);
-    } while (c->attention || tsc_read() >= c->deadline);
+    if (now >= c->deadline)
+        timer_run();
+    if (c->attention & ATTENTION_RESCHED)
+        sched_leave_guest(v);
+    if (c->attention)
+        __atomic_and_fetch(&c->attention, ~ATTENTION_KICK, __ATOMIC_SEQ_CST);
+    if ((v->look || v->requests) && !message_prepare(v))
+        sched_leave_guest(v);
+}
+
+/* A new vector in IRR, as hand_over() in vmx_event.c would tell the CPU. */
+static inline void raise(struct vcpu *v)
+{
+    const struct vlapic *l = v->lapic;
+    u32 status, vector = v->raised;
+
+    v->raised = 0;
+    if (!l->virtual_delivery || l->isr_changed || l->tmr_changed || v->activity != VCPU_ACTIVE ||
+        !(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF)) {
+        v->look = true;
+        return;
+    }
+    status = vmcs_read16(VMCS_GUEST_INTERRUPT_STATUS); /* SVI, RVI */
+    if ((u8)status < vector)
+        vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, (u16)((status & 0xff00) | vector));
+}
+
+/* Until nothing is left to do before an entry. */
+static inline void settle(struct cpu *c, struct vcpu *v)
+{
+    u64 now;
+
+    if (v->raised)
+        raise(v);
+    while (now = tsc_read(), now >= c->deadline || c->attention || v->look || v->requests)
+        attend(c, v, now);
     vmx_guest_load(v);
-    fpu_load_vcpu(v);
-    arm_timer(c);
+    if (c->fpu_owner != v->xsave)
+        fpu_load_vcpu(v);
+    arm_timer(c, now);
 }
 
 static void look(struct cpu *c, struct vcpu *v)
@@ -366,8 +387,6 @@ void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo)
     case VMX_TRAP:
         vmx_trap_step();
         break;
-    case VMX_LEAVE:
-        sched_leave_guest(v);
     case VMX_EVENTS:
         look(c, v);
         return;
@@ -394,7 +413,6 @@ void vmx_run(struct vcpu *v)
 
     vmx_load(v);
     c->guest_regs = v->page->regs;
-    v->page->stats.entries++;
     settle(c, v);
     if (x->launched)
         vmx_resume();

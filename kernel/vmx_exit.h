@@ -7,7 +7,6 @@
 
 void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo); /* enum vmx_todo */
 void vmx_entry_refused(struct cpu *c, struct vcpu *v) NORETURN;
-enum exit_action vmx_io(struct vcpu *v); /* forwards the I/O exit */
-void vmx_run(struct vcpu *v) NORETURN;   /* hvm->run */
+void vmx_run(struct vcpu *v) NORETURN; /* hvm->run */
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "kernel/exit.h"
 #include "kernel/exit_decode.h"
+#include "kernel/message.h"
 #include "kernel/vmx_event.h"
 #include "kernel/vmx_exit.h"
 #include "kernel/vmx_state.h"
@@ -99,11 +100,14 @@ static u32 fast_wrmsr(struct vcpu *v)
 /* Of the registers only RAX matters, and it is in the page. */
 static u32 fast_io(struct vcpu *v)
 {
-    if (known(VMCS_EXIT_QUALIFICATION) & IOQ_STRING)
+    u64 q = known(VMCS_EXIT_QUALIFICATION);
+
+    if (!likely(!(q & IOQ_STRING)))
         return VMX_FULL;
     v->page->stats.exits[CLASS_IO]++;
-    vmx_io(v); /* always EXIT_RESCHED */
-    return VMX_LEAVE;
+    v->page->rip = known(VMCS_GUEST_RIP);
+    message_io(v, exit_decode_io(q, 0, false), (u32)known(VMCS_EXIT_INSN_LEN));
+    return VMX_LEAVE; /* always EXIT_RESCHED */
 }
 
 static fast_fn *const fast[] = {

@@ -4,7 +4,7 @@
 
 #include "kernel/vmx.h"
 
-/* What it left to do.  vmx_enter.S knows the first. */
+/* What it left to do.  vmx_enter.S does the first and the last. */
 enum vmx_todo {
     VMX_GO,     /* nothing: enter the guest again, unless events, timers or others want attention */
     VMX_FULL,   /* everything: the exit was not looked at */

@@ -46,7 +46,7 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
     case HVM_CR4:
         return vmx_guest_cr4();
     case HVM_KERNEL_GS_BASE:
-        return vmx_cpu()->guest == v ? rdmsr(MSR_KERNEL_GS_BASE) : vmx_of(v)->kernel_gs_base;
+        return vmx_cpu()->live == v ? rdmsr(MSR_KERNEL_GS_BASE) : vmx_of(v)->kernel_gs_base;
     case HVM_CPL: /* SS.DPL is the CPL: SDM 3C 25.4.1 */
         return FIELD_GET(ACCESS_DPL, vmcs_read32(VMCS_GUEST_SS_ACCESS));
     default:
@@ -71,7 +71,7 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 value)
         break;
     case HVM_KERNEL_GS_BASE:
         vmx_of(v)->kernel_gs_base = value;
-        if (vmx_cpu()->guest == v)
+        if (vmx_cpu()->live == v)
             wrmsr(MSR_KERNEL_GS_BASE, value);
         break;
     case HVM_CR0:
@@ -128,12 +128,6 @@ void vmx_trap_step(void)
 void vmx_advance(void)
 {
     skip(vmcs_read32(VMCS_EXIT_INSN_LEN));
-}
-
-void vmx_skip(struct vcpu *v, u64 bytes)
-{
-    (void)v;
-    skip(bytes);
 }
 
 /* Members of struct vcpu_state that are just a field. */
@@ -196,8 +190,7 @@ void vmx_get_state(struct vcpu *v, struct vcpu_state *out)
     struct vcpu_state s = {0};
 
     vmx_load(v);
-    if (vmx_cpu()->guest == v)
-        vmx_guest_save();
+    vmx_guest_forget(v);
     get_debug(v, s.dr);
     for (u32 i = 0; i < ARRAY_LEN(plain); i++) {
         u64 value = vmread(plain[i].field);
@@ -247,12 +240,17 @@ void vmx_fill_page(struct vcpu *v)
     vmx_of(v)->rsp_in_page = true;
 }
 
-void vmx_take_page(struct vcpu *v)
+void vmx_take_page(struct vcpu *v, u64 bytes)
 {
+    struct vmx_vcpu *x = vmx_of(v);
+
     vmx_load(v);
-    if (vmx_of(v)->rsp_in_page)
+    if (x->rsp_in_page) {
+        x->rsp_in_page = false;
         vmcs_write(VMCS_GUEST_RSP, v->page->regs[REG_RSP]);
-    vmx_of(v)->rsp_in_page = false;
+    }
+    if (bytes)
+        skip(bytes);
 }
 
 static void set_control_registers(struct vcpu *v, const struct vcpu_state *s)
@@ -283,8 +281,7 @@ enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s)
     if (!acceptable(v, s))
         return HV_EINVAL;
     vmx_load(v);
-    if (vmx_cpu()->guest == v)
-        vmx_guest_save();
+    vmx_guest_forget(v);
     for (u32 i = 0; i < ARRAY_LEN(plain); i++) {
         u64 value = 0;
         memcpy(&value, (const u8 *)s + plain[i].offset, plain[i].size);

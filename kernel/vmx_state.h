@@ -6,8 +6,8 @@
 
 u64 vmx_get(struct vcpu *v, enum hvm_reg r);
 void vmx_set(struct vcpu *v, enum hvm_reg r, u64 value);
-void vmx_fill_page(struct vcpu *v); /* what every message says */
-void vmx_take_page(struct vcpu *v); /* ... and back: RSP */
+void vmx_fill_page(struct vcpu *v);            /* what every message says */
+void vmx_take_page(struct vcpu *v, u64 bytes); /* ... and back: RSP; hvm.h */
 void vmx_get_state(struct vcpu *v, struct vcpu_state *out);
 enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s);
 void vmx_set_segment(u32 i, const struct vcpu_segment *s); /* enum vcpu_segment_index */
@@ -17,8 +17,7 @@ u64 vmx_guest_cr4(void);
  * not exit now.  False: #GP. */
 bool vmx_take_cr0(u64 value);
 bool vmx_take_cr4(struct vcpu *v, u64 value);
-void vmx_advance(void);                   /* skip the instruction that exited */
-void vmx_skip(struct vcpu *v, u64 bytes); /* the same, with its length */
+void vmx_advance(void);   /* skip the instruction that exited */
 void vmx_trap_step(void); /* a single-stepped instruction that we executed still traps */
 
 #endif

@@ -115,7 +115,7 @@ static void write_host_state(void)
 
     asm volatile("sidt %0" : "=m"(idtr));
     const struct row rows[] = {
-        {VMCS_HOST_CR0, read_cr0()},
+        {VMCS_HOST_CR0, read_cr0() | CR0_TS},
         {VMCS_HOST_CR3, read_cr3()},
         {VMCS_HOST_CR4, read_cr4()},
         {VMCS_HOST_ES, 0},
@@ -141,14 +141,12 @@ static void write_host_state(void)
     write_rows(rows, ARRAY_LEN(rows));
 }
 
-void vmx_load(struct vcpu *v)
+void vmx_switch(struct vcpu *v)
 {
     struct vmx_vcpu *x = vmx_of(v);
     struct vmx_cpu *pc = vmx_cpu();
     u32 id = this_cpu()->id;
 
-    if (pc->loaded == v)
-        return;
     assert(x->cpu == id || x->cpu == VMX_NO_CPU);
     select(x->vmcs, true);
     pc->loaded = v;
@@ -204,16 +202,23 @@ void vmx_guest_save(void)
     struct vmx_cpu *pc = vmx_cpu();
     struct vmx_vcpu *x;
 
-    if (!pc->guest)
+    if (!pc->live)
         return;
-    x = vmx_of(pc->guest);
-    pc->guest = NULL;
+    x = vmx_of(pc->live);
+    pc->live = NULL;
     x->cr2 = read_cr2();
     x->kernel_gs_base = rdmsr(MSR_KERNEL_GS_BASE);
     wrmsr(MSR_KERNEL_GS_BASE, 0);
-    wrmsr(MSR_STAR, pc->star);
-    wrmsr(MSR_LSTAR, pc->lstar);
-    wrmsr(MSR_FMASK, pc->fmask);
+}
+
+void vmx_guest_forget(const struct vcpu *v)
+{
+    struct vmx_cpu *pc = vmx_cpu();
+
+    if (pc->live == v)
+        vmx_guest_save();
+    if (pc->guest == v)
+        pc->guest = NULL;
 }
 
 void vmx_guest_load(struct vcpu *v)
@@ -223,16 +228,15 @@ void vmx_guest_load(struct vcpu *v)
 
     if (x->dr_used)
         load_debug(v);
-    if (pc->guest == v)
+    if (pc->live == v)
         return;
-    if (pc->guest) { /* another vCPU's: its values must not be lost */
-        struct vmx_vcpu *other = vmx_of(pc->guest);
-        other->cr2 = read_cr2();
-        other->kernel_gs_base = rdmsr(MSR_KERNEL_GS_BASE);
-    }
-    pc->guest = v;
+    vmx_guest_save(); /* another vCPU's must not be lost */
+    pc->live = v;
     asm volatile("mov %0, %%cr2" : : "r"(x->cr2));
     wrmsr(MSR_KERNEL_GS_BASE, x->kernel_gs_base);
+    if (pc->guest == v)
+        return;
+    pc->guest = v;
     wrmsr(MSR_STAR, v->msrs.star);
     wrmsr(MSR_LSTAR, v->msrs.lstar);
     wrmsr(MSR_FMASK, v->msrs.fmask);
@@ -249,8 +253,7 @@ void vmx_unload(struct vcpu *v)
 
     if (x->cpu != this_cpu()->id)
         return;
-    if (pc->guest == v)
-        vmx_guest_save();
+    vmx_guest_forget(v);
     if (pc->dr_owner == v) {
         save_debug(v);
         pc->dr_owner = NULL;
@@ -368,8 +371,7 @@ void vmx_vcpu_reset(struct vcpu *v, bool init)
     struct vmx_vcpu *x = vmx_of(v);
 
     vmx_load(v);
-    if (vmx_cpu()->guest == v)
-        vmx_guest_save();
+    vmx_guest_forget(v);
     exit_reset(v, init);
     if (!init)
         vmcs_write64(VMCS_GUEST_PAT, RESET_PAT);

@@ -9,10 +9,16 @@ enum hv_status vmx_vcpu_init(struct vcpu *v);
 void vmx_vcpu_reset(struct vcpu *v, bool init);
 void vmx_vcpu_startup(struct vcpu *v, u8 sipi_vector);
 /* Make its VMCS current here; v->cpu must be this CPU.  vmx_unload() is the way back. */
-void vmx_load(struct vcpu *v);
+void vmx_switch(struct vcpu *v);
+static inline void vmx_load(struct vcpu *v)
+{
+    if (vmx_cpu()->loaded != v)
+        vmx_switch(v);
+}
 void vmx_unload(struct vcpu *v);
 void vmx_guest_load(struct vcpu *v);           /* shared registers become the guest's */
-void vmx_guest_save(void);                     /* and the host's again */
+void vmx_guest_save(void);                     /* and those ring 3 uses the host's again */
+void vmx_guest_forget(const struct vcpu *v);   /* none are v's any more */
 void vmx_own_debug(struct vcpu *v);            /* debug registers become the guest's, for good */
 void vmx_flush(struct vm *vm);                 /* INVEPT on this CPU */
 void vmx_flush_vcpu(const struct vmx_vcpu *x); /* INVVPID on this CPU */

@@ -68,6 +68,8 @@ static const struct mmio_range pages[] = {
     {PCI_ECAM_BASE, PCI_ECAM_END, pci_ecam_read, pci_ecam_write},
 };
 
+struct vcpu_page exits_nobody = {.msi_count = REPLY_MSIS};
+
 static u8 port_index[65536]; /* row of ports[]; 0: unclaimed */
 
 void exits_init(void)
@@ -249,7 +251,7 @@ static enum walk_result string_element(struct vm *vm, struct vcpu_page *p, u64 g
                              error);
 }
 
-static void serve_string(struct vm *vm, struct vcpu_page *p)
+static __attribute__((noinline)) void serve_string(struct vm *vm, struct vcpu_page *p)
 {
     struct insn in;
     if (!decode(vm, p, &in))
@@ -390,12 +392,6 @@ static void (*const kinds[EXIT_KIND_COUNT])(struct vm *vm, struct vcpu_page *p) 
     [EXIT_UNHANDLED] = serve_failure,
 };
 
-static void complete(struct vm *vm, u32 vcpu)
-{
-    __atomic_store_n(&vm_vcpu(vm, vcpu)->state, EXIT_COMPLETE, __ATOMIC_RELEASE);
-    loop_complete(vm->slot, vcpu);
-}
-
 void exits_release(struct vm *vm)
 {
     u64 held = vm->state->held, until = platform_held_until(vm);
@@ -404,44 +400,48 @@ void exits_release(struct vm *vm)
         return;
     }
     vm->state->held = 0;
-    for (; held; held &= held - 1)
-        complete(vm, (u32)__builtin_ctzll(held));
+    for (; held; held &= held - 1) {
+        u32 i = (u32)__builtin_ctzll(held);
+        __atomic_store_n(&vm_vcpu(vm, i)->state, EXIT_COMPLETE, __ATOMIC_RELEASE);
+        loop_complete(vm->slot, i);
+    }
 }
 
 /* What an exit may leave behind besides its completion. */
-static void serve_aftermath(struct vm *vm, u32 vcpu)
+static __attribute__((noinline)) bool serve_aftermath(struct vm *vm, u32 vcpu)
 {
-    if (vm->power != POWER_NONE) { /* the exit stays as it is: this machine ends here */
-        vm->hold = false;
-        vm_power(vm);
-        return;
-    }
+    struct vcpu_page *p = vm_vcpu(vm, vcpu);
+    for (u32 i = 0; i < p->msi_count && i < REPLY_MSIS; i++) /* they need not wait */
+        (void)sys_vm_msi(vm->slot, p->msi[i].address, p->msi[i].data);
+    p->msi_count = 0;
     vm->hold = false;
+    if (vm->power != POWER_NONE) { /* the exit stays as it is: this machine ends here */
+        vm_power(vm);
+        return false;
+    }
     vm->state->held |= BIT(vcpu);
     exits_release(vm);
+    return false;
 }
 
-void exits_serve(u32 slot, u64 vcpus)
+bool exits_serve(u32 slot, u32 vcpu)
 {
     struct vm *vm = inventory_by_slot(slot);
-    if (!vm || !vm->state)
-        return;
-    for (; vcpus; vcpus &= vcpus - 1) {
-        u32 i = (u32)__builtin_ctzll(vcpus);
-        struct vcpu_page *p = vm_vcpu(vm, i);
-        if (i >= vm->config.cpu_count || p->state != EXIT_PENDING || p->kind >= EXIT_KIND_COUNT ||
-            !kinds[p->kind])
-            continue;
-        p->state = EXIT_PROCESSING;
-        vm->serving = i;
-        kinds[p->kind](vm, p);
-        if (vm->hold || vm->power != POWER_NONE)
-            serve_aftermath(vm, i);
-        else
-            complete(vm, i);
-        if (!vm->state) /* it was stopped on the spot */
-            return;
-    }
+    if (!vm || !vm->state || vcpu >= vm->config.cpu_count)
+        return false;
+    struct vcpu_page *p = vm_vcpu(vm, vcpu);
+    u32 kind = p->kind;
+    if (p->state != EXIT_PENDING || kind >= EXIT_KIND_COUNT || !kinds[kind])
+        return false;
+    p->state = EXIT_PROCESSING;
+    vm->serving = vcpu;
+    vm->answer = p;
+    kinds[kind](vm, p);
+    vm->answer = &exits_nobody;
+    if (vm->hold || vm->power != POWER_NONE)
+        return serve_aftermath(vm, vcpu);
+    __atomic_store_n(&p->state, EXIT_COMPLETE, __ATOMIC_RELEASE);
+    return true;
 }
 
 static void dump_bytes(struct vm *vm, const struct vcpu_page *p)

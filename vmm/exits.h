@@ -7,10 +7,12 @@
 #include "kernel/abi/types.h"
 #include "vmm/vm.h"
 
+extern struct vcpu_page exits_nobody; /* has no room for messages: they are sent at once */
+
 void exits_init(void); /* once: builds the port index */
 
-/* vCPUs (bits) of a VM whose pages are EXIT_PENDING; loop_on_vcpus() calls it. */
-void exits_serve(u32 slot, u64 vcpus);
+/* A vCPU whose page is EXIT_PENDING; loop_on_exit() has it called. */
+bool exits_serve(u32 slot, u32 vcpu);
 /* Completes exits that were held against a flood, if their time has come (VM_TIMER_HOLD). */
 void exits_release(struct vm *vm);
 /* Registers, segments and the bytes at RIP of a vCPU that does not run, into the VM's log. */

@@ -5,24 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/exits.h"
+
 #include "control/rt/sys.h"
 
 static struct vm *first;
-static struct vm *by_slot[VM_SLOTS];
+struct vm *inventory_slots[VM_SLOTS];
 
 struct vm *inventory_first(void)
 {
     return first;
 }
 
-struct vm *inventory_by_slot(u32 slot)
-{
-    return slot < VM_SLOTS ? by_slot[slot] : NULL;
-}
-
 void inventory_set_slot(u32 slot, struct vm *vm)
 {
-    by_slot[slot] = vm;
+    inventory_slots[slot] = vm;
 }
 
 static struct vm *by_number(u64 number)
@@ -89,6 +86,7 @@ bool inventory_define(const struct vm_config *c, struct vm **out, struct vm_erro
     if (!vm)
         return vm_error(e, HV_ENOMEM, "E_NOMEM", "vm delete",
                         "the control partition has no memory left");
+    vm->answer = &exits_nobody;
     vm->config = *c;
     vm->config.number = number;
     struct vm **at = &first;

@@ -7,7 +7,11 @@
 /* Each NULL at the end or if there is none. */
 struct vm *inventory_first(void); /* in order of number; next: vm->next */
 struct vm *inventory_find(const char *name_or_number);
-struct vm *inventory_by_slot(u32 slot);
+extern struct vm *inventory_slots[VM_SLOTS];
+static inline struct vm *inventory_by_slot(u32 slot)
+{
+    return slot < VM_SLOTS ? inventory_slots[slot] : NULL;
+}
 const char *inventory_name(u32 i); /* the i-th name, for completion */
 
 /* slot >= 0: vm has it from now on; vm NULL: nobody. */

@@ -22,28 +22,32 @@
 #define REG_TABLE 0x10
 #define VERSION ((u32)(IOAPIC_PINS - 1) << 16 | 0x11)
 
-#define MODE_EXTINT 7
+static void send(struct vm *vm, u64 e)
+{
+    /* SDM 3A 11.11.1: destination in 19:12, destination mode in 2.  The PIC reaches LINT0 by its
+     * own wire. */
+    u32 address = 0xfee00000u | (u32)(e >> 56) << 12 | ((u32)e & (u32)ENTRY_LOGICAL) >> 9;
+    u32 data = ((u32)e & (u32)(ENTRY_VECTOR | ENTRY_MODE | ENTRY_LEVEL)) | 1u << 14;
+    if ((e & ENTRY_MODE) != ENTRY_MODE)
+        platform_msi(vm, address, data);
+}
 
-/* Send what pin `pin` asks for, if it may be sent (82093AA 3.2.4). */
+/* Send what level-triggered pin `pin` asks for, if it may be sent (82093AA 3.2.4). */
 static void deliver(struct vm *vm, struct ioapic *io, u32 pin)
 {
     u64 e = io->entry[pin];
-    if (!(io->requests & BIT(pin)) || (e & ENTRY_MASKED))
+    if (!(io->requests & BIT(pin)) || (e & (ENTRY_MASKED | ENTRY_REMOTE_IRR)))
         return;
-    if (e & ENTRY_LEVEL) {
-        if (e & ENTRY_REMOTE_IRR)
-            return;
-        io->entry[pin] |= ENTRY_REMOTE_IRR;
-    } else {
-        io->requests &= ~(u32)BIT(pin);
-    }
-    /* The PIC reaches LINT0 by its own wire. */
-    if (FIELD_GET(ENTRY_MODE, e) == MODE_EXTINT)
-        return;
-    /* SDM 3A 11.11.1: destination in 19:12, destination mode in 2 */
-    u64 address = 0xfee00000ull | FIELD_GET(ENTRY_DEST, e) << 12 | (e & ENTRY_LOGICAL ? 4 : 0);
-    u32 data = (u32)(e & (ENTRY_VECTOR | ENTRY_MODE)) | 1u << 14 | (u32)(e & ENTRY_LEVEL);
-    platform_msi(vm, address, data);
+    io->entry[pin] |= ENTRY_REMOTE_IRR;
+    send(vm, e);
+}
+
+static __attribute__((noinline)) void set_level(struct vm *vm, struct ioapic *io, u32 pin,
+                                                bool level)
+{
+    u32 bit = 1u << pin;
+    io->requests = level ? io->requests | bit : io->requests & ~bit;
+    deliver(vm, io, pin);
 }
 
 void ioapic_set_irq(struct vm *vm, u32 pin, bool level)
@@ -51,15 +55,13 @@ void ioapic_set_irq(struct vm *vm, u32 pin, bool level)
     struct ioapic *io = &vm->state->ioapic;
     if (pin >= IOAPIC_PINS)
         return;
-    u32 bit = (u32)BIT(pin);
-    bool was = io->lines & bit;
-    io->lines = level ? io->lines | bit : io->lines & ~bit;
-    if (io->entry[pin] & ENTRY_LEVEL)
-        io->requests = level ? io->requests | bit : io->requests & ~bit;
-    else if (level && !was && !(io->entry[pin] & ENTRY_MASKED))
-        io->requests |= bit; /* an edge on a masked pin is lost, as on the chip */
-    if (level)
-        deliver(vm, io, pin);
+    u64 e = io->entry[pin];
+    u32 bit = 1u << pin, before = io->lines;
+    io->lines = level ? before | bit : before & ~bit;
+    if (e & ENTRY_LEVEL)
+        set_level(vm, io, pin, level);
+    else if (level && !(before & bit) && !(e & ENTRY_MASKED))
+        send(vm, e); /* an edge on a masked pin is lost, as on the chip */
 }
 
 void ioapic_eoi(struct vm *vm, u32 vector)

@@ -4,8 +4,6 @@
 #include "vmm/platform.h"
 #include "vmm/vm.h"
 
-#define CASCADE 2 /* input of the master that the slave drives */
-
 /* The request that wins, by priority; -1: none beats what is in service. */
 static int winner(const struct pic_chip *c)
 {
@@ -19,7 +17,7 @@ static int winner(const struct pic_chip *c)
             return (int)input;
         if (serving & BIT(input)) {
             /* Special fully nested mode: the slave may interrupt itself. */
-            if (c->special_nested && input == CASCADE)
+            if (c->special_nested && input == PIC_CASCADE)
                 continue;
             if (!c->special_mask)
                 return -1;
@@ -28,39 +26,19 @@ static int winner(const struct pic_chip *c)
     return -1;
 }
 
-static void set_line(struct pic_chip *c, u32 input, bool level)
+void pic_update(struct vm *vm)
 {
-    u8 bit = (u8)BIT(input);
-    if (c->elcr & bit) {
-        c->irr = level ? c->irr | bit : c->irr & ~bit;
-    } else if (level && !(c->lines & bit)) {
-        c->irr |= bit;
-    } else if (!level) {
-        c->irr &= ~bit; /* an edge that went away before INTA is lost */
-    }
-    c->lines = level ? c->lines | bit : c->lines & ~bit;
-}
+    struct pic *p = &vm->state->pic;
 
-static void update(struct vm *vm, struct pic *p)
-{
     /* The slave's output is level for the master: it stays up while a request is unserved. */
     bool slave = winner(&p->chip[1]) >= 0;
-    u8 bit = BIT(CASCADE);
+    u8 bit = BIT(PIC_CASCADE);
     p->chip[0].irr = slave ? p->chip[0].irr | bit : p->chip[0].irr & ~bit;
     u8 out = winner(&p->chip[0]) >= 0;
     if (out == p->output)
         return;
     p->output = out;
     platform_lint(vm, out);
-}
-
-void pic_set_irq(struct vm *vm, u32 irq, bool level)
-{
-    struct pic *p = &vm->state->pic;
-    if (irq > 15 || irq == CASCADE)
-        return;
-    set_line(&p->chip[irq >> 3], irq & 7, level);
-    update(vm, p);
 }
 
 static void acknowledge(struct pic_chip *c, u32 input)
@@ -78,9 +56,9 @@ u8 pic_acknowledge(struct vm *vm)
     struct pic *p = &vm->state->pic;
     int input = winner(&p->chip[0]);
     u8 vector = p->chip[0].base + 7;
-    if (input == CASCADE) {
+    if (input == PIC_CASCADE) {
         int second = winner(&p->chip[1]);
-        acknowledge(&p->chip[0], CASCADE);
+        acknowledge(&p->chip[0], PIC_CASCADE);
         if (second >= 0)
             acknowledge(&p->chip[1], (u32)second);
         vector = p->chip[1].base + (second >= 0 ? (u8)second : 7);
@@ -88,7 +66,7 @@ u8 pic_acknowledge(struct vm *vm)
         acknowledge(&p->chip[0], (u32)input);
         vector = p->chip[0].base + (u8)input;
     }
-    update(vm, p);
+    pic_update(vm);
     return vector;
 }
 
@@ -175,7 +153,7 @@ void pic_out(struct vm *vm, u16 port, u8 size, u32 value)
         write_data(c, (u8)value);
     else
         write_command(c, (u8)value);
-    update(vm, p);
+    pic_update(vm);
 }
 
 u32 pic_in(struct vm *vm, u16 port, u8 size)
@@ -189,7 +167,7 @@ u32 pic_in(struct vm *vm, u16 port, u8 size)
         if (input < 0)
             return 0;
         acknowledge(c, (u32)input);
-        update(vm, p);
+        pic_update(vm);
         return 0x80 | (u32)input;
     }
     if (port & 1)
@@ -208,7 +186,7 @@ void pic_elcr_out(struct vm *vm, u16 port, u8 size, u32 value)
     (void)size;
     /* Inputs 0, 1, 2 and 8, 13 are always edge-triggered. */
     vm->state->pic.chip[port & 1].elcr = (u8)value & (port & 1 ? 0xde : 0xf8);
-    update(vm, &vm->state->pic);
+    pic_update(vm);
 }
 
 void pic_reset(struct vm *vm)

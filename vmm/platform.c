@@ -53,14 +53,28 @@ void platform_timer(struct vm *vm, enum vm_timer which, u64 at)
     loop_timer_set(&t->timer, sys_host_info()->boot_tsc + clock_ticks(at));
 }
 
-void platform_irq(struct vm *vm, u32 irq, bool level)
+static __attribute__((noinline)) void both(struct vm *vm, u32 irq, bool level)
 {
-    pic_set_irq(vm, irq, level);
-    ioapic_set_irq(vm, irq == 0 ? 2 : irq, level); /* as the MADT's overrides say */
+    pic_update(vm);
+    ioapic_set_irq(vm, irq == 0 ? 2 : irq, level);
 }
 
-void platform_msi(struct vm *vm, u64 address, u32 data)
+void platform_irq(struct vm *vm, u32 irq, bool level)
 {
+    if (pic_set_line(&vm->state->pic, irq, level))
+        both(vm, irq, level);
+    else
+        ioapic_set_irq(vm, irq == 0 ? 2 : irq, level); /* as the MADT's overrides say */
+}
+
+void platform_msi(struct vm *vm, u32 address, u32 data)
+{
+    struct vcpu_page *p = vm->answer;
+    if (p->msi_count < REPLY_MSIS) {
+        p->msi[p->msi_count].address = address;
+        p->msi[p->msi_count++].data = data;
+        return;
+    }
     /* A message to a CPU that does not exist is lost, as on the bus. */
     (void)sys_vm_msi(vm->slot, address, data);
 }

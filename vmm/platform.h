@@ -23,7 +23,7 @@ void platform_timer(struct vm *vm, enum vm_timer which, u64 at);
 /* Level of ISA line 0..15, as PIC and I/O APIC both see it. */
 void platform_irq(struct vm *vm, u32 irq, bool level);
 /* A message as the I/O APIC or a device sends it to the local APICs. */
-void platform_msi(struct vm *vm, u64 address, u32 data);
+void platform_msi(struct vm *vm, u32 address, u32 data);
 /* INTR output of the PIC: LINT0 of vCPU 0. */
 void platform_lint(struct vm *vm, bool level);
 

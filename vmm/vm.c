@@ -388,7 +388,7 @@ const struct text_ring *vm_scrollback(const struct vm *vm)
 void vm_init(void)
 {
     exits_init();
-    loop_on_vcpus(exits_serve);
+    loop_on_exit(exits_serve);
 }
 
 static bool state_usable(const struct vm_state *s, const struct vm_info *info)

@@ -43,6 +43,7 @@ struct vm {
     struct vm_cap cap;
 
     u32 serving;               /* vCPU whose exit is being served */
+    struct vcpu_page *answer;  /* takes interrupt messages: its page, or exits_nobody */
     bool hold;                 /* ... and that must wait before it goes on */
     bool keep_exit;            /* ... and that shall not be completed: the VM ends */
     enum platform_power power; /* asked for by the guest */

@@ -10,7 +10,7 @@ static struct {
     void (*fn)(void *owner);
     void *owner;
 } irqs[LOOP_IRQS];
-static void (*vcpus_fn)(u32 vm, u64 vcpus);
+static bool (*exit_fn)(u32 vm, u32 vcpu);
 static void (*log_fn)(void);
 
 static struct loop_timer *timers; /* armed, earliest first */
@@ -60,9 +60,9 @@ void loop_on_irq(u32 bit, void (*fn)(void *owner), void *owner)
     irqs[bit].owner = owner;
 }
 
-void loop_on_vcpus(void (*fn)(u32 vm, u64 vcpus))
+void loop_on_exit(bool (*fn)(u32 vm, u32 vcpu))
 {
-    vcpus_fn = fn;
+    exit_fn = fn;
 }
 
 void loop_on_log(void (*fn)(void))
@@ -96,9 +96,12 @@ static void serve_vcpus(struct control_page *page)
 
         if (vm >= VM_SLOTS)
             break;
-        u64 vcpus = take(&page->vcpu_pending[vm]);
-        if (vcpus && vcpus_fn)
-            vcpus_fn(vm, vcpus);
+        for (u64 vcpus = take(&page->vcpu_pending[vm]); vcpus; vcpus &= vcpus - 1) {
+            u32 vcpu = (u32)__builtin_ctzll(vcpus);
+
+            if (exit_fn(vm, vcpu))
+                loop_complete(vm, vcpu);
+        }
     }
 }
 
@@ -134,13 +137,12 @@ static bool wait_once(u64 deadline)
 {
     u64 done = answered;
 
-    answered = handed = 0;
-    i64 handle = sys_wait(deadline, done);
-    if (handle <= 0)
+    answered = 0;
+    handed = (u64)sys_wait(deadline, done);
+    if (!handed)
         return false;
-    handed = (u64)handle;
-    if (vcpus_fn)
-        vcpus_fn(VCPU_HANDLE_VM(handed), BIT(VCPU_HANDLE_VCPU(handed)));
+    if (exit_fn(VCPU_HANDLE_VM(handed), VCPU_HANDLE_VCPU(handed)))
+        answered = handed;
     return true;
 }
 

@@ -26,8 +26,9 @@ void loop_timer_cancel(struct loop_timer *t); /* harmless when not armed */
 
 /* Called when bit `bit` of control_page.irq_pending was set (see SYS_IRQ_BIND). */
 void loop_on_irq(u32 bit, void (*fn)(void *owner), void *owner);
-/* Called for each VM with news: the vCPUs (bits) whose pages are EXIT_PENDING. */
-void loop_on_vcpus(void (*fn)(u32 vm, u64 vcpus));
+/* Called for each vCPU whose page is EXIT_PENDING.  True: it is EXIT_COMPLETE; else loop_complete()
+ * is called later, or never. */
+void loop_on_exit(bool (*fn)(u32 vm, u32 vcpu));
 /* Called when the kernel log has grown a record of level NOTICE or worse. */
 void loop_on_log(void (*fn)(void));
 

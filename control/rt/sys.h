@@ -30,9 +30,9 @@ static inline i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e)
     register u64 r8 __asm__("r8") = e;
 
     /* The kernel leaves no value of its own behind: it clears the argument registers. */
-    __asm__ volatile("syscall"
+    __asm__ volatile("int %7"
                      : "=a"(ret), "+D"(a), "+S"(b), "+d"(c), "+r"(r10), "+r"(r8)
-                     : "a"(n)
+                     : "a"(n), "i"(SYSCALL_VECTOR)
                      : "rcx", "r9", "r11", "memory");
     return ret;
 }

@@ -1,13 +1,15 @@
 /* System calls of the control partition.
  *
- * SYSCALL with rax = number, arguments in rdi, rsi, rdx, r10, r8, r9; rax returns an enum
- * hv_status (negative) or a non-negative value; rbx, rbp, rsp and r12 to r15 are kept, all other
- * general registers are lost (rcx and r11 by SDM 2B, SYSCALL).  All pointers are user addresses,
+ * INT SYSCALL_VECTOR with rax = number, arguments in rdi, rsi, rdx, r10, r8, r9; rax returns an
+ * enum hv_status (negative) or a non-negative value; rbx, rbp, rsp and r12 to r15 are kept, all
+ * other general registers are lost.  All pointers are user addresses,
  * checked by the kernel and copied once.  `vm` is a slot number, `vcpu` an index in that VM. */
 #ifndef BULKHEAD_KERNEL_ABI_SYSCALL_H
 #define BULKHEAD_KERNEL_ABI_SYSCALL_H
 
 #include "kernel/abi/types.h"
+
+#define SYSCALL_VECTOR 0x2f
 
 /* X(identifier, name) in order of number. */
 /* clang-format off */

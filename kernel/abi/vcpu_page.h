@@ -93,6 +93,8 @@ enum vcpu_activity { VCPU_ACTIVE, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_SHUTDOWN };
 #define REPLY_EXCEPTION BIT(2) /* inject exception reply_vector, error code reply_error */
 #define REPLY_STATE BIT(3)     /* load `full` before resuming */
 
+#define REPLY_MSIS 4
+
 #define VCPU_EXIT_COUNTERS 80
 #define VCPU_EXCEPTIONS 16 /* a power of two */
 
@@ -162,7 +164,12 @@ struct vcpu_page {
     u32 action; /* REPLY_* */
     u32 reply_vector;
     u32 reply_error;
-    u32 pad;
+    /* Interrupt messages that go with the reply, as SYS_VM_MSI takes them: sent before the vCPU
+     * goes on.  The kernel sets the count back to 0. */
+    u32 msi_count;
+    struct {
+        u32 address, data;
+    } msi[REPLY_MSIS];
 
     struct vcpu_state full; /* SYS_VCPU_GET / SYS_VCPU_SET / REPLY_STATE */
     struct vcpu_stats stats;

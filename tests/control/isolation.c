@@ -21,9 +21,9 @@ static i64 call(u64 number, u64 a, u64 b, u64 c)
     register u64 r10 asm("r10") = 0;
     register u64 r8 asm("r8") = 0;
     register u64 r9 asm("r9") = 0;
-    asm volatile("syscall"
+    asm volatile("int %8"
                  : "=a"(result), "+r"(r10), "+r"(r8), "+r"(r9), "+D"(a), "+S"(b), "+d"(c)
-                 : "a"(number)
+                 : "a"(number), "i"(SYSCALL_VECTOR)
                  : "rcx", "r11", "memory");
     return result;
 }
@@ -181,6 +181,10 @@ static void interrupt_gate(void)
 {
     asm volatile("int $0xf1");
 }
+static void system_call_instruction(void) /* its MSRs are a guest's */
+{
+    asm volatile("syscall" : : "a"(SYS_NULL) : "rcx", "r11", "memory");
+}
 static void end_by_exit(void)
 {
     call(SYS_EXIT, 7, 0, 0);
@@ -214,6 +218,7 @@ static const struct {
     {"selector behind the GDT", far_selector},
     {"use after unmap", unmapped_after_unmap},
     {"int f1h", interrupt_gate},
+    {"syscall", system_call_instruction},
     {"exit", end_by_exit},
 };
 
@@ -298,6 +303,11 @@ static void waiting(void)
     end = (u64)hi << 32 | lo;
     expect("wait lasts", end >= deadline, 1);
     expect("wait ends", end - deadline < host->tsc_hz, 1);
+    u64 kept = 0x123456789abcdef;
+    asm volatile("movq %0, %%xmm7" : : "r"(kept));
+    call(SYS_WAIT, end + host->tsc_hz / 1000, 0, 0);
+    asm volatile("movq %%xmm7, %0" : "=r"(kept));
+    expect("FPU registers last", kept == 0x123456789abcdef, 1);
     page->events = EVENT_LOG;
     expect("wait with news", call(SYS_WAIT, ~0ull, 0, 0), HV_OK);
     page->events = 0;

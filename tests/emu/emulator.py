@@ -39,7 +39,7 @@ class Machine:
 
     kind = None
     boot_seconds = 120  # until the prompt, with a core to itself
-    terminal = False    # the emulator itself gets the terminal, for its debugger
+    terminal = False    # the emulator itself gets the terminal, for its debugger: True, or a pty
     emulates_svm = False  # its guests run on QEMU's idea of AMD-V
 
     def __init__(self, name, image, cpus=1, memory_mib=1024, data=None):
@@ -74,7 +74,9 @@ class Machine:
                 f.write(" ".join(command) + "\n")
             environment = {**os.environ, **environment}
             if self.terminal:
-                self.process = subprocess.Popen(command, env=environment)
+                end = None if self.terminal is True else self.terminal
+                self.process = subprocess.Popen(command, env=environment, stdin=end, stdout=end,
+                                                stderr=end)
             else:
                 with open(os.path.join(folder, "emulator.out"), "wb") as output:
                     self.process = subprocess.Popen(

@@ -44,7 +44,12 @@ void platform_irq(struct vm *v, u32 irq, bool level)
     edges[irq] += level && !(lines >> irq & 1);
     lines = level ? lines | 1u << irq : lines & ~(1u << irq);
 }
-void platform_msi(struct vm *v, u64 address, u32 data)
+static void set_irq(struct vm *v, u32 irq, bool level)
+{
+    if (pic_set_line(&v->state->pic, irq, level))
+        pic_update(v);
+}
+void platform_msi(struct vm *v, u32 address, u32 data)
 {
     (void)v;
     msi[msi_count].address = address;
@@ -214,12 +219,12 @@ static void pic_start(u8 master, u8 slave)
 static void pic_priorities(void **unused)
 {
     (void)unused;
-    pic_set_irq(vm, 0, true);
+    set_irq(vm, 0, true);
     assert_false(lint); /* masked after reset */
     pic_start(0x20, 0x28);
-    pic_set_irq(vm, 0, false);
-    pic_set_irq(vm, 0, true);
-    pic_set_irq(vm, 12, true);
+    set_irq(vm, 0, false);
+    set_irq(vm, 0, true);
+    set_irq(vm, 12, true);
     assert_true(lint);
     assert_int_equal(pic_acknowledge(vm), 0x20);
     assert_false(lint); /* IRQ 12 must wait for IRQ 0's EOI */
@@ -241,7 +246,7 @@ static void pic_masks_and_levels(void **unused)
     (void)unused;
     pic_start(0x20, 0x28);
     pic_out(vm, 0x21, 1, 0x10);
-    pic_set_irq(vm, 4, true);
+    set_irq(vm, 4, true);
     assert_false(lint);
     pic_out(vm, 0x21, 1, 0x00);
     assert_true(lint);
@@ -249,11 +254,11 @@ static void pic_masks_and_levels(void **unused)
     pic_out(vm, 0x20, 1, 0x60 | 4); /* specific EOI */
     assert_false(lint);             /* edge: high all the time is one */
     pic_elcr_out(vm, 0x4d0, 1, 0x20);
-    pic_set_irq(vm, 5, true);
+    set_irq(vm, 5, true);
     assert_int_equal(pic_acknowledge(vm), 0x25);
     pic_out(vm, 0x20, 1, 0x20);
     assert_true(lint); /* level: again */
-    pic_set_irq(vm, 5, false);
+    set_irq(vm, 5, false);
     assert_false(lint);
 }
 

@@ -167,11 +167,11 @@ static void stacks_are_used_again(void **state)
 
 static u64 seen[2];
 
-static void on_vcpus(u32 vm, u64 vcpus)
+static bool on_exit_of(u32 vm, u32 vcpu)
 {
     seen[0] = vm;
-    seen[1] = vcpus;
-    loop_complete(vm, 5);
+    seen[1] |= BIT(vcpu);
+    return vcpu == 5;
 }
 
 static void vcpu_exits_reach_the_hook(void **state)
@@ -179,7 +179,7 @@ static void vcpu_exits_reach_the_hook(void **state)
     struct control_page *page = sys_control_page();
 
     (void)state;
-    loop_on_vcpus(on_vcpus);
+    loop_on_exit(on_exit_of);
     page->vcpu_pending[3] = BIT(5) | BIT(7);
     page->vm_pending = BIT(3);
     page->events = EVENT_VCPU | EVENT_LOG;
