@@ -301,18 +301,17 @@ static inline void raise(struct vcpu *v)
     u32 status, vector = v->raised;
 
     v->raised = 0;
-    if (!l->virtual_delivery || l->isr_changed || l->tmr_changed || v->activity != VCPU_ACTIVE ||
-        !(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF)) {
-        v->look = true;
+    v->look |= !l->virtual_delivery || l->isr_changed || l->tmr_changed ||
+               v->activity != VCPU_ACTIVE || !(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF);
+    if (v->look)
         return;
-    }
     status = vmcs_read16(VMCS_GUEST_INTERRUPT_STATUS); /* SVI, RVI */
     if ((u8)status < vector)
-        vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, (u16)((status & 0xff00) | vector));
+        vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, (u16)(status - (u8)status + vector));
 }
 
 /* Until nothing is left to do before an entry. */
-static inline void settle(struct cpu *c, struct vcpu *v)
+static inline __attribute__((always_inline)) void settle(struct cpu *c, struct vcpu *v)
 {
     u64 now;
 
@@ -326,13 +325,7 @@ static inline void settle(struct cpu *c, struct vcpu *v)
     arm_timer(c, now);
 }
 
-static void look(struct cpu *c, struct vcpu *v)
-{
-    v->look = true;
-    settle(c, v);
-}
-
-static void act(struct cpu *c, struct vcpu *v, enum exit_action a)
+static void act(struct vcpu *v, enum exit_action a)
 {
     switch (a) {
     case EXIT_ADVANCE:
@@ -346,10 +339,10 @@ static void act(struct cpu *c, struct vcpu *v, enum exit_action a)
         return;
     case EXIT_ADVANCE_EVENTS:
         vmx_advance();
-        look(c, v);
+        v->look = true;
         return;
     case EXIT_EVENTS:
-        look(c, v);
+        v->look = true;
         return;
     case EXIT_ADVANCE_RESCHED:
         vmx_advance();
@@ -371,30 +364,21 @@ static void dispatch(struct cpu *c, struct vcpu *v)
         vmx_reinject(v, vectoring);
     if (reason >= REASON_COUNT || (!handlers[reason].fn && !handlers[reason].class)) {
         v->page->stats.exits[CLASS_OTHER]++;
-        act(c, v, unhandled(v));
+        act(v, unhandled(v));
         return;
     }
     v->page->stats.exits[handlers[reason].class]++;
-    act(c, v, handlers[reason].fn ? handlers[reason].fn(v) : handlers[reason].action);
+    act(v, handlers[reason].fn ? handlers[reason].fn(v) : handlers[reason].action);
 }
 
 void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo)
 {
-    switch (todo) {
-    case VMX_FULL:
+    if (todo == VMX_FULL)
         dispatch(c, v);
-        break;
-    case VMX_TRAP:
+    else if (todo == VMX_TRAP)
         vmx_trap_step();
-        break;
-    case VMX_EVENTS:
-        look(c, v);
-        return;
-    default:
-        settle(c, v);
-        return;
-    }
-    if (c->attention || tsc_read() >= c->deadline)
+    v->look |= todo == VMX_EVENTS;
+    if (v->look || c->attention || tsc_read() >= c->deadline)
         settle(c, v);
 }
 
