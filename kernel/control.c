@@ -17,6 +17,7 @@
 #include "kernel/syscall.h"
 #include "kernel/timer.h"
 #include "kernel/vcpu.h"
+#include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
 #define QUICK_SECONDS 10
@@ -60,7 +61,7 @@ static void wait_over(struct timer *t)
 
 /* Ring 3 sleeps from here on, unless there is news: whoever sets a bit from now on finds BLOCKED;
  * for what came before, look again.  False: it runs on. */
-static bool fall_asleep(struct cpu *c, u64 deadline)
+static inline __attribute__((always_inline)) bool fall_asleep(struct cpu *c, u64 deadline)
 {
     struct timer *t = &wait_timers[c->id];
 
@@ -68,7 +69,8 @@ static bool fall_asleep(struct cpu *c, u64 deadline)
         t->fire = wait_over;
         timer_set(t, deadline);
     }
-    fpu_release(control.xsave);
+    if (c->fpu_owner == control.xsave)
+        fpu_release(control.xsave);
     control.wait_deadline = deadline;
     __atomic_store_n(&control.state, CONTROL_BLOCKED, __ATOMIC_SEQ_CST);
     return !control.page->events || !control_take(CONTROL_RUNNING);
@@ -83,6 +85,8 @@ static void go_on(struct cpu *c, struct vcpu *v, u64 deadline)
     if (v->page->state != EXIT_COMPLETE || v->blocked || now >= c->deadline || deadline <= now ||
         (c->attention & ATTENTION_RESCHED) || control.page->vm_complete)
         return;
+    if (v->page->msi_count)
+        vlapic_take_messages_here(v);
     if (fall_asleep(c, deadline))
         sched_resume_handoff(v, now);
 }

@@ -12,7 +12,6 @@
 #include "kernel/message.h"
 #include "kernel/timer.h"
 #include "kernel/vcpu.h"
-#include "kernel/vlapic.h"
 
 /* With two vCPUs of unequal weight on a core, the error of a share is at most a slice in the
  * time looked at. */
@@ -241,8 +240,6 @@ void sched_resume_handoff(struct vcpu *v, u64 now)
 {
     struct cpu *c = this_cpu();
 
-    if (v->page->msi_count)
-        vlapic_take_messages_here(v);
     c->handoff = NULL;
     cpu_account(c, CPU_GUEST, now);
     message_complete(v);

@@ -266,7 +266,7 @@ static const struct {
  * A guest that is entered with IF=0 is looked at every millisecond besides: Bochs then keeps
  * physical interrupts from exiting until the guest writes IF, and a guest that spins would keep
  * the CPU for good. */
-static void arm_timer(const struct cpu *c, u64 now)
+static inline __attribute__((always_inline)) void arm_timer(const struct cpu *c, u64 now)
 {
     u64 left = c->deadline - now;
 

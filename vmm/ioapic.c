@@ -57,10 +57,16 @@ void ioapic_set_irq(struct vm *vm, u32 pin, bool level)
         return;
     u64 e = io->entry[pin];
     u32 bit = 1u << pin, before = io->lines;
-    io->lines = level ? before | bit : before & ~bit;
+    if (!level) {
+        io->lines = before & ~bit;
+        if (e & ENTRY_LEVEL)
+            set_level(vm, io, pin, false);
+        return;
+    }
+    io->lines = before | bit;
     if (e & ENTRY_LEVEL)
-        set_level(vm, io, pin, level);
-    else if (level && !(before & bit) && !(e & ENTRY_MASKED))
+        set_level(vm, io, pin, true);
+    else if (!(before & bit) && !(e & ENTRY_MASKED))
         send(vm, e); /* an edge on a masked pin is lost, as on the chip */
 }
 

@@ -9,7 +9,6 @@
 struct vm;
 
 #define PIC_CASCADE 2 /* input of the master that the slave drives */
-#define PIC_INPUTS (0xffffu & ~(1u << PIC_CASCADE))
 
 struct pic_chip {
     u8 lines; /* levels of the inputs */
@@ -34,15 +33,15 @@ u32 pic_in(struct vm *vm, u16 port, u8 size); /* 20h, 21h, a0h, a1h */
 void pic_out(struct vm *vm, u16 port, u8 size, u32 value);
 u32 pic_elcr_in(struct vm *vm, u16 port, u8 size); /* 4d0h, 4d1h */
 void pic_elcr_out(struct vm *vm, u16 port, u8 size, u32 value);
-/* Level of input `irq`, below 32.  True: the input is not masked, so call pic_update(). */
+/* Level of input `irq`: 0 to 15, not PIC_CASCADE.  True: the input is not masked, so call
+ * pic_update(). */
 static inline bool pic_set_line(struct pic *p, u32 irq, bool level)
 {
     struct pic_chip *c = &p->chip[irq >> 3 & 1];
     u8 bit = (u8)(1u << (irq & 7));
-    if (!(1u << irq & PIC_INPUTS))
-        return false;
     if (level) {
-        c->irr |= c->elcr & bit ? bit : bit & ~c->lines;
+        if ((c->elcr & bit) || !(c->lines & bit))
+            c->irr |= bit;
         c->lines |= bit;
     } else {
         c->irr &= ~bit; /* an edge that went away before INTA is lost */
