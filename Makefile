@@ -69,7 +69,10 @@ CONTROL_OBJ := $(CONTROL_SRC:%=$(B)/obj/control/%.o)
 MUSL := $(B)/musl
 CONTROL_CFLAGS := $(CFLAGS_ALL) $(NO_PIC) -nostdinc -isystem $(MUSL)/include \
         -isystem $(shell $(CC) -print-file-name=include) -isystem $(B)/lib/include \
-        -isystem $(B)/lwip/include -isystem net/lwip -mgeneral-regs-only
+        -isystem $(B)/lwip/include -isystem net/lwip
+# Exits are served without the FPU: its registers stay the guest's (kernel/fpu.h).
+NO_FPU := -mgeneral-regs-only
+$(B)/obj/control/storage/store_vfs.c.o: NO_FPU := # SQLite asks for the time as a fraction
 CONTROL_BASE := 0x400000
 CONTROL_ENTRY := _start
 STORAGE_LIB := $(B)/lib/control/libstorage.a
@@ -91,7 +94,7 @@ $(LWIP_LIB) $(B)/lwip/host/liblwip.a &: tools/build-lwip.sh net/lwip/lwipopts.h 
 $(B)/obj/control/%.c.o: %.c | $(MUSL)/lib/libc.a $(STORAGE_LIB) $(LWIP_LIB)
 	@mkdir -p $(@D)
 	$(SAY) CC $<
-	$(Q)$(CC) $(CONTROL_CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(CONTROL_CFLAGS) $(NO_FPU) -c -o $@ $<
 
 $(B)/obj/control/%.S.o: %.S | $(SETUP)
 	@mkdir -p $(@D)

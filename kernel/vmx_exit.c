@@ -301,8 +301,8 @@ static inline void raise(struct vcpu *v)
     u32 status, vector = v->raised;
 
     v->raised = 0;
-    v->look |= !l->virtual_delivery || l->isr_changed || l->tmr_changed ||
-               v->activity != VCPU_ACTIVE || !(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF);
+    v->look |=
+        !l->virtual_delivery || l->isr_changed || l->tmr_changed || v->activity != VCPU_ACTIVE;
     if (v->look)
         return;
     status = vmcs_read16(VMCS_GUEST_INTERRUPT_STATUS); /* SVI, RVI */
