@@ -25,7 +25,7 @@ static u32 pins, msi_count, kicks, resets, logs;
 static u64 msi_address;
 static u32 msi_data;
 
-void platform_msi(struct vm *v, u64 address, u32 data)
+void platform_msi(struct vm *v, u32 address, u32 data)
 {
     (void)v;
     msi_count++;
