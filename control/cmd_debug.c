@@ -35,27 +35,27 @@ static u64 exits_left;
 
 /* In place of exits_serve(): after so many exits ends before the next is served, half-way through,
  * or when it is served and nobody knows yet. */
-static void crash_at_exit(u32 slot, u64 vcpus)
+static bool crash_at_exit(u32 slot, u32 vcpu)
 {
     struct vm *vm = inventory_by_slot(slot);
 
     if (exits_left >= 3 || !vm || !vm->state) {
         exits_left -= 3;
-        exits_serve(slot, vcpus);
-        return;
+        return exits_serve(slot, vcpu);
     }
     if (exits_left == 1)
-        vm_vcpu(vm, (u32)__builtin_ctzll(vcpus))->state = EXIT_PROCESSING;
+        vm_vcpu(vm, vcpu)->state = EXIT_PROCESSING;
     else if (exits_left == 2)
-        exits_serve(slot, vcpus);
+        (void)exits_serve(slot, vcpu);
     crash_null();
+    return false;
 }
 
 static enum hv_status run_crash_exit(const struct schema_args *args, struct out *out)
 {
     (void)out;
     exits_left = args_number(args, "after", 0);
-    loop_on_vcpus(crash_at_exit);
+    loop_on_exit(crash_at_exit);
     return HV_OK;
 }
 

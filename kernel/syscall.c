@@ -186,7 +186,7 @@ static syscall_fn *const table[SYS_COUNT] = {
 
 i64 syscall_main(u64 number, const u64 args[6])
 {
-    if (number >= SYS_COUNT || !table[number]) /* SYS_WAIT, unless its number has high bits */
+    if (number >= SYS_COUNT || !table[number])
         return HV_ENOSYS;
     i64 result = table[number](args);
     timer_arm_hardware();

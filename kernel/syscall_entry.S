@@ -23,7 +23,7 @@ syscall_entry:
     mov %r14, FRAME(R14)
     mov %r15, FRAME(R15)
     xor %ebp, %ebp                  /* backtraces end here */
-    cmp $SYSCALL_WAIT, %eax         /* the frequent one; its arguments are where C wants them */
+    cmp $SYSCALL_WAIT, %rax         /* the frequent one; its arguments are where C wants them */
     jne 1f
     call control_wait
     mov %rax, %rdi

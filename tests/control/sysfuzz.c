@@ -34,9 +34,9 @@ static i64 call(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e)
     register u64 r10 asm("r10") = d;
     register u64 r8 asm("r8") = e;
     register u64 r9 asm("r9") = 0;
-    asm volatile("syscall"
+    asm volatile("int %8"
                  : "=a"(result), "+r"(r10), "+r"(r8), "+r"(r9), "+D"(a), "+S"(b), "+d"(c)
-                 : "a"(number)
+                 : "a"(number), "i"(SYSCALL_VECTOR)
                  : "rcx", "r11", "memory");
     return result;
 }
