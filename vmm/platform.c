@@ -9,7 +9,7 @@
 #include "control/rt/log.h"
 #include "control/rt/sys.h"
 #include "vmm/exits.h"
-#include "vmm/virtio_dev_console.h"
+#include "vmm/virtio_dev.h"
 #include "vmm/vm.h"
 
 u64 platform_now(void)
@@ -26,7 +26,6 @@ static void (*const owners[VM_TIMER_COUNT])(struct vm *vm) = {
     [VM_TIMER_PIT] = pit_timer,
     [VM_TIMER_RTC] = rtc_timer,
     [VM_TIMER_HOLD] = exits_release,
-    [VM_TIMER_CONSOLE] = virtio_dev_console_timer,
 };
 
 static void timer_due(void *owner)
@@ -51,6 +50,18 @@ void platform_timer(struct vm *vm, enum vm_timer which, u64 at)
     t->timer.fn = timer_due;
     t->timer.owner = t;
     loop_timer_set(&t->timer, sys_host_info()->boot_tsc + clock_ticks(at));
+}
+
+static void device_due(void *owner)
+{
+    virtio_dev_timer(owner);
+}
+
+void platform_device_timer(struct virtio_device *d, u64 at)
+{
+    d->timer.fn = device_due;
+    d->timer.owner = d;
+    loop_timer_set(&d->timer, sys_host_info()->boot_tsc + clock_ticks(at));
 }
 
 static __attribute__((noinline)) void both(struct vm *vm, u32 irq, bool level)

@@ -13,12 +13,16 @@ struct vm;
 #define PLATFORM_NEVER (~0ull)
 
 /* One deadline each in vm_state.deadline[]; the owner's *_timer() is called when it has passed. */
-enum vm_timer { VM_TIMER_PIT, VM_TIMER_RTC, VM_TIMER_HOLD, VM_TIMER_CONSOLE, VM_TIMER_COUNT };
+enum vm_timer { VM_TIMER_PIT, VM_TIMER_RTC, VM_TIMER_HOLD, VM_TIMER_COUNT };
 
 u64 platform_now(void);     /* nanoseconds, monotonic, the same after a restart of control */
 u64 platform_unix_ns(void); /* wall clock, nanoseconds since 1970 UTC */
 /* Call the timer's owner once at `at` (nanoseconds of platform_now); PLATFORM_NEVER cancels. */
 void platform_timer(struct vm *vm, enum vm_timer which, u64 at);
+
+/* Calls virtio_dev_timer(d) once, at `at`: for work that is left over. */
+struct virtio_device;
+void platform_device_timer(struct virtio_device *d, u64 at);
 
 /* Level of ISA line 0..15, as PIC and I/O APIC both see it. */
 void platform_irq(struct vm *vm, u32 irq, bool level);

@@ -166,6 +166,20 @@ void virtio_dev_kick(struct virtio_device *d, u32 queue)
         d->model->kick(d, queue);
 }
 
+void virtio_dev_again(struct virtio_device *d, u32 queue, u64 at)
+{
+    d->again |= (u32)BIT(queue);
+    platform_device_timer(d, at);
+}
+
+void virtio_dev_timer(struct virtio_device *d)
+{
+    u32 queues = d->again;
+    d->again = 0;
+    for (; queues; queues &= queues - 1)
+        virtio_dev_kick(d, (u32)__builtin_ctz(queues));
+}
+
 void virtio_dev_resume(struct virtio_device *d)
 {
     if (!virtio_dev_live(d))

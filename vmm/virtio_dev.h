@@ -7,6 +7,7 @@
 #ifndef BULKHEAD_VMM_VIRTIO_DEV_H
 #define BULKHEAD_VMM_VIRTIO_DEV_H
 
+#include "control/rt/loop.h"
 #include "kernel/abi/types.h"
 #include "vmm/pci.h"
 #include "vmm/virtio_ring.h"
@@ -56,9 +57,13 @@ struct virtio_device {
     struct pci_device pci; /* first */
     const struct virtio_model *model;
     struct virtio_state *state;
-    void *model_state; /* VIRTIO_MODEL_STATE bytes */
-    void *backend;     /* what the model is connected to */
-    char label[16];    /* "nic0" */
+    void *model_state;                      /* VIRTIO_MODEL_STATE bytes */
+    void *backend;                          /* what the model is connected to */
+    void (*close)(struct virtio_device *d); /* NULL, or disconnects it */
+    u32 index;                              /* of nic0, nic1... */
+    char label[16];                         /* "nic0" */
+    u32 again;                              /* queues to be looked at when the timer fires */
+    struct loop_timer timer;
 };
 
 /* One device's part of the VM's state area. */
@@ -84,6 +89,8 @@ void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_c
 void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written);
 void virtio_dev_signal(struct virtio_device *d, u32 queue); /* interrupt, if wanted, after puts */
 void virtio_dev_want_doorbell(struct virtio_device *d, u32 queue, bool want);
+/* Kick the queue at `at` (ns of platform_now): there is more than one turn may do. */
+void virtio_dev_again(struct virtio_device *d, u32 queue, u64 at);
 void virtio_dev_config_changed(struct virtio_device *d);
 /* The driver broke a rule: DEVICE_NEEDS_RESET, told in `vm log`. */
 void virtio_dev_broken(struct virtio_device *d, const char *why);
@@ -93,6 +100,7 @@ void virtio_dev_set_status(struct virtio_device *d, u8 status);
 void virtio_dev_enable_queue(struct virtio_device *d, u32 queue);
 void virtio_dev_kick(struct virtio_device *d, u32 queue);
 void virtio_dev_reset(struct virtio_device *d);
+void virtio_dev_timer(struct virtio_device *d);
 void virtio_dev_resume(struct virtio_device *d); /* after a restart of the control partition */
 
 #endif

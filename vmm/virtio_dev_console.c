@@ -8,7 +8,6 @@
 
 #include "vmm/platform.h"
 #include "vmm/vm.h"
-#include "vmm/vm_devices.h"
 
 enum { QUEUE_INPUT, QUEUE_OUTPUT, QUEUE_COUNT };
 
@@ -59,8 +58,7 @@ static bool write_some(struct virtio_device *d, u32 *room)
 static void take_output(struct virtio_device *d)
 {
     struct console_state *s = d->model_state;
-    struct vm *vm = d->pci.vm;
-    u32 room = platform_console_room(vm), n;
+    u32 room = platform_console_room(d->pci.vm), n;
     for (n = 0; n < d->model->queue_size && virtio_dev_take(d, QUEUE_OUTPUT, &chain); n++) {
         if (!write_some(d, &room)) {
             virtio_dev_untake(d, QUEUE_OUTPUT, &chain);
@@ -71,14 +69,7 @@ static void take_output(struct virtio_device *d)
     }
     virtio_dev_signal(d, QUEUE_OUTPUT);
     if (!room || n == d->model->queue_size)
-        platform_timer(vm, VM_TIMER_CONSOLE, platform_now() + TURN);
-}
-
-void virtio_dev_console_timer(struct vm *vm)
-{
-    struct virtio_device *d = vm_devices_find(vm, "console");
-    if (d)
-        take_output(d);
+        virtio_dev_again(d, QUEUE_OUTPUT, platform_now() + TURN);
 }
 
 static void kick(struct virtio_device *d, u32 queue)

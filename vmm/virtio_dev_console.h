@@ -8,7 +8,5 @@ extern const struct virtio_model virtio_dev_console_model;
 
 /* Bytes typed; returns how many were taken. */
 u32 virtio_dev_console_input(struct virtio_device *d, const u8 *bytes, u32 len);
-/* VM_TIMER_CONSOLE: output that had to wait goes on. */
-void virtio_dev_console_timer(struct vm *vm);
 
 #endif

@@ -7,6 +7,16 @@
 
 #define M(m) CONF_MEMBER(struct vm_config, m)
 
+/* clang-format off */
+#define NIC(n)                                                                                     \
+    {"nic" #n, "switch", CONF_WORD, M(nic[n].to_switch),                                           \
+     .help = "virtual switch that the NIC is connected to", .example = "vsw0"},                    \
+    {"nic" #n, "vlan", CONF_NUMBER, M(nic[n].vlan), .max = 4094,                                   \
+     .help = "VLAN of its switch port; 0: none", .example = "10"},                                 \
+    {"nic" #n, "mac", CONF_MAC, M(nic[n].mac),                                                     \
+     .help = "address; auto: one is generated at the first start", .example = "auto"}
+/* clang-format on */
+
 static const struct conf_key keys[] = {
     {"number", NULL, CONF_NUMBER, M(number), .min = VM_NUMBER_MIN, .max = VM_NUMBER_MAX,
      .help = "number of the VM, 100 to 9999; the lowest free one if missing", .example = "100"},
@@ -35,6 +45,10 @@ static const struct conf_key keys[] = {
     {"apicv", NULL, CONF_ENUM, M(apicv), .values = "auto|on|off",
      .help = "let the CPU deliver interrupts; auto: where it does so correctly", .example = "auto"},
     {"rng", NULL, CONF_BOOL, M(rng), .help = "a virtio entropy device", .example = "yes"},
+    NIC(0),
+    NIC(1),
+    NIC(2),
+    NIC(3),
 };
 
 const struct conf_schema vm_config_schema = {"vm", keys, ARRAY_LEN(keys)};

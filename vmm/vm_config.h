@@ -16,6 +16,15 @@
 enum vm_apicv { VM_APICV_AUTO, VM_APICV_ON, VM_APICV_OFF };
 enum vm_console { VM_CONSOLE_COM1, VM_CONSOLE_VIRTIO, VM_CONSOLE_NONE };
 
+#define VM_NICS 4
+#define VM_SWITCH_NAME 16
+
+struct vm_nic {                     /* a virtio network device */
+    char to_switch[VM_SWITCH_NAME]; /* "": there is no such NIC */
+    u32 vlan;                       /* 0: untagged, as the port's switch says */
+    u64 mac;                        /* 0: one is generated at the first start */
+};
+
 struct vm_config {
     char name[VM_CONFIG_NAME];
     u32 number; /* 100..9999; 0: the lowest free one */
@@ -32,6 +41,7 @@ struct vm_config {
     u32 console; /* enum vm_console */
     bool rng;
     u32 apicv; /* enum vm_apicv */
+    struct vm_nic nic[VM_NICS];
 };
 
 extern const struct conf_schema vm_config_schema;

@@ -6,37 +6,70 @@
 #include <string.h>
 
 #include "vmm/virtio_dev_console.h"
+#include "vmm/virtio_dev_net.h"
 #include "vmm/virtio_dev_pci.h"
 #include "vmm/virtio_dev_rng.h"
 
 struct device_row {
     const char *label;
+    u32 index;
     u32 slot; /* on bus 0 */
     const struct virtio_model *model;
-    bool (*wanted)(const struct vm_config *c);
+    bool (*wanted)(const struct vm_config *c, u32 index);
+    /* NULL: it is connected to nothing */
+    bool (*open)(struct virtio_device *d, struct vm_error *e);
+    void (*close)(struct virtio_device *d);
 };
 
-static bool wants_console(const struct vm_config *c)
+static bool wants_console(const struct vm_config *c, u32 index)
 {
+    (void)index;
     return c->console == VM_CONSOLE_VIRTIO;
 }
 
-static bool wants_rng(const struct vm_config *c)
+static bool wants_rng(const struct vm_config *c, u32 index)
 {
+    (void)index;
     return c->rng;
 }
 
+static bool wants_nic(const struct vm_config *c, u32 index)
+{
+    return c->nic[index].to_switch[0];
+}
+
+#define NIC(n)                                                                                     \
+    {                                                                                              \
+        "nic" #n, n, 4 + n, &virtio_dev_net_model, wants_nic, virtio_dev_net_open,                 \
+            virtio_dev_net_close                                                                   \
+    }
+
 static const struct device_row rows[] = {
-    {"console", 2, &virtio_dev_console_model, wants_console},
-    {"rng", 3, &virtio_dev_rng_model, wants_rng},
+    {"console", 0, 2, &virtio_dev_console_model, wants_console, NULL, NULL},
+    {"rng", 0, 3, &virtio_dev_rng_model, wants_rng, NULL, NULL},
+    NIC(0),
+    NIC(1),
+    NIC(2),
+    NIC(3),
 };
 
 u32 vm_devices_count(const struct vm_config *c)
 {
     u32 count = 0;
     for (u32 i = 0; i < ARRAY_LEN(rows); i++)
-        count += rows[i].wanted(c);
+        count += rows[i].wanted(c, rows[i].index);
     return count;
+}
+
+static bool attach(struct vm *vm, u32 n, const struct device_row *row, struct vm_error *e)
+{
+    struct virtio_device *d = &vm->devices[n];
+    d->model = row->model;
+    d->index = row->index;
+    snprintf(d->label, sizeof(d->label), "%s", row->label);
+    virtio_dev_pci_attach(d, vm, row->slot, vm_state_area(vm->state, n));
+    d->close = row->close;
+    return !row->open || row->open(d, e);
 }
 
 bool vm_devices_attach(struct vm *vm, struct vm_error *e)
@@ -52,12 +85,8 @@ bool vm_devices_attach(struct vm *vm, struct vm_error *e)
                         "the control partition has no memory for the devices of %s",
                         vm->config.name);
     for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
-        struct virtio_device *d = &vm->devices[n];
-        if (!rows[i].wanted(&vm->config))
-            continue;
-        d->model = rows[i].model;
-        snprintf(d->label, sizeof(d->label), "%s", rows[i].label);
-        virtio_dev_pci_attach(d, vm, rows[i].slot, vm_state_area(vm->state, n++));
+        if (rows[i].wanted(&vm->config, rows[i].index) && !attach(vm, n++, &rows[i], e))
+            return false;
     }
     return true;
 }
@@ -70,6 +99,12 @@ void vm_devices_resume(struct vm *vm)
 
 void vm_devices_detach(struct vm *vm)
 {
+    for (u32 i = 0; vm->devices && i < vm->state->device_count; i++) {
+        struct virtio_device *d = &vm->devices[i];
+        loop_timer_cancel(&d->timer);
+        if (d->close)
+            d->close(d);
+    }
     free(vm->devices);
     vm->devices = NULL;
     vm->pci = (struct pci_bus){0};

@@ -25,7 +25,7 @@
 #define VM_SCROLLBACK_BYTES 8192
 
 #define VM_UNCLAIMED_PORTS 32
-#define VM_UNCLAIMED_PAGES 16
+#define VM_UNCLAIMED_PAGES 8
 
 struct vm_state {
     u64 magic;

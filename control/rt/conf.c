@@ -282,6 +282,37 @@ static bool store_enum(const struct conf_key *k, u8 *at, struct conf_span v, str
     return fail(err, k->values, "'%s' is none of the values", shown(v, buf));
 }
 
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9'                     ? c - '0'
+           : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                    : -1;
+}
+
+/* A station's own address: no group, not zero. */
+static bool store_mac(const struct conf_key *k, u8 *at, struct conf_span v, struct conf_error *err)
+{
+    u64 mac = 0;
+    char buf[40];
+    bool ok = v.len == 17;
+
+    for (u32 i = 0; ok && i < v.len; i++) {
+        int digit = hex_digit(v.at[i]);
+
+        if (i % 3 == 2)
+            ok = v.at[i] == ':' || v.at[i] == '-';
+        else if ((ok = digit >= 0))
+            mac = mac << 4 | (u64)digit;
+    }
+    ok = ok && mac && !(mac >> 40 & 1);
+    if (conf_span_is(v, "auto"))
+        mac = 0;
+    else if (!ok)
+        return fail(err, k->example, "'%s' is not the address of a station", shown(v, buf));
+    memcpy(at, &mac, sizeof(mac));
+    return true;
+}
+
 /* "0-3+5", "any" */
 static bool store_cpus(const struct conf_key *k, u8 *at, struct conf_span v, struct conf_error *err)
 {
@@ -318,7 +349,7 @@ static bool (*const stores[])(const struct conf_key *k, u8 *at, struct conf_span
                               struct conf_error *err) = {
     [CONF_NUMBER] = store_number, [CONF_SIZE] = store_number, [CONF_BOOL] = store_bool,
     [CONF_WORD] = store_text,     [CONF_PATH] = store_text,   [CONF_TEXT] = store_text,
-    [CONF_ENUM] = store_enum,     [CONF_CPUS] = store_cpus,
+    [CONF_ENUM] = store_enum,     [CONF_CPUS] = store_cpus,   [CONF_MAC] = store_mac,
 };
 
 static const struct conf_key *find_key(const struct conf_schema *s, struct conf_span key,
@@ -378,11 +409,12 @@ bool conf_set(const struct conf_schema *s, void *target, struct conf_span key,
               struct conf_span value, struct conf_error *err)
 {
     const struct conf_span none = {0};
-    bool known, first = true;
+    bool known, first;
     const struct conf_key *k = find_key(s, key, none, &known);
 
-    if (!k || k->type == CONF_TEXT)
+    if (k ? k->type == CONF_TEXT : !known)
         return set_one(s, target, key, none, value, err);
+    first = k; /* a key without a value of its own begins with its first part */
     for (;;) {
         const char *comma = memchr(value.at, ',', value.len);
         struct conf_span part = {value.at, comma ? (u32)(comma - value.at) : value.len};
@@ -390,10 +422,11 @@ bool conf_set(const struct conf_schema *s, void *target, struct conf_span key,
         struct conf_span sub = none, v = trim(part);
 
         if (!first && !equals) {
-            char buf[40];
+            char buf[40], subs[160];
 
             snprintf(err->key, sizeof(err->key), "%.*s", (int)MIN(key.len, 36), key.at);
-            return fail(err, k->example, "'%s' is not SUB=VALUE", shown(part, buf));
+            list_keys(s, key, true, subs, sizeof(subs));
+            return fail(err, k ? k->example : subs, "'%s' is not SUB=VALUE", shown(part, buf));
         }
         if (equals) {
             sub = trim((struct conf_span){part.at, (u32)(equals - part.at)});
@@ -440,6 +473,16 @@ static void show_cpus(u64 mask, char *buf, u32 len)
     }
 }
 
+static void show_mac(u64 mac, char *buf, u32 len)
+{
+    if (mac)
+        snprintf(buf, len, "%02x:%02x:%02x:%02x:%02x:%02x", (u32)(mac >> 40 & 0xff),
+                 (u32)(mac >> 32 & 0xff), (u32)(mac >> 24 & 0xff), (u32)(mac >> 16 & 0xff),
+                 (u32)(mac >> 8 & 0xff), (u32)(mac & 0xff));
+    else
+        snprintf(buf, len, "auto");
+}
+
 void conf_show(const struct conf_key *k, const void *target, char *buf, u32 len)
 {
     const u8 *at = (const u8 *)target + k->offset;
@@ -447,7 +490,8 @@ void conf_show(const struct conf_key *k, const void *target, char *buf, u32 len)
     u32 narrow = 0;
     const char *p = k->values;
 
-    if (k->type == CONF_NUMBER || k->type == CONF_SIZE || k->type == CONF_CPUS)
+    if (k->type == CONF_NUMBER || k->type == CONF_SIZE || k->type == CONF_CPUS ||
+        k->type == CONF_MAC)
         memcpy(&n, at, MIN(k->size, sizeof(n)));
     switch (k->type) {
     case CONF_NUMBER:
@@ -469,6 +513,9 @@ void conf_show(const struct conf_key *k, const void *target, char *buf, u32 len)
         for (; narrow && *p; p += *p == '|', narrow--)
             p += strcspn(p, "|");
         snprintf(buf, len, "%.*s", (int)strcspn(p, "|"), p);
+        break;
+    case CONF_MAC:
+        show_mac(n, buf, len);
         break;
     case CONF_CPUS:
         show_cpus(n, buf, len);

@@ -32,6 +32,7 @@ enum conf_type {
     CONF_PATH,   /* char[]; as WORD and '/'; no "..", not absolute */
     CONF_TEXT,   /* char[]; the rest of the line as it is: commas belong to it */
     CONF_ENUM,   /* u32; index in `values`, "a|b|c" */
+    CONF_MAC,    /* u64, the first byte on top; "06:42:48:00:00:01", "auto" is 0 */
     CONF_CPUS,   /* u64 mask; "0-3,5" is written 0-3+5 since a comma ends a value */
 };
 

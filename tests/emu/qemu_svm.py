@@ -1,7 +1,7 @@
 """Guests on AMD-V, which QEMU emulates: the cases of the Bochs tier, run again on the other vendor."""
 import re
 
-from tests.emu import bochs_demo, bochs_guests, bochs_virtio, guests
+from tests.emu import bochs_demo, bochs_guests, bochs_network, bochs_virtio, guests
 from tests.emu.emulator import Qemu
 from tests.emu.suite import qemu
 
@@ -32,6 +32,7 @@ again("demo-two", bochs_demo.demo_two, limit=300, cpus=2,
 again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
       files=bochs_demo.config(bochs_demo.section("pair", 2)))
 again("virtio", bochs_virtio.virtio, limit=300, cpus=2, files=bochs_virtio.FILES)
+again("network", bochs_network.network, limit=400, cpus=2, files=bochs_network.FILES)
 
 
 @qemu("svm-demo-4cpu", **SVM, limit=300, cpus=4, files=bochs_demo.config(bochs_demo.section("four", 4)))

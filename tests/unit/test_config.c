@@ -66,6 +66,7 @@ static void reads_a_good_file(void **state)
               "kernel: guests/demo/vmlinuz\n"
               "cmdline: console=ttyS0 a=b,c\n"
               "autostart: yes\n"
+              "nic0: switch=vsw0, vlan=10,mac=06:42:48:00:00:0A\n"
               "[ vm second ]\n"
               "kernel: x\n"
               "console: none");
@@ -77,6 +78,9 @@ static void reads_a_good_file(void **state)
     assert_int_equal(vms[0].cpu_weight, 200);
     assert_int_equal(vms[0].cpu_pin, 0xb);
     assert_int_equal(vms[0].mem, GIB);
+    assert_string_equal(vms[0].nic[0].to_switch, "vsw0");
+    assert_int_equal(vms[0].nic[0].vlan, 10);
+    assert_int_equal(vms[0].nic[0].mac, 0x06424800000a);
     assert_string_equal(vms[0].cmdline, "console=ttyS0 a=b,c");
     assert_true(vms[0].autostart);
     assert_int_equal(vms[1].number, 0);
@@ -123,6 +127,11 @@ static void refuses(const char *line, const char *expected)
 static void refuses_bad_values(void **state)
 {
     (void)state;
+    refuses("nic0: vsw0\n",
+            "E_CONFIG: bulkhead.conf:3: nic0: 'vsw0' is not SUB=VALUE. Try: switch, vlan, mac");
+    refuses("nic0: mac=01:00:00:00:00:01\n",
+            "E_CONFIG: bulkhead.conf:3: nic0.mac: '01:00:00:00:00:01' is not the address of a "
+            "station. Try: auto");
     refuses("cpu: 0", "cpu: 0 is not between 1 and 64");
     refuses("cpu: 65", "not between");
     refuses("cpu: 1,", "cpu: '' is not SUB=VALUE");

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "vmm/acpi_tables.h"
+#include "vmm/pci.h"
 #include "vmm/cpuid.h"
 #include "vmm/msr.h"
 
@@ -51,7 +52,10 @@ static void tables_hang_together(void **state)
     assert_int_equal(sum(space, 20), 0);
     assert_int_equal(sum(space, 36), 0);
     const u8 *xsdt = table(get(space + 24, 8), "XSDT");
-    assert_int_equal(get(xsdt + 4, 4), 36 + 16);
+    assert_int_equal(get(xsdt + 4, 4), 36 + 3 * 8);
+    const u8 *mcfg = table(get(xsdt + 52, 8), "MCFG");
+    assert_int_equal(get(mcfg + 4, 4), 60);
+    assert_int_equal(get(mcfg + 44, 8), PCI_ECAM_BASE);
     const u8 *fadt = table(get(xsdt + 36, 8), "FACP");
     assert_int_equal(get(fadt + 40, 4), get(fadt + 140, 8));
     table(get(fadt + 140, 8), "DSDT");
