@@ -14,10 +14,11 @@ def address(c, vm, ip):
     """Boots a guest and gives its card an address; leaves its console."""
     start(c, vm)
     to_shell(c, vm, 1)
-    text = guest_command(c, f"ip link set eth0 up && ip addr add {ip}/24 dev eth0 && cat "
-                            "/sys/class/net/eth0/address /sys/class/net/eth0/operstate")
+    guest_command(c, f"ip link set eth0 up; ip addr add {ip}/24 dev eth0")
+    guest_command(c, "until grep -q up /sys/class/net/eth0/operstate; do sleep 1; done", 60)
+    text = guest_command(c, "cat /sys/class/net/eth0/address")
     mac = re.search(r"06:42:48(:[0-9a-f]{2}){3}", text)
-    assert mac and "up" in text, text
+    assert mac, text
     leave(c)
     return mac[0]
 
