@@ -9,9 +9,9 @@
 #include <cmocka.h>
 
 #include "vmm/acpi_tables.h"
-#include "vmm/pci.h"
 #include "vmm/cpuid.h"
 #include "vmm/msr.h"
+#include "vmm/pci.h"
 
 static u8 space[ACPI_TABLES_MAX];
 
