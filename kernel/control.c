@@ -76,28 +76,21 @@ static inline __attribute__((always_inline)) bool fall_asleep(struct cpu *c, u64
     return !control.page->events || !control_take(CONTROL_RUNNING);
 }
 
-/* Ring 3 served the exit of c->handoff, and nothing else wants this core, ring 3 or the vCPU: the
- * guest goes on.  Returns if it may not. */
-static void go_on(struct cpu *c, struct vcpu *v, u64 deadline)
-{
-    u64 now = tsc_read();
-
-    if (v->page->state != EXIT_COMPLETE || v->blocked || now >= c->deadline || deadline <= now ||
-        (c->attention & ATTENTION_RESCHED) || control.page->vm_complete)
-        return;
-    if (v->page->msi_count)
-        vlapic_take_messages_here(v);
-    if (fall_asleep(c, deadline))
-        sched_resume_handoff(v, now);
-}
-
 i64 control_wait(u64 deadline, u64 answered)
 {
     struct cpu *c = this_cpu();
     struct vcpu *v = c->handoff;
+    u64 now = tsc_read();
 
-    if (v && answered == v->handle)
-        go_on(c, v, deadline);
+    /* The guest goes on if nothing else wants this core, ring 3 or the vCPU. */
+    if (v && answered == v->handle && v->page->state == EXIT_COMPLETE && !v->blocked &&
+        now < c->deadline && now < deadline && !(c->attention & ATTENTION_RESCHED) &&
+        !control.page->vm_complete) {
+        if (v->page->msi_count)
+            vlapic_take_messages_here(v);
+        if (fall_asleep(c, deadline))
+            sched_resume_handoff(v, now);
+    }
     if (!control.waited) {
         control.waited = true;
         log_console_release();

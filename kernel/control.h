@@ -37,8 +37,7 @@ extern struct control control;
 static inline bool control_take(u32 state)
 {
     u32 asleep = CONTROL_BLOCKED;
-    return control.state == CONTROL_BLOCKED &&
-           __atomic_compare_exchange_n(&control.state, &asleep, state, false, __ATOMIC_SEQ_CST,
+    return __atomic_compare_exchange_n(&control.state, &asleep, state, false, __ATOMIC_SEQ_CST,
                                        __ATOMIC_RELAXED);
 }
 

@@ -45,9 +45,7 @@ enum exit_action message_io(struct vcpu *v, struct exit_io io, u32 insn_len)
     v->io_size = io.size;
     v->io_in = io.in && !io.string;
     p->insn_len = insn_len;
-    _Static_assert(sizeof(io) ==
-                       offsetof(struct vcpu_page, io.data) - offsetof(struct vcpu_page, io.port),
-                   "the same members");
+    _Static_assert(sizeof(io) == 8, "the head of vcpu_page.io");
     __builtin_memcpy(&p->io, &io, sizeof(io));
     p->io.data = (u32)p->regs[REG_RAX] & data_mask[io.size];
     return ask(v, EXIT_IO);

@@ -26,8 +26,7 @@ syscall_entry:
     cmp $SYSCALL_WAIT, %rax         /* the frequent one; its arguments are where C wants them */
     jne 1f
     call control_wait
-    mov %rax, %rdi
-    jmp syscall_resume
+    jmp 2f
 1:  push %r9                        /* args[6] */
     push %r8
     push %r10
@@ -37,12 +36,12 @@ syscall_entry:
     mov %rax, %rdi
     mov %rsp, %rsi
     call syscall_main
-    mov %rax, %rdi
+    jmp 2f
 
     .globl syscall_resume
 syscall_resume:                     /* rdi = result */
     mov %rdi, %rax
-    mov FRAME(RBX), %rbx
+2:  mov FRAME(RBX), %rbx
     mov FRAME(RBP), %rbp
     mov FRAME(R12), %r12
     mov FRAME(R13), %r13

@@ -148,10 +148,8 @@ void vlapic_merge(struct vcpu *v)
 {
     struct vlapic *l = v->lapic;
 
-    bool posted = l->posted.control & POSTED_ON;
+    bool posted = __atomic_fetch_and(&l->posted.control, ~POSTED_ON, __ATOMIC_SEQ_CST) & POSTED_ON;
 
-    if (posted)
-        __atomic_and_fetch(&l->posted.control, ~POSTED_ON, __ATOMIC_SEQ_CST);
     for (u32 i = 0; posted && i < 4; i++) {
         if (l->posted.edge[i])
             accept_word(v, i * 64, __atomic_exchange_n(&l->posted.edge[i], 0, __ATOMIC_SEQ_CST),
