@@ -87,7 +87,7 @@ static void release(struct vcpu *v)
 
 static bool may_use(const struct vcpu *v, const struct cpu *c)
 {
-    return v->cpu_mask & BIT(c->id);
+    return c->hvm_enabled && (v->cpu_mask & BIT(c->id));
 }
 
 /* Own core is the old home; v is off its queue with on_cpu set. */

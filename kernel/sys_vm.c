@@ -181,9 +181,11 @@ ON_VCPU(sys_vcpu_apic)
 
 ON_VCPU(sys_vcpu_sched)
 {
-    u64 online = cpu_count < 64 ? BIT(cpu_count) - 1 : ~0ull;
+    u64 usable = 0;
 
-    if (args[2] > 10000 || (args[3] && !(args[3] & online)))
+    for (u32 i = 0; i < cpu_count; i++)
+        usable |= cpus[i]->hvm_enabled ? BIT(i) : 0;
+    if (args[2] > 10000 || (args[3] && !(args[3] & usable)))
         return HV_EINVAL;
     if (args[2])
         v->weight = (u32)args[2];

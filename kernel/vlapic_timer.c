@@ -31,6 +31,8 @@ static void fired(struct timer *t)
     u32 lvt = vlapic_reg(l, APIC_LVT_TIMER);
     u64 now = tsc_read();
 
+    if (l->timer_dirty) /* the guest has set another one, which vlapic_merge() is to arm */
+        return;
     if (l->timer_period) {
         l->timer_deadline += l->timer_period;
         /* Periods missed while the vCPU did not run are not made up for. */
