@@ -318,7 +318,7 @@ bool pci_msix(struct pci_device *d, u32 vector)
         return true; /* the driver wants none */
     if ((control & MSIX_MASK_ALL) || (s->msix[vector].control & 1))
         s->msix_pending |= (u16)BIT(vector);
-    else if (pci_get16(s, PCI_COMMAND) & PCI_COMMAND_MASTER)
+    else if ((pci_get16(s, PCI_COMMAND) & PCI_COMMAND_MASTER) && !(s->msix[vector].address >> 32))
         platform_msi(d->vm, (u32)s->msix[vector].address, s->msix[vector].data);
     return true;
 }
