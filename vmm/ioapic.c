@@ -11,7 +11,7 @@
 #define ENTRY_STATUS BIT(12)     /* read-only */
 #define ENTRY_POLARITY BIT(13)   /* the models drive asserted/deasserted, so it has no effect */
 #define ENTRY_REMOTE_IRR BIT(14) /* read-only */
-#define ENTRY_LEVEL BIT(15)
+#define ENTRY_LEVEL IOAPIC_LEVEL
 #define ENTRY_MASKED BIT(16)
 #define ENTRY_DEST BITS(63, 56)
 #define ENTRY_READ_ONLY (ENTRY_STATUS | ENTRY_REMOTE_IRR)

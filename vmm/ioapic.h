@@ -10,6 +10,7 @@ struct vm;
 
 #define IOAPIC_BASE 0xfec00000ull
 #define IOAPIC_PINS 24
+#define IOAPIC_LEVEL BIT(15) /* of a redirection entry */
 
 struct ioapic {
     u8 select, id, pad[2];
@@ -22,6 +23,15 @@ void ioapic_reset(struct vm *vm);
 u64 ioapic_read(struct vm *vm, u64 gpa, u8 size);
 void ioapic_write(struct vm *vm, u64 gpa, u8 size, u64 value);
 void ioapic_set_irq(struct vm *vm, u32 pin, bool level);
+/* A pin below IOAPIC_PINS goes low: all there is to do if it is edge-triggered.  False: it is not,
+ * and nothing was done. */
+static inline bool ioapic_end_edge(struct ioapic *io, u32 pin)
+{
+    if (io->entry[pin] & IOAPIC_LEVEL)
+        return false;
+    io->lines &= ~(u32)BIT(pin);
+    return true;
+}
 /* A local APIC ended a level-triggered interrupt with this vector. */
 void ioapic_eoi(struct vm *vm, u32 vector);
 

@@ -64,18 +64,19 @@ void platform_device_timer(struct virtio_device *d, u64 at)
     loop_timer_set(&d->timer, sys_host_info()->boot_tsc + clock_ticks(at));
 }
 
-static __attribute__((noinline)) void both(struct vm *vm, u32 irq, bool level)
+static __attribute__((noinline)) void both(struct vm *vm, u32 pin, bool level)
 {
     pic_update(vm);
-    ioapic_set_irq(vm, irq == 0 ? 2 : irq, level);
+    ioapic_set_irq(vm, pin, level);
 }
 
 void platform_irq(struct vm *vm, u32 irq, bool level)
 {
+    u32 pin = irq == 0 ? 2 : irq; /* as the MADT's overrides say */
     if (pic_set_line(&vm->state->pic, irq, level))
-        both(vm, irq, level);
-    else
-        ioapic_set_irq(vm, irq == 0 ? 2 : irq, level); /* as the MADT's overrides say */
+        both(vm, pin, level);
+    else if (level || !ioapic_end_edge(&vm->state->ioapic, pin))
+        ioapic_set_irq(vm, pin, level);
 }
 
 void platform_msi(struct vm *vm, u32 address, u32 data)
