@@ -80,7 +80,7 @@ void exits_init(void)
     }
 }
 
-static void note_port(struct vm *vm, u16 port, u8 size, const char *what)
+void exits_unclaimed_port(struct vm *vm, u16 port, u8 size, const char *what)
 {
     struct vm_state *s = vm->state;
     for (u32 i = 0; i < s->unclaimed_ports; i++) {
@@ -96,7 +96,7 @@ static void note_port(struct vm *vm, u16 port, u8 size, const char *what)
         platform_log(vm, "more unclaimed ports will not be told");
 }
 
-static void note_page(struct vm *vm, u64 gpa, const char *what)
+void exits_unclaimed_page(struct vm *vm, u64 gpa, const char *what)
 {
     struct vm_state *s = vm->state;
     u64 page = gpa & ~(PAGE_SIZE - 1);
@@ -115,14 +115,14 @@ static void note_page(struct vm *vm, u64 gpa, const char *what)
 
 static u32 unclaimed_in(struct vm *vm, u16 port, u8 size)
 {
-    note_port(vm, port, size, "read");
+    exits_unclaimed_port(vm, port, size, "read");
     return ~0u;
 }
 
 static void unclaimed_out(struct vm *vm, u16 port, u8 size, u32 value)
 {
     (void)value;
-    note_port(vm, port, size, "write");
+    exits_unclaimed_port(vm, port, size, "write");
 }
 
 static const struct mmio_range *find_page(u64 gpa)
@@ -140,7 +140,7 @@ static u64 bus_read(void *ctx, u64 gpa, u8 size)
     const struct mmio_range *r = find_page(gpa);
     if (r)
         return r->read(vm, gpa, size);
-    note_page(vm, gpa, "read");
+    exits_unclaimed_page(vm, gpa, "read");
     return ~0ull;
 }
 
@@ -151,7 +151,7 @@ static void bus_write(void *ctx, u64 gpa, u8 size, u64 value)
     if (r)
         r->write(vm, gpa, size, value);
     else if (!guest_ptr(&vm->mem, GPA(gpa), size)) /* else: read-only RAM, the write is dropped */
-        note_page(vm, gpa, "write");
+        exits_unclaimed_page(vm, gpa, "write");
 }
 
 /* xAPIC registers are 32 bits wide at multiples of 16 (SDM 3A 11.4.1). */

@@ -7,6 +7,8 @@
 /* MTRRs are only given back as written, since EPT decides: eight ranges, fixed ranges,
  * write-combining (SDM 3A 12.11).  All memory is write-back from the start, for kernels that are
  * loaded directly. */
+#define MTRR_FIRST 0x200
+#define MTRR_LAST 0x20f
 #define MTRR_CAP 0x508
 #define MTRR_DEF_ON 0x806
 #define MTRR_ALL_WRITE_BACK 0x0606060606060606ull
@@ -83,11 +85,13 @@ static const struct msr_row rows[] = {
 };
 _Static_assert(ARRAY_LEN(rows) <= POLICY_MSR_MAX, "fits the policy");
 
-void msr_policy(struct vm_policy *p, const u64 *capabilities)
+void msr_policy(struct vm_policy *p, u32 phys_bits, const u64 *capabilities)
 {
     p->msr_count = ARRAY_LEN(rows);
     for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
         p->msr[i] = rows[i];
+        if (rows[i].first >= MTRR_FIRST && rows[i].first <= MTRR_LAST)
+            p->msr[i].mask &= BITS(phys_bits - 1, 0); /* SDM 3A 12.11.2.3: the rest is reserved */
         if (rows[i].first != MSR_ARCH_CAPABILITIES)
             continue;
         p->msr[i].kind = capabilities ? MSR_CONST : MSR_FAULT;

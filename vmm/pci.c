@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "vmm/exits.h"
 #include "vmm/ioapic.h"
 #include "vmm/platform.h"
 #include "vmm/vm.h"
@@ -260,11 +261,22 @@ static struct pci_device *find(struct vm *vm, bool io, u64 at, u8 size, u32 *bar
     return NULL;
 }
 
+static void unclaimed(struct vm *vm, bool io, u64 at, u8 size, const char *what)
+{
+    if (io)
+        exits_unclaimed_port(vm, (u16)at, size, what);
+    else
+        exits_unclaimed_page(vm, at, what);
+}
+
 static u64 bar_read(struct vm *vm, bool io, u64 at, u8 size)
 {
     u32 bar, offset;
     struct pci_device *d = find(vm, io, at, size, &bar, &offset);
-    return d ? d->ops->read(d, bar, offset, size) : ~0ull;
+    if (d)
+        return d->ops->read(d, bar, offset, size);
+    unclaimed(vm, io, at, size, "read");
+    return ~0ull;
 }
 
 static void bar_write(struct vm *vm, bool io, u64 at, u8 size, u64 value)
@@ -273,6 +285,8 @@ static void bar_write(struct vm *vm, bool io, u64 at, u8 size, u64 value)
     struct pci_device *d = find(vm, io, at, size, &bar, &offset);
     if (d)
         d->ops->write(d, bar, offset, size, value);
+    else
+        unclaimed(vm, io, at, size, "write");
 }
 
 u32 pci_port_in(struct vm *vm, u16 port, u8 size)

@@ -43,7 +43,7 @@ void vm_boot_policy(const struct vm_config *c, struct vm_policy *p)
         p->flags |= POLICY_NO_APICV;
     cpuid_policy(p, &host, c->cpu_count);
     u64 capable = mitigations_guest_capabilities(h->arch_capabilities);
-    msr_policy(p, host.capabilities ? &capable : NULL);
+    msr_policy(p, cpuid_native(0x80000008, 0).eax & 0xff, host.capabilities ? &capable : NULL);
 }
 
 static bool find(const char *path, const struct host_module **out, struct vm_error *e)

@@ -70,7 +70,7 @@ def mitigation(c, name):
     return found[1] if found else None
 
 
-@bochs("speculation", limit=300, cpus=2, model="tigerlake", files=guests.files("speculation"))
+@bochs("speculation", limit=300, cpus=2, model="corei7_icelake_u", files=guests.files("speculation"))
 def speculation(c):
     with c.check("what the CPU needs and offers is in use"):
         for name in ("IBRS in the host", "IBPB between VMs", "return stack filled at exit",
@@ -85,7 +85,7 @@ def speculation(c):
             guests.remove(c, name)
 
 
-@bochs("speculation-off", limit=300, cpus=1, model="tigerlake",
+@bochs("speculation-off", limit=300, cpus=1, model="corei7_icelake_u",
        files=guests.files("speculation") | {"bulkhead/bulkhead.conf": "mitigations: off\n"})
 def speculation_off(c):
     with c.check("mitigations: off switches them off"):

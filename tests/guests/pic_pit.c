@@ -82,9 +82,10 @@ void guest_main(void)
     cli();
     check_equal(guest_count[IOAPIC_VECTOR], ticks, "ticks through a masked redirection entry");
 
-    /* One-shot: mode 0 interrupts once. */
-    ioapic_route(2, IOAPIC_VECTOR, apic_id());
+    /* One-shot: mode 0 interrupts once.  Its control word stops the periodic ticks, so it comes
+     * before the pin is open. */
     outb(0x43, 0x30);
+    ioapic_route(2, IOAPIC_VECTOR, apic_id());
     outb(0x40, 0);
     outb(0x40, 8);
     sleep_until(&guest_count[IOAPIC_VECTOR], ticks + 1, "one-shot of the PIT");

@@ -166,7 +166,7 @@ static void rows_are_sorted(void **state)
     const struct cpuid_host host = {.read = all_ones, .tsc_hz = 2000000000};
     (void)state;
     cpuid_policy(&policy, &host, 64);
-    msr_policy(&policy, NULL);
+    msr_policy(&policy, 39, NULL);
     assert_true(policy.cpuid_count < POLICY_CPUID_MAX);
     for (u32 i = 1; i < policy.cpuid_count; i++) {
         const struct cpuid_row *a = &policy.cpuid[i - 1], *b = &policy.cpuid[i];

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "vmm/exits.h"
 #include "vmm/ioapic.h"
 #include "vmm/platform.h"
 #include "vmm/virtio_dev_pci.h"
@@ -42,6 +43,22 @@ void platform_device_timer(struct virtio_device *d, u64 at)
 {
     (void)d;
     (void)at;
+}
+static u32 unclaimed;
+void exits_unclaimed_port(struct vm *v, u16 port, u8 size, const char *what)
+{
+    (void)v;
+    (void)port;
+    (void)size;
+    (void)what;
+    unclaimed++;
+}
+void exits_unclaimed_page(struct vm *v, u64 gpa, const char *what)
+{
+    (void)v;
+    (void)gpa;
+    (void)what;
+    unclaimed++;
 }
 void ioapic_set_irq(struct vm *v, u32 pin, bool level)
 {
@@ -198,6 +215,10 @@ static void bars_and_capabilities_are_where_they_say(void **state)
     assert_int_equal(config(PCI_VENDOR_ID, 2), 0x1af4);
     assert_int_equal(pci_ecam_read(vm, PCI_ECAM_BASE + (SLOT << 15), 4), config(PCI_VENDOR_ID, 4));
     assert_int_equal((u32)pci_ecam_read(vm, PCI_ECAM_BASE + (6 << 15), 4), ~0u);
+    unclaimed = 0;
+    (void)get(PCI_MEM_END - 7, 8);
+    pci_port_out(vm, PCI_IO_END, 1, 0);
+    assert_int_equal(unclaimed, 2);
 }
 
 static void a_request_is_served_with_msix(void **state)
