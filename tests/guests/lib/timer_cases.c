@@ -90,9 +90,9 @@ static void deadline(void)
     check_equal(rdmsr(MSR_TSC_DEADLINE), 0, "TSC_DEADLINE after it fired");
     wrmsr(MSR_TSC_DEADLINE, 1); /* long past: fires at once */
     sleep_for(before, 2);
-    wrmsr(MSR_TSC_DEADLINE, rdtsc() + 2 * tsc_per_ms());
+    wrmsr(MSR_TSC_DEADLINE, rdtsc() + 20 * tsc_per_ms());
     wrmsr(MSR_TSC_DEADLINE, 0); /* disarmed */
-    delay_ms(5);
+    delay_ms(30);
     take_interrupts();
     check_equal(guest_count[TIMER] - before, 2, "interrupts of a disarmed deadline");
     /* In this mode the initial count does nothing, SDM 3A 11.5.4.1. */
