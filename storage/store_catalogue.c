@@ -32,7 +32,7 @@ enum hv_status store_fail(struct store *s, enum hv_status status, const char *fm
     return status;
 }
 
-static enum hv_status sql_failed(struct store *s, int ret)
+enum hv_status store_sql_failed(struct store *s, int ret)
 {
     enum hv_status status = HV_EIO;
 
@@ -49,7 +49,7 @@ enum hv_status store_sql(struct store *s, const char *sql)
 {
     int ret = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
 
-    return ret == SQLITE_OK ? HV_OK : sql_failed(s, ret & 0xff);
+    return ret == SQLITE_OK ? HV_OK : store_sql_failed(s, ret & 0xff);
 }
 
 /* Prepares a statement and binds numbers, as many as `sql` has. */
@@ -74,7 +74,7 @@ static enum hv_status step(struct store *s, sqlite3_stmt *st)
 
     if (ret == SQLITE_ROW)
         return HV_OK;
-    return ret == SQLITE_DONE ? HV_ENOENT : sql_failed(s, ret & 0xff);
+    return ret == SQLITE_DONE ? HV_ENOENT : store_sql_failed(s, ret & 0xff);
 }
 
 /* A statement without rows. */
@@ -553,55 +553,5 @@ enum hv_status store_usage(struct store *s, struct store_usage *out)
     }
     sqlite3_finalize(q);
     store_unlock(s);
-    return status;
-}
-
-/* ---- check -------------------------------------------------------------------------------------
- */
-
-struct checking {
-    void (*fn)(void *arg, const char *what);
-    void *arg;
-    u64 problems;
-};
-
-static int on_row(void *arg, int columns, char **values, char **names)
-{
-    struct checking *c = arg;
-
-    (void)columns, (void)names;
-    if (!values[0] || !strcmp(values[0], "ok"))
-        return 0;
-    c->problems++;
-    c->fn(c->arg, values[0]);
-    return 0;
-}
-
-enum hv_status store_check(struct store *s, void (*fn)(void *arg, const char *what), void *arg,
-                           u64 *problems)
-{
-    static const char *const queries[] = {
-        "PRAGMA integrity_check",
-        "SELECT 'inode '||id||' has no name' FROM inode WHERE id<>1 AND id NOT IN "
-        "(SELECT inode FROM name)",
-        "SELECT 'name '||name||' has no inode' FROM name WHERE inode NOT IN (SELECT id FROM inode)",
-        "SELECT 'name '||name||' is in no directory' FROM name WHERE parent NOT IN "
-        "(SELECT id FROM inode WHERE directory)",
-        "SELECT 'inode '||inode||' has a map and is no file' FROM map WHERE inode NOT IN "
-        "(SELECT id FROM inode WHERE NOT directory)",
-        "SELECT 'inode '||inode||' is named twice' FROM name GROUP BY inode HAVING count(*)>1",
-    };
-    struct checking c = {fn, arg, 0};
-    enum hv_status status = HV_OK;
-
-    store_lock(s);
-    for (u32 i = 0; i < ARRAY_LEN(queries) && status == HV_OK; i++) {
-        int ret = sqlite3_exec(s->db, queries[i], on_row, &c, NULL);
-
-        if (ret != SQLITE_OK)
-            status = sql_failed(s, ret & 0xff);
-    }
-    store_unlock(s);
-    *problems = c.problems;
     return status;
 }

@@ -64,6 +64,8 @@ enum hv_status store_region_check(struct store *s);
 /* store_catalogue.c: SQL; each takes the lock. */
 void store_lock(struct store *s);
 void store_unlock(struct store *s);
+/* What SQLite refused with `ret`, as a status; s->error tells it. */
+enum hv_status store_sql_failed(struct store *s, int ret);
 enum hv_status store_fail(struct store *s, enum hv_status status, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 enum hv_status store_sql(struct store *s, const char *sql);

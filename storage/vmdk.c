@@ -1,6 +1,6 @@
 /* Sparse VMDK extents: header, embedded descriptor, grain directory (twice), grain tables, grains.
- * Called by the engine; vmdk_export() by `disk export`. */
-#include "storage/vmdk.h"
+ * Called by the engine. */
+#include "storage/vmdk_inner.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,39 +10,6 @@
 #include "storage/unpack.h"
 
 typedef unsigned long long ull;
-
-#define HEADER 512u
-#define SECTOR 512ull
-#define AT_END (~0ull) /* of the grain directory: its place is in the footer */
-#define GRAIN_ZERO 1u  /* table entry: zeros, if the header says that this is used */
-#define ENTRIES_MAX (1u << 26)
-
-enum vmdk_field { /* of the header, little-endian ("Hosted Sparse Extent Header") */
-                  VMDK_MAGIC = 0,
-                  VMDK_VERSION = 4,
-                  VMDK_FLAGS = 8,
-                  VMDK_CAPACITY = 12,
-                  VMDK_GRAIN = 20,
-                  VMDK_DESCRIPTOR = 28,
-                  VMDK_DESCRIPTOR_SIZE = 36,
-                  VMDK_ENTRIES = 44,
-                  VMDK_SPARE_DIRECTORY = 48,
-                  VMDK_DIRECTORY = 56,
-                  VMDK_OVERHEAD = 64,
-                  VMDK_UNCLEAN = 72,
-                  VMDK_NEWLINES = 73,
-                  VMDK_COMPRESSION = 77,
-};
-
-enum vmdk_flag {
-    FLAG_NEWLINES = 1,
-    FLAG_SPARE = 2,
-    FLAG_ZEROS = 4,
-    FLAG_COMPRESSED = 0x10000,
-    FLAG_MARKERS = 0x20000,
-};
-
-enum vmdk_marker { MARKER_END, MARKER_TABLE, MARKER_DIRECTORY, MARKER_FOOTER };
 
 struct vmdk {
     u32 version, flags, entries; /* entries of one grain table */
@@ -104,9 +71,9 @@ static enum hv_status load_directory(struct image *img, u64 at, u32 **out)
         return HV_ENOMEM;
     enum hv_status status = image_read(img, at, *out, v->tables * 4);
     for (u64 i = 0; i < v->tables && status == HV_OK; i++) {
-        u64 table = (*out)[i] * SECTOR;
+        u64 table = (*out)[i] * VMDK_SECTOR;
 
-        if ((*out)[i] && (table >= img->file->size || table < HEADER ||
+        if ((*out)[i] && (table >= img->file->size || table < VMDK_HEADER ||
                           v->entries * 4ull > img->file->size - table))
             status = image_fail(img, HV_ECORRUPT, "grain table %llu is said to be at %llu", (ull)i,
                                 (ull)table);
@@ -119,17 +86,18 @@ static enum hv_status read_header(struct image *img, u8 *h)
 {
     enum hv_status status;
 
-    status = image_read(img, 0, h, MIN(HEADER, img->file->size));
+    status = image_read(img, 0, h, MIN(VMDK_HEADER, img->file->size));
     if (status == HV_OK && (h[0] == '#' || !memcmp(h, "version", 7)))
         return image_fail(img, HV_ENOSYS,
                           "it is the descriptor of a flat image: attach that as raw");
-    if (status == HV_OK && img->file->size < HEADER)
+    if (status == HV_OK && img->file->size < VMDK_HEADER)
         return image_fail(img, HV_ECORRUPT, "a file of %llu bytes", (ull)img->file->size);
-    if (status != HV_OK || memcmp(h, "KDMV", 4) || le64(h + VMDK_DIRECTORY) != AT_END)
+    if (status != HV_OK || memcmp(h, "KDMV", 4) || le64(h + VMDK_DIRECTORY) != VMDK_AT_END)
         return status;
-    if (img->file->size < 3 * HEADER)
+    if (img->file->size < 3 * VMDK_HEADER)
         return image_fail(img, HV_ECORRUPT, "it has no footer");
-    return image_read(img, ROUND_DOWN(img->file->size, SECTOR) - 2 * HEADER, h, HEADER);
+    return image_read(img, ROUND_DOWN(img->file->size, VMDK_SECTOR) - 2 * VMDK_HEADER, h,
+                      VMDK_HEADER);
 }
 
 static enum hv_status check_header(struct image *img, const u8 *h)
@@ -145,33 +113,34 @@ static enum hv_status check_header(struct image *img, const u8 *h)
         return image_fail(img, HV_ECORRUPT, "no header of a sparse VMDK");
     if (v->version < 1 || v->version > 3)
         return image_fail(img, HV_ENOSYS, "version %u, at 4", v->version);
-    if ((v->flags & FLAG_NEWLINES) && memcmp(h + VMDK_NEWLINES, newlines, 4))
+    if ((v->flags & VMDK_FLAG_NEWLINES) && memcmp(h + VMDK_NEWLINES, newlines, 4))
         return image_fail(img, HV_ECORRUPT, "it was changed by a transfer as text, at 73");
-    if (!capacity || capacity > IMAGE_SIZE_MAX / SECTOR)
+    if (!capacity || capacity > IMAGE_SIZE_MAX / VMDK_SECTOR)
         return image_fail(img, HV_ECORRUPT, "a disk of %llu sectors, at 12", (ull)capacity);
     if (grain < 8 || grain > 4096 || grain & (grain - 1))
         return image_fail(img, HV_ECORRUPT, "grains of %llu sectors, at 20", (ull)grain);
     if (!v->entries || v->entries > 4096)
         return image_fail(img, HV_ECORRUPT, "tables of %u entries, at 44", v->entries);
-    if ((v->flags & FLAG_COMPRESSED) && le16(h + VMDK_COMPRESSION) != 1)
+    if ((v->flags & VMDK_FLAG_COMPRESSED) && le16(h + VMDK_COMPRESSION) != 1)
         return image_fail(img, HV_ENOSYS, "compression %u, at 77", le16(h + VMDK_COMPRESSION));
-    if (le64(h + VMDK_DESCRIPTOR) > ENTRIES_MAX || le64(h + VMDK_DESCRIPTOR_SIZE) > ENTRIES_MAX ||
+    if (le64(h + VMDK_DESCRIPTOR) > VMDK_ENTRIES_MAX ||
+        le64(h + VMDK_DESCRIPTOR_SIZE) > VMDK_ENTRIES_MAX ||
         le64(h + VMDK_DIRECTORY) > 0xffffffff || le64(h + VMDK_SPARE_DIRECTORY) > 0xffffffff)
         return image_fail(img, HV_ECORRUPT, "its tables are not in the file, at 28 to 56");
-    img->size = capacity * SECTOR;
-    img->unit = (u32)(grain * SECTOR);
+    img->size = capacity * VMDK_SECTOR;
+    img->unit = (u32)(grain * VMDK_SECTOR);
     v->tables = (img->size + (u64)img->unit * v->entries - 1) / ((u64)img->unit * v->entries);
-    v->descriptor_at = le64(h + VMDK_DESCRIPTOR) * SECTOR;
-    v->descriptor_size = le64(h + VMDK_DESCRIPTOR_SIZE) * SECTOR;
-    v->directory_at = le64(h + VMDK_DIRECTORY) * SECTOR;
-    v->spare_at = v->flags & FLAG_SPARE ? le64(h + VMDK_SPARE_DIRECTORY) * SECTOR : 0;
-    return v->tables > ENTRIES_MAX ? image_fail(img, HV_ECORRUPT, "too many tables") : HV_OK;
+    v->descriptor_at = le64(h + VMDK_DESCRIPTOR) * VMDK_SECTOR;
+    v->descriptor_size = le64(h + VMDK_DESCRIPTOR_SIZE) * VMDK_SECTOR;
+    v->directory_at = le64(h + VMDK_DIRECTORY) * VMDK_SECTOR;
+    v->spare_at = v->flags & VMDK_FLAG_SPARE ? le64(h + VMDK_SPARE_DIRECTORY) * VMDK_SECTOR : 0;
+    return v->tables > VMDK_ENTRIES_MAX ? image_fail(img, HV_ECORRUPT, "too many tables") : HV_OK;
 }
 
 static enum hv_status vmdk_open(struct image *img)
 {
     struct vmdk *v = calloc(1, sizeof(*v));
-    u8 h[HEADER] = {0};
+    u8 h[VMDK_HEADER] = {0};
 
     img->priv = v;
     if (!v)
@@ -188,10 +157,10 @@ static enum hv_status vmdk_open(struct image *img)
         status = load_directory(img, v->spare_at, &v->spare);
     if (status != HV_OK)
         return status;
-    img->end = ROUND_UP(img->file->size, SECTOR);
-    img->read_only |= (v->flags & (FLAG_COMPRESSED | FLAG_MARKERS)) != 0;
+    img->end = ROUND_UP(img->file->size, VMDK_SECTOR);
+    img->read_only |= (v->flags & (VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS)) != 0;
     snprintf(img->note, sizeof(img->note), "%s, grains of %u KiB",
-             v->flags & FLAG_COMPRESSED ? "streamOptimized" : "sparse", img->unit >> 10);
+             v->flags & VMDK_FLAG_COMPRESSED ? "streamOptimized" : "sparse", img->unit >> 10);
     return HV_OK;
 }
 
@@ -214,7 +183,7 @@ static void vmdk_release(struct image *img)
  * they overlap each other or a table hurts nobody but their own disk. */
 static bool over_metadata(const struct vmdk *v, u64 at, u64 len)
 {
-    const u64 ranges[][2] = {{0, HEADER},
+    const u64 ranges[][2] = {{0, VMDK_HEADER},
                              {v->descriptor_at, v->descriptor_size},
                              {v->directory_at, v->tables * 4},
                              {v->spare_at, v->spare_at ? v->tables * 4 : 0}};
@@ -229,16 +198,16 @@ static enum image_kind kind_of(const struct vmdk *v, u32 entry)
 {
     if (!entry)
         return IMAGE_HOLE;
-    if (entry == GRAIN_ZERO && (v->flags & FLAG_ZEROS))
+    if (entry == VMDK_GRAIN_ZERO && (v->flags & VMDK_FLAG_ZEROS))
         return IMAGE_ZERO;
-    return v->flags & FLAG_COMPRESSED ? IMAGE_SPECIAL : IMAGE_DATA;
+    return v->flags & VMDK_FLAG_COMPRESSED ? IMAGE_SPECIAL : IMAGE_DATA;
 }
 
 static enum hv_status vmdk_map(struct image *img, u64 offset, u64 length, struct image_extent *e)
 {
     struct vmdk *v = img->priv;
     u64 span = (u64)img->unit * v->entries, within = offset % img->unit;
-    u64 table = v->directory[offset / span] * SECTOR;
+    u64 table = v->directory[offset / span] * VMDK_SECTOR;
     u32 first = (u32)(offset % span / img->unit);
     u8 raw[64 * 4];
 
@@ -252,17 +221,17 @@ static enum hv_status vmdk_map(struct image *img, u64 offset, u64 length, struct
         return status;
     u32 entry = le32(raw), n = 1;
     e->kind = kind_of(v, entry);
-    if (e->kind == IMAGE_DATA && over_metadata(v, entry * SECTOR, img->unit))
+    if (e->kind == IMAGE_DATA && over_metadata(v, entry * VMDK_SECTOR, img->unit))
         return image_fail(img, HV_ECORRUPT, "byte %llu of the disk is said to be at %llu: metadata",
-                          (ull)offset, (ull)(entry * SECTOR));
+                          (ull)offset, (ull)(entry * VMDK_SECTOR));
     for (; n < count && e->kind != IMAGE_SPECIAL; n++) {
         u32 next = le32(raw + n * 4);
-        u64 expected = entry + (u64)n * (img->unit / SECTOR);
+        u64 expected = entry + (u64)n * (img->unit / VMDK_SECTOR);
 
         if (kind_of(v, next) != e->kind || (e->kind == IMAGE_DATA && next != expected))
             break;
     }
-    e->at = e->kind == IMAGE_DATA ? entry * SECTOR + within : 0;
+    e->at = e->kind == IMAGE_DATA ? entry * VMDK_SECTOR + within : 0;
     e->length = MIN((u64)n * img->unit - within, length);
     return HV_OK;
 }
@@ -282,7 +251,7 @@ static enum hv_status unpack_grain(struct image *img, u64 offset, u64 at, u8 *pa
     size = le32(head + 8);
     if (status != HV_OK)
         return status;
-    if (le64(head) * SECTOR != offset || !size || size > 2ull * img->unit + 1024 ||
+    if (le64(head) * VMDK_SECTOR != offset || !size || size > 2ull * img->unit + 1024 ||
         size > img->file->size - at - sizeof(head))
         return image_fail(img, HV_ECORRUPT, "no grain for %llu at %llu", (ull)offset, (ull)at);
     status = image_read(img, at + sizeof(head), packed, size);
@@ -302,7 +271,7 @@ static enum hv_status vmdk_read_special(struct image *img, u64 offset, u8 *buf)
 {
     struct vmdk *v = img->priv;
     u64 span = (u64)img->unit * v->entries;
-    u64 table = v->directory[offset / span] * SECTOR;
+    u64 table = v->directory[offset / span] * VMDK_SECTOR;
     enum hv_status status = HV_OK;
     u8 raw[4];
 
@@ -315,7 +284,7 @@ static enum hv_status vmdk_read_special(struct image *img, u64 offset, u8 *buf)
         status = packed ? meta_read(&img->meta, table + offset % span / img->unit * 4, raw, 4)
                         : HV_ENOMEM;
         if (status == HV_OK)
-            status = unpack_grain(img, offset, le32(raw) * SECTOR, packed);
+            status = unpack_grain(img, offset, le32(raw) * VMDK_SECTOR, packed);
         free(packed);
         if (status != HV_OK)
             return status;
@@ -339,10 +308,10 @@ static enum hv_status repair_spare(struct image *img)
     for (u64 i = 0; i < v->tables && status == HV_OK; i++) {
         if (!v->directory[i] || !v->spare[i])
             continue;
-        status = image_read(img, v->directory[i] * SECTOR, table, bytes);
+        status = image_read(img, v->directory[i] * VMDK_SECTOR, table, bytes);
         if (status == HV_OK)
-            status = disk_write(img->file, v->spare[i] * SECTOR, table, bytes);
-        meta_forget(&img->meta, v->spare[i] * SECTOR, bytes);
+            status = disk_write(img->file, v->spare[i] * VMDK_SECTOR, table, bytes);
+        meta_forget(&img->meta, v->spare[i] * VMDK_SECTOR, bytes);
     }
     free(table);
     return status;
@@ -382,7 +351,7 @@ static enum hv_status vmdk_begin(struct image *img)
 static enum hv_status vmdk_alloc(struct image *img, u64 offset, u64 length, u64 *at, u64 *got)
 {
     (void)offset;
-    if (img->end / SECTOR + length / SECTOR + img->unit / SECTOR > 0xffffffff)
+    if (img->end / VMDK_SECTOR + length / VMDK_SECTOR + img->unit / VMDK_SECTOR > 0xffffffff)
         return HV_ENOSPC;
     *got = length;
     return image_append(img, length, img->unit, at);
@@ -404,14 +373,14 @@ static enum hv_status make_table(struct image *img, u32 *directory, u64 director
 
     if (directory[index])
         return HV_OK;
-    enum hv_status status = image_append(img, v->entries * 4ull, SECTOR, &at);
-    if (status == HV_OK && at / SECTOR > 0xffffffff)
+    enum hv_status status = image_append(img, v->entries * 4ull, VMDK_SECTOR, &at);
+    if (status == HV_OK && at / VMDK_SECTOR > 0xffffffff)
         status = HV_ENOSPC;
     if (status == HV_OK)
         status = meta_fill(&img->meta, META_TABLE, at, 0, v->entries * 4ull);
     if (status != HV_OK)
         return status;
-    directory[index] = (u32)(at / SECTOR);
+    directory[index] = (u32)(at / VMDK_SECTOR);
     return put32(img, META_ROOT, directory_at + index * 4, directory[index]);
 }
 
@@ -423,11 +392,11 @@ static enum hv_status put_entry(struct image *img, u64 offset, u32 value)
     enum hv_status status = make_table(img, v->directory, v->directory_at, index);
 
     if (status == HV_OK)
-        status = put32(img, META_TABLE, v->directory[index] * SECTOR + within, value);
+        status = put32(img, META_TABLE, v->directory[index] * VMDK_SECTOR + within, value);
     if (status != HV_OK || !v->spare)
         return status;
     status = make_table(img, v->spare, v->spare_at, index);
-    return status == HV_OK ? put32(img, META_TABLE, v->spare[index] * SECTOR + within, value)
+    return status == HV_OK ? put32(img, META_TABLE, v->spare[index] * VMDK_SECTOR + within, value)
                            : status;
 }
 
@@ -436,7 +405,7 @@ static enum hv_status vmdk_link(struct image *img, u64 offset, u64 length, u64 a
     enum hv_status status = HV_OK;
 
     for (u64 n = 0; n < length && status == HV_OK; n += img->unit)
-        status = put_entry(img, offset + n, (u32)((at + n) / SECTOR));
+        status = put_entry(img, offset + n, (u32)((at + n) / VMDK_SECTOR));
     return status;
 }
 
@@ -457,244 +426,22 @@ static enum hv_status vmdk_check(struct image *img, u64 *problems)
         for (u32 i = 0; i < v->entries && v->directory[t]; i++) {
             u8 a[4], b[4];
             enum hv_status status =
-                meta_read(&img->meta, v->directory[t] * SECTOR + i * 4ull, a, 4);
+                meta_read(&img->meta, v->directory[t] * VMDK_SECTOR + i * 4ull, a, 4);
 
             memcpy(b, a, 4);
             if (status == HV_OK && v->spare && v->spare[t])
-                status = meta_read(&img->meta, v->spare[t] * SECTOR + i * 4ull, b, 4);
+                status = meta_read(&img->meta, v->spare[t] * VMDK_SECTOR + i * 4ull, b, 4);
             if (status != HV_OK)
                 return status;
             bool data = kind_of(v, le32(a)) > IMAGE_ZERO;
-            if (memcmp(a, b, 4) || (data && (le32(a) * SECTOR >= img->file->size ||
-                                             over_metadata(v, le32(a) * SECTOR, SECTOR))))
+            if (memcmp(a, b, 4) || (data && (le32(a) * VMDK_SECTOR >= img->file->size ||
+                                             over_metadata(v, le32(a) * VMDK_SECTOR, VMDK_SECTOR))))
                 if (!(*problems)++)
                     image_fail(img, HV_ECORRUPT, "grain %u of table %llu: %u and %u", i, (ull)t,
                                le32(a), le32(b));
         }
     }
     return HV_OK;
-}
-
-/* ---- create ------------------------------------------------------------------------------------
- */
-
-struct layout {                                    /* in sectors */
-    u64 capacity, grain, tables, table, directory; /* table, directory: the size of one */
-    u64 spare_at, directory_at, end;
-};
-
-static struct layout lay_out(u64 size, u32 unit)
-{
-    struct layout l = {.capacity = size / SECTOR, .grain = unit / SECTOR, .table = 4};
-
-    l.tables = (l.capacity + l.grain * 512 - 1) / (l.grain * 512);
-    l.directory = (l.tables * 4 + 511) / 512;
-    l.spare_at = 21; /* header, 20 sectors of descriptor */
-    l.directory_at = l.spare_at + l.directory + l.tables * l.table;
-    l.end = ROUND_UP(l.directory_at + l.directory + l.tables * l.table, l.grain);
-    return l;
-}
-
-static void make_header(u8 *h, const struct layout *l, u32 version, u32 flags)
-{
-    memcpy(h, "KDMV", 4);
-    put_le32(h + VMDK_VERSION, version);
-    put_le32(h + VMDK_FLAGS, flags);
-    put_le64(h + VMDK_CAPACITY, l->capacity);
-    put_le64(h + VMDK_GRAIN, l->grain);
-    put_le64(h + VMDK_DESCRIPTOR, 1);
-    put_le64(h + VMDK_DESCRIPTOR_SIZE, 20);
-    put_le32(h + VMDK_ENTRIES, 512);
-    put_le64(h + VMDK_SPARE_DIRECTORY, flags & FLAG_SPARE ? l->spare_at : 0);
-    put_le64(h + VMDK_DIRECTORY, l->directory_at);
-    put_le64(h + VMDK_OVERHEAD, l->end);
-    memcpy(h + VMDK_NEWLINES, "\n \r\n", 4);
-    put_le16(h + VMDK_COMPRESSION, flags & FLAG_COMPRESSED ? 1 : 0);
-}
-
-static struct vmdk_descriptor describe(const struct image_options *o, const char *type,
-                                       const char *data_type)
-{
-    struct vmdk_descriptor d = {.parent_cid = 0xffffffff, .sectors = o->size / SECTOR};
-
-    memcpy(&d.cid, o->id, 4);
-    d.cid ^= 0x5bd1e995; /* not 0 or all ones for usual ids */
-    snprintf(d.type, sizeof(d.type), "%s", type);
-    snprintf(d.data_type, sizeof(d.data_type), "%s", data_type);
-    snprintf(d.data, sizeof(d.data), "%s", o->data_name ? o->data_name : "disk.vmdk");
-    if (o->parent) {
-        memcpy(&d.parent_cid, o->parent->id, 4);
-        snprintf(d.parent, sizeof(d.parent), "%s", o->parent_name ? o->parent_name : "");
-    }
-    return d;
-}
-
-static enum hv_status create_flat(struct disk *file, const struct image_options *o)
-{
-    char text[2048] = {0};
-    struct vmdk_descriptor d = describe(o, "monolithicFlat", "FLAT");
-
-    return disk_write(file, 0, text, ROUND_UP(vmdk_descriptor_write(text, sizeof(text), &d), 512u));
-}
-
-static enum hv_status vmdk_create(struct disk *file, const struct image_options *o,
-                                  char error[IMAGE_ERROR_MAX])
-{
-    u32 unit = o->unit ? o->unit : (u32)(64 * KIB);
-    struct layout l = lay_out(o->size, unit);
-    struct vmdk_descriptor d = describe(o, "monolithicSparse", "SPARSE");
-
-    if (o->kind && !strcmp(o->kind, "flat"))
-        return create_flat(file, o);
-    if (!o->size || o->size % SECTOR || l.end > 0xffffffff || unit < 4096 || unit > 2 * MIB ||
-        unit & (unit - 1)) {
-        snprintf(error, IMAGE_ERROR_MAX, "no VMDK image can be of this size and grain size");
-        return HV_EINVAL;
-    }
-    u8 *all = calloc(l.end, SECTOR);
-    if (!all)
-        return HV_ENOMEM;
-    make_header(all, &l, 1, FLAG_NEWLINES | FLAG_SPARE);
-    vmdk_descriptor_write((char *)all + SECTOR, 20 * SECTOR, &d);
-    for (u64 i = 0; i < l.tables; i++) {
-        put_le32(all + l.spare_at * SECTOR + i * 4, (u32)(l.spare_at + l.directory + i * l.table));
-        put_le32(all + l.directory_at * SECTOR + i * 4,
-                 (u32)(l.directory_at + l.directory + i * l.table));
-    }
-    enum hv_status status = disk_write(file, 0, all, l.end * SECTOR);
-    free(all);
-    return status;
-}
-
-/* ---- export: streamOptimized -------------------------------------------------------------------
- */
-
-struct stream {
-    struct disk *from, *file;
-    u64 at; /* file offset, a multiple of 512 */
-    u32 *directory;
-    u32 table[512];
-    u8 *grain, *packed;
-    struct layout layout;
-};
-
-static enum hv_status put(struct stream *s, const void *data, u64 len)
-{
-    enum hv_status status = disk_write(s->file, s->at, data, len);
-
-    s->at += len;
-    return status;
-}
-
-static enum hv_status put_marker(struct stream *s, enum vmdk_marker type, u64 sectors)
-{
-    u8 m[512] = {0};
-
-    put_le64(m, sectors);
-    put_le32(m + 12, type);
-    return put(s, m, sizeof(m));
-}
-
-static enum hv_status put_grain(struct stream *s, u64 offset, u32 index)
-{
-    u64 unit = s->layout.grain * SECTOR, n = MIN(unit, s->from->size - offset), len = 2 * unit;
-    enum hv_status status = disk_read(s->from, offset, s->grain, n);
-
-    memset(s->grain + n, 0, unit - n);
-    if (status != HV_OK || (!s->grain[0] && !memcmp(s->grain, s->grain + 1, unit - 1)))
-        return status;
-    status = unpack_deflate(s->grain, unit, s->packed + 12, &len);
-    if (status != HV_OK)
-        return status;
-    put_le64(s->packed, offset / SECTOR);
-    put_le32(s->packed + 8, (u32)len);
-    u64 total = ROUND_UP(12 + len, SECTOR);
-    memset(s->packed + 12 + len, 0, total - 12 - len);
-    put_le32(&s->table[index], (u32)(s->at / SECTOR));
-    return put(s, s->packed, total);
-}
-
-static enum hv_status put_table(struct stream *s, u64 table)
-{
-    bool any = false;
-    enum hv_status status;
-
-    for (u32 i = 0; i < 512; i++)
-        any |= s->table[i] != 0;
-    if (!any)
-        return HV_OK;
-    status = put_marker(s, MARKER_TABLE, 4);
-    put_le32(&s->directory[table], (u32)(s->at / SECTOR));
-    return status == HV_OK ? put(s, s->table, sizeof(s->table)) : status;
-}
-
-static enum hv_status put_tail(struct stream *s)
-{
-    enum hv_status status = put_marker(s, MARKER_DIRECTORY, s->layout.directory);
-    u8 footer[HEADER] = {0};
-
-    s->layout.directory_at = s->at / SECTOR;
-    if (status == HV_OK)
-        status = put(s, s->directory, s->layout.directory * SECTOR);
-    if (status == HV_OK)
-        status = put_marker(s, MARKER_FOOTER, 1);
-    make_header(footer, &s->layout, 3, FLAG_NEWLINES | FLAG_COMPRESSED | FLAG_MARKERS);
-    if (status == HV_OK)
-        status = put(s, footer, HEADER);
-    return status == HV_OK ? put_marker(s, MARKER_END, 0) : status;
-}
-
-static enum hv_status put_head(struct stream *s, const char *name)
-{
-    struct image_options o = {.size = s->from->size, .id = {0x42}, .data_name = name};
-    struct vmdk_descriptor d = describe(&o, "streamOptimized", "SPARSE");
-    u64 bytes = s->layout.end * SECTOR;
-    u8 *head = calloc(1, bytes);
-
-    if (!head)
-        return HV_ENOMEM;
-    s->layout.directory_at = AT_END;
-    make_header(head, &s->layout, 3, FLAG_NEWLINES | FLAG_COMPRESSED | FLAG_MARKERS);
-    vmdk_descriptor_write((char *)head + SECTOR, 20 * SECTOR, &d);
-    enum hv_status status = put(s, head, bytes);
-    free(head);
-    return status;
-}
-
-enum hv_status vmdk_export(struct disk *from, struct disk *file, const char *name,
-                           bool (*progress)(void *arg, u64 done), void *arg)
-{
-    struct stream *s = calloc(1, sizeof(*s));
-    u64 unit = 64 * KIB, span = unit * 512;
-    enum hv_status status = HV_ENOMEM;
-
-    if (!s)
-        return status;
-    s->from = from;
-    s->file = file;
-    s->layout = lay_out(from->size, (u32)unit);
-    s->layout.end = 128; /* header and descriptor, to a whole grain */
-    s->directory = calloc(s->layout.directory, SECTOR);
-    s->grain = malloc(unit);
-    s->packed = malloc(2 * unit + 1024);
-    if (s->directory && s->grain && s->packed)
-        status = put_head(s, name);
-    for (u64 at = 0; at < from->size && status == HV_OK; at += unit) {
-        status = put_grain(s, at, (u32)(at % span / unit));
-        if (status == HV_OK && (at % span == span - unit || at + unit >= from->size)) {
-            status = put_table(s, at / span);
-            memset(s->table, 0, sizeof(s->table));
-        }
-        if (progress && !progress(arg, at))
-            status = HV_ETIMEDOUT;
-    }
-    if (status == HV_OK)
-        status = put_tail(s);
-    free(s->directory);
-    free(s->grain);
-    free(s->packed);
-    free(s);
-    return status;
 }
 
 const struct image_format vmdk_format = {

@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 
 SECONDS = 3
 PROGRAM = "build/bench/switch"
@@ -49,9 +48,10 @@ ovsdb-server $dir/db --remote=punix:$dir/db.sock --pidfile=$dir/db.pid --detach 
 ovs-vswitchd unix:$dir/db.sock --pidfile=$dir/sw.pid --detach --log-file=$dir/sw.log
 ovs-vsctl --db=unix:$dir/db.sock add-br br0 -- set bridge br0 datapath_type=netdev
 ovs-vsctl --db=unix:$dir/db.sock add-port br0 a1 -- add-port br0 b1
-sleep 2
 """
-OVS_TRAP = "trap 'kill $(cat $dir/sw.pid) $(cat $dir/db.pid)' EXIT\n"
+# The folder can go when both daemons have: tail waits for the end of a process.
+OVS_TRAP = ("trap 'for p in $(cat $dir/sw.pid $dir/db.pid); do "
+            "kill $p; timeout 10 tail --pid=$p -f /dev/null; done' EXIT\n")
 
 
 def mpps(output):
@@ -69,7 +69,6 @@ def between_interfaces():
     for name, begin in cases:
         with tempfile.TemporaryDirectory() as directory:
             output = in_namespace(f"dir={directory}\n" + SET_UP + begin + MEASURE)
-            time.sleep(0.5)
         rows[f"net.veth64.{name}.mpps"] = mpps(output)
         if mpps(output) is None:
             print(f"no figure for {name}: {output[-500:]}")

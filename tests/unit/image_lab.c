@@ -1,4 +1,5 @@
-/* The laboratory of the image tests; linked into those test programs only. */
+/* The laboratory of the image tests; linked into those test programs only.  One file, since the
+ * model of a disk, the power cuts and the calls of qemu-img share their state. */
 #include "tests/unit/image_lab.h"
 
 #include <setjmp.h>

@@ -1,5 +1,6 @@
 /* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/pcapng.c */
-/* What the switch does beyond forwarding: policies, shaping, snooping, teams, mirrors. */
+/* What the switch does beyond forwarding: policies, shaping, snooping, teams, mirrors.  One file:
+ * each case is short, and all stand on the same few ports and frames. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
