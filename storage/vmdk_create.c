@@ -72,7 +72,7 @@ static enum hv_status create_flat(struct disk *file, const struct image_options 
 }
 
 enum hv_status vmdk_create(struct disk *file, const struct image_options *o,
-                                  char error[IMAGE_ERROR_MAX])
+                           char error[IMAGE_ERROR_MAX])
 {
     u32 unit = o->unit ? o->unit : (u32)(64 * KIB);
     struct layout l = lay_out(o->size, unit);
@@ -91,7 +91,8 @@ enum hv_status vmdk_create(struct disk *file, const struct image_options *o,
     make_header(all, &l, 1, VMDK_FLAG_NEWLINES | VMDK_FLAG_SPARE);
     vmdk_descriptor_write((char *)all + VMDK_SECTOR, 20 * VMDK_SECTOR, &d);
     for (u64 i = 0; i < l.tables; i++) {
-        put_le32(all + l.spare_at * VMDK_SECTOR + i * 4, (u32)(l.spare_at + l.directory + i * l.table));
+        put_le32(all + l.spare_at * VMDK_SECTOR + i * 4,
+                 (u32)(l.spare_at + l.directory + i * l.table));
         put_le32(all + l.directory_at * VMDK_SECTOR + i * 4,
                  (u32)(l.directory_at + l.directory + i * l.table));
     }
@@ -172,7 +173,8 @@ static enum hv_status put_tail(struct stream *s)
         status = put(s, s->directory, s->layout.directory * VMDK_SECTOR);
     if (status == HV_OK)
         status = put_marker(s, VMDK_MARKER_FOOTER, 1);
-    make_header(footer, &s->layout, 3, VMDK_FLAG_NEWLINES | VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS);
+    make_header(footer, &s->layout, 3,
+                VMDK_FLAG_NEWLINES | VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS);
     if (status == HV_OK)
         status = put(s, footer, VMDK_HEADER);
     return status == HV_OK ? put_marker(s, VMDK_MARKER_END, 0) : status;
