@@ -67,7 +67,8 @@ CONTROL_DIRS := control/rt control vmm drivers net storage
 CONTROL_SRC := $(foreach d,$(CONTROL_DIRS),$(wildcard $(d)/*.c $(d)/*.S)) $(wildcard kernel/lib/*.c)
 CONTROL_OBJ := $(CONTROL_SRC:%=$(B)/obj/control/%.o)
 MUSL := $(B)/musl
-CONTROL_CFLAGS := $(CFLAGS_ALL) $(NO_PIC) -nostdinc -isystem $(MUSL)/include \
+# Not `:=`: on a fresh machine the compiler arrives only with `setup`.
+CONTROL_CFLAGS = $(CFLAGS_ALL) $(NO_PIC) -nostdinc -isystem $(MUSL)/include \
         -isystem $(shell $(CC) -print-file-name=include) -isystem $(B)/lib/include \
         -isystem $(B)/lwip/include -isystem net/lwip
 # Exits are served without the FPU: its registers stay the guest's (kernel/fpu.h).
@@ -77,7 +78,7 @@ CONTROL_BASE := 0x400000
 CONTROL_ENTRY := _start
 STORAGE_LIB := $(B)/lib/control/libstorage.a
 LWIP_LIB := $(B)/lwip/control/liblwip.a
-CONTROL_LIBS := $(LWIP_LIB) $(STORAGE_LIB) $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
+CONTROL_LIBS = $(LWIP_LIB) $(STORAGE_LIB) $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
 
 $(MUSL)/lib/libc.a: tools/build-musl.sh control/rt/musl/syscall_arch.h | $(SETUP)
 	$(Q)tools/build-musl.sh
