@@ -67,7 +67,7 @@ CONTROL_DIRS := control/rt control vmm drivers net storage
 CONTROL_SRC := $(foreach d,$(CONTROL_DIRS),$(wildcard $(d)/*.c $(d)/*.S)) $(wildcard kernel/lib/*.c)
 CONTROL_OBJ := $(CONTROL_SRC:%=$(B)/obj/control/%.o)
 MUSL := $(B)/musl
-# Not `:=`: on a fresh machine the compiler arrives only with `setup`.
+# This and LIBGCC are not `:=`: on a fresh machine the compiler arrives only with `setup`.
 CONTROL_CFLAGS = $(CFLAGS_ALL) $(NO_PIC) -nostdinc -isystem $(MUSL)/include \
         -isystem $(shell $(CC) -print-file-name=include) -isystem $(B)/lib/include \
         -isystem $(B)/lwip/include -isystem net/lwip
@@ -78,7 +78,8 @@ CONTROL_BASE := 0x400000
 CONTROL_ENTRY := _start
 STORAGE_LIB := $(B)/lib/control/libstorage.a
 LWIP_LIB := $(B)/lwip/control/liblwip.a
-CONTROL_LIBS = $(LWIP_LIB) $(STORAGE_LIB) $(MUSL)/lib/libc.a $(shell $(CC) -print-libgcc-file-name)
+CONTROL_LIBS := $(LWIP_LIB) $(STORAGE_LIB) $(MUSL)/lib/libc.a
+LIBGCC = $(shell $(CC) -print-libgcc-file-name)
 
 $(MUSL)/lib/libc.a: tools/build-musl.sh control/rt/musl/syscall_arch.h | $(SETUP)
 	$(Q)tools/build-musl.sh
@@ -117,12 +118,13 @@ LINK := ld -nostdlib -static --gc-sections --build-id=sha1 -z max-page-size=4096
 # $(call link_image,NAME,BASE,ENTRY,OBJECTS,LIBS)
 define link_image
 $(B)/$(1).pass1.elf: $(4) $(5) $(B)/obj/$(1).pass1.sym.o linker.ld
-	$(Q)$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -o $$@ $(4) $(B)/obj/$(1).pass1.sym.o $(5)
+	$(Q)$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -o $$@ $(4) $(B)/obj/$(1).pass1.sym.o \
+	    $(5) $$(if $(5),$$(LIBGCC))
 
 $(B)/$(1).elf: $(B)/$(1).pass1.elf $(B)/obj/$(1).sym.o
 	$$(SAY) LD $$@
 	$(Q)$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -Map=$(B)/$(1).map -o $$@ \
-	    $(4) $(B)/obj/$(1).sym.o $(5)
+	    $(4) $(B)/obj/$(1).sym.o $(5) $$(if $(5),$$(LIBGCC))
 	$(Q)nm -n $$@ >$(B)/$(1).sym
 
 $(B)/obj/$(1).pass1.sym.S: $(B)/tools/gensyms
