@@ -349,6 +349,8 @@ static enum hv_status identify(struct port *p)
         status = HV_EIO;
     if (status == HV_OK)
         status = ata_identify(&p->block, &p->identity, id);
+    if (status == HV_OK && !p->identity.dma)
+        status = HV_ENOSYS;
     clear_errors(p);
     return status;
 }

@@ -42,7 +42,8 @@ enum hv_status ata_identify(struct block_device *d, struct ata_identity *out,
     block_text(d->serial, sizeof(d->serial), id + W_SERIAL, 20, true);
     block_text(d->firmware, sizeof(d->firmware), id + W_FIRMWARE, 8, true);
     block_text(d->model, sizeof(d->model), id + W_MODEL, 40, true);
-    if ((id[W_CAPABILITIES] & (BIT(8) | BIT(9))) != (BIT(8) | BIT(9)))
+    out->dma = id[W_CAPABILITIES] & BIT(8);
+    if (!(id[W_CAPABILITIES] & BIT(9)))
         return HV_ENOSYS;
     if (sizes_valid && (id[W_SECTOR_SIZE] & BIT(12)))
         sector = words(id, W_SECTOR_WORDS, 2) * 2;

@@ -9,7 +9,11 @@
 
 enum ata_command {
     ATA_DATA_SET = 0x06, /* feature 1: trim */
+    ATA_READ = 0x20,
+    ATA_READ_EXT = 0x24,
     ATA_READ_DMA_EXT = 0x25,
+    ATA_WRITE = 0x30,
+    ATA_WRITE_EXT = 0x34,
     ATA_WRITE_DMA_EXT = 0x35,
     ATA_READ_QUEUED = 0x60,
     ATA_WRITE_QUEUED = 0x61,
@@ -26,12 +30,12 @@ enum ata_command {
 #define ATA_DEVICE_LBA 0x40u
 
 struct ata_identity {
-    bool lba48, queued, trim;
+    bool lba48, queued, trim, dma;
     u32 depth; /* of the queue: 1 to 32 */
 };
 
 /* Fills names, size, sector sizes and abilities of d; id: 512 bytes as the disk gave them, hostile.
- * HV_ENOSYS: a disk that cannot be used (no DMA or LBA, no sectors, an odd sector size). */
+ * HV_ENOSYS: a disk that cannot be used (no LBA, no sectors, an odd sector size). */
 MUST_CHECK enum hv_status ata_identify(struct block_device *d, struct ata_identity *out,
                                        const u16 id[ATA_IDENTIFY_LEN / 2]);
 /* The ranges of a TRIM of [sector, sector + count) in a block of 512 bytes; at most

@@ -216,6 +216,14 @@ static bool use_line(struct pci_device *d, u32 n, u32 gsi)
     return true;
 }
 
+static void use_poll(struct pci_device *d)
+{
+    d->irq_mode = PCI_IRQ_POLL;
+    d->poll.fn = on_poll;
+    d->poll.owner = d;
+    loop_timer_set(&d->poll, clock_after(POLL_EVERY));
+}
+
 u32 pci_interrupts(struct pci_device *d, u32 want)
 {
     u16 command = pci_read16(d, PCI_COMMAND);
@@ -235,11 +243,17 @@ u32 pci_interrupts(struct pci_device *d, u32 want)
     d->irq_mode = PCI_IRQ_LINE;
     if (use_line(d, 0, pci_read8(d, PCI_LINE)))
         return 1;
-    d->irq_mode = PCI_IRQ_POLL;
-    d->poll.fn = on_poll;
-    d->poll.owner = d;
-    loop_timer_set(&d->poll, clock_after(POLL_EVERY));
+    use_poll(d);
     return 1;
+}
+
+void pci_fixed_lines(struct pci_device *d, const u32 *gsi, u32 count)
+{
+    d->irq_mode = PCI_IRQ_LINE;
+    d->vectors = count;
+    for (u32 n = 0; n < count; n++)
+        if (!use_line(d, n, gsi[n]) && d->irq_mode == PCI_IRQ_LINE)
+            use_poll(d);
 }
 
 void pci_on_interrupt(struct pci_device *d, u32 n, void (*fn)(void *owner), void *owner)

@@ -93,6 +93,8 @@ void pci_enable(struct pci_device *d);
 /* At most `want` interrupts: MSI-X (want 0: one, but no MSI-X), else one MSI, else the line, else a
  * timer of 1 ms that calls the handlers.  Returns how many: at least 1.  Sets d->irq_mode. */
 u32 pci_interrupts(struct pci_device *d, u32 want);
+/* The same for functions whose lines no register tells (IDE): vector n is the line gsi[n]. */
+void pci_fixed_lines(struct pci_device *d, const u32 *gsi, u32 count);
 /* What vector n calls, on the loop.  A line may be shared: calls for nothing happen. */
 void pci_on_interrupt(struct pci_device *d, u32 n, void (*fn)(void *owner), void *owner);
 /* Calls every handler, as if all interrupts had come: for one that got lost. */

@@ -182,6 +182,8 @@ class Bochs(Machine):
     trap flag, which icelake_u and tigerlake have.
     ips: emulated instructions a second of the emulated clock; with one CPU the TSC counts them.
     flavour: which Bochs (tools/bochs-run); clock: by default the same instructions in every run.
+    data: up to three disks: slave of the boot disk, master and slave of the second channel.
+    lines: further lines of the configuration.
     """
 
     kind = "Bochs"
@@ -203,16 +205,24 @@ debug: action=ignore
 """
 
     def __init__(self, name, image, model="corei7_skylake_x", ips=100_000_000, flavour=None,
-                 clock="sync=none, time0=946681200", terminal=False, memory_mib=2048, **keywords):
+                 clock="sync=none, time0=946681200", terminal=False, memory_mib=2048, lines=(),
+                 **keywords):
         super().__init__(name, image, memory_mib=memory_mib, **keywords)
         self.model, self.ips, self.flavour, self.clock = model, ips, flavour, clock
-        self.terminal = terminal
+        self.terminal, self.lines = terminal, list(lines)
+
+    def data_lines(self):
+        lines = ["ata1: enabled=1, ioaddr1=0x170, ioaddr2=0x370, irq=15"] if self.data else []
+        for place, name in zip(("ata0-slave", "ata1-master", "ata1-slave"), self.data):
+            lines.append(f'{place}: type=disk, path="{self.data_path(name)}", mode=flat, cylinders=0')
+        return lines
 
     def prepare(self, folder):
         config = os.path.join(folder, "machine.bxrc")
         with open(config, "w") as f:
             f.write(self.CONFIG.format(memory=self.memory_mib, model=self.model, cpus=self.cpus,
                                        ips=self.ips, clock=self.clock, port=self.port))
+            f.writelines(line + "\n" for line in self.data_lines() + self.lines)
         environment = {}
         if self.flavour:
             environment["BOCHS_FLAVOUR"] = self.flavour

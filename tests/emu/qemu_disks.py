@@ -1,5 +1,5 @@
 """Physical disks behind each driver: written in the machine, verified from outside, and the reverse."""
-from tests.emu.disks import listed, works
+from tests.emu.disks import MIB, listed, outside, pattern, run_test, works
 from tests.emu.suite import qemu
 
 
@@ -71,3 +71,18 @@ def disk_ahci_vtd(c):
     listed(c, "sd0", "SATA", "MSI", "ahci")
     works(c, "sd0", "d")
     no_dma_blocked(c)
+
+
+@qemu("disk-ide", machine="pc", cpus=1, data={"d": 64, "e": 64, "f": 8},
+      extra=["-device", "ide-hd,drive=d,bus=ide.0,unit=0,serial=NUMBER10", "-device",
+             "ide-hd,drive=e,bus=ide.0,unit=1", "-device", "ide-hd,drive=f,bus=ide.1,unit=1"])
+def disk_ide(c):
+    listed(c, "hd0", "IDE", "line", "ide")
+    with c.check("all three disks, a serial number"):
+        output = c.command("host disk list")
+        assert "NUMBER10" in output and "hd2" in output and "QEMU HARDDISK" in output, output
+    works(c, "hd0", "d")
+    works(c, "hd1", "e")
+    with c.check("the other channel"):
+        run_test(c, "hd2", "mode=write size=1M block=64K seed=11 --yes")
+        assert outside(c, "f", 0, MIB) == pattern(11, 0, MIB)
