@@ -1,4 +1,5 @@
-/* IDE controllers: PCI IDE Controller Specification 1.0.  Called by pci.c; its channels do the work. */
+/* IDE controllers: PCI IDE Controller Specification 1.0.  Called by pci.c; its channels do the
+ * work. */
 #include "drivers/ide.h"
 
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 #define CHANNELS 2
 #define CHANNEL_PORTS 8
 #define MASTER_BAR 4
-#define MASTER_PORTS 8      /* a channel */
+#define MASTER_PORTS 8 /* a channel */
 #define INTERFACE_MASTER 0x80u
 #define CONTROL_NATIVE 2u /* where the control register is from a base address */
 

@@ -84,10 +84,10 @@ static void put_registers(const struct ide_unit *u, u8 features, u64 sector, u32
 
 static u8 command_of(const struct ide_unit *u, const struct block_request *r, bool dma)
 {
-    static const u8 commands[2][2][2] = {/* write, DMA, 48 bits */
-                                         {{ATA_READ, ATA_READ_EXT}, {ATA_READ_DMA, ATA_READ_DMA_EXT}},
-                                         {{ATA_WRITE, ATA_WRITE_EXT},
-                                          {ATA_WRITE_DMA, ATA_WRITE_DMA_EXT}}};
+    static const u8 commands[2][2][2] = {
+        /* write, DMA, 48 bits */
+        {{ATA_READ, ATA_READ_EXT}, {ATA_READ_DMA, ATA_READ_DMA_EXT}},
+        {{ATA_WRITE, ATA_WRITE_EXT}, {ATA_WRITE_DMA, ATA_WRITE_DMA_EXT}}};
 
     if (r->op == BLOCK_FLUSH)
         return u->identity.lba48 ? ATA_FLUSH_EXT : ATA_FLUSH;
@@ -193,7 +193,9 @@ static bool begin(struct ide_channel *c, struct block_request *r, bool dma)
     if (c->by_dma)
         prepare_master(c, r);
     put_registers(u, r->op == BLOCK_DISCARD, data ? sector : 0,
-                  r->op == BLOCK_DISCARD ? 1 : data ? count : 0);
+                  r->op == BLOCK_DISCARD ? 1
+                  : data                 ? count
+                                         : 0);
     mmio_barrier();
     port_out8(c->command + COMMAND, command_of(u, r, c->by_dma));
     if (c->by_dma)

@@ -147,7 +147,7 @@ static bool input_ready(void)
     return !input_ended && poll(&p, 1, 0) == 1;
 }
 
-u8 port_in8(u16 port)
+__attribute__((weak)) u8 port_in8(u16 port)
 {
     u8 byte = 0;
 
@@ -173,7 +173,7 @@ u8 port_in8(u16 port)
     }
 }
 
-void port_out8(u16 port, u8 value)
+__attribute__((weak)) void port_out8(u16 port, u8 value)
 {
     switch (port - UART) {
     case 0:
@@ -195,55 +195,55 @@ void port_out8(u16 port, u8 value)
     }
 }
 
-u16 port_in16(u16 port)
+__attribute__((weak)) u16 port_in16(u16 port)
 {
     (void)port;
     return 0xffff;
 }
 
-u32 port_in32(u16 port)
+__attribute__((weak)) u32 port_in32(u16 port)
 {
     (void)port;
     return ~0u;
 }
 
-void port_out16(u16 port, u16 value)
+__attribute__((weak)) void port_out16(u16 port, u16 value)
 {
     (void)port, (void)value;
 }
 
-void port_out32(u16 port, u32 value)
+__attribute__((weak)) void port_out32(u16 port, u32 value)
 {
     (void)port, (void)value;
 }
 
 /* Registers are memory here. */
-u8 mmio_read8(const volatile void *at)
+__attribute__((weak)) u8 mmio_read8(const volatile void *at)
 {
     return *(const volatile u8 *)at;
 }
 
-u16 mmio_read16(const volatile void *at)
+__attribute__((weak)) u16 mmio_read16(const volatile void *at)
 {
     return *(const volatile u16 *)at;
 }
 
-u32 mmio_read32(const volatile void *at)
+__attribute__((weak)) u32 mmio_read32(const volatile void *at)
 {
     return *(const volatile u32 *)at;
 }
 
-void mmio_write8(volatile void *at, u8 value)
+__attribute__((weak)) void mmio_write8(volatile void *at, u8 value)
 {
     *(volatile u8 *)at = value;
 }
 
-void mmio_write16(volatile void *at, u16 value)
+__attribute__((weak)) void mmio_write16(volatile void *at, u16 value)
 {
     *(volatile u16 *)at = value;
 }
 
-void mmio_write32(volatile void *at, u32 value)
+__attribute__((weak)) void mmio_write32(volatile void *at, u32 value)
 {
     *(volatile u32 *)at = value;
 }
