@@ -101,7 +101,9 @@ build/test-guests/$(1).elf: build/obj/$(firstword $(wildcard tests/guests/$(1).c
 	$$(SAY) GLD $$@
 	$$(Q)ld -nostdlib -static -S --no-warn-rwx-segments -z max-page-size=4096 -T tests/guests/lib/guest.ld \
 	    -o $$@ $$(filter %.o,$$^)
+	$(if $(filter $(1),$(GUESTS_ELF32)),$$(Q)objcopy -O elf32-i386 $$@)
 endef
+GUESTS_ELF32 := multiboot # what loaders of multiboot kernels but GRUB insist on
 $(foreach t,$(GUEST_TESTS),$(eval $(call guest_rule,$(t))))
 -include $(shell test -d build/obj/tests && find build/obj/tests -name '*.d')
 

@@ -57,10 +57,16 @@ static void set(u8 *base, u32 offset, u64 value, u32 bytes)
     memcpy(base + offset, &value, bytes);
 }
 
+bool load_bzimage_is(const struct load_request *r)
+{
+    return r->kernel_len >= HDR_END && get(r->kernel, HDR_BOOT_FLAG, 2) == 0xaa55 &&
+           get(r->kernel, HDR_MAGIC, 4) == MAGIC_HDRS;
+}
+
 static const char *read_header(const u8 *k, u64 len, struct header *h)
 {
     if (len < HDR_END || get(k, HDR_BOOT_FLAG, 2) != 0xaa55 || get(k, HDR_MAGIC, 4) != MAGIC_HDRS)
-        return "neither a Linux bzImage nor an ELF file";
+        return "neither a Linux bzImage nor an ELF nor a multiboot file";
     u32 sectors = k[HDR_START] ? k[HDR_START] : 4;
     *h = (struct header){
         .setup_len = (sectors + 1) * 512ull,

@@ -7,6 +7,7 @@
 
 #include "kernel/abi/types.h"
 #include "kernel/abi/vcpu_page.h"
+#include "kernel/lib/elf.h"
 #include "vmm/guest_mem.h"
 
 /* Low memory that the loaders use; a kernel is placed at LOAD_LOWEST or above. */
@@ -18,14 +19,24 @@
 #define LOAD_LOW_RAM_END 0x9f000ull
 #define LOAD_LOWEST 0x100000ull
 
+enum load_protocol {            /* the order of the values of the key `protocol` */
+                     LOAD_AUTO, /* told by the file: PVH, multiboot 2, multiboot, Linux */
+                     LOAD_LINUX,
+                     LOAD_PVH,
+                     LOAD_MULTIBOOT,
+                     LOAD_MULTIBOOT2,
+};
+
 struct load_request {
     const struct guest_mem *mem;
+    enum load_protocol protocol;
+    const char *kernel_name, *initrd_name; /* multiboot kernels are told both */
     const u8 *kernel;
     u64 kernel_len;
     const u8 *initrd; /* NULL: none */
     u64 initrd_len;
     const char *cmdline;
-    u64 rsdp; /* guest-physical address */
+    u64 rsdp; /* guest-physical address; it is there already */
 };
 
 struct load_result { /* the boot vCPU: *state as reset left it, changed to the entry state */
@@ -33,10 +44,10 @@ struct load_result { /* the boot vCPU: *state as reset left it, changed to the e
     u64 *regs;
 };
 
-/* NULL: loaded; else the reason in words.  Which protocol is told by the file itself. */
+/* NULL: loaded; else the reason in words. */
 MUST_CHECK const char *load_guest(const struct load_request *r, const struct load_result *out);
 
-/* For the two protocols: */
+/* For the protocols: */
 #define LOAD_REGIONS 8
 enum { LOAD_RAM = 1, LOAD_RESERVED = 2 }; /* types of E820 and of hvm_memmap_table_entry */
 struct load_region {
@@ -49,8 +60,14 @@ u32 load_guest_map(const struct guest_mem *m, struct load_region out[LOAD_REGION
  * the reason why not. */
 MUST_CHECK const char *load_guest_initrd(const struct load_request *r, u64 floor, u64 limit,
                                          u64 *at);
+/* Copies the loadable segments of a file that elf_check() has passed to their physical addresses.
+ */
+MUST_CHECK const char *load_guest_elf(const struct load_request *r, const struct elf *e);
 MUST_CHECK const char *load_guest_cmdline(const struct load_request *r, u32 max);
 /* Flat segments: code of the given access rights, data, a busy TSS, no LDT. */
 void load_guest_segments(struct vcpu_state *s, u32 code_access);
+/* 32-bit protected mode at `entry`, paging off, EBX = boot_data and the other registers zero: what
+ * PVH (pvh.pandoc) and both versions of multiboot (0.6.96, 3.2) ask for. */
+void load_guest_protected_mode(const struct load_result *out, u64 entry, u64 boot_data);
 
 #endif

@@ -29,20 +29,6 @@ struct boot_data { /* at LOAD_BOOT_DATA */
 _Static_assert(sizeof(struct start_info) == 56 && sizeof(struct memmap_entry) == 24,
                "start_info.h");
 
-static const char *copy_segments(const struct load_request *r, const struct elf *e)
-{
-    for (u32 i = 0; i < e->phdr_count; i++) {
-        struct elf_phdr p = elf_phdr(e, i);
-        if (p.type != ELF_PT_LOAD || p.memsz == 0)
-            continue;
-        if (p.filesz && !guest_write(r->mem, GPA(p.paddr), r->kernel + p.offset, p.filesz))
-            return "a segment does not lie in the VM's memory";
-        if (p.memsz > p.filesz && !guest_zero(r->mem, GPA(p.paddr + p.filesz), p.memsz - p.filesz))
-            return "a segment does not lie in the VM's memory";
-    }
-    return NULL;
-}
-
 /* The entry point; 32- and 64-bit ELF files give it as 4 or 8 bytes. */
 static const char *find_entry(const struct elf *e, u64 low, u64 high, u64 *entry)
 {
@@ -81,20 +67,12 @@ static const char *write_boot_data(const struct load_request *r, u64 initrd)
     return NULL;
 }
 
-/* pvh.pandoc: protected mode, paging off, flat segments, ebx = start info. */
-static void enter_protected_mode(const struct load_result *out, u64 entry)
+bool load_pvh_is(const struct load_request *r)
 {
-    struct vcpu_state *s = out->state;
-    load_guest_segments(s, 0xc09b);
-    s->gdtr_base = 0;
-    s->gdtr_limit = 0;
-    s->cr0 = 0x31; /* NE, ET, PE */
-    s->cr3 = 0;
-    s->cr4 = 0;
-    s->efer = 0;
-    s->rip = entry;
-    memset(out->regs, 0, REG_COUNT * sizeof(out->regs[0]));
-    out->regs[REG_RBX] = LOAD_BOOT_DATA;
+    struct elf e;
+    u32 len;
+    return !elf_open(&e, r->kernel, r->kernel_len) &&
+           elf_note(&e, ELF_NOTE_XEN, ELF_NOTE_XEN_PHYS32_ENTRY, &len);
 }
 
 const char *load_pvh(const struct load_request *r, const struct load_result *out)
@@ -110,7 +88,7 @@ const char *load_pvh(const struct load_request *r, const struct load_result *out
         return "a segment lies below 1 MiB";
     why = find_entry(&e, low, high, &entry);
     if (!why)
-        why = copy_segments(r, &e);
+        why = load_guest_elf(r, &e);
     if (!why)
         why = load_guest_cmdline(r, LOAD_CMDLINE_MAX);
     if (!why)
@@ -119,6 +97,6 @@ const char *load_pvh(const struct load_request *r, const struct load_result *out
         why = write_boot_data(r, initrd);
     if (why)
         return why;
-    enter_protected_mode(out, entry);
+    load_guest_protected_mode(out, entry, LOAD_BOOT_DATA);
     return NULL;
 }

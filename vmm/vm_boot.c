@@ -91,7 +91,12 @@ bool vm_boot(struct vm *vm, struct vm_error *e)
     reset_devices(vm);
     if (sys_vcpu_get(vm->slot, 0) != HV_OK)
         return vm_error(e, HV_EIO, "E_INTERNAL", "host log", "cannot read the state of vCPU 0");
+    if (!put_acpi_tables(vm, e))
+        return false;
     struct load_request r = {.mem = &vm->mem,
+                             .protocol = (enum load_protocol)c->protocol,
+                             .kernel_name = c->kernel,
+                             .initrd_name = c->initrd,
                              .kernel = (const u8 *)kernel->vaddr,
                              .kernel_len = kernel->len,
                              .initrd = initrd ? (const u8 *)initrd->vaddr : NULL,
@@ -102,8 +107,6 @@ bool vm_boot(struct vm *vm, struct vm_error *e)
     if (why)
         return vm_error(e, HV_EINVAL, "E_IMAGE", "vm show, and check kernel, initrd and mem",
                         "%s: %s", c->kernel, why);
-    if (!put_acpi_tables(vm, e))
-        return false;
     if (sys_vcpu_set(vm->slot, 0) != HV_OK)
         return vm_error(e, HV_EIO, "E_INTERNAL", "host log", "vCPU 0 refuses its entry state");
     return true;

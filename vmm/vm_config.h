@@ -34,7 +34,8 @@ struct vm_config {
     u32 cpu_cap;                /* percent of one CPU that it may use; 0: all it gets */
     bool trace_exceptions;      /* every exception exits and is noted */
     u64 mem;                    /* bytes of RAM, multiple of 2 MiB */
-    char kernel[BOOT_NAME_LEN]; /* module path: bzImage or PVH ELF */
+    char kernel[BOOT_NAME_LEN]; /* module path */
+    u32 protocol;               /* enum load_protocol */
     char initrd[BOOT_NAME_LEN]; /* "": none */
     char cmdline[VM_CONFIG_CMDLINE];
     bool autostart;

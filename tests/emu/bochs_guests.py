@@ -19,9 +19,28 @@ def run_guests(c, wanted):
             guests.remove(c, guest)
 
 
-@bochs("guests-1", limit=600, cpus=1, files=guests.files(*ONE_CPU))
+# A module of a kernel, and a file that is no kernel.
+FILES_1 = guests.files(*ONE_CPU) | {"bulkhead/guests/tests/module": "MOD!"}
+
+
+@bochs("guests-1", limit=600, cpus=1, files=FILES_1)
 def guests_1(c):
     run_guests(c, [g for g in ONE_CPU if not g.startswith("avx")])
+    for protocol in ("pvh", "multiboot", "multiboot2"):
+        with c.check(f"one kernel by {protocol}, with a module"):
+            guests.start(c, protocol, "multiboot", protocol=protocol, initrd="guests/tests/module",
+                         cmdline=f'"{protocol} module"')
+            guests.wait_verdict(c, protocol, "multiboot")
+            assert f'booted by {protocol}: "{protocol} module"' in guests.console(c, protocol)
+            guests.remove(c, protocol)
+    with c.check("what is no kernel is refused by name"):
+        for protocol, why in (("auto", "neither a Linux bzImage nor an ELF nor a multiboot file"),
+                              ("multiboot", "the file has no multiboot header"),
+                              ("pvh", "it is not an ELF file")):
+            guests.must(c, f"vm create bad mem=16M kernel=guests/tests/module protocol={protocol}")
+            text = c.command("vm start bad")
+            assert "E_IMAGE" in text and why in text, text
+            guests.must(c, "vm delete bad --yes")
 
 
 @bochs("guests-2", limit=600, cpus=2, files=guests.files(*MORE_CPUS, "avx_a", "avx_none", "hlt_timer", "busy"))

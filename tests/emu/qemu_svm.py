@@ -13,7 +13,7 @@ def again(name, body, **options):
 
 
 again("guests-1", bochs_guests.guests_1, limit=300, cpus=1,
-      files=guests.files(*bochs_guests.ONE_CPU))
+      files=bochs_guests.FILES_1)
 again("guests-2", bochs_guests.guests_2, limit=300, cpus=2,
       files=guests.files(*bochs_guests.MORE_CPUS, "avx_a", "avx_none", "hlt_timer", "busy"))
 again("guests-traced", bochs_guests.guests_traced, limit=300, cpus=1,

@@ -1,6 +1,6 @@
-/* links: vmm/load_guest.c vmm/load_bzimage.c vmm/load_pvh.c vmm/guest_mem.c kernel/lib/elf.c */
-/* Any bytes as a guest kernel: loading stays inside file and guest memory, and an accepted one
- * enters inside memory. */
+/* links: vmm/load_guest.c vmm/load_bzimage.c vmm/load_pvh.c vmm/load_multiboot.c vmm/load_multiboot_info.c vmm/guest_mem.c kernel/lib/elf.c */
+/* Any bytes as a guest kernel by every boot protocol: loading stays inside file and guest memory,
+ * and an accepted one enters inside memory. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ram = malloc(RAM);
     guest_mem_layout(&mem, ram, RAM);
     struct load_request r = {.mem = &mem,
+                             .protocol = size ? data[size - 1] % 5 : LOAD_AUTO,
+                             .kernel_name = "kernel",
+                             .initrd_name = "initrd",
                              .kernel = data,
                              .kernel_len = size,
                              .initrd = initrd,

@@ -1,4 +1,4 @@
-/* links: vmm/load_guest.c vmm/load_bzimage.c vmm/load_pvh.c vmm/guest_mem.c kernel/lib/elf.c */
+/* links: vmm/load_guest.c vmm/load_bzimage.c vmm/load_pvh.c vmm/load_multiboot.c vmm/load_multiboot_info.c vmm/guest_mem.c kernel/lib/elf.c */
 /* The loaders of guest kernels: where things end up, entry states, and what is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,7 +39,15 @@ static int tear_down(void **unused)
 static const char *load(const void *kernel, u64 len, const void *initrd, u64 initrd_len,
                         const char *cmdline)
 {
-    struct load_request r = {&mem, kernel, len, initrd, initrd_len, cmdline, 0xe0000};
+    struct load_request r = {.mem = &mem,
+                             .kernel_name = "k",
+                             .initrd_name = "i",
+                             .kernel = kernel,
+                             .kernel_len = len,
+                             .initrd = initrd,
+                             .initrd_len = initrd_len,
+                             .cmdline = cmdline,
+                             .rsdp = 0xe0000};
     return load_guest(&r, &(struct load_result){&state, regs});
 }
 

@@ -4,13 +4,6 @@
 #include "tests/guests/lib/cpu.h"
 #include "tests/guests/lib/guest.h"
 
-/* PVH start info, version 0 and 1: https://xenbits.xen.org/docs/unstable/misc/pvh.html */
-struct pvh_start_info {
-    u32 magic, version, flags, module_count;
-    u64 modules, command_line, rsdp;
-};
-#define PVH_MAGIC 0x336ec578
-
 struct __attribute__((packed)) rsdp {
     char signature[8];
     u8 checksum;
@@ -20,8 +13,6 @@ struct __attribute__((packed)) rsdp {
     u32 length;
     u64 xsdt;
 };
-
-extern struct pvh_start_info *start_info;
 
 static bool same(const char *a, const char *b, unsigned len)
 {
@@ -39,9 +30,14 @@ static bool sums_to_zero(const void *p, u32 len)
     return sum == 0;
 }
 
+static bool by_pvh(void)
+{
+    return start_info && start_info->magic == PVH_MAGIC;
+}
+
 const char *platform_command_line(void)
 {
-    return start_info && start_info->command_line ? (const char *)start_info->command_line : "";
+    return by_pvh() && start_info->command_line ? (const char *)start_info->command_line : "";
 }
 
 bool guest_on_qemu(void)
@@ -54,11 +50,22 @@ bool guest_is_tcg(void)
     return guest_on_qemu() || same(platform_command_line(), "tcg", 3);
 }
 
+/* Told by PVH; else where a BIOS leaves it, ACPI 6.3 section 5.2.5.1. */
+static const struct rsdp *find_rsdp(void)
+{
+    if (by_pvh() && start_info->rsdp)
+        return (const void *)start_info->rsdp;
+    for (u64 at = 0xe0000; at < 0x100000; at += 16)
+        if (same((const char *)at, "RSD PTR ", 8) && sums_to_zero((const void *)at, 20))
+            return (const void *)at;
+    return NULL;
+}
+
 const void *acpi_find(const char *signature)
 {
-    if (!start_info || start_info->magic != PVH_MAGIC || !start_info->rsdp)
+    const struct rsdp *rsdp = find_rsdp();
+    if (!rsdp)
         return NULL;
-    const struct rsdp *rsdp = (const void *)start_info->rsdp;
     check(same(rsdp->signature, "RSD PTR ", 8), "RSDP has no signature");
     check(sums_to_zero(rsdp, 20), "checksum of the RSDP");
     bool wide = rsdp->revision >= 2 && rsdp->xsdt;

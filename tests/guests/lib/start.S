@@ -1,4 +1,4 @@
-/* From the PVH entry (32-bit, no paging, EBX = start info) or a SIPI (real mode) to C in long
+/* From the PVH entry (32-bit, no paging, EBX = start info; multiboot enters alike) or a SIPI (real mode) to C in long
  * mode with the first 4 GiB mapped one-to-one; and the 256 interrupt entries. */
 
     .section .note.pvh, "a", @note
@@ -32,6 +32,7 @@ pvh_start:
     mov %ecx, %ss
     mov $stack_top, %esp
     mov %ebx, start_info
+    mov %eax, boot_magic            /* of a multiboot loader */
 
     /* PML4[0] -> PDPT; PDPT[0..3] -> four directories; 2048 pages of 2 MiB. */
     mov $pdpt + 7, %eax
@@ -199,8 +200,10 @@ boot_gdt_end:
 boot_gdt_pointer:
     .word boot_gdt_end - boot_gdt - 1
     .long boot_gdt
-    .globl start_info, sipi_count
+    .globl start_info, boot_magic, sipi_count
 start_info:
+    .quad 0
+boot_magic:
     .quad 0
 sipi_count:
     .long 0
