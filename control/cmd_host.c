@@ -2,6 +2,7 @@
 #include "control/cmd_host.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/console.h"
@@ -224,12 +225,14 @@ static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
                                           "GUEST%", "KERNEL%", "RUNNABLE", "MODE"};
     static const u8 widths[] = {3, 4, 5, 6, 8, 6, 7, 8, 0};
     const struct host_info *h = sys_host_info();
-    static struct cpu_stat before[CPU_MAX];
+    struct cpu_stat *before;
     u64 seconds = args_number(args, "seconds", 0);
 
     if (args_text(args, "mode"))
         return set_cpu_mode(args, out);
-    memset(before, 0, sizeof(before));
+    before = calloc(CPU_MAX, sizeof(*before));
+    if (!before)
+        return out_error(out, HV_ENOMEM, "E_MEMORY", "host mem", "no memory");
     if (seconds) {
         for (u32 i = 0; i < h->cpu_count; i++)
             sys_cpu_stat(i, &before[i]);
@@ -255,8 +258,18 @@ static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
         out_cell(out, "%u", s.runnable);
         out_cell(out, "%s", vm_sched_dedicated() & BIT(i) ? "dedicated" : "shared");
     }
+    free(before);
     return HV_OK;
 }
+
+static void save_cpu_modes(struct schema_text *t)
+{
+    for (u32 i = 0; i < sys_host_info()->cpu_count; i++) {
+        if (vm_sched_dedicated() & BIT(i))
+            schema_put(t, "host cpu %u mode=dedicated", i);
+    }
+}
+SCHEMA_SAVES(save_cpu_modes, SAVES_HOST);
 
 static u32 level_of(const char *name)
 {

@@ -2,6 +2,8 @@
 #ifndef BULKHEAD_CONTROL_CMD_NET_H
 #define BULKHEAD_CONTROL_CMD_NET_H
 
+#include <lwip/ip_addr.h>
+
 #include "control/schema.h"
 #include "net/switches.h"
 
@@ -26,5 +28,8 @@ MUST_CHECK bool cmd_net_rate(const char *text, u64 *value);
 MUST_CHECK bool cmd_net_time(const char *text, u64 *ns);
 /* "1%", "0.05%": parts in a million. */
 MUST_CHECK bool cmd_net_percent(const char *text, u32 *ppm);
+
+/* An address or a name; waits for the answer.  False: an error was printed. */
+bool cmd_net_resolve(const char *text, struct out *out, ip_addr_t *to);
 
 #endif

@@ -4,9 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <lwip/apps/sntp.h>
 #include <lwip/dhcp.h>
-#include <lwip/dns.h>
 
 #include "control/cmd_net.h"
 #include "control/rt/clock.h"
@@ -16,11 +14,8 @@
 #include "net/net.h"
 #include "net/ping.h"
 #include "net/route.h"
-#include "net/stack.h"
 
 typedef unsigned long long ull;
-
-#define RESOLVE_NS (10 * CLOCK_SECOND)
 
 /* ---- values ---------------------------------------------------------------------------------- */
 static bool parse_ip4(const char *text, ip4_addr_t *ip)
@@ -45,47 +40,6 @@ static bool parse_network(const char *text, ip4_addr_t *ip, ip4_addr_t *mask)
     snprintf(address, sizeof(address), "%.*s", (int)(slash - text), text);
     mask->addr = lwip_htonl(bits ? ~0u << (32 - bits) : 0);
     return parse_ip4(address, ip);
-}
-
-struct resolve {
-    struct event done;
-    ip_addr_t address;
-    bool found;
-};
-
-/* Static: an answer that comes after the time-out finds no fiber's stack. */
-static struct resolve resolving;
-
-static void on_found(const char *name, const ip_addr_t *address, void *owner)
-{
-    struct resolve *r = owner;
-
-    (void)name;
-    r->found = address != NULL;
-    if (address)
-        r->address = *address;
-    event_signal(&r->done);
-}
-
-/* An address or a name.  False: an error was printed. */
-static bool host_argument(const char *text, struct out *out, ip_addr_t *to)
-{
-    err_t e;
-
-    resolving.found = false;
-    event_clear(&resolving.done);
-    e = dns_gethostbyname(text, to, on_found, &resolving);
-    net_wake();
-    if (e == ERR_OK)
-        return true;
-    if (e == ERR_INPROGRESS && fiber_wait(&resolving.done, clock_after(RESOLVE_NS)) == HV_OK &&
-        resolving.found) {
-        *to = resolving.address;
-        return true;
-    }
-    out_error(out, HV_ENOENT, "E_RESOLVE", "net dns show, or an address",
-              "no address for '%s' was found", text);
-    return false;
 }
 
 static struct kif *kif_argument(const struct schema_args *args, struct out *out)
@@ -316,7 +270,7 @@ static enum hv_status run_ping(const struct schema_args *args, struct out *out)
     if (size > PING_PAYLOAD_MAX || !count || count > 1000000)
         return out_error(out, HV_EINVAL, "E_VALUE", "count=4 size=56",
                          "size is at most %u, count 1 to 1000000", PING_PAYLOAD_MAX);
-    if (!host_argument(args_text(args, "host"), out, &to))
+    if (!cmd_net_resolve(args_text(args, "host"), out, &to))
         return HV_ENOENT;
     if (ping_open(&p, &to, on_answer, &answer))
         return out_error(out, HV_ENOMEM, "E_MEMORY", "host mem", "no memory");
@@ -409,109 +363,39 @@ static enum hv_status run_route(const struct schema_args *args, struct out *out)
     return cmd_net_act(actions, ARRAY_LEN(actions), args, out);
 }
 
-/* ---- net dns, net ntp ------------------------------------------------------------------------ */
-static enum hv_status dns_show(const struct schema_args *args, struct out *out)
+/* ---- what survives ---------------------------------------------------------------------------
+ */
+static void save_kifs(struct schema_text *t)
 {
-    (void)args;
-    for (u32 i = 0; i < DNS_MAX_SERVERS; i++) {
-        if (!ip_addr_isany(dns_getserver((u8)i)))
-            out_field(out, "server", "%s", ipaddr_ntoa(dns_getserver((u8)i)));
+    for (const struct kif *k = kif_first(); k; k = k->next) {
+        char text[32], gateway[32] = "";
+
+        kif_address_text(k, text, sizeof(text));
+        if (k->mode == KIF_STATIC && !ip4_addr_isany(netif_ip4_gw(&k->netif)))
+            snprintf(gateway, sizeof(gateway), " gw=%s", ip4addr_ntoa(netif_ip4_gw(&k->netif)));
+        schema_put(t, "net kif add %s switch=%s%s%s%s", k->name, k->port->sw->name,
+                   k->mode == KIF_NONE ? "" : " ip=",
+                   k->mode == KIF_NONE   ? ""
+                   : k->mode == KIF_DHCP ? "dhcp"
+                                         : text,
+                   gateway);
     }
-    out_field(out, "host name", "%s", stack_host_name());
-    out_end_object(out);
-    return HV_OK;
 }
+SCHEMA_SAVES(save_kifs, SAVES_KIF);
 
-static enum hv_status dns_set(const struct schema_args *args, struct out *out)
+static void save_routes(struct schema_text *t)
 {
-    const char *list = args_text(args, "name");
-    ip_addr_t servers[DNS_MAX_SERVERS];
-    u32 count = 0;
+    const struct route *r;
 
-    for (const char *p = list; p && *p; p += *p == ',') {
-        char one[48];
-        size_t n = strcspn(p, ",");
+    for (u32 i = 0; (r = route_at(i)); i++) {
+        char network[20];
 
-        snprintf(one, sizeof(one), "%.*s", (int)MIN(n, sizeof(one) - 1), p);
-        if (count == DNS_MAX_SERVERS || n >= sizeof(one) || !ipaddr_aton(one, &servers[count++]))
-            return cmd_net_bad(out, "servers", list, "up to three addresses",
-                               "net dns set 10.0.0.1,10.0.0.2");
-        p += n;
+        snprintf(network, sizeof(network), "%s", ip4addr_ntoa(&r->network));
+        schema_put(t, "net route add %s/%d via=%s", network, __builtin_popcount(r->mask.addr),
+                   ip4addr_ntoa(&r->gateway));
     }
-    if (!count)
-        return cmd_net_bad(out, "servers", "", "a list of addresses", "net dns set 10.0.0.1");
-    for (u32 i = 0; i < DNS_MAX_SERVERS; i++)
-        dns_setserver((u8)i, i < count ? &servers[i] : IP_ADDR_ANY);
-    return HV_OK;
 }
-
-static enum hv_status dns_lookup(const struct schema_args *args, struct out *out)
-{
-    const char *name = args_text(args, "name");
-    ip_addr_t to;
-
-    if (!name)
-        return cmd_net_bad(out, "name", "", "a name", "net dns lookup deb.debian.org");
-    if (!host_argument(name, out, &to))
-        return HV_ENOENT;
-    out_printf(out, "%s has the address %s\n", name, ipaddr_ntoa(&to));
-    return HV_OK;
-}
-
-static enum hv_status run_dns(const struct schema_args *args, struct out *out)
-{
-    static const struct cmd_net_action actions[] = {
-        {"show", dns_show}, {"set", dns_set}, {"lookup", dns_lookup}};
-
-    return cmd_net_act(actions, ARRAY_LEN(actions), args, out);
-}
-
-static enum hv_status ntp_show(const struct schema_args *args, struct out *out)
-{
-    (void)args;
-    out_field(out, "state", "%s", sntp_enabled() ? "on" : "off");
-    for (u32 i = 0; i < SNTP_MAX_SERVERS; i++) {
-        if (sntp_getservername((u8)i))
-            out_field(out, "server", "%s", sntp_getservername((u8)i));
-        else if (!ip_addr_isany(sntp_getserver((u8)i)))
-            out_field(out, "server", "%s%s", ipaddr_ntoa(sntp_getserver((u8)i)),
-                      sntp_getreachability((u8)i) ? ", answers" : "");
-    }
-    if (stack_time())
-        out_field(out, "time", "%llu s since 1970", (ull)stack_time());
-    out_end_object(out);
-    return HV_OK;
-}
-
-static enum hv_status ntp_set(const struct schema_args *args, struct out *out)
-{
-    const char *server = args_text(args, "server");
-    static char name[64]; /* lwIP keeps the pointer */
-    ip_addr_t address;
-
-    if (!server || strlen(server) >= sizeof(name))
-        return cmd_net_bad(out, "server", server ? server : "", "an address, a name, or off",
-                           "net ntp set 10.0.0.1");
-    sntp_stop();
-    if (!strcmp(server, "off"))
-        return HV_OK;
-    strcpy(name, server);
-    if (ipaddr_aton(server, &address))
-        sntp_setserver(0, &address);
-    else
-        sntp_setservername(0, name);
-    sntp_setoperatingmode(SNTP_OPMODE_POLL);
-    sntp_init();
-    net_wake();
-    return HV_OK;
-}
-
-static enum hv_status run_ntp(const struct schema_args *args, struct out *out)
-{
-    static const struct cmd_net_action actions[] = {{"show", ntp_show}, {"set", ntp_set}};
-
-    return cmd_net_act(actions, ARRAY_LEN(actions), args, out);
-}
+SCHEMA_SAVES(save_routes, SAVES_ROUTE);
 
 static const struct schema_arg kif_args[] = {
     {"action", PLACE_OBJECT, ARG_ENUM, "list|add|set|dhcp|show|remove", .help = "what to do"},
@@ -535,17 +419,6 @@ static const struct schema_arg route_args[] = {
     {"via", PLACE_KEY, ARG_WORD, .help = "gateway"},
     {0},
 };
-static const struct schema_arg dns_args[] = {
-    {"action", PLACE_OBJECT, ARG_ENUM, "show|set|lookup", .help = "what to do"},
-    {"name", PLACE_OPTIONAL, ARG_WORD, .help = "servers to use, or a name to look up"},
-    {0},
-};
-static const struct schema_arg ntp_args[] = {
-    {"action", PLACE_OBJECT, ARG_ENUM, "show|set", .help = "what to do"},
-    {"server", PLACE_OPTIONAL, ARG_WORD, .help = "address or name; off ends it"},
-    {0},
-};
-
 static const struct schema_command commands[] = {
     {"net", "kif", "kernel interfaces: the host's own addresses",
      "net kif add k0 switch=vsw0 ip=10.134.188.5/27 gw=10.134.188.1", ROLE_ADMIN, kif_args, NULL,
@@ -554,9 +427,5 @@ static const struct schema_command commands[] = {
      ROLE_OPERATE, ping_args, NULL, run_ping},
     {"net", "route", "static routes", "net route add 10.1.0.0/16 via=10.0.0.1", ROLE_ADMIN,
      route_args, NULL, run_route},
-    {"net", "dns", "name servers, and looking up a name", "net dns lookup deb.debian.org",
-     ROLE_OPERATE, dns_args, NULL, run_dns},
-    {"net", "ntp", "time from the network", "net ntp set 10.0.0.1", ROLE_ADMIN, ntp_args, NULL,
-     run_ntp},
 };
 SCHEMA_COMMANDS(commands);

@@ -57,7 +57,8 @@ static enum hv_status run_echo(const struct schema_args *args, struct out *out)
 static enum hv_status run_exit(const struct schema_args *args, struct out *out)
 {
     (void)args;
-    out_printf(out, "There is nothing to exit to; `host poweroff` turns the machine off.\n");
+    if (!shell_leave())
+        out_printf(out, "There is nothing to exit to; `host poweroff` turns the machine off.\n");
     return HV_OK;
 }
 
@@ -75,6 +76,6 @@ static const struct schema_command commands[] = {
     {"help", "", "explain a command", "help vm start", ROLE_VIEW, help_args, NULL, run_help},
     {"history", "", "lines typed before", NULL, ROLE_VIEW, NULL, NULL, run_history},
     {"echo", "", "print the rest of the line", "echo $?", ROLE_VIEW, echo_args, NULL, run_echo},
-    {"exit", "", "say how to turn the machine off", NULL, ROLE_VIEW, NULL, NULL, run_exit},
+    {"exit", "", "end a session that began with a login", NULL, ROLE_VIEW, NULL, NULL, run_exit},
 };
 SCHEMA_COMMANDS(commands);

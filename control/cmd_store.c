@@ -78,6 +78,13 @@ static enum hv_status run_list(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
+static void save_stores(struct schema_text *t)
+{
+    for (const struct store *s = store_first(); s; s = store_next(s))
+        schema_put(t, "store add %s", store_device(s)->name);
+}
+SCHEMA_SAVES(save_stores, SAVES_STORE);
+
 static struct disk *device_of(const struct schema_args *args, struct out *out)
 {
     const char *name = args_text(args, "device");

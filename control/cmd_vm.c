@@ -2,6 +2,7 @@
 #include "control/cmd_vm.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/cmd_vm_console.h"
@@ -12,6 +13,7 @@
 #include "control/rt/sys.h"
 #include "control/schema.h"
 #include "control/shell.h"
+#include "control/shell_parse.h"
 #include "kernel/abi/exit_class.h"
 #include "vmm/inventory.h"
 #include "vmm/vm_sched.h"
@@ -386,12 +388,82 @@ void cmd_vm_init(void)
     vm_init();
 }
 
+/* ---- what survives: the difference from bulkhead.conf ---------------------------------------- */
+struct described {
+    struct vm_config config;
+    struct described *next;
+};
+static struct described *described; /* what bulkhead.conf says, in its order */
+
+static const struct vm_config *description_of(const char *name)
+{
+    for (const struct described *d = described; d; d = d->next) {
+        if (!strcmp(d->config.name, name))
+            return &d->config;
+    }
+    return NULL;
+}
+
+/* Keys that differ from what the VM would be otherwise, a few a line. */
+static void save_keys(struct schema_text *t, const struct vm_config *c,
+                      const struct vm_config *base)
+{
+    char line[SHELL_LINE_MAX] = "", a[VM_CONFIG_CMDLINE], b[2 * VM_CONFIG_CMDLINE], word[48];
+    u32 n = 0, keys = 0;
+    bool made = base != NULL;
+    struct vm_config usual;
+
+    vm_config_default(&usual);
+    for (u32 i = 0; i <= vm_config_schema.count; i++) {
+        const struct conf_key *k = &vm_config_schema.keys[i];
+        bool last = i == vm_config_schema.count;
+        if (!last) {
+            conf_show(k, c, a, sizeof(a));
+            conf_show(k, base ? base : &usual, b, sizeof(b));
+            if (!strcmp(a, b) || (base && !base->number && !strcmp(k->key, "number")))
+                continue;
+            snprintf(word, sizeof(word), " %s%s%s=", k->key, k->sub ? "." : "",
+                     k->sub ? k->sub : "");
+        }
+        if (last || keys == SCHEMA_ARGS - 2 || n + strlen(word) + strlen(a) > sizeof(line) - 80) {
+            if (n || !made)
+                schema_put(t, "vm %s %s%s", made ? "set" : "create", c->name, line);
+            made = true;
+            n = keys = 0;
+        }
+        if (last)
+            break;
+        n += (u32)snprintf(line + n, sizeof(line) - n, "%s", word);
+        n += (u32)snprintf(line + n, sizeof(line) - n, "%s", schema_quote(a, b, sizeof(b)));
+        keys++;
+    }
+}
+
+static void save_vms(struct schema_text *t)
+{
+    for (const struct described *d = described; d; d = d->next) {
+        if (!inventory_find(d->config.name))
+            schema_put(t, "vm delete %s --yes", d->config.name);
+    }
+    for (const struct vm *vm = inventory_first(); vm; vm = vm->next)
+        save_keys(t, &vm->config, description_of(vm->config.name));
+}
+SCHEMA_SAVES(save_vms, SAVES_VM);
+
 void cmd_vm_define(const struct vm_config *c)
 {
     struct vm_error e;
     struct vm *vm;
-    if (inventory_define(c, &vm, &e))
+    if (inventory_define(c, &vm, &e)) {
+        struct described *d = malloc(sizeof(*d)), **at = &described;
+        if (!d)
+            return;
+        *d = (struct described){.config = *c};
+        while (*at)
+            at = &(*at)->next;
+        *at = d;
         return;
+    }
     char line[OUT_LINE_MAX];
     snprintf(line, sizeof(line), "%s: [vm %s] %s. Try: %s\n", e.code, c->name, e.text, e.hint);
     log_notice("%s", line);
@@ -412,10 +484,13 @@ static void autostart(void *arg)
 
 void cmd_vm_ready(void)
 {
-    bool restarted = sys_host_info()->restart_count > 0;
     vm_reattach_all();
+}
+
+void cmd_vm_autostart(void)
+{
     /* After a crash of this partition what is stopped was stopped by someone. */
-    if (!restarted && !fiber_spawn("autostart", autostart, NULL))
+    if (!sys_host_info()->restart_count && !fiber_spawn("autostart", autostart, NULL))
         log_error("no memory for autostart");
 }
 

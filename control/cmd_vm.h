@@ -7,7 +7,9 @@
 void cmd_vm_init(void); /* exit handlers, completion of names; before the configuration is read */
 /* A VM of the configuration file; a name or number that is taken is reported on the console. */
 void cmd_vm_define(const struct vm_config *c);
-/* After the configuration: takes up VMs that outlived a restart, starts those with autostart. */
+/* After it: takes up VMs that outlived a restart of the control partition. */
 void cmd_vm_ready(void);
+/* After the kept configuration: starts those with autostart, if the machine has just booted. */
+void cmd_vm_autostart(void);
 
 #endif

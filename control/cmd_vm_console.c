@@ -1,29 +1,40 @@
-/* Connects the host's console with a VM's; runs in the shell's fiber and one of its own. */
+/* Connects a terminal with a VM's; runs in the shell's fiber and one of its own. */
 #include "control/cmd_vm_console.h"
 
 #include <stdio.h>
 
-#include "control/console.h"
 #include "control/rt/fiber.h"
 #include "control/rt/loop.h"
+#include "control/shell.h"
 #include "vmm/uart16550.h"
 #include "vmm/virtio_dev_console.h"
 #include "vmm/vm_devices.h"
 
 #define SHOWN_BEFORE 4096 /* bytes of scroll-back shown at first */
 
-/* One at a time, like the console itself. */
-static struct {
+/* One a VM. */
+struct view {
     struct vm *vm;
+    struct terminal *terminal;
     struct event news, pumped;
     bool left, pump_ended;
-} session;
+    struct view *next;
+};
+static struct view *views;
+
+static struct view *view_of(const struct vm *vm)
+{
+    struct view *v = views;
+    while (v && v->vm != vm)
+        v = v->next;
+    return v;
+}
 
 static void on_news(struct vm *vm)
 {
-    (void)vm;
-    if (!session.news.signalled)
-        event_signal(&session.news);
+    struct view *v = view_of(vm);
+    if (v && !v->news.signalled)
+        event_signal(&v->news);
 }
 
 static void on_input(void *owner, const u8 *bytes, u32 len)
@@ -43,26 +54,27 @@ static void on_input(void *owner, const u8 *bytes, u32 len)
 /* Shows what the scroll-back has beyond console_pos, at the speed of the terminal. */
 static void pump(void *arg)
 {
-    struct vm *vm = arg;
+    struct view *v = arg;
+    struct vm *vm = v->vm;
     char buf[256];
-    while (!session.left) {
+    while (!v->left) {
         bool running = vm->state != NULL;
         u32 n = text_ring_read(vm_scrollback(vm), &vm->console_pos, buf, sizeof(buf));
         if (n)
-            console_write(buf, n);
+            terminal_write(v->terminal, buf, n);
         else if (!running)
             break;
         else
-            fiber_wait(&session.news, LOOP_NEVER);
+            fiber_wait(&v->news, LOOP_NEVER);
     }
-    if (!session.left) {
+    if (!v->left) {
         int n = snprintf(buf, sizeof(buf), "\r\n[%s has stopped%s%s]\r\n", vm->config.name,
                          vm->stop_reason[0] ? ": " : "", vm->stop_reason);
-        console_write(buf, (u32)n);
+        terminal_write(v->terminal, buf, (u32)n);
     }
-    session.pump_ended = true;
-    event_signal(&session.pumped);
-    console_leave();
+    v->pump_ended = true;
+    event_signal(&v->pumped);
+    terminal_leave(v->terminal);
 }
 
 static u64 start_of_screen(const struct text_ring *r)
@@ -71,32 +83,41 @@ static u64 start_of_screen(const struct text_ring *r)
     return r->written - oldest > SHOWN_BEFORE ? r->written - SHOWN_BEFORE : oldest;
 }
 
+static enum hv_status attach(struct view *v)
+{
+    struct terminal_raw raw = {.input = on_input, .owner = v->vm};
+    char what[64];
+    snprintf(what, sizeof(what), "VM %s", v->vm->config.name);
+    enum hv_status st = terminal_attach(v->terminal, &raw, what);
+    v->left = true;
+    event_signal(&v->news);
+    while (!v->pump_ended)
+        fiber_wait(&v->pumped, LOOP_NEVER);
+    return st;
+}
+
 enum hv_status cmd_vm_console(struct vm *vm, struct out *out)
 {
-    struct console_raw raw = {.input = on_input, .owner = vm};
-    char what[64];
+    struct view v = {.vm = vm, .terminal = shell_terminal()};
     if (!vm->state)
         return out_error(out, HV_EBUSY, "E_STATE", "vm start", "VM %s is %s", vm->config.name,
                          vm_phase_name(vm));
     if (vm->config.console == VM_CONSOLE_NONE)
         return out_error(out, HV_ENOENT, "E_NOENT", "vm set console=com1", "VM %s has no console",
                          vm->config.name);
-    if (console_is_raw())
+    if (view_of(vm) || !v.terminal)
         return out_error(out, HV_EBUSY, "E_BUSY", "Ctrl-] . there", "the console is in use");
-    session.vm = vm;
-    session.left = session.pump_ended = false;
-    event_clear(&session.news);
-    event_clear(&session.pumped);
     vm->console_pos = start_of_screen(vm_scrollback(vm));
-    if (!fiber_spawn("vm console", pump, vm))
+    if (!fiber_spawn("vm console", pump, &v))
         return out_error(out, HV_ENOMEM, "E_NOMEM", "vm delete", "no memory for another fiber");
+    v.next = views;
+    views = &v;
     vm->console_news = on_news;
-    snprintf(what, sizeof(what), "VM %s", vm->config.name);
-    enum hv_status st = console_attach(&raw, what);
-    session.left = true;
-    event_signal(&session.news);
-    while (!session.pump_ended)
-        fiber_wait(&session.pumped, LOOP_NEVER);
+    enum hv_status st = attach(&v);
     vm->console_news = NULL;
+    struct view **at = &views;
+    while (*at != &v)
+        at = &(*at)->next;
+    *at = v.next;
     return st;
 }

@@ -12,9 +12,9 @@
 #include "control/rt/log.h"
 #include "control/rt/loop.h"
 #include "control/rt/sys.h"
+#include "control/saved.h"
 #include "control/shell.h"
 #include "drivers/pci.h"
-#include "net/first_boot.h"
 #include "net/net.h"
 #include "storage/physical.h"
 #include "vmm/features.h"
@@ -145,11 +145,11 @@ static const struct {
     {"network", net_init},              /* switches and lwIP, before anything is plugged in */
     {"inventory", cmd_vm_init},         /* what the configuration is put into */
     {"config", start_config},           /* VMs and what is wrong with their description */
-    {"first boot", first_boot_init},    /* before cards are found */
     {"mitigations", start_mitigations}, /* before any VM */
     {"disks", physical_start},          /* each physical disk that is found becomes one */
     {"devices", pci_start},             /* in a fiber: nobody waits for them here */
-    {"vms", cmd_vm_ready},              /* VMs that were there before, VMs with autostart */
+    {"vms", cmd_vm_ready},              /* VMs that were there before */
+    {"saved", saved_start},             /* what was kept, first boot's network, autostart */
     {"notices", start_notices},         /* after the steps that speak for themselves */
     {"shell", start_shell},
 };

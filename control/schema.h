@@ -30,7 +30,8 @@ enum schema_place {
     PLACE_REST,     /* every further word, as it is */
 };
 
-enum schema_role { ROLE_VIEW, ROLE_OPERATE, ROLE_ADMIN };
+/* Each may do what those before it may. */
+enum schema_role { ROLE_VIEW, ROLE_OPERATE, ROLE_ADMIN, ROLES };
 
 struct schema_arg {
     const char *name; /* NULL ends the list */
@@ -81,6 +82,46 @@ const struct schema_arg *schema_arg(const struct schema_command *c, const char *
 const char *args_text(const struct schema_args *a, const char *name); /* default, or NULL */
 u64 args_number(const struct schema_args *a, const char *name, u64 if_missing); /* also sizes */
 bool args_flag(const struct schema_args *a, const char *name);
+
+/* The role that a line needs: its command's, or more where an argument changes what the command
+ * else shows (a table in schema.c); of a command with actions, `list`, `show` and `lookup` need
+ * ROLE_VIEW alone. */
+enum schema_role schema_role_needed(const struct schema_args *a);
+const char *schema_role_name(enum schema_role role); /* "auditor", "operator", "admin" */
+/* False: no such role. */
+MUST_CHECK bool schema_role_parse(const char *text, enum schema_role *out);
+
+/* ---- what survives a reboot -----------------------------------------------------------------
+ * A file of commands whose objects are to survive has a function that prints, through
+ * schema_put(), command lines that make them again, and SCHEMA_SAVES(fn, order).  control/saved.c
+ * runs all of them in this order and keeps the text. */
+enum schema_saves_order {
+    SAVES_HOST,
+    SAVES_SWITCH,
+    SAVES_UPLINK,
+    SAVES_KIF,
+    SAVES_PORT,
+    SAVES_ROUTE,
+    SAVES_STORE,
+    SAVES_VM,
+    SAVES_SERVICE,
+    SAVES_ORDERS,
+};
+
+struct schema_text; /* saved.c's */
+void schema_put(struct schema_text *t, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* A value as one word of a line: in quotes if it needs them; cut if it does not fit. */
+const char *schema_quote(const char *value, char *buf, u32 len);
+
+struct schema_saves {
+    enum schema_saves_order order;
+    void (*put)(struct schema_text *t);
+};
+#define SCHEMA_SAVES(fn, when)                                                                     \
+    static const struct schema_saves fn##_saves = {(when), (fn)};                                  \
+    static const struct schema_saves *const fn##_entry                                             \
+        __attribute__((section("schema_saves"), used)) = &fn##_saves
+const struct schema_saves *schema_saves_at(u32 i); /* in order of linking; NULL past the end */
 
 /* Names of VMs for ARG_VM completion: the vmm's inventory sets it at start.  The i-th name, NULL
  * past the end. */

@@ -1,17 +1,20 @@
-/* The shell: one fiber that edits a line, runs its commands, and starts over.  Entered from main.c
- * through shell_start(); Ctrl-C arrives on the loop. */
+/* Shells: a fiber each that edits a line, runs its commands, and starts over.  Opened by main.c and
+ * by remote sessions; Ctrl-C arrives on the loop. */
 #include "control/shell.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/complete.h"
 #include "control/console.h"
 #include "control/help.h"
 #include "control/line_edit.h"
+#include "control/rt/clock.h"
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
 #include "control/rt/loop.h"
+#include "control/saved.h"
 #include "control/shell_parse.h"
 
 #define PROMPT "bulkhead> "
@@ -24,20 +27,40 @@
     "7\x1b[999;999H\x1b[6n\x1b"                                                                    \
     "8"
 
-static struct line_edit editor;
-static u32 rows, columns = COLUMNS_DEFAULT; /* rows 0: unknown */
-static bool broken;                         /* Ctrl-C */
-static int last_status;
+struct shell {
+    struct terminal *terminal; /* NULL: nobody is there */
+    char user[SHELL_USER], from[48];
+    enum schema_role role;
+    struct line_edit_ops ops;
+    struct line_edit editor;
+    struct terminal_editor hook;
+    u32 rows, columns; /* rows 0: unknown, nothing is paged by itself */
+    bool broken;       /* Ctrl-C */
+    bool leaving;
+    int last_status;
+    struct shell_words words; /* too big for a fiber's stack */
+    void (*ended)(void *owner);
+    void *owner;
+};
+
+static struct shell console; /* the one that is always there */
 
 struct pager {
+    struct shell *shell;
     u32 rows, used; /* rows 0: no paging */
     bool quit;
 };
 
+static struct shell *current(void)
+{
+    return fiber_data();
+}
+
+/* ---- the editor -------------------------------------------------------------------------------
+ */
 static void editor_write(void *owner, const char *text, u32 len)
 {
-    (void)owner;
-    console_write(text, len);
+    terminal_write(((struct shell *)owner)->terminal, text, len);
 }
 
 static void editor_complete(void *owner, const char *text, u32 len, struct completion *out)
@@ -46,75 +69,110 @@ static void editor_complete(void *owner, const char *text, u32 len, struct compl
     complete_line(text, len, out);
 }
 
+void shell_resize(struct shell *s, u32 rows, u32 columns)
+{
+    if (rows < 3 || columns < 20)
+        return;
+    s->rows = MIN(rows, 500u);
+    s->columns = MIN(columns, 500u);
+    s->editor.width = s->columns;
+}
+
 static void editor_position(void *owner, u32 row, u32 column)
 {
-    (void)owner;
-    if (row < 3 || column < 20)
-        return;
-    rows = MIN(row, 500u);
-    columns = MIN(column, 500u);
-    editor.width = columns;
+    shell_resize(owner, row, column);
 }
 
-static const struct line_edit_ops editor_ops = {
-    .write = editor_write,
-    .complete = editor_complete,
-    .position = editor_position,
-};
-
-static void hide_line(void)
+static void hide_line(void *owner)
 {
-    line_edit_hide(&editor);
+    line_edit_hide(&((struct shell *)owner)->editor);
 }
 
-static void show_line(void)
+static void show_line(void *owner)
 {
-    line_edit_show(&editor);
+    line_edit_show(&((struct shell *)owner)->editor);
 }
 
-static void on_break(void)
+static void set_up(struct shell *s, struct terminal *t)
 {
-    broken = true;
-    console_write("^C\r\n", 4);
+    s->terminal = t;
+    s->columns = COLUMNS_DEFAULT;
+    s->ops = (struct line_edit_ops){.write = editor_write,
+                                    .complete = editor_complete,
+                                    .position = editor_position,
+                                    .owner = s};
+    s->hook = (struct terminal_editor){hide_line, show_line, s};
+    line_edit_init(&s->editor, &s->ops, PROMPT, s->columns);
+}
+
+/* ---- for commands -----------------------------------------------------------------------------
+ */
+static void on_break(void *owner)
+{
+    struct shell *s = owner;
+
+    s->broken = true;
+    terminal_write(s->terminal, "^C\r\n", 4);
+}
+
+struct terminal *shell_terminal(void)
+{
+    return current() ? current()->terminal : NULL;
+}
+
+const char *shell_user(void)
+{
+    return current() ? current()->user : "nobody";
 }
 
 bool shell_break(void)
 {
-    return broken;
-}
-
-void shell_terminal(u32 *r, u32 *c)
-{
-    *r = rows;
-    *c = columns;
+    return current() && current()->broken;
 }
 
 const char *shell_history(u32 i)
 {
-    return line_edit_history(&editor, i);
+    return shell_terminal() ? line_edit_history(&current()->editor, i) : NULL;
 }
 
 bool shell_confirm(const char *question)
 {
+    struct terminal *t = shell_terminal();
     char line[200];
 
+    if (!t)
+        return true;
     snprintf(line, sizeof(line), "%s [y/N] ", question);
-    console_print(line);
-    int key = console_key(LOOP_NEVER);
+    terminal_print(t, line);
+    int key = terminal_key(t, LOOP_NEVER);
     bool yes = key == 'y' || key == 'Y';
-    console_print(yes ? "yes\n" : "no\n");
+    terminal_print(t, yes ? "yes\n" : "no\n");
     return yes;
 }
 
+bool shell_leave(void)
+{
+    struct shell *s = current();
+
+    if (!s || s == &console)
+        return false;
+    s->leaving = true;
+    return true;
+}
+
+/* ---- output -----------------------------------------------------------------------------------
+ */
 /* "--more--": blank is a page, Enter a line, q or Ctrl-C the end. */
 static void ask_more(struct pager *p)
 {
-    console_print("--more--");
-    console_on_break(NULL);
-    int key = console_key(LOOP_NEVER);
-    console_on_break(on_break);
-    console_print("\r\x1b[K");
-    if (key == 'q' || key == 'Q' || key == 0x03)
+    struct terminal *t = p->shell->terminal;
+
+    terminal_print(t, "--more--");
+    terminal_on_break(t, NULL, NULL);
+    int key = terminal_key(t, LOOP_NEVER);
+    terminal_on_break(t, on_break, p->shell);
+    terminal_print(t, "\r\x1b[K");
+    if (key == 'q' || key == 'Q' || key == 0x03 || key < 0)
         p->quit = true;
     p->used = key == '\r' || key == '\n' ? p->used - 1 : 0;
 }
@@ -122,14 +180,15 @@ static void ask_more(struct pager *p)
 static void sink_line(void *owner, const char *text, u32 len)
 {
     struct pager *p = owner;
+    u32 columns = p->shell->columns;
 
     if (p->rows && p->used + 1 >= p->rows) {
         ask_more(p);
         if (p->quit)
             return;
     }
-    console_write(text, len);
-    console_write("\r\n", 2);
+    terminal_write(p->shell->terminal, text, len);
+    terminal_write(p->shell->terminal, "\r\n", 2);
     p->used += len ? (len + columns - 1) / columns : 1;
 }
 
@@ -137,107 +196,201 @@ static bool sink_cancelled(void *owner)
 {
     const struct pager *p = owner;
 
-    return broken || p->quit;
+    return p->shell->broken || p->quit;
 }
 
-static void report(struct out *out, const struct shell_error *err)
+/* ---- commands ---------------------------------------------------------------------------------
+ */
+static void report(struct shell *s, struct out *out, const struct shell_error *err)
 {
-    last_status = -HV_EINVAL;
+    s->last_status = -HV_EINVAL;
     out_error(out, HV_EINVAL, err->code, err->hint, "%s", err->text);
 }
 
-static void run_found(struct shell_words *w, const struct shell_found *f, struct out *out)
+static void run_bound(struct shell *s, const struct schema_args *args, struct out *out)
+{
+    const struct schema_command *c = args->command;
+    enum schema_role needed = schema_role_needed(args);
+
+    if (s->role < needed) {
+        log_notice("user %s (%s) was refused: %s%s%s needs role %s", s->user, s->from, c->noun,
+                   c->verb[0] ? " " : "", c->verb, schema_role_name(needed));
+        s->last_status = -HV_EPERM;
+        out_error(out, HV_EPERM, "E_ROLE", "ask an administrator, or log in as one",
+                  "%s%s%s needs the role %s", c->noun, c->verb[0] ? " " : "", c->verb,
+                  schema_role_name(needed));
+        return;
+    }
+    s->last_status = -(int)c->run(args, out);
+    if (needed > ROLE_VIEW && !s->last_status)
+        saved_touch();
+}
+
+static void run_found(struct shell *s, const struct shell_found *f, struct out *out)
 {
     struct shell_error err;
     struct schema_args args;
 
     if (f->alias)
         out_printf(out, "(%s)\n", f->alias);
-    if (w->ask && f->command) {
+    if (s->words.ask && f->command)
         help_command(out, f->command);
-    } else if (w->ask) {
+    else if (s->words.ask)
         help_noun(out, f->noun);
-    } else if (!shell_bind(w, f, &args, &err)) {
-        report(out, &err);
-    } else {
-        last_status = -(int)f->command->run(&args, out);
-    }
+    else if (!shell_bind(&s->words, f, &args, &err))
+        report(s, out, &err);
+    else
+        run_bound(s, &args, out);
 }
 
-static void run_command(struct shell_words *w)
+static void run_command(struct shell *s, struct out_sink *sink)
 {
-    struct pager pager = {0};
-    struct out_sink sink = {.line = sink_line, .cancelled = sink_cancelled, .owner = &pager};
+    struct shell_words *w = &s->words;
     struct shell_found f;
     struct shell_error err;
     struct out out;
-    bool more = false;
 
-    for (u32 i = 0; i < w->filter_count; i++)
-        more |= w->filters[i].kind == OUT_MORE;
-    if (more || !w->no_more)
-        pager.rows = rows || !more ? rows : ROWS_DEFAULT;
-    out_open(&out, &sink, w->filters, w->filter_count);
-    last_status = 0;
+    out_open(&out, sink, w->filters, w->filter_count);
+    s->last_status = 0;
     if (!w->count && w->ask)
         help_all(&out);
     else if (!shell_resolve(w, &f, &err))
-        report(&out, &err);
+        report(s, &out, &err);
     else
-        run_found(w, &f, &out);
+        run_found(s, &f, &out);
     out_close(&out);
 }
 
-static void run_line(const char *line)
+static u32 rows_to_page(const struct shell *s)
 {
-    static struct shell_words w; /* one shell; too big for a fiber's stack */
-    struct out_sink sink = {.line = sink_line, .owner = &(struct pager){0}};
+    bool more = false;
+
+    for (u32 i = 0; i < s->words.filter_count; i++)
+        more |= s->words.filters[i].kind == OUT_MORE;
+    if (!more && s->words.no_more)
+        return 0;
+    return s->rows || !more ? s->rows : ROWS_DEFAULT;
+}
+
+/* given: NULL for the terminal. */
+static void run_line(struct shell *s, const char *line, struct out_sink *given)
+{
     struct shell_error err;
     const char *at = line;
 
-    broken = false;
-    console_on_break(on_break);
-    while (*at && !broken) {
-        if (shell_parse(&at, last_status, &w, &err)) {
-            if (w.count || w.ask)
-                run_command(&w);
+    s->broken = false;
+    while (*at && !s->broken && !s->leaving) {
+        struct pager pager = {.shell = s};
+        struct out_sink own = {.line = sink_line, .cancelled = sink_cancelled, .owner = &pager};
+        struct out_sink *sink = given ? given : &own;
+
+        if (shell_parse(&at, s->last_status, &s->words, &err)) {
+            pager.rows = given ? 0 : rows_to_page(s);
+            if (s->words.count || s->words.ask)
+                run_command(s, sink);
             continue;
         }
         struct out out;
-        out_open(&out, &sink, NULL, 0);
-        report(&out, &err);
+        out_open(&out, sink, NULL, 0);
+        report(s, &out, &err);
         out_close(&out);
         break; /* where the next command would begin is anyone's guess */
     }
-    console_on_break(NULL);
 }
 
-static void shell_fiber(void *arg)
+enum hv_status shell_execute(const char *line, struct out_sink *sink)
 {
-    (void)arg;
-    console_print(ASK_SIZE);
-    for (;;) {
-        enum line_edit_result r = LINE_EDIT_MORE;
+    struct shell *s = calloc(1, sizeof(*s)), *before = current();
+    enum hv_status status = HV_ENOMEM;
 
-        line_edit_begin(&editor);
-        console_set_editor(hide_line, show_line);
-        while (r == LINE_EDIT_MORE) {
-            int key = console_key(LOOP_NEVER);
+    if (!s)
+        return HV_ENOMEM;
+    s->role = ROLE_ADMIN;
+    strcpy(s->user, "config");
+    strcpy(s->from, "saved configuration");
+    fiber_set_data(s);
+    run_line(s, line, sink);
+    fiber_set_data(before);
+    status = (enum hv_status) - s->last_status;
+    free(s);
+    return status;
+}
 
-            if (key == 0x0c) /* ^L: the terminal may be another one now */
-                console_print(ASK_SIZE);
-            r = line_edit_feed(&editor, (u8)key);
-        }
-        console_set_editor(NULL, NULL);
-        if (r == LINE_EDIT_END)
-            console_print("\nThe shell does not end; `host poweroff` turns the machine off.\n");
-        else if (r == LINE_EDIT_DONE)
-            run_line(editor.text);
+/* One line; false: the session is over. */
+static bool read_and_run(struct shell *s)
+{
+    enum line_edit_result r = LINE_EDIT_MORE;
+
+    line_edit_begin(&s->editor);
+    terminal_set_editor(s->terminal, &s->hook);
+    while (r == LINE_EDIT_MORE) {
+        int key = terminal_key(s->terminal, LOOP_NEVER);
+
+        if (key < 0)
+            break;
+        if (key == 0x0c) /* ^L: the terminal may be another one now */
+            terminal_print(s->terminal, ASK_SIZE);
+        r = line_edit_feed(&s->editor, (u8)key);
     }
+    terminal_set_editor(s->terminal, NULL);
+    if (r == LINE_EDIT_END && !shell_leave())
+        terminal_print(s->terminal,
+                       "\nThe shell does not end; `host poweroff` turns the machine off.\n");
+    if (r == LINE_EDIT_DONE) {
+        terminal_on_break(s->terminal, on_break, s);
+        run_line(s, s->editor.text, NULL);
+        terminal_on_break(s->terminal, NULL, NULL);
+    }
+    return !s->leaving && !s->terminal->ended;
+}
+
+static void console_fiber(void *arg)
+{
+    struct shell *s = arg;
+
+    fiber_set_data(s);
+    saved_wait();
+    s->role = ROLE_ADMIN;
+    strcpy(s->user, "root");
+    terminal_print(s->terminal, ASK_SIZE);
+    while (read_and_run(s))
+        ;
+}
+
+static void session_fiber(void *arg)
+{
+    struct shell *s = arg;
+
+    fiber_set_data(s);
+    while (read_and_run(s))
+        ;
+    log_notice("user %s (%s) has left", s->user, s->from);
+    s->ended(s->owner);
+    free(s);
+}
+
+struct shell *shell_open(struct terminal *t, const char *user, enum schema_role role,
+                         const char *from, void (*ended)(void *owner), void *owner)
+{
+    struct shell *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return NULL;
+    set_up(s, t);
+    snprintf(s->user, sizeof(s->user), "%s", user);
+    snprintf(s->from, sizeof(s->from), "%s", from);
+    s->role = role;
+    s->ended = ended;
+    s->owner = owner;
+    if (fiber_spawn("remote shell", session_fiber, s))
+        return s;
+    free(s);
+    return NULL;
 }
 
 void shell_start(void)
 {
-    line_edit_init(&editor, &editor_ops, PROMPT, columns);
-    rt_assert(fiber_spawn("shell", shell_fiber, NULL));
+    set_up(&console, console_terminal());
+    strcpy(console.from, "console");
+    rt_assert(fiber_spawn("shell", console_fiber, &console));
 }

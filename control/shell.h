@@ -1,16 +1,36 @@
-/* The shell: reads lines, runs commands in its fiber, pages what they say. */
+/* Shells: each reads lines from a terminal, runs commands in a fiber of its own and pages what they
+ * say.  One is at the console, others belong to remote sessions. */
 #ifndef BULKHEAD_CONTROL_SHELL_H
 #define BULKHEAD_CONTROL_SHELL_H
 
+#include "control/out.h"
+#include "control/schema.h"
+#include "control/terminal.h"
 #include "kernel/abi/types.h"
 
-void shell_start(void); /* prints the first prompt at the loop's next iteration */
+#define SHELL_USER 32
 
-const char *shell_history(u32 i); /* 0 the oldest kept; NULL past the end */
-bool shell_break(void);           /* Ctrl-C was typed since the command began */
-/* Rows and columns of the terminal; rows 0: it did not tell, nothing is paged by itself. */
-void shell_terminal(u32 *rows, u32 *columns);
-/* Asks "question [y/N] " in the shell's fiber. */
-bool shell_confirm(const char *question);
+struct shell;
+
+/* The console's; prints the first prompt when the saved configuration is in force. */
+void shell_start(void);
+/* One for a remote session, logged in as `user`; `from` is told in events.  ended(owner) is called
+ * in its fiber when it is over.  NULL: no memory. */
+struct shell *shell_open(struct terminal *t, const char *user, enum schema_role role,
+                         const char *from, void (*ended)(void *owner), void *owner);
+/* The size that the terminal's owner was told. */
+void shell_resize(struct shell *s, u32 rows, u32 columns);
+/* Runs one line with the rights of ROLE_ADMIN, without a terminal: questions are answered yes.  In
+ * a fiber.  The last command's status. */
+enum hv_status shell_execute(const char *line, struct out_sink *sink);
+
+/* About the shell whose fiber runs; each works, with nobody there, in any other fiber, too. */
+struct terminal *shell_terminal(void);    /* NULL: none */
+const char *shell_user(void);             /* "root", "config", a name */
+const char *shell_history(u32 i);         /* 0 the oldest kept; NULL past the end */
+bool shell_break(void);                   /* Ctrl-C was typed since the command began */
+bool shell_confirm(const char *question); /* asks "question [y/N] " */
+/* Ends it behind the running command.  False: it is one that does not end. */
+bool shell_leave(void);
 
 #endif

@@ -30,6 +30,7 @@ static struct pci_handler *lines[LOOP_IRQS]; /* by bit: who shares it */
 static u8 line_of[LOOP_IRQS];                /* the line's GSI; 0: a message */
 static u32 next_bit = FIRST_BIT;
 static bool ready;
+static struct event ready_event;
 
 u8 pci_read8(const struct pci_device *d, u32 at)
 {
@@ -371,6 +372,7 @@ static void bring_up(void *arg)
         if (d->driver)
             probe(d);
     ready = true;
+    event_signal(&ready_event);
 }
 
 void pci_start(void)
@@ -387,9 +389,8 @@ bool pci_ready(void)
 enum hv_status pci_wait_ready(u64 deadline)
 {
     while (!ready) {
-        if (clock_tsc() > deadline)
+        if (fiber_wait(&ready_event, deadline) == HV_ETIMEDOUT)
             return HV_ETIMEDOUT;
-        fiber_sleep_until(clock_after(10 * CLOCK_MS));
     }
     return HV_OK;
 }

@@ -12,6 +12,8 @@
 #define PATIENCE (2 * CLOCK_SECOND) /* a card needs so long to find its link */
 
 static struct loop_timer timer;
+static bool off;
+static void (*made)(void);
 
 static void set_up(const struct nic *n)
 {
@@ -26,6 +28,8 @@ static void set_up(const struct nic *n)
     kif_set_dhcp(k);
     log_info("k0 on vsw0, uplink %s: asking for an address", n->name);
     net_wake();
+    if (made)
+        made();
 }
 
 static void choose(void *owner)
@@ -37,19 +41,30 @@ static void choose(void *owner)
         n = n->next;
     if (n && !n->link_up)
         n = nic_first();
-    if (n && !switches_at(0) && !n->user)
+    if (n && !switches_at(0) && !n->user && !off)
         set_up(n);
 }
 
 static void on_card(struct nic *n)
 {
-    if (switches_at(0) || timer.armed)
+    if (switches_at(0) || timer.armed || off)
         return;
     timer.fn = choose;
     loop_timer_set(&timer, n->link_up ? clock_tsc() : clock_after(PATIENCE));
 }
 
-void first_boot_init(void)
+void first_boot_init(void (*when_made)(void))
 {
+    made = when_made;
     nic_watch(on_card);
+}
+
+bool first_boot_enabled(void)
+{
+    return !off;
+}
+
+void first_boot_enable(bool on)
+{
+    off = !on;
 }

@@ -3,7 +3,12 @@
 #ifndef BULKHEAD_NET_FIRST_BOOT_H
 #define BULKHEAD_NET_FIRST_BOOT_H
 
-/* From start on; what the administrator sets up first goes before it. */
-void first_boot_init(void);
+#include "kernel/abi/types.h"
+
+/* From now on; what the administrator sets up first goes before it.  when_made(): it was set up. */
+void first_boot_init(void (*when_made)(void));
+/* Off: whatever cards there are, nothing is set up. */
+void first_boot_enable(bool on);
+bool first_boot_enabled(void);
 
 #endif

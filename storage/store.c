@@ -73,6 +73,11 @@ const char *store_name(const struct store *s)
     return s->name;
 }
 
+const struct disk *store_device(const struct store *s)
+{
+    return s->device;
+}
+
 const char *store_error(const struct store *s)
 {
     return s->error;

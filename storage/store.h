@@ -48,6 +48,7 @@ struct store *store_first(void);
 struct store *store_next(const struct store *s);
 struct store *store_find(const char *name);
 const char *store_name(const struct store *s);
+const struct disk *store_device(const struct store *s);
 const char *store_error(const struct store *s); /* why the last call failed */
 
 /* Paths: "dir/file", names of 1 to 100 letters, digits and -_.; "" is the root.  Every change is

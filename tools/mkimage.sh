@@ -31,6 +31,11 @@ if [ -d "$guests" ]; then
     done
 fi
 
+# Where the host keeps its configuration: written in place, so they have their size from the start.
+head -c 262144 /dev/zero >"$tmp/config"
+mcopy -i "$tmp/esp" "$tmp/config" ::/bulkhead/config.a
+mcopy -i "$tmp/esp" "$tmp/config" ::/bulkhead/config.b
+
 truncate -s $(((mib + 2) * 1048576)) "$tmp/disk"
 sgdisk --clear --disk-guid=42554c4b-4845-4144-8000-000000000001 \
     --new=1:2048:$((2048 * (mib + 1) - 1)) --typecode=1:ef00 --change-name=1:BULKHEAD \

@@ -19,6 +19,7 @@ struct fiber {
     const char *name;
     void (*fn)(void *arg);
     void *arg;
+    void *data; /* fiber_data() */
 };
 
 static struct fiber *current;
@@ -88,6 +89,7 @@ struct fiber *fiber_spawn(const char *name, void (*fn)(void *arg), void *arg)
     f->name = name;
     f->fn = fn;
     f->arg = arg;
+    f->data = NULL;
     f->waiting_on = NULL;
     live++;
     make_ready(f);
@@ -102,6 +104,17 @@ struct fiber *fiber_self(void)
 const char *fiber_name(const struct fiber *f)
 {
     return f ? f->name : "loop";
+}
+
+void *fiber_data(void)
+{
+    return current ? current->data : NULL;
+}
+
+void fiber_set_data(void *data)
+{
+    rt_assert(current);
+    current->data = data;
 }
 
 void fiber_yield(void)

@@ -23,6 +23,9 @@ struct fiber *fiber_spawn(const char *name, void (*fn)(void *arg), void *arg);
 
 struct fiber *fiber_self(void); /* NULL on the loop's own stack */
 const char *fiber_name(const struct fiber *f);
+/* A pointer of the running fiber's own, NULL at its start and on the loop's stack. */
+void *fiber_data(void);
+void fiber_set_data(void *data);
 
 void fiber_yield(void);               /* let the others run once */
 void fiber_sleep_until(u64 deadline); /* TSC */

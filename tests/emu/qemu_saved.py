@@ -1,0 +1,93 @@
+"""The configuration that survives: a torn write, a reset of the machine, a crash of the control
+partition."""
+import re
+import struct
+
+from tests.emu.suite import qemu
+
+SIZE = 262144
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def copy(sequence, text, torn=False):
+    """One of the two files, as storage/slots.c writes it."""
+    rest = struct.pack("<QQ", sequence, len(text)) + bytes(32) + text.encode()
+    head = b"BULKCONF" + struct.pack("<I", 1)
+    whole = head + struct.pack("<I", crc32c(head + rest)) + rest
+    if torn:
+        whole = whole[:-3]
+    return whole + bytes(SIZE - len(whole))
+
+
+BEFORE = "vm set demo cpu=2\nnet auto off\nnet switch add old mtu=1500\nvm frobnicate x\n"
+
+NET = ["-netdev", "user,id=n,restrict=on", "-device", "virtio-net-pci,netdev=n,romfile="]
+
+
+def kept(c):
+    return c.command("host config show")
+
+
+@qemu("saved", machine="q35", disk="ahci", cpus=2, limit=300, extra=NET, files={
+    "bulkhead/config.a": copy(5, BEFORE), "bulkhead/config.b": copy(6, BEFORE + "x" * 999, torn=True)})
+def saved(c):
+    with c.check("a write that was cut short: the last good configuration is used, and it says so"):
+        assert re.search(r"E_CONFIG: a write .* cut short.*number 5", c.command("host log")), c.text
+        assert re.search(r"(?m)^cpu +2$", c.command("vm show demo"))
+        assert "old" in c.command("net switch list")
+    with c.check("a line that fails is told and kept"):
+        assert re.search(r"(?s)failed.*vm frobnicate x", kept(c)), kept(c)
+        c.command("host config forget")
+    with c.check("what is set is shown as the commands that make it again"):
+        for line in ("net switch delete old", "net switch add vsw0 mtu=1500",
+                     "net policy vsw0 promisc=accept broadcast=1000",
+                     "net uplink add vsw0 nic0", "net kif add k0 switch=vsw0 vlan=7 "
+                     "ip=10.9.8.7/24 gw=10.9.8.1", "net route add 10.1.0.0/16 via=10.9.8.2",
+                     "net dns set 10.9.8.3", "host cpu 1 mode=dedicated",
+                     "vm create web kernel=guests/demo/vmlinuz mem=64M "
+                     "'cmdline=console=ttyS0 a \"b\" c'", "vm set demo mem=128M cpu=1",
+                     "net port set k0 isolate=on"):
+            text = c.command(line)
+            assert "E_" not in text, text
+        text = kept(c)
+        for line in ("net auto off", "net switch add vsw0 mtu=1500",
+                     "net kif add k0 switch=vsw0 ip=10.9.8.7/24 gw=10.9.8.1",
+                     "net port set k0 mode=access vlan=7", "vm set demo mem=128M"):
+            assert re.search("(?m)^" + re.escape(line) + "$", text), text
+    before = kept(c)
+    with c.check("after a reset of the machine all of it is there"):
+        c.send("host reboot --yes\r")
+        c.expect("Type help for help", 120)
+        c.prompt(60)
+        assert kept(c) == before, kept(c) + before
+        assert re.search(r"(?m)^mem +128M$", c.command("vm show demo"))
+        assert "a \"b\" c" in c.command("vm show web")
+        assert re.search(r"k0 +vsw0 +10\.9\.8\.7/24 +10\.9\.8\.1 +static", c.command("net kif list"))
+        assert re.search(r"(?m)^1 .*dedicated", c.command("host cpu"))
+        assert re.search(r"(?m)^at start +read whole, \d+ lines, 0 failed", c.command("host config"))
+    with c.check("after a crash of the control partition, too"):
+        c.command("debug crash null", 60)
+        assert kept(c) == before, kept(c) + before
+        assert re.search(r"control restarts +1", c.command("host info"))
+    with c.check("without autosave only `host config save` keeps a change"):
+        c.command("host config autosave=off")
+        c.command("vm set demo mem=64M")
+        c.command("debug crash null", 60)
+        assert re.search(r"(?m)^mem +128M$", c.command("vm show demo"))
+        c.command("vm set demo mem=64M")
+        assert "E_" not in c.command("host config save")
+        c.command("debug crash null", 60)
+        assert re.search(r"(?m)^mem +64M$", c.command("vm show demo"))
+    with c.check("reset: the next start has nothing of it"):
+        assert "E_" not in c.command("host config reset --yes")
+        c.command("debug crash null", 60)
+        assert "web" not in c.command("vm list")
+        assert kept(c).strip() == "", kept(c)
