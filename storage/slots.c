@@ -45,9 +45,10 @@ static enum hv_status read_copy(const struct esp_file *f, enum copy_state *state
                                 u64 *sequence, u32 *len)
 {
     static const u8 blank[SLOTS_HEADER];
-    u64 size = MIN(f->size, ROUND_UP(SLOTS_HEADER + SLOTS_TEXT_MAX, 4096ull));
+    const u64 first = 4096; /* most of the time all of it */
+    u64 size = MIN(f->size, ROUND_UP(SLOTS_HEADER + SLOTS_TEXT_MAX, first));
     u8 *b = malloc(size + 1);
-    enum hv_status status = b ? esp_read(f, 0, b, size) : HV_ENOMEM;
+    enum hv_status status = b ? esp_read(f, 0, b, first) : HV_ENOMEM;
 
     *whole = NULL;
     if (status != HV_OK) {
@@ -55,6 +56,15 @@ static enum hv_status read_copy(const struct esp_file *f, enum copy_state *state
         return status;
     }
     u64 text = le64(b + LENGTH);
+    u64 all = text <= size - SLOTS_HEADER
+                  ? ROUND_UP(SLOTS_HEADER + text, (u64)f->disk->block_size)
+                  : first;
+    if (all > first)
+        status = esp_read(f, first, b + first, all - first);
+    if (status != HV_OK) {
+        free(b);
+        return status;
+    }
     *sequence = le64(b + SEQUENCE);
     *state = COPY_BAD;
     if (!memcmp(b, blank, SLOTS_HEADER))
