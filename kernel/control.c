@@ -7,7 +7,6 @@
 #include "kernel/fpu.h"
 #include "kernel/host.h"
 #include "kernel/hvm.h"
-#include "kernel/ksym.h"
 #include "kernel/log.h"
 #include "kernel/mem.h"
 #include "kernel/paging.h"
@@ -22,7 +21,6 @@
 
 #define QUICK_SECONDS 10
 #define QUICK_CRASHES 5
-#define BACKTRACE_DEPTH 24
 #define LIMIT_LEAST (24 * MIB)
 #define LIMIT_MOST (1 * GIB)
 
@@ -137,7 +135,7 @@ static void start_instance(void)
         .ss = SEL_USER_DATA,
     };
     control.fs_base = 0;
-    control.symbols = control.symbols_len = 0;
+    control.on_fault = 0;
     control.heap_from = USER_HEAP_BASE;
     control.waited = false;
     control.started = tsc_read();
@@ -166,38 +164,6 @@ void control_init(const struct boot_info *bi)
     start_instance();
 }
 
-static bool read_user(void *to, u64 from, u64 len)
-{
-    return user_read(to, from, len) == HV_OK;
-}
-
-static void report_code(u64 address)
-{
-    char name[KSYM_TEXT];
-    ksym_name(read_user, control.symbols, control.symbols_len, address, name);
-    log_error("  %016lx %s", address, name);
-}
-
-static void report(const struct user_frame *f, const char *why)
-{
-    u64 rbp = f->rbp, frame[2];
-
-    log_error("control partition: %s at %016lx on cpu %u", why, f->rip, this_cpu()->id);
-    log_error("  rax %016lx rbx %016lx rcx %016lx rdx %016lx", f->rax, f->rbx, f->rcx, f->rdx);
-    log_error("  rsi %016lx rdi %016lx rbp %016lx rsp %016lx", f->rsi, f->rdi, f->rbp, f->rsp);
-    log_error("  r8  %016lx r9  %016lx r10 %016lx r11 %016lx", f->r8, f->r9, f->r10, f->r11);
-    log_error("  r12 %016lx r13 %016lx r14 %016lx r15 %016lx", f->r12, f->r13, f->r14, f->r15);
-    report_code(f->rip);
-    for (int i = 0; i < BACKTRACE_DEPTH && rbp % 8 == 0; i++) {
-        if (!read_user(frame, rbp, sizeof(frame)) || !frame[1])
-            return;
-        report_code(frame[1] - 1); /* inside the call */
-        if (frame[0] <= rbp)
-            return;
-        rbp = frame[0];
-    }
-}
-
 static NORETURN void restart(void)
 {
     bool quick = !control.waited && tsc_read() - control.started < QUICK_SECONDS * tsc_hz;
@@ -219,11 +185,23 @@ static NORETURN void restart(void)
     sched_run();
 }
 
-void control_crashed(struct user_frame *f, const char *why)
+void control_fault(void)
 {
+    struct user_frame *f = &control.frame;
+    struct fault_report report = {*f, read_cr2()};
+    u64 handler = control.on_fault, at = control.fault_report;
+
     log_console_take();
-    report(f, why);
-    restart();
+    control.on_fault = 0;
+    if (!handler || user_write(at, &report, sizeof(report)) != HV_OK) {
+        log_error("control partition: #%.2s (error code %lx, address %lx) at %016lx on cpu %u",
+                  &FAULT_NAMES[2 * f->vector], f->error, report.address, f->rip, this_cpu()->id);
+        restart();
+    }
+    f->rip = handler;
+    f->rsp = at - 8; /* as after a CALL */
+    f->rdi = at;
+    f->rflags = RFLAGS_FIXED | RFLAGS_IF;
 }
 
 void control_exit(int code)
@@ -258,7 +236,7 @@ enum hv_status control_heap_unmap(u64 at, u64 len)
     if (at % PAGE_SIZE || len == 0 || at < USER_HEAP_BASE || at >= USER_HEAP_END ||
         len > USER_HEAP_END - at)
         return HV_EINVAL;
-    enum hv_status status = space_unmap_private(at, len);
+    enum hv_status status = pgtab_free(&control.space, at, len);
     control.heap_from = MIN(control.heap_from, at);
     control_space_changed();
     return status;

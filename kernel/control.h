@@ -22,13 +22,13 @@ struct control {
     struct pgtab space;        /* root is every CPU's CR3, for good: only the lower half ever
                                 * changes, so HOST_CR3 is written once */
     struct quota quota;
-    u64 space_generation;     /* counts removals from the lower half */
-    void *xsave;              /* FPU/SSE state while not RUNNING */
-    u64 symbols, symbols_len; /* of SYS_SYMBOLS; user address */
-    u64 heap_from;            /* no hole in the heap lies below */
-    u64 started;              /* TSC when this instance began */
-    bool waited;              /* it has called SYS_WAIT */
-    u32 quick_crashes;        /* in a row: soon after the start and before any SYS_WAIT */
+    u64 space_generation;       /* counts removals from the lower half */
+    void *xsave;                /* FPU/SSE state while not RUNNING */
+    u64 on_fault, fault_report; /* of SYS_ON_FAULT; on_fault 0: none, or used up */
+    u64 heap_from;              /* no hole in the heap lies below */
+    u64 started;                /* TSC when this instance began */
+    bool waited;                /* it has called SYS_WAIT */
+    u32 quick_crashes;          /* in a row: soon after the start and before any SYS_WAIT */
     u32 restarts;
 };
 extern struct control control;
@@ -51,8 +51,9 @@ void control_post(u64 events);
 void control_space_changed(void);
 /* Enter ring 3 on this CPU; state must be RUNNING.  The result is that of its SYS_WAIT. */
 void control_enter(u64 result) NORETURN;
-/* A fault in ring 3: report it with a backtrace, build a fresh instance, schedule. */
-void control_crashed(struct user_frame *f, const char *why) NORETURN;
+/* A fault in ring 3, whose registers are control.frame.  Returns if ring 3 has a handler, which
+ * then is what the frame enters; else reports it, builds a fresh instance and schedules. */
+void control_fault(void);
 
 /* SYS_WAIT: takes completions, then returns, or sleeps and resumes ring 3 later. */
 i64 control_wait(u64 deadline, u64 answered);

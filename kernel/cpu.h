@@ -8,6 +8,7 @@
 #ifndef BULKHEAD_KERNEL_CPU_H
 #define BULKHEAD_KERNEL_CPU_H
 
+#include "kernel/abi/fault.h"
 #include "kernel/abi/layout.h"
 #include "kernel/abi/syscall.h"
 #include "kernel/abi/types.h"
@@ -21,12 +22,6 @@ struct cpu_area;
 /* Reasons for the slow path, checked before every return to a guest or to ring 3. */
 #define ATTENTION_RESCHED BIT(0) /* another entity may deserve this CPU */
 #define ATTENTION_KICK BIT(1)    /* the running vCPU has new events or must stop */
-
-struct user_frame { /* registers of ring 3, as vectors.S stores them; iretq tail last */
-    u64 r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
-    u64 vector, error;
-    u64 rip, cs, rflags, rsp, ss;
-};
 
 struct cpu {
     struct cpu *self;       /* offset 0: this_cpu() */

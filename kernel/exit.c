@@ -4,6 +4,7 @@
 
 #include "kernel/exit_msr.h"
 #include "kernel/fpu.h"
+#include "kernel/log.h"
 #include "kernel/message.h"
 #include "kernel/string.h"
 #include "kernel/vlapic.h"
@@ -116,25 +117,102 @@ enum exit_action exit_apic_result(struct vcpu *v, u32 effect)
     return effect & VLAPIC_EVENTS ? EXIT_ADVANCE_EVENTS : EXIT_ADVANCE;
 }
 
+void exit_get_state(struct vcpu *v, struct vcpu_state *out)
+{
+    *out = (struct vcpu_state){
+        .cr8 = vlapic_tpr(v),
+        .xcr0 = v->xcr0,
+        .star = v->msrs.star,
+        .lstar = v->msrs.lstar,
+        .cstar = v->msrs.cstar,
+        .fmask = v->msrs.fmask,
+        .tsc_offset = v->msrs.tsc_offset,
+        .tsc_aux = v->msrs.tsc_aux,
+        .apic_base = v->lapic->base,
+        .activity = v->activity,
+        .exceptions = v->exceptions,
+    };
+    hvm->get_state(v, out);
+}
+
+enum hv_status exit_set_state(struct vcpu *v, const struct vcpu_state *in)
+{
+    if (in->activity > VCPU_SHUTDOWN || in->cr8 > 15 || !canonical(in->lstar) ||
+        !canonical(in->kernel_gs_base) || (in->xcr0 != v->xcr0 && !exit_xcr0_valid(v, in->xcr0)))
+        return HV_EINVAL;
+    fpu_release(v->xsave); /* XCR0 is loaded with it */
+    v->xcr0 = in->xcr0;
+    v->xcr0_ever |= in->xcr0;
+    v->activity = in->activity;
+    v->exceptions = in->exceptions;
+    v->msrs.star = in->star;
+    v->msrs.lstar = in->lstar;
+    v->msrs.cstar = in->cstar;
+    v->msrs.fmask = (u32)in->fmask;
+    v->msrs.tsc_aux = (u32)in->tsc_aux;
+    v->msrs.tsc_offset = in->tsc_offset;
+    vlapic_set_tpr(v, in->cr8);
+    v->look = true;
+    hvm->set_state(v, in);
+    return HV_OK;
+}
+
+static const struct vcpu_state reset_state = {
+    .rip = 0xfff0,
+    .rflags = RFLAGS_FIXED,
+    .cr0 = RESET_CR0,
+    .pat = RESET_PAT,
+    .gdtr_limit = 0xffff,
+    .idtr_limit = 0xffff,
+    .dr = {[6] = RESET_DR6, [7] = RESET_DR7},
+    .seg = {[SEG_ES] = {.access = 0x93, .limit = 0xffff},
+            [SEG_CS] = {.access = 0x9b, .limit = 0xffff, .selector = 0xf000, .base = 0xffff0000},
+            [SEG_SS... SEG_GS] = {.access = 0x93, .limit = 0xffff},
+            [SEG_LDTR] = {.access = 0x82, .limit = 0xffff},
+            [SEG_TR] = {.access = 0x8b, .limit = 0xffff}},
+};
+
 void exit_reset(struct vcpu *v, bool init)
 {
     u8 row = v->vm->cpuid_index[0][1];
+    struct vcpu_state s = reset_state, old = reset_state;
 
+    if (init) {
+        exit_get_state(v, &old);
+    } else {
+        fpu_release(v->xsave);
+        fpu_area_init(v->xsave);
+        v->xcr0 = 1;
+        v->xcr0_ever = 3; /* SSE works without XCR0.SSE and must be kept all the same */
+    }
+    s.pat = old.pat;
+    s.cr0 = (s.cr0 & ~(CR0_CD | CR0_NW)) | (old.cr0 & (CR0_CD | CR0_NW));
+    s.tsc_offset = init ? v->msrs.tsc_offset : -v->vm->tsc_base;
+    s.xcr0 = v->xcr0;
+    s.exceptions = v->exceptions;
+    s.activity = v->index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
     memset(v->page->regs, 0, sizeof(v->page->regs));
     /* The processor's signature, as CPUID tells it. */
     v->page->regs[REG_RDX] = row ? v->vm->policy->cpuid[row - 1].eax : SIGNATURE_UNKNOWN;
     vlapic_reset(v, init);
-    v->activity = v->index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
     v->asked = EXIT_NONE;
     v->nmi_pending = false;
-    v->look = true;
     v->raised = 0;
     exit_msr_reset(v, init);
-    if (init) /* XCR0 and the FPU survive INIT: SDM 3A table 10-1 */
-        return;
-    v->msrs.tsc_offset = -v->vm->tsc_base;
-    fpu_release(v->xsave);
-    fpu_area_init(v->xsave);
-    v->xcr0 = 1;
-    v->xcr0_ever = 3; /* SSE works without XCR0.SSE and must be kept all the same */
+    hvm->vcpu_reset(v);
+    if (exit_set_state(v, &s) != HV_OK)
+        panic("reset state refused");
+}
+
+void exit_startup(struct vcpu *v, u32 sipi_vector)
+{
+    struct vcpu_state s;
+
+    exit_get_state(v, &s);
+    s.rip = 0;
+    s.seg[SEG_CS].selector = (u16)(sipi_vector << 8);
+    s.seg[SEG_CS].base = sipi_vector << 12;
+    s.activity = VCPU_ACTIVE;
+    if (exit_set_state(v, &s) != HV_OK)
+        panic("start-up state refused");
 }

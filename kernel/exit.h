@@ -62,7 +62,11 @@ static inline enum exit_action exit_hypercall(struct vcpu *v)
 }
 enum exit_action exit_apic_result(struct vcpu *v, u32 effect); /* VLAPIC_* of an instruction */
 
-/* Reset values of v->activity, v->msrs and XCR0 (SDM 3A table 10-1); an INIT keeps MTRRs and the
- * TSC. */
+/* vCPU not running, on its home core or unloaded: all of its registers.  HV_EINVAL: the CPU itself
+ * would refuse them; a mistake that only an entry finds stops the guest. */
+void exit_get_state(struct vcpu *v, struct vcpu_state *out);
+MUST_CHECK enum hv_status exit_set_state(struct vcpu *v, const struct vcpu_state *in);
+/* SDM 3A table 10-1; an INIT keeps PAT, CD and NW, XCR0 and the FPU, MTRRs and the TSC. */
 void exit_reset(struct vcpu *v, bool init);
+void exit_startup(struct vcpu *v, u32 sipi_vector);
 #endif

@@ -25,10 +25,6 @@ enum intr_type {
     INTR_SOFT_EXCEPTION = 6,
 };
 #define INTR_INFO(type, vector) ((u32)(INTR_VALID | FIELD_PUT(INTR_TYPE, (type)) | (vector)))
-/* The entry field that delivers again what IDT-vectoring information says was interrupted
- * (SDM 3C 28.2.4); 0: nothing.  *needs_len: VM-entry instruction length must be set too. */
-u32 exit_reinject(u32 vectoring, bool *needs_len);
-
 /* What becomes of an exception raised while the event `first` (an entry field) was delivered:
  * itself, #DF, or a triple fault (SDM 3A table 6-5). */
 #define EXCEPTION_SHUTDOWN 0x100u
@@ -57,26 +53,20 @@ static inline struct exit_io exit_decode_io(u64 q, u32 insn_info, bool insn_info
     };
 }
 
+/* Of control-register accesses: SDM 3C table 28-3. */
+#define CRQ_CR BITS(3, 0)
+#define CRQ_TYPE BITS(5, 4)
+#define CRQ_REG BITS(11, 8) /* enum vcpu_reg */
 enum exit_cr_type { CR_MOV_TO, CR_MOV_FROM };
-struct exit_cr {
-    u8 cr, reg; /* enum vcpu_reg */
-    u8 type;    /* enum exit_cr_type, or larger */
-};
-struct exit_cr exit_decode_cr(u64 qualification);
-
-struct exit_ept {
-    bool write, fetch;
-    bool gla_valid; /* guest-linear address is known */
-    bool final;     /* access to the page itself, not to a paging structure */
-    bool nmi_unblock;
-};
-struct exit_ept exit_decode_ept(u64 qualification);
-
-enum exit_apic_type { APIC_LINEAR_READ, APIC_LINEAR_WRITE, APIC_LINEAR_FETCH, APIC_LINEAR_EVENT };
-struct exit_apic {
-    u16 offset;
-    u8 type; /* enum exit_apic_type, or larger */
-};
-struct exit_apic exit_decode_apic(u64 qualification);
+/* Of EPT violations: SDM 3C table 28-7. */
+#define EPTQ_WRITE BIT(1)
+#define EPTQ_FETCH BIT(2)
+#define EPTQ_GLA_VALID BIT(7)
+#define EPTQ_FINAL BIT(8) /* access to the page itself, not to a paging structure */
+#define EPTQ_NMI_UNBLOCK BIT(12)
+/* Of APIC accesses: SDM 3C table 28-6. */
+#define APICQ_OFFSET BITS(11, 0)
+#define APICQ_TYPE BITS(15, 12)
+enum exit_apic_type { APIC_LINEAR_READ, APIC_LINEAR_WRITE };
 
 #endif

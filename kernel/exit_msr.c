@@ -1,4 +1,5 @@
-/* MSR exits; exit path of the vCPU's own core.  SDM 4 chapter 2. */
+/* MSR exits; exit path of the vCPU's own core.  SDM 4 chapter 2.  What both backends switch by
+ * hardware (SYSENTER, FS, GS and kernel GS base) never exits. */
 #include "kernel/exit_msr.h"
 
 #include "kernel/speculation.h"
@@ -9,28 +10,26 @@
 #define EFER_VALID (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 
 enum kind {
-    POLICY,   /* none of ours */
-    WORD,     /* a word of v->msrs that the backend switches */
-    REGISTER, /* kept by the backend */
+    POLICY, /* none of ours */
+    WORD,   /* a word of v->msrs that the backend switches */
+    EFER,
+    PAT,
     TSC,
     ADJUST,
     APIC,
     SPEC_CTRL, /* what the guest asked for; only bits that the host may give it */
     PRED_CMD,
 };
-enum check { ANY, ADDRESS /* canonical */, LOW_HALF /* the rest is dropped */, TYPES /* PAT */ };
+enum check { ANY, ADDRESS /* canonical */, LOW_HALF /* the rest is dropped */ };
 
 #define OWN_WORD(number, member, check_)                                                           \
     [(number)&0xff] = {                                                                            \
         .msr = number, .kind = WORD, .check = check_, .word = offsetof(struct vcpu_msrs, member)}
-#define OWN_REGISTER(number, reg_, check_)                                                         \
-    [(number)&0xff] = {.msr = number, .kind = REGISTER, .check = check_, .reg = reg_}
 #define OWN(number, kind_, ...) [(number)&0xff] = {.msr = number, .kind = kind_, __VA_ARGS__}
 /* By the low byte, which no two of them share. */
 static const struct own {
     u32 msr;
     u8 kind, check;
-    u8 reg;  /* enum hvm_reg */
     u8 word; /* offset in struct vcpu_msrs; 0: none */
 } own[256] = {
     OWN(MSR_TSC, TSC),
@@ -39,18 +38,12 @@ static const struct own {
     OWN(MSR_TSC_DEADLINE, APIC),
     OWN(MSR_SPEC_CTRL, SPEC_CTRL),
     OWN(MSR_PRED_CMD, PRED_CMD),
-    OWN_REGISTER(MSR_SYSENTER_CS, HVM_SYSENTER_CS, LOW_HALF),
-    OWN_REGISTER(MSR_SYSENTER_ESP, HVM_SYSENTER_ESP, ADDRESS),
-    OWN_REGISTER(MSR_SYSENTER_EIP, HVM_SYSENTER_EIP, ADDRESS),
-    OWN_REGISTER(MSR_PAT, HVM_PAT, TYPES),
-    OWN_REGISTER(MSR_EFER, HVM_EFER, ANY),
+    OWN(MSR_EFER, EFER),
+    OWN(MSR_PAT, PAT),
     OWN_WORD(MSR_STAR, star, ANY),
     OWN_WORD(MSR_LSTAR, lstar, ADDRESS),
     OWN_WORD(MSR_CSTAR, cstar, ADDRESS),
     OWN_WORD(MSR_FMASK, fmask, LOW_HALF),
-    OWN_REGISTER(MSR_FS_BASE, HVM_FS_BASE, ADDRESS),
-    OWN_REGISTER(MSR_GS_BASE, HVM_GS_BASE, ADDRESS),
-    OWN_REGISTER(MSR_KERNEL_GS_BASE, HVM_KERNEL_GS_BASE, ADDRESS),
     OWN_WORD(MSR_TSC_AUX, tsc_aux, LOW_HALF),
 };
 
@@ -179,8 +172,9 @@ static __attribute__((noinline)) enum exit_action rdmsr_rest(struct vcpu *v, u32
     case TSC:
         value = tsc_read() + v->msrs.tsc_offset;
         break;
-    case REGISTER:
-        value = hvm->get(v, o->reg);
+    case EFER:
+    case PAT:
+        value = hvm->get(v, msr == MSR_EFER ? HVM_EFER : HVM_PAT);
         break;
     case SPEC_CTRL:
         value = v->msrs.spec_ctrl;
@@ -217,16 +211,14 @@ enum exit_action exit_rdmsr(struct vcpu *v)
     return EXIT_ADVANCE;
 }
 
-static bool write_efer(struct vcpu *v, u64 value)
+static enum exit_action write_efer(struct vcpu *v, u64 value)
 {
     u64 old = hvm->get(v, HVM_EFER);
 
-    if (value & ~EFER_VALID)
-        return false;
-    if (((value ^ old) & EFER_LME) && (hvm->get(v, HVM_CR0) & CR0_PG))
-        return false;
+    if ((value & ~EFER_VALID) || (((value ^ old) & EFER_LME) && (hvm->get(v, HVM_CR0) & CR0_PG)))
+        return EXIT_GP;
     hvm->set(v, HVM_EFER, (value & ~EFER_LMA) | (old & EFER_LMA));
-    return true;
+    return EXIT_ADVANCE;
 }
 
 /* The guest's TSC is moved by its offset alone; the host's is never written. */
@@ -238,23 +230,14 @@ static enum exit_action move_tsc(struct vcpu *v, u64 by)
     return v->lapic->timer_dirty ? EXIT_ADVANCE_EVENTS : EXIT_ADVANCE; /* a deadline moved */
 }
 
-static bool acceptable(const struct own *o, u64 *value)
-{
-    if (o->check == LOW_HALF)
-        *value = (u32)*value;
-    return (o->check != ADDRESS || canonical(*value)) &&
-           (o->check != TYPES || types_valid(*value, 0xff, true));
-}
-
 enum exit_action exit_wrmsr(struct vcpu *v)
 {
     const u64 *r = v->page->regs;
     u32 msr = (u32)r[REG_RCX];
     u64 value = (u32)r[REG_RAX] | r[REG_RDX] << 32;
     const struct own *o = &own[msr & 0xff];
-    enum kind kind = kind_of(o, msr);
 
-    switch (kind) {
+    switch (kind_of(o, msr)) {
     case APIC:
         return exit_apic_result(v, vlapic_msr_write(v, msr, value));
     case TSC:
@@ -274,18 +257,18 @@ enum exit_action exit_wrmsr(struct vcpu *v)
         return EXIT_ADVANCE;
     case POLICY:
         return !surely_unknown(v->vm, msr) && policy_write(v, msr, value) ? EXIT_ADVANCE : EXIT_GP;
-    default:
-        break;
-    }
-    if (!acceptable(o, &value))
-        return EXIT_GP;
-    if (kind == WORD) {
-        *word_of(v, o) = value;
+    case EFER:
+        return write_efer(v, value);
+    case PAT:
+        if (!types_valid(value, 0xff, true))
+            return EXIT_GP;
+        hvm->set(v, HVM_PAT, value);
+        return EXIT_ADVANCE;
+    default: /* WORD */
+        if (o->check == ADDRESS && !canonical(value))
+            return EXIT_GP;
+        *word_of(v, o) = o->check == LOW_HALF ? (u32)value : value;
         hvm->syscall_msrs_changed(v);
-    } else if (o->reg == HVM_EFER) {
-        return write_efer(v, value) ? EXIT_ADVANCE : EXIT_GP;
-    } else {
-        hvm->set(v, o->reg, value);
+        return EXIT_ADVANCE;
     }
-    return EXIT_ADVANCE;
 }

@@ -19,20 +19,11 @@
 
 /* Registers that neutral code reads and writes while the vCPU is in its exit path. */
 enum hvm_reg {
-    HVM_RIP,
-    HVM_RFLAGS,
-    HVM_CR0,
+    HVM_CR0, /* read-only, and so is CR4 */
     HVM_CR4,
     HVM_EFER,
     HVM_PAT,
-    HVM_SYSENTER_CS,
-    HVM_SYSENTER_ESP,
-    HVM_SYSENTER_EIP,
-    HVM_FS_BASE,
-    HVM_GS_BASE,
-    HVM_KERNEL_GS_BASE,
     HVM_CPL, /* read-only */
-    HVM_REG_COUNT
 };
 
 enum hvm_events {
@@ -49,11 +40,9 @@ struct hvm_ops {
 
     enum hv_status (*vm_init)(struct vm *vm); /* npt format and root, permission maps */
     void (*vm_fini)(struct vm *vm);
-    /* v->block and v->xsave are there; state is set by vcpu_reset. */
+    /* v->block and v->xsave are there; exit_reset() follows. */
     enum hv_status (*vcpu_init)(struct vcpu *v);
-    void (*vcpu_reset)(struct vcpu *v,
-                       bool init); /* SDM 3A table 10-1; init: INIT, else power-up */
-    void (*vcpu_startup)(struct vcpu *v, u8 sipi_vector);
+    void (*vcpu_reset)(struct vcpu *v); /* controls; own core, set_state follows */
 
     /* Own core.  Enter the guest and handle its exits until one wants the scheduler; loads the
      * vCPU's state first if it is not the one loaded here.  Ends in sched_leave_guest(). */
@@ -64,9 +53,10 @@ struct hvm_ops {
      * are the host's again, the FPU is free.  Cheap when no guest ran since. */
     void (*to_user)(void);
 
-    /* vCPU not running, on its home core or unloaded. */
+    /* vCPU not running, on its home core or unloaded.  What the backend keeps; the rest, and the
+     * check of what is set, are in exit.c: exit_get_state(), exit_set_state(). */
     void (*get_state)(struct vcpu *v, struct vcpu_state *out);
-    enum hv_status (*set_state)(struct vcpu *v, const struct vcpu_state *in);
+    void (*set_state)(struct vcpu *v, const struct vcpu_state *in);
 
     /* Own core, exit path. */
     void (*fill_page)(struct vcpu *v); /* what every message says */

@@ -6,7 +6,6 @@
 #include "kernel/cpu_tables.h"
 #include "kernel/fpu.h"
 #include "kernel/irq.h"
-#include "kernel/lib/fmt.h"
 #include "kernel/panic.h"
 #include "kernel/syscall.h"
 #include "kernel/timer.h"
@@ -77,7 +76,6 @@ static bool fix_up(struct user_frame *f)
 static void user_fault(struct user_frame *f)
 {
     struct cpu *c = this_cpu();
-    char why[120];
 
     if (f->vector == VECTOR_NM) { /* its first use of the FPU here: see fpu.h */
         fpu_load_user(control.xsave);
@@ -88,16 +86,7 @@ static void user_fault(struct user_frame *f)
         cpu_tables_reload_tss();
         return; /* try again */
     }
-    if (f->vector == VECTOR_PF)
-        fmt_snprintf(why, sizeof(why), "#PF page fault: %s of %016lx (error code %lx)",
-                     f->error & BIT(4)   ? "execution"
-                     : f->error & BIT(1) ? "write"
-                                         : "read",
-                     read_cr2(), f->error);
-    else
-        fmt_snprintf(why, sizeof(why), "%s (error code %lx)", panic_exception_name(f->vector),
-                     f->error);
-    control_crashed(f, why);
+    control_fault();
 }
 
 void idt_handle(struct user_frame *f)

@@ -7,9 +7,6 @@
 #include "kernel/string.h"
 
 #define CHUNK_FRAMES 512
-#define SPANS 16
-/* A hole wider than this starts a new span of descriptors. */
-#define SPAN_GAP (512 * MIB)
 #define NONE (~0u)
 
 enum chunk_state { CHUNK_ABSENT, CHUNK_FREE, CHUNK_WHOLE, CHUNK_SPLIT };
@@ -20,45 +17,18 @@ struct chunk {
     u8 state;                    /* enum chunk_state */
 };
 
-struct span {  /* physically contiguous chunks with contiguous descriptors */
-    u64 first; /* chunk number = physical address / 2 MiB */
-    u32 count;
-    u32 index; /* of the first descriptor */
-};
-
 static struct {
     struct spinlock lock;
-    struct chunk *chunks;
+    struct chunk *chunks; /* by physical address / 2 MiB */
     u32 chunk_count;
     u32 lowest_free;    /* no chunk below it is CHUNK_FREE */
     u32 lowest_partial; /* no split chunk below it has a free frame */
     u32 free_chunks;
     u64 free_frames; /* in split chunks */
     u64 total;       /* bytes */
-    u32 span_count;
-    struct span spans[SPANS];
 } mem;
 
 struct quota quota_kernel = {.name = "kernel", .limit = ~0ull};
-
-static u64 chunk_address(u32 i)
-{
-    const struct span *s = mem.spans;
-    while (i >= s->index + s->count)
-        s++;
-    return (s->first + (i - s->index)) * PAGE_2M;
-}
-
-static u32 chunk_index(u64 address)
-{
-    u64 n = address / PAGE_2M;
-    for (u32 i = 0; i < mem.span_count; i++) {
-        const struct span *s = &mem.spans[i];
-        if (n >= s->first && n < s->first + s->count)
-            return s->index + (u32)(n - s->first);
-    }
-    return NONE;
-}
 
 /* First free chunk at or after `from`; NONE: all taken. */
 static u32 find_free(u32 from)
@@ -92,7 +62,7 @@ static u64 take_chunk(void)
     }
     mem.lowest_free = i;
     chunk_take(i, CHUNK_WHOLE);
-    return chunk_address(i);
+    return i * PAGE_2M;
 }
 
 /* A split chunk with a free frame, if need be split for that; NONE: memory is used up. */
@@ -129,26 +99,21 @@ static u64 take_frame(void)
     c->used[word] |= BIT(bit);
     c->free--;
     mem.free_frames--;
-    return chunk_address(i) + (word * 64 + bit) * PAGE_SIZE;
+    return i * PAGE_2M + (word * 64 + bit) * PAGE_SIZE;
 }
 
 #define GIB_CHUNKS ((u32)(PAGE_1G / PAGE_2M))
 
 static u64 take_gib(void)
 {
-    for (u32 s = 0; s < mem.span_count; s++) {
-        const struct span *span = &mem.spans[s];
-        u64 chunk = ROUND_UP(span->first, (u64)GIB_CHUNKS);
-        for (; chunk + GIB_CHUNKS <= span->first + span->count; chunk += GIB_CHUNKS) {
-            u32 i = span->index + (u32)(chunk - span->first), n = 0;
-            while (n < GIB_CHUNKS && mem.chunks[i + n].state == CHUNK_FREE)
-                n++;
-            if (n < GIB_CHUNKS)
-                continue;
-            for (n = 0; n < GIB_CHUNKS; n++)
-                chunk_take(i + n, CHUNK_WHOLE);
-            return chunk * PAGE_2M;
-        }
+    for (u32 i = 0, n; i + GIB_CHUNKS <= mem.chunk_count; i += GIB_CHUNKS) {
+        for (n = 0; n < GIB_CHUNKS && mem.chunks[i + n].state == CHUNK_FREE; n++)
+            ;
+        if (n < GIB_CHUNKS)
+            continue;
+        for (n = 0; n < GIB_CHUNKS; n++)
+            chunk_take(i + n, CHUNK_WHOLE);
+        return i * PAGE_2M;
     }
     return ~0ull;
 }
@@ -189,9 +154,9 @@ static void give_frame(u32 i, u64 at)
 
 void mem_free(struct quota *q, hpa_t at, u64 len)
 {
-    u32 i = chunk_index(at.raw);
+    u32 i = (u32)(at.raw / PAGE_2M);
 
-    assert(i != NONE && at.raw % len == 0 && q->used >= len);
+    assert(at.raw / PAGE_2M < mem.chunk_count && at.raw % len == 0 && q->used >= len);
     spin_lock(&mem.lock);
     q->used -= len;
     if (len == PAGE_SIZE) {
@@ -207,13 +172,13 @@ void mem_free(struct quota *q, hpa_t at, u64 len)
 
 void mem_break(hpa_t at)
 {
-    u32 i = chunk_index(at.raw);
+    struct chunk *c = &mem.chunks[at.raw / PAGE_2M];
 
-    assert(i != NONE && at.raw % PAGE_2M == 0 && mem.chunks[i].state == CHUNK_WHOLE);
+    assert(at.raw % PAGE_2M == 0 && c->state == CHUNK_WHOLE);
     spin_lock(&mem.lock);
-    mem.chunks[i].state = CHUNK_SPLIT;
-    mem.chunks[i].free = 0;
-    memset(mem.chunks[i].used, 0xff, sizeof(mem.chunks[i].used));
+    c->state = CHUNK_SPLIT;
+    c->free = 0;
+    memset(c->used, 0xff, sizeof(c->used));
     spin_unlock(&mem.lock);
 }
 
@@ -230,34 +195,12 @@ static bool is_ram(u32 type)
     return type == BOOT_MEM_FREE || type == BOOT_MEM_LOADER;
 }
 
-static void find_spans(const struct boot_info *bi)
-{
-    u64 start, end;
-    for (u32 i = 0; i < bi->region_count; i++) {
-        const struct boot_region *r = &bi->regions[i];
-        if (!is_ram(r->type) || !usable(r, &start, &end))
-            continue;
-        struct span *s = mem.span_count ? &mem.spans[mem.span_count - 1] : NULL;
-        u64 first = start / PAGE_2M, last = (end - 1) / PAGE_2M;
-        if (!s || (first > s->first + s->count + SPAN_GAP / PAGE_2M && mem.span_count < SPANS)) {
-            s = &mem.spans[mem.span_count++];
-            s->first = first;
-            s->index = mem.chunk_count;
-            s->count = 0;
-        }
-        if (last >= s->first + s->count) {
-            mem.chunk_count += (u32)(last + 1 - s->first - s->count);
-            s->count = (u32)(last + 1 - s->first);
-        }
-    }
-}
-
 /* Give [start, end) to its chunks. */
 static void add_range(u64 start, u64 end)
 {
     mem.total += end - start;
     while (start < end) {
-        u32 i = chunk_index(start);
+        u32 i = (u32)(start / PAGE_2M);
         struct chunk *c = &mem.chunks[i];
 
         if (start % PAGE_2M == 0 && end - start >= PAGE_2M) {
@@ -294,9 +237,9 @@ void mem_init(const struct boot_info *bi)
     u64 start, end;
 
     memset(&mem, 0, sizeof(mem));
-    find_spans(bi);
-    if (!mem.chunk_count)
-        panic("the memory map has no free memory");
+    for (u32 i = 0; i < bi->region_count; i++)
+        if (is_ram(bi->regions[i].type) && usable(&bi->regions[i], &start, &end))
+            mem.chunk_count = (u32)((end - 1) / PAGE_2M + 1);
     u64 bytes = ROUND_UP(mem.chunk_count * sizeof(struct chunk), PAGE_SIZE);
     u64 taken = place_descriptors(bi, bytes);
     mem.lowest_free = mem.lowest_partial = mem.chunk_count;

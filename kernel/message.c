@@ -85,7 +85,7 @@ static __attribute__((noinline)) void complete(struct vcpu *v, u32 asked, u32 ac
         v->look = true; /* the PIC may have more */
     if (action & REPLY_STATE) {
         struct vcpu_state state = p->full;
-        if (hvm->set_state(v, &state) != HV_OK) {
+        if (exit_set_state(v, &state) != HV_OK) {
             message_stop(v, EXIT_UNHANDLED, FAILURE_REPLY, 0);
             return;
         }
@@ -119,11 +119,9 @@ static void take_requests(struct vcpu *v)
     if (r & REQUEST_FLUSH)
         hvm->flush(v->vm);
     if (r & REQUEST_INIT)
-        hvm->vcpu_reset(v, true);
-    if ((r & REQUEST_SIPI) && v->activity == VCPU_WAIT_SIPI) {
-        hvm->vcpu_startup(v, (u8)v->sipi_vector);
-        v->activity = VCPU_ACTIVE;
-    }
+        exit_reset(v, true);
+    if ((r & REQUEST_SIPI) && v->activity == VCPU_WAIT_SIPI)
+        exit_startup(v, v->sipi_vector & 0xff);
     if (r & REQUEST_NMI)
         v->nmi_pending = true;
 }

@@ -120,10 +120,6 @@ volatile void *paging_map_mmio(hpa_t at, u64 len)
 
 void paging_alloc(u64 va, u64 len, u32 attr)
 {
-    for (u64 done = 0; done < len; done += PAGE_SIZE) {
-        hpa_t frame = mem_alloc(&quota_kernel, PAGE_SIZE);
-        if (!hpa_valid(frame))
-            panic("no memory for kernel data at %lx", va + done);
-        must_map(va + done, frame.raw, PAGE_SIZE, attr);
-    }
+    if (pgtab_alloc(&paging_host, va, len, attr | PG_R | PG_GLOBAL, PAGE_SIZE) != HV_OK)
+        panic("no memory for kernel data at %lx", va);
 }

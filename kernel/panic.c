@@ -3,8 +3,8 @@
 #include "kernel/panic.h"
 
 #include "kernel/apic.h"
-#include "kernel/ksym.h"
 #include "kernel/lib/fmt.h"
+#include "kernel/lib/ksym.h"
 #include "kernel/string.h"
 #include "kernel/timer.h"
 #include "kernel/uart.h"
@@ -13,8 +13,7 @@
 #define BACKTRACE_DEPTH 32
 #define TAIL_RECORDS 24
 
-extern const struct image_symbols image_symbols __attribute__((weak));
-extern const char image_end[], image_start[], image_text_start[], image_text_end[];
+extern const char image_text_start[], image_text_end[];
 
 static volatile u32 panicking; /* 1 + id of the core that does */
 static volatile u32 stray_nmis;
@@ -37,18 +36,11 @@ static void halt(void)
         asm volatile("cli\n\thlt");
 }
 
-static bool read_kernel(void *to, u64 from, u64 len)
-{
-    memcpy(to, (const void *)from, len);
-    return true;
-}
-
 static void print_code(u64 address)
 {
-    char name[KSYM_TEXT];
-    u64 table = (u64)&image_symbols;
-    ksym_name(read_kernel, table, table ? (u64)image_end - table : 0, address, name);
-    print("  %016lx %s\n", address, name);
+    u64 offset;
+    const char *name = ksym_name(&image_symbols, address, &offset);
+    print("  %016lx %s+0x%lx\n", address, name, offset);
 }
 
 /* Frame pointers are followed upwards only, within one stack's distance. */
@@ -140,26 +132,11 @@ void panic(const char *fmt, ...)
     end();
 }
 
-static const char *const exceptions[32] = {
-    [0] = "#DE divide error",        [1] = "#DB debug",          [2] = "NMI",
-    [3] = "#BP breakpoint",          [4] = "#OF overflow",       [5] = "#BR bound",
-    [6] = "#UD invalid opcode",      [7] = "#NM no FPU",         [8] = "#DF double fault",
-    [10] = "#TS invalid TSS",        [11] = "#NP segment",       [12] = "#SS stack",
-    [13] = "#GP general protection", [14] = "#PF page fault",    [16] = "#MF x87",
-    [17] = "#AC alignment",          [18] = "#MC machine check", [19] = "#XM SIMD",
-    [21] = "#CP control protection",
-};
-
-const char *panic_exception_name(u64 vector)
-{
-    return vector < ARRAY_LEN(exceptions) && exceptions[vector] ? exceptions[vector] : "unknown";
-}
-
 void panic_exception(const struct user_frame *f)
 {
     begin();
-    print("\nPANIC on cpu %u: %s in the kernel, error code %lx\n", this_cpu()->id,
-          panic_exception_name(f->vector), f->error);
+    print("\nPANIC on cpu %u: #%.2s in the kernel, error code %lx\n", this_cpu()->id,
+          &FAULT_NAMES[2 * f->vector], f->error);
     print_registers(f);
     backtrace(f->rip, f->rbp);
     end();

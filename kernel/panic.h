@@ -7,8 +7,6 @@
 
 /* An exception in the kernel itself. */
 void panic_exception(const struct user_frame *f) NORETURN;
-/* "#GP general protection" and so on. */
-const char *panic_exception_name(u64 vector);
 /* Every NMI, from the IDT or a guest exit.  Does not return if another core panics. */
 void panic_nmi(void);
 

@@ -1,6 +1,6 @@
-/* Four-level table walker.  Each change is one recursive walk done twice: first it only checks
- * and counts the tables it will need, then those are allocated, then it cannot fail.  Callers
- * serialise changes of one table. */
+/* Four-level table walker.  Every change is made leaf by leaf from the root down; one that fails
+ * half-way is undone, which needs no memory, since it takes back whole leaves.  Callers serialise
+ * changes of one table. */
 #include "kernel/pgtab.h"
 
 #include "kernel/log.h"
@@ -9,29 +9,9 @@
 #define TOP_LEVEL 4
 #define ADDRESS_MASK BITS(51, 12)
 
-struct walk {
-    struct pgtab *t;
-    u64 va, pa, left; /* what is still to do */
-    u32 attr;
-    bool apply;
-    u64 tables;          /* wanted */
-    u64 first, *written; /* of pgtab_take_written(); NULL: unmapping */
-    hpa_t pool;          /* tables at hand, linked through their first word */
-};
-
 static u64 span(unsigned level)
 {
     return 1ull << (12 + 9 * (level - 1));
-}
-
-static unsigned index_of(u64 va, unsigned level)
-{
-    return (unsigned)(va / span(level)) % ENTRIES;
-}
-
-static u64 *table_at(u64 entry)
-{
-    return phys_to_virt(HPA(entry & ADDRESS_MASK));
 }
 
 static bool leaf_at(const struct pgtab *t, u64 entry, unsigned level)
@@ -44,143 +24,44 @@ static bool leaf_allowed(const struct pgtab *t, unsigned level)
     return level == 1 || (level == 2 && t->use_2m) || (level == 3 && t->use_1g);
 }
 
-static void advance(struct walk *w, u64 by)
+/* Where the walk for va ends, and on which level: a leaf, or nothing is there. */
+static u64 *entry_of(const struct pgtab *t, u64 va, unsigned *level)
 {
-    w->va += by;
-    w->pa += by;
-    w->left -= by;
-}
+    u64 *table = phys_to_virt(t->root);
 
-/* Is there more to do in the table of this level that the walk is in? */
-static bool more(const struct walk *w, unsigned level)
-{
-    return w->left > 0 && (level == TOP_LEVEL || w->va % span(level + 1) != 0);
-}
-
-static u64 *take_table(struct walk *w, hpa_t *at)
-{
-    assert(hpa_valid(w->pool));
-    *at = w->pool;
-    u64 *table = phys_to_virt(w->pool);
-    w->pool = HPA(table[0]);
-    table[0] = 0;
-    return table;
-}
-
-static void free_pool(struct walk *w)
-{
-    while (hpa_valid(w->pool)) {
-        hpa_t at = w->pool;
-        w->pool = HPA(*(u64 *)phys_to_virt(at));
-        mem_free(w->t->quota, at, PAGE_SIZE);
-        w->t->table_bytes -= PAGE_SIZE;
+    for (*level = TOP_LEVEL;; --*level) {
+        u64 *slot = &table[va / span(*level) % ENTRIES];
+        if (!t->format->present(*slot) || leaf_at(t, *slot, *level))
+            return slot;
+        table = phys_to_virt(HPA(*slot & ADDRESS_MASK));
     }
 }
 
-static enum hv_status fill_pool(struct walk *w)
+/* A table at *slot instead: an empty one, or with what the leaf there maps.  False: no memory. */
+static bool add_table(struct pgtab *t, u64 *slot, unsigned level)
 {
-    w->pool = HPA_NONE;
-    for (u64 i = 0; i < w->tables; i++) {
-        hpa_t at = mem_alloc(w->t->quota, PAGE_SIZE);
-        if (!hpa_valid(at)) {
-            free_pool(w);
-            return HV_ENOMEM;
-        }
-        *(u64 *)phys_to_virt(at) = w->pool.raw;
-        w->pool = at;
-        w->t->table_bytes += PAGE_SIZE;
-    }
-    return HV_OK;
+    const struct pgtab_format *f = t->format;
+    u64 *table = mem_page(t->quota), pa = *slot & ADDRESS_MASK & ~(span(level) - 1);
+
+    if (!table)
+        return false;
+    t->table_bytes += PAGE_SIZE;
+    for (unsigned i = 0; f->present(*slot) && i < ENTRIES; i++)
+        table[i] = f->leaf(pa + i * span(level - 1), f->attr(*slot), level > 2);
+    *slot = f->table(virt_to_phys(table).raw);
+    return true;
 }
 
-/* The walk needs a table at *slot, which may itself not exist yet while planning. */
-static u64 *new_table(struct walk *w, u64 *slot)
+/* Sees to it that no leaf reaches across va.  False: no memory. */
+static bool split_at(struct pgtab *t, u64 va)
 {
-    hpa_t at;
-    w->tables++;
-    if (!w->apply)
-        return NULL;
-    u64 *table = take_table(w, &at);
-    *slot = w->t->format->table(at.raw);
-    return table;
-}
+    unsigned level;
+    u64 *slot;
 
-static enum hv_status map_walk(struct walk *w, u64 *table, unsigned level)
-{
-    const struct pgtab_format *f = w->t->format;
-    u64 size = span(level);
-
-    do {
-        u64 *slot = table ? &table[index_of(w->va, level)] : NULL;
-        bool present = slot && f->present(*slot);
-        if (present && leaf_at(w->t, *slot, level))
-            return HV_EEXIST;
-        if (!present && leaf_allowed(w->t, level) && (w->va | w->pa) % size == 0 &&
-            w->left >= size) {
-            if (w->apply)
-                *slot = f->leaf(w->pa, w->attr, level > 1);
-            advance(w, size);
-            continue;
-        }
-        u64 *lower = present ? table_at(*slot) : new_table(w, slot);
-        enum hv_status status = map_walk(w, lower, level - 1);
-        if (status != HV_OK)
-            return status;
-    } while (more(w, level));
-    return HV_OK;
-}
-
-/* Replace the big leaf at *slot by a table of the next smaller leaves. */
-static u64 *split_leaf(struct walk *w, u64 *slot, unsigned level)
-{
-    const struct pgtab_format *f = w->t->format;
-    hpa_t at;
-    w->tables++;
-    if (!w->apply)
-        return NULL;
-    u64 *table = take_table(w, &at);
-    u64 pa = *slot & ADDRESS_MASK & ~(span(level) - 1);
-    u32 attr = f->attr(*slot);
-    for (unsigned i = 0; i < ENTRIES; i++)
-        table[i] = f->leaf(pa + i * span(level - 1), attr, level > 2);
-    *slot = f->table(at.raw);
-    return table;
-}
-
-static void take_written(struct walk *w, u64 *slot)
-{
-    u64 n = (w->va - w->first) / PAGE_SIZE;
-    u64 taken = w->t->no_dirty ? 0 : w->t->format->dirty;
-
-    if (w->apply && (__atomic_fetch_and(slot, ~taken, __ATOMIC_SEQ_CST) & w->t->format->dirty))
-        w->written[n / 64] |= BIT(n % 64);
-    advance(w, PAGE_SIZE);
-}
-
-/* Takes away leaves, or what was written in them.  table == NULL: planning inside a leaf that will
- * be split. */
-static void unmap_walk(struct walk *w, u64 *table, unsigned level)
-{
-    const struct pgtab_format *f = w->t->format;
-    u64 size = span(level);
-
-    do {
-        u64 *slot = table ? &table[index_of(w->va, level)] : NULL;
-        u64 step = MIN(w->left, size - w->va % size);
-        if (slot && !f->present(*slot)) {
-            advance(w, step);
-        } else if (slot && !leaf_at(w->t, *slot, level)) {
-            unmap_walk(w, table_at(*slot), level - 1);
-        } else if (w->written && level == 1) {
-            take_written(w, slot);
-        } else if (step == size && !w->written) {
-            if (w->apply)
-                *slot = 0;
-            advance(w, step);
-        } else {
-            unmap_walk(w, split_leaf(w, slot, level), level - 1);
-        }
-    } while (more(w, level));
+    while (slot = entry_of(t, va, &level), t->format->present(*slot) && va % span(level))
+        if (!add_table(t, slot, level))
+            return false;
+    return true;
 }
 
 static bool range_valid(const struct pgtab *t, u64 va, u64 len)
@@ -229,76 +110,133 @@ void pgtab_fini(struct pgtab *t)
 
 enum hv_status pgtab_map(struct pgtab *t, u64 va, u64 pa, u64 len, u32 attr)
 {
-    struct walk plan = {.t = t, .va = va, .pa = pa, .left = len, .attr = attr};
-    struct walk work = plan;
-    u64 *root = phys_to_virt(t->root);
+    unsigned level;
 
     if (!range_valid(t, va, len) || pa % PAGE_SIZE || pa + len > ADDRESS_MASK)
         return HV_EINVAL;
-    enum hv_status status = map_walk(&plan, root, TOP_LEVEL);
-    if (status != HV_OK)
-        return status;
-    work.tables = plan.tables;
-    status = fill_pool(&work);
-    if (status != HV_OK)
-        return status;
-    work.apply = true;
-    return map_walk(&work, root, TOP_LEVEL);
-}
-
-static enum hv_status unmap_twice(struct pgtab *t, u64 va, u64 len, u64 *written)
-{
-    struct walk plan = {.t = t, .va = va, .left = len, .first = va, .written = written};
-    struct walk work = plan;
-    u64 *root = phys_to_virt(t->root);
-
-    if (!range_valid(t, va, len))
-        return HV_EINVAL;
-    unmap_walk(&plan, root, TOP_LEVEL);
-    work.tables = plan.tables;
-    enum hv_status status = fill_pool(&work);
-    if (status != HV_OK)
-        return status;
-    work.apply = true;
-    unmap_walk(&work, root, TOP_LEVEL);
+    for (u64 done = 0; done < len;) {
+        u64 *slot = entry_of(t, va + done, &level), size = span(level);
+        bool taken = t->format->present(*slot);
+        if (!taken && leaf_allowed(t, level) && ((va + done) | (pa + done)) % size == 0 &&
+            len - done >= size) {
+            *slot = t->format->leaf(pa + done, attr, level > 1);
+            done += size;
+        } else if (taken || !add_table(t, slot, level)) {
+            if (done && pgtab_unmap(t, va, done) != HV_OK)
+                panic("pgtab: cannot undo");
+            return taken ? HV_EEXIST : HV_ENOMEM;
+        }
+    }
     return HV_OK;
 }
 
 enum hv_status pgtab_unmap(struct pgtab *t, u64 va, u64 len)
 {
-    return unmap_twice(t, va, len, NULL);
+    unsigned level;
+
+    if (!range_valid(t, va, len))
+        return HV_EINVAL;
+    if (!split_at(t, va) || !split_at(t, va + len))
+        return HV_ENOMEM;
+    for (u64 done = 0; done < len; done += span(level) - (va + done) % span(level)) {
+        u64 *slot = entry_of(t, va + done, &level);
+        if (t->format->present(*slot))
+            *slot = 0;
+    }
+    return HV_OK;
 }
 
 enum hv_status pgtab_take_written(struct pgtab *t, u64 va, u64 len, u64 *written)
 {
-    return unmap_twice(t, va, len, written);
+    u64 dirty = t->format->dirty, taken = t->no_dirty ? 0 : dirty;
+    unsigned level;
+
+    if (!range_valid(t, va, len))
+        return HV_EINVAL;
+    for (u64 done = 0; done < len;) { /* small leaves before anything is taken */
+        u64 *slot = entry_of(t, va + done, &level);
+        if (level == 1 || !t->format->present(*slot))
+            done += span(level) - (va + done) % span(level);
+        else if (!add_table(t, slot, level))
+            return HV_ENOMEM;
+    }
+    for (u64 n = 0; n < len / PAGE_SIZE; n++) {
+        u64 *slot = entry_of(t, va + n * PAGE_SIZE, &level);
+        if (level == 1 && (__atomic_fetch_and(slot, ~taken, __ATOMIC_SEQ_CST) & dirty))
+            written[n / 64] |= BIT(n % 64);
+    }
+    return HV_OK;
 }
 
 bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, u64 *size)
 {
-    const u64 *table = phys_to_virt(t->root);
-    for (unsigned level = TOP_LEVEL;; level--) {
-        u64 entry = table[index_of(va, level)];
-        *size = span(level);
-        if (!t->format->present(entry))
-            return false;
-        if (leaf_at(t, entry, level)) {
-            *pa = (entry & ADDRESS_MASK & ~(*size - 1)) + va % *size;
-            *attr = t->format->attr(entry);
-            return true;
-        }
-        table = table_at(entry);
-    }
+    unsigned level;
+    u64 entry = *entry_of(t, va, &level);
+
+    *size = span(level);
+    if (!t->format->present(entry))
+        return false;
+    *pa = (entry & ADDRESS_MASK & ~(*size - 1)) + va % *size;
+    *attr = t->format->attr(entry);
+    return true;
 }
 
-void pgtab_break_block(const struct pgtab *t, u64 va, u64 len)
+/* One block of frames.  Where tables that stayed from before made its leaves small, its chunks are
+ * broken into frames, since by leaves is how they will be freed. */
+static enum hv_status alloc_block(struct pgtab *t, u64 va, u64 size, u32 attr)
 {
-    u64 pa, size;
+    hpa_t at = mem_alloc(t->quota, size);
+    unsigned level;
+
+    if (!hpa_valid(at))
+        return HV_ENOMEM;
+    enum hv_status st = pgtab_map(t, va, at.raw, size, attr);
+    if (st != HV_OK)
+        mem_free(t->quota, at, size);
+    for (u64 done = 0; st == HV_OK && done + PAGE_2M <= size; done += PAGE_2M)
+        if (entry_of(t, va + done, &level) && level == 1)
+            mem_break(HPA(at.raw + done));
+    return st;
+}
+
+enum hv_status pgtab_alloc(struct pgtab *t, u64 va, u64 len, u32 attr, u64 largest)
+{
+    for (u64 done = 0, size = largest; done < len;) {
+        bool fits = (va + done) % size == 0 && len - done >= size;
+        enum hv_status st = fits ? alloc_block(t, va + done, size, attr) : HV_ENOMEM;
+        if (st == HV_OK) {
+            done += size;
+            size = largest;
+        } else if (size > PAGE_SIZE) {
+            size = size == PAGE_1G ? PAGE_2M : PAGE_SIZE; /* no such block: smaller ones may do */
+        } else {
+            pgtab_free(t, va, done);
+            return st;
+        }
+    }
+    return HV_OK;
+}
+
+enum hv_status pgtab_free(struct pgtab *t, u64 va, u64 len)
+{
+    u64 end = va + len, pa, size;
     u32 attr;
 
-    for (u64 done = 0; done + PAGE_2M <= len; done += PAGE_2M)
-        if (pgtab_lookup(t, va + done, &pa, &attr, &size) && size == PAGE_SIZE)
-            mem_break(HPA(pa));
+    while (va < end) {
+        bool mapped = pgtab_lookup(t, va, &pa, &attr, &size);
+        u64 part = MIN(end - va, size - va % size);
+        if (mapped) {
+            if (pgtab_unmap(t, va, part) != HV_OK)
+                return HV_ENOMEM;
+            if (part < size)
+                mem_break(HPA(ROUND_DOWN(pa, size)));
+            u64 unit = part < size ? PAGE_SIZE : size;
+            for (u64 done = 0; done < part; done += unit)
+                mem_free(t->quota, HPA(pa + done), unit);
+        }
+        va += part;
+    }
+    return HV_OK;
 }
 
 u64 pgtab_top_entry(const struct pgtab *t, unsigned index)

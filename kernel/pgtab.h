@@ -44,20 +44,24 @@ MUST_CHECK enum hv_status pgtab_init(struct pgtab *t, const struct pgtab_format 
                                      bool use_2m, bool use_1g);
 /* Frees every table (not what they map). */
 void pgtab_fini(struct pgtab *t);
-/* Map [va, va+len) to pa on, with the largest leaves that alignment allows.  All or nothing.
- * HV_EINVAL unaligned or out of range, HV_EEXIST something is mapped there, HV_ENOMEM. */
+/* Map [va, va+len) to pa on, with the largest leaves that alignment allows.  All or nothing, but
+ * for empty tables.  HV_EINVAL unaligned or out of range, HV_EEXIST something is mapped there,
+ * HV_ENOMEM. */
 MUST_CHECK enum hv_status pgtab_map(struct pgtab *t, u64 va, u64 pa, u64 len, u32 attr);
-/* After pgtab_map of one block of frames: where tables that stayed from before made its leaves
- * 4 KiB, its chunks are broken into frames, since by leaves is how they will be freed. */
-void pgtab_break_block(const struct pgtab *t, u64 va, u64 len);
-/* Unmap; splits big leaves at the ends if it must.  HV_ENOMEM only from such a split, then
- * nothing changed.  Holes are fine.  Flushing is the caller's.  Tables stay until pgtab_fini, so
+/* Unmap; splits big leaves at the ends if it must.  HV_ENOMEM only from such a split, then all is
+ * mapped as before.  Holes are fine.  Flushing is the caller's.  Tables stay until pgtab_fini, so
  * that no CPU walks one that is gone. */
 MUST_CHECK enum hv_status pgtab_unmap(struct pgtab *t, u64 va, u64 len);
+/* Zeroed frames at [va, va+len), charged to the tables' quota, in blocks of at most `largest`
+ * (PAGE_1G, PAGE_2M or PAGE_SIZE) bytes.  All or nothing.  HV_EEXIST, HV_ENOMEM. */
+MUST_CHECK enum hv_status pgtab_alloc(struct pgtab *t, u64 va, u64 len, u32 attr, u64 largest);
+/* The other way round; holes are fine, 1 GiB leaves go as a whole.  HV_ENOMEM: a 2 MiB leaf could
+ * not be split at an end; what lay before it is gone. */
+enum hv_status pgtab_free(struct pgtab *t, u64 va, u64 len);
 /* False: not mapped.  *size: bytes of the leaf, or of the naturally aligned hole around va. */
 MUST_CHECK bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, u64 *size);
 /* The dirty log.  Sets bit n of written[] for each mapped page n of [va, va+len) that was written
- * since the last call, or is new.  Big leaves become small ones.  HV_ENOMEM: nothing changed.
+ * since the last call, or is new.  Big leaves become small ones.  HV_ENOMEM: nothing was taken.
  * HV_EINVAL unaligned.  Flushing is the caller's. */
 MUST_CHECK enum hv_status pgtab_take_written(struct pgtab *t, u64 va, u64 len, u64 *written);
 /* Share the subtree of one top-level entry with another table of the same format. */

@@ -70,57 +70,9 @@ void space_map_shared(const struct boot_info *bi)
     must_map(USER_CONTROL_PAGE, virt_to_phys(control.page).raw, PAGE_SIZE, PG_W);
 }
 
-static enum hv_status map_block(u64 va, u64 len, u32 attr)
-{
-    hpa_t at = mem_alloc(&control.quota, len);
-    if (!hpa_valid(at))
-        return HV_ENOMEM;
-    enum hv_status status = pgtab_map(&control.space, va, at.raw, len, attr | PG_R | PG_USER);
-    if (status != HV_OK)
-        mem_free(&control.quota, at, len);
-    else
-        pgtab_break_block(&control.space, va, len);
-    return status;
-}
-
 enum hv_status space_map_private(u64 va, u64 len, u32 attr)
 {
-    for (u64 done = 0; done < len;) {
-        u64 size = (va + done) % PAGE_2M == 0 && len - done >= PAGE_2M ? PAGE_2M : PAGE_SIZE;
-        enum hv_status status = map_block(va + done, size, attr);
-        if (status == HV_ENOMEM && size == PAGE_2M) /* no whole chunk: frames may do */
-            status = map_block(va + done, size = PAGE_SIZE, attr);
-        if (status != HV_OK) {
-            /* Whole leaves only, so nothing is split. */
-            if (done && space_unmap_private(va, done) != HV_OK)
-                panic("space: cannot undo");
-            return status;
-        }
-        done += size;
-    }
-    return HV_OK;
-}
-
-enum hv_status space_unmap_private(u64 va, u64 len)
-{
-    u64 end = va + len, pa, size;
-    u32 attr;
-
-    while (va < end) {
-        bool mapped = pgtab_lookup(&control.space, va, &pa, &attr, &size);
-        u64 part = MIN(end - va, size - va % size);
-        if (mapped) {
-            if (pgtab_unmap(&control.space, va, part) != HV_OK)
-                return HV_ENOMEM;
-            if (part < size)
-                mem_break(HPA(ROUND_DOWN(pa, size)));
-            u64 unit = part < size ? PAGE_SIZE : size;
-            for (u64 done = 0; done < part; done += unit)
-                mem_free(&control.quota, HPA(pa + done), unit);
-        }
-        va += part;
-    }
-    return HV_OK;
+    return pgtab_alloc(&control.space, va, len, attr | PG_R | PG_USER, PAGE_2M);
 }
 
 u64 space_find_hole(u64 from, u64 end, u64 len, u64 align)
@@ -167,11 +119,11 @@ void space_clear(const struct boot_info *bi)
     for (u32 i = 0; i < bi->control.segment_count; i++) {
         const struct boot_segment *s = &bi->control.segments[i];
         if (s->prot & BOOT_SEG_W)
-            status |= space_unmap_private(s->vaddr, ROUND_UP(s->memsz, PAGE_SIZE));
+            status |= pgtab_free(&control.space, s->vaddr, ROUND_UP(s->memsz, PAGE_SIZE));
     }
-    status |= space_unmap_private(USER_STACK_TOP - USER_STACK_SIZE, USER_STACK_SIZE);
-    status |= space_unmap_private(USER_HEAP_BASE, USER_HEAP_END - USER_HEAP_BASE);
-    status |= space_unmap_private(USER_DMA_BASE, USER_END - USER_DMA_BASE);
+    status |= pgtab_free(&control.space, USER_STACK_TOP - USER_STACK_SIZE, USER_STACK_SIZE);
+    status |= pgtab_free(&control.space, USER_HEAP_BASE, USER_HEAP_END - USER_HEAP_BASE);
+    status |= pgtab_free(&control.space, USER_DMA_BASE, USER_END - USER_DMA_BASE);
     if (status != HV_OK) /* whole leaves only */
         panic("space: cannot clear");
 }

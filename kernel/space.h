@@ -16,8 +16,6 @@ MUST_CHECK enum hv_status space_build(const struct boot_info *bi);
 void space_clear(const struct boot_info *bi);
 /* Zeroed, charged to control.quota, with big pages where they fit; all or nothing. */
 MUST_CHECK enum hv_status space_map_private(u64 va, u64 len, u32 attr);
-/* The other way round.  HV_ENOMEM: a big page could not be split; what lay before it is gone. */
-MUST_CHECK enum hv_status space_unmap_private(u64 va, u64 len);
 /* First hole of len bytes in [from, end) aligned to `align`; 0: none. */
 MUST_CHECK u64 space_find_hole(u64 from, u64 end, u64 len, u64 align);
 

@@ -164,7 +164,6 @@ const struct hvm_ops hvm_svm = {
     .vm_fini = vm_fini,
     .vcpu_init = svm_vcpu_init,
     .vcpu_reset = svm_vcpu_reset,
-    .vcpu_startup = svm_vcpu_startup,
     .run = svm_run,
     .unload = svm_vcpu_unload,
     .to_user = to_user,

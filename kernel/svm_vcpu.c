@@ -2,7 +2,6 @@
  * it does not run. */
 #include "kernel/svm_vcpu.h"
 
-#include "kernel/exit.h"
 #include "kernel/fpu.h"
 #include "kernel/string.h"
 #include "kernel/vlapic.h"
@@ -28,28 +27,30 @@ static const u32 intercepts[VMCB_INTERCEPT_WORDS] = {
                 X4_WBINVD | X4_MONITOR | X4_MWAIT | X4_MWAIT_ARMED | X4_XSETBV | X4_RDPRU,
 };
 
-#define SEGMENT(member) offsetof(struct vmcb, member)
-/* Segments at reset, SDM 3A table 10-1; attrib as in the VMCB. */
-static const struct {
-    u16 at, selector, attrib;
-    u64 base;
-} segments[SEG_COUNT] = {
-    [SEG_ES] = {SEGMENT(es), 0, 0x93, 0},     [SEG_CS] = {SEGMENT(cs), 0xf000, 0x9b, 0xffff0000},
-    [SEG_SS] = {SEGMENT(ss), 0, 0x93, 0},     [SEG_DS] = {SEGMENT(ds), 0, 0x93, 0},
-    [SEG_FS] = {SEGMENT(fs), 0, 0x93, 0},     [SEG_GS] = {SEGMENT(gs), 0, 0x93, 0},
-    [SEG_LDTR] = {SEGMENT(ldtr), 0, 0x82, 0}, [SEG_TR] = {SEGMENT(tr), 0, 0x8b, 0},
+static const u16 segments[SEG_COUNT] = {
+    [SEG_ES] = offsetof(struct vmcb, es),     [SEG_CS] = offsetof(struct vmcb, cs),
+    [SEG_SS] = offsetof(struct vmcb, ss),     [SEG_DS] = offsetof(struct vmcb, ds),
+    [SEG_FS] = offsetof(struct vmcb, fs),     [SEG_GS] = offsetof(struct vmcb, gs),
+    [SEG_LDTR] = offsetof(struct vmcb, ldtr), [SEG_TR] = offsetof(struct vmcb, tr),
 };
 
 struct vmcb_segment *svm_vcpu_segment(struct vmcb *m, u32 i)
 {
-    return (struct vmcb_segment *)((u8 *)m + segments[i].at);
+    return (struct vmcb_segment *)((u8 *)m + segments[i]);
 }
 
-static void set_up(struct vcpu *v)
+enum hv_status svm_vcpu_init(struct vcpu *v)
 {
-    struct svm_vcpu *s = svm_of(v);
-    struct vmcb *m = s->vmcb;
+    svm_of(v)->vmcb = v->block;
+    svm_of(v)->vmcb_pa = virt_to_phys(v->block);
+    return vlapic_init(v, false);
+}
 
+void svm_vcpu_reset(struct vcpu *v)
+{
+    struct vmcb *m = svm_of(v)->vmcb;
+
+    svm_vcpu_unload(v);
     memcpy(m->intercept, intercepts, sizeof(m->intercept));
     if (svm_caps.pause_filter) {
         m->intercept[VMCB_X3] |= X3_PAUSE;
@@ -61,56 +62,7 @@ static void set_up(struct vcpu *v)
     m->int_ctl = INT_CTL_MASKING;
     m->nested = NESTED_ENABLE;
     m->nested_cr3 = v->vm->npt.root.raw;
-    s->cpu = SVM_NO_CPU;
-}
-
-enum hv_status svm_vcpu_init(struct vcpu *v)
-{
-    svm_of(v)->vmcb = v->block;
-    svm_of(v)->vmcb_pa = virt_to_phys(v->block);
-    set_up(v);
-    return vlapic_init(v, false);
-}
-
-void svm_vcpu_reset(struct vcpu *v, bool init)
-{
-    struct svm_vcpu *s = svm_of(v);
-    struct vmcb *m = s->vmcb;
-    u64 pat = m->pat, kept = m->cr0 & (CR0_CD | CR0_NW);
-
-    svm_vcpu_unload(v);
-    memset(&m->es, 0, sizeof(*m) - offsetof(struct vmcb, es));
-    for (u32 i = 0; i < SEG_COUNT; i++)
-        *svm_vcpu_segment(m, i) = (struct vmcb_segment){segments[i].selector, segments[i].attrib,
-                                                        0xffff, segments[i].base};
-    m->gdtr.limit = m->idtr.limit = 0xffff;
-    m->cr0 = init ? (RESET_CR0 & ~(CR0_CD | CR0_NW)) | kept : RESET_CR0; /* INIT keeps CD, NW */
-    m->efer = EFER_SVME;
-    m->dr6 = RESET_DR6;
-    m->dr7 = RESET_DR7;
-    m->rflags = RFLAGS_FIXED;
-    m->rip = 0xfff0;
-    m->pat = init ? pat : RESET_PAT;
-    m->event_inj = m->int_state = m->exit_int_info = 0;
-    m->int_ctl = INT_CTL_MASKING;
-    m->clean = 0;
-    memset(s->dr, 0, sizeof(s->dr));
-    s->nmi_blocked = s->nmi_iret = s->stepping = false;
-    svm_intercept(s, VMCB_X3, X3_IRET | X3_VINTR, false);
-    svm_intercept(s, VMCB_CR, VMCB_CR_WRITE(8), false);
-    s->asid_generation = 0;
-    exit_reset(v, init);
-    m->tsc_offset = v->msrs.tsc_offset;
-}
-
-void svm_vcpu_startup(struct vcpu *v, u8 sipi_vector)
-{
-    struct vmcb *m = svm_of(v)->vmcb;
-
-    m->cs.selector = (u16)(sipi_vector << 8);
-    m->cs.base = (u64)sipi_vector << 12;
-    m->rip = 0;
-    svm_dirty(svm_of(v), CLEAN_SEG);
+    m->event_inj = m->exit_int_info = 0;
 }
 
 static void fresh_asid(struct svm_vcpu *s, struct svm_cpu *c)
@@ -267,27 +219,15 @@ void svm_vcpu_get_state(struct vcpu *v, struct vcpu_state *out)
     out->efer &= ~EFER_SVME;
     out->gdtr_limit = m->gdtr.limit;
     out->idtr_limit = m->idtr.limit;
-    out->cr8 = vlapic_tpr(v);
-    out->apic_base = v->lapic->base;
-    out->xcr0 = v->xcr0;
-    out->tsc_offset = v->msrs.tsc_offset;
-    out->tsc_aux = v->msrs.tsc_aux;
     /* SDM 3C table 25-3: blocking by STI, blocking by NMI. */
     out->interruptibility = (u32)(m->int_state & INT_STATE_SHADOW) | (s->nmi_blocked ? 8 : 0);
-    out->activity = v->activity;
-    out->exceptions = v->exceptions;
 }
 
-enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
+void svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
 {
     struct svm_vcpu *s = svm_of(v);
     struct vmcb *m = s->vmcb;
-    u64 offered = v->vm->policy->xcr0_allowed & fpu_xcr0_host;
 
-    /* The CPU checks the rest at VMRUN, and then stops this guest only. */
-    if ((in->xcr0 & ~(offered | 1)) || !(in->xcr0 & 1) || in->cr8 > 15 || in->tsc_aux >> 32 ||
-        (in->cr4 & ~v->vm->policy->cr4_allowed) || in->activity > VCPU_SHUTDOWN)
-        return HV_EINVAL;
     svm_vcpu_unload(v);
     for (u32 i = 0; i < ARRAY_LEN(words); i++)
         *word_at(m, words[i].vmcb) = *(const u64 *)((const u8 *)in + words[i].state);
@@ -296,66 +236,47 @@ enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
             in->seg[i].selector, attrib_of(in->seg[i].access), in->seg[i].limit, in->seg[i].base};
     m->cpl = in->seg[SEG_SS].access >> 5 & 3;
     m->efer |= EFER_SVME;
+    m->cr4 &= v->vm->policy->cr4_allowed;
+    m->tsc_offset = in->tsc_offset;
     m->gdtr.limit = in->gdtr_limit;
     m->idtr.limit = in->idtr_limit;
     m->int_state = in->interruptibility & 3 ? INT_STATE_SHADOW : 0;
     s->nmi_blocked = in->interruptibility & 8;
     svm_intercept(s, VMCB_X3, X3_IRET, s->nmi_blocked);
     s->stepping = s->nmi_iret = false;
-    v->activity = in->activity;
-    v->exceptions = in->exceptions;
     m->intercept[VMCB_EXCEPTION] = intercepts[VMCB_EXCEPTION] | (in->exceptions & ~NEVER_EXIT);
     memcpy(s->dr, in->dr, sizeof(s->dr));
-    v->xcr0 = in->xcr0;
-    v->xcr0_ever |= in->xcr0;
-    v->msrs.tsc_offset = m->tsc_offset = in->tsc_offset;
-    v->msrs.tsc_aux = in->tsc_aux;
-    vlapic_set_tpr(v, in->cr8);
     m->clean = 0;
     s->asid_generation = 0;
-    return HV_OK;
-}
-
-static u64 *reg_at(struct vmcb *m, enum hvm_reg r)
-{
-    static const u16 at[HVM_REG_COUNT] = {
-        [HVM_RIP] = offsetof(struct vmcb, rip),
-        [HVM_RFLAGS] = offsetof(struct vmcb, rflags),
-        [HVM_CR0] = offsetof(struct vmcb, cr0),
-        [HVM_CR4] = offsetof(struct vmcb, cr4),
-        [HVM_EFER] = offsetof(struct vmcb, efer),
-        [HVM_PAT] = offsetof(struct vmcb, pat),
-        [HVM_SYSENTER_CS] = offsetof(struct vmcb, sysenter_cs),
-        [HVM_SYSENTER_ESP] = offsetof(struct vmcb, sysenter_esp),
-        [HVM_SYSENTER_EIP] = offsetof(struct vmcb, sysenter_eip),
-        [HVM_FS_BASE] = offsetof(struct vmcb, fs.base),
-        [HVM_GS_BASE] = offsetof(struct vmcb, gs.base),
-        [HVM_KERNEL_GS_BASE] = offsetof(struct vmcb, kernel_gs_base),
-    };
-    return word_at(m, at[r]);
 }
 
 u64 svm_vcpu_get(struct vcpu *v, enum hvm_reg r)
 {
-    struct vmcb *m = svm_of(v)->vmcb;
+    const struct vmcb *m = svm_of(v)->vmcb;
 
-    if (r == HVM_CPL)
+    switch (r) {
+    case HVM_CR0:
+        return m->cr0;
+    case HVM_CR4:
+        return m->cr4;
+    case HVM_CPL:
         return m->cpl;
-    return r == HVM_EFER ? m->efer & ~EFER_SVME : *reg_at(m, r);
+    default:
+        return r == HVM_EFER ? m->efer & ~EFER_SVME : m->pat;
+    }
 }
 
 void svm_vcpu_set(struct vcpu *v, enum hvm_reg r, u64 value)
 {
-    struct svm_vcpu *s = svm_of(v);
+    struct vmcb *m = svm_of(v)->vmcb;
 
-    if (r == HVM_CPL)
-        return;
     if (r == HVM_EFER) {
-        value |= EFER_SVME;
+        m->efer = value | EFER_SVME;
         svm_vcpu_flush_tlb(v); /* NXE changes what entries mean */
+    } else {
+        m->pat = value;
     }
-    *reg_at(s->vmcb, r) = value;
-    s->vmcb->clean = 0;
+    m->clean = 0;
 }
 
 void svm_vcpu_tsc_changed(struct vcpu *v)

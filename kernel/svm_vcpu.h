@@ -39,8 +39,7 @@ static inline void svm_intercept(struct svm_vcpu *s, enum vmcb_intercept_word w,
 }
 
 MUST_CHECK enum hv_status svm_vcpu_init(struct vcpu *v);
-void svm_vcpu_reset(struct vcpu *v, bool init);
-void svm_vcpu_startup(struct vcpu *v, u8 sipi_vector);
+void svm_vcpu_reset(struct vcpu *v);
 
 /* Own core, before entry: make this CPU's caches, ASID, debug registers and MSRs this vCPU's. */
 void svm_vcpu_load(struct vcpu *v);
@@ -51,7 +50,7 @@ void svm_vcpu_flush_tlb(struct vcpu *v);
 void svm_vcpu_load_debug(struct svm_vcpu *s);
 
 void svm_vcpu_get_state(struct vcpu *v, struct vcpu_state *out);
-enum hv_status svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in);
+void svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in);
 u64 svm_vcpu_get(struct vcpu *v, enum hvm_reg r);
 void svm_vcpu_set(struct vcpu *v, enum hvm_reg r, u64 value);
 void svm_vcpu_tsc_changed(struct vcpu *v);

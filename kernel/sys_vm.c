@@ -3,7 +3,7 @@
 #include "kernel/sys_vm.h"
 
 #include "kernel/control.h"
-#include "kernel/hvm.h"
+#include "kernel/exit.h"
 #include "kernel/mem.h"
 #include "kernel/string.h"
 #include "kernel/vcpu.h"
@@ -120,7 +120,7 @@ ON_VCPU(sys_vcpu_reset)
     (void)args;
     if (st != HV_OK)
         return st;
-    hvm->vcpu_reset(v, false);
+    exit_reset(v, false);
     spin_lock(&v->lock);
     v->blocked = BLOCK_PAUSED | (v->index ? BLOCK_SIPI : 0);
     v->requests = 0;
@@ -137,7 +137,7 @@ ON_VCPU(sys_vcpu_get)
 
     (void)args;
     if (st == HV_OK)
-        hvm->get_state(v, &v->page->full);
+        exit_get_state(v, &v->page->full);
     return st;
 }
 
@@ -152,7 +152,7 @@ ON_VCPU(sys_vcpu_set)
     if (st != HV_OK)
         return st;
     memcpy(&state_copy, &v->page->full, sizeof(state_copy));
-    return hvm->set_state(v, &state_copy);
+    return exit_set_state(v, &state_copy);
 }
 
 ON_VCPU(sys_vcpu_lint)

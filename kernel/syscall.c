@@ -95,12 +95,12 @@ static i64 sys_set_tls(const u64 args[6])
     return HV_OK;
 }
 
-static i64 sys_symbols(const u64 args[6])
+static i64 sys_on_fault(const u64 args[6])
 {
-    if (args[0] >= USER_END || args[1] >= USER_END)
+    if (args[0] >= USER_END || args[1] % 16)
         return HV_EINVAL;
-    control.symbols = args[0];
-    control.symbols_len = args[1];
+    control.on_fault = args[0];
+    control.fault_report = args[1];
     return HV_OK;
 }
 
@@ -156,7 +156,7 @@ static syscall_fn *const table[SYS_COUNT] = {
     [SYS_MEM_UNMAP] = sys_mem_unmap,
     [SYS_MEM_STAT] = sys_mem_stat,
     [SYS_SET_TLS] = sys_set_tls,
-    [SYS_SYMBOLS] = sys_symbols,
+    [SYS_ON_FAULT] = sys_on_fault,
     [SYS_IRQ_BIND] = sys_irq_bind,
     [SYS_IRQ_UNMASK] = sys_irq_unmask,
     [SYS_PCI_CONFIG] = device_config,

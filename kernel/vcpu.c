@@ -3,7 +3,7 @@
 #include "kernel/vcpu.h"
 
 #include "kernel/control.h"
-#include "kernel/hvm.h"
+#include "kernel/exit.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/sched.h"
@@ -11,20 +11,13 @@
 
 #define WEIGHT_DEFAULT 100
 
-enum hv_status vcpu_get(struct vm *vm, u64 index, struct vcpu **out)
-{
-    if (index >= VM_VCPUS || !vm->vcpus[index])
-        return HV_ENOENT;
-    *out = vm->vcpus[index];
-    return HV_OK;
-}
-
 enum hv_status vcpu_find(u64 slot, u64 index, struct vcpu **out)
 {
     struct vm *vm;
     enum hv_status st = vm_get(slot, &vm);
 
-    return st == HV_OK ? vcpu_get(vm, index, out) : st;
+    *out = st == HV_OK && index < VM_VCPUS ? vm->vcpus[index] : NULL;
+    return *out ? HV_OK : HV_ENOENT;
 }
 
 /* v->lock held. */
@@ -184,32 +177,31 @@ enum hv_status vcpu_pull(struct vcpu *v)
     return HV_OK;
 }
 
+static u64 page_va(const struct vm *vm, u32 index)
+{
+    return VM_WINDOW(vm->slot) + VM_WINDOW_VCPUS + index * PAGE_SIZE;
+}
+
 static struct vcpu_page *map_page(struct vm *vm, u32 index)
 {
-    hpa_t h = mem_alloc(&vm->quota, PAGE_SIZE);
+    u64 va = page_va(vm, index), pa, size;
+    u32 attr = PG_R | PG_W | PG_USER;
 
-    if (!hpa_valid(h))
-        return NULL;
-    u64 va = VM_WINDOW(vm->slot) + VM_WINDOW_VCPUS + index * PAGE_SIZE;
-    if (pgtab_map(&vm->window, va, h.raw, PAGE_SIZE, PG_R | PG_W | PG_USER) != HV_OK) {
-        mem_free(&vm->quota, h, PAGE_SIZE);
-        return NULL;
-    }
-    return phys_to_virt(h);
+    return pgtab_alloc(&vm->window, va, PAGE_SIZE, attr, PAGE_SIZE) == HV_OK &&
+                   pgtab_lookup(&vm->window, va, &pa, &attr, &size)
+               ? phys_to_virt(HPA(pa))
+               : NULL;
 }
 
 /* All but the frame of v itself; the backend has unloaded it. */
 static void free_state(struct vcpu *v)
 {
     struct vm *vm = v->vm;
-    u64 va = VM_WINDOW(vm->slot) + VM_WINDOW_VCPUS + v->index * PAGE_SIZE;
 
     vlapic_fini(v);
     mem_page_free(&vm->quota, v->block);
     mem_page_free(&vm->quota, v->xsave);
-    /* A 4 KiB leaf is never split, so this needs no memory. */
-    if (pgtab_unmap(&vm->window, va, PAGE_SIZE) == HV_OK)
-        mem_page_free(&vm->quota, v->page);
+    pgtab_free(&vm->window, page_va(vm, v->index), PAGE_SIZE);
 }
 
 enum hv_status vcpu_create(struct vm *vm, u32 index)
@@ -243,7 +235,7 @@ enum hv_status vcpu_create(struct vm *vm, u32 index)
         st = hvm->vcpu_init(v);
     if (st != HV_OK)
         goto free_page;
-    hvm->vcpu_reset(v, false);
+    exit_reset(v, false);
     hvm->unload(v);
     sched_place(v);
 

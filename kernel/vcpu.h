@@ -73,9 +73,8 @@ struct vcpu {
     u64 xcr0_ever; /* every component ever enabled: what XSAVE must keep */
     struct vcpu_msrs msrs;
     u64 stored_msr[VM_STORED_MSRS];
-    void *xsave; /* FPU/AVX state while not loaded */
-    void *block; /* a frame for the VMCS or VMCB */
-    bool fpu_loaded;
+    void *xsave;  /* FPU/AVX state while not loaded */
+    void *block;  /* a frame for the VMCS or VMCB */
     void *vendor; /* VMCS and friends */
 };
 
@@ -87,7 +86,6 @@ _Static_assert(sizeof(struct vcpu) <= VENDOR_OFFSET && sizeof(struct vm) <= VEND
                "the backend's part of the frame starts behind");
 
 /* HV_ENOENT. */
-MUST_CHECK enum hv_status vcpu_get(struct vm *vm, u64 index, struct vcpu **out);
 MUST_CHECK enum hv_status vcpu_find(u64 slot, u64 index, struct vcpu **out);
 
 /* On the control partition's core, VM lock not held: */

@@ -62,7 +62,6 @@ struct vlapic {
     u32 errors;         /* ESR bits since the last write to it */
     u64 timer_deadline; /* host TSC; 0: not running */
     u64 timer_period;   /* host TSC ticks; 0: not periodic */
-    u64 timer_start;    /* host TSC at which the count was the initial count */
     u64 guest_deadline; /* IA32_TSC_DEADLINE as written */
 };
 

@@ -37,37 +37,6 @@ static u64 window_va(const struct vm *vm, u64 offset)
     return VM_WINDOW(vm->slot) + offset;
 }
 
-/* Frees [0, len) of the state area. */
-static void free_state(struct vm *vm, u64 len)
-{
-    for (u64 off = 0; off < len; off += PAGE_SIZE) {
-        u64 pa, size;
-        u32 attr;
-        u64 va = window_va(vm, VM_WINDOW_STATE + off);
-        if (pgtab_lookup(&vm->window, va, &pa, &attr, &size))
-            mem_free(&vm->quota, HPA(pa), PAGE_SIZE);
-    }
-}
-
-static enum hv_status map_state(struct vm *vm)
-{
-    for (u64 off = 0; off < vm->state_size; off += PAGE_SIZE) {
-        hpa_t h = mem_alloc(&vm->quota, PAGE_SIZE);
-        enum hv_status st = HV_ENOMEM;
-        if (hpa_valid(h)) {
-            st = pgtab_map(&vm->window, window_va(vm, VM_WINDOW_STATE + off), h.raw, PAGE_SIZE,
-                           PG_R | PG_W | PG_USER);
-            if (st != HV_OK)
-                mem_free(&vm->quota, h, PAGE_SIZE);
-        }
-        if (st != HV_OK) {
-            free_state(vm, off);
-            return st;
-        }
-    }
-    return HV_OK;
-}
-
 /* What vm_create and vm_destroy share: everything but RAM and vCPUs. */
 static void release_frame(struct vm *vm)
 {
@@ -93,14 +62,13 @@ static enum hv_status build(struct vm *vm, const struct vm_policy *policy)
     st = pgtab_init(&vm->window, &pgtab_host, &vm->quota, true, control.space.use_1g);
     if (st != HV_OK)
         return st;
-    st = map_state(vm);
-    if (st != HV_OK)
-        goto free_window;
-    st = hvm->vm_init(vm);
+    st = pgtab_alloc(&vm->window, window_va(vm, VM_WINDOW_STATE), vm->state_size,
+                     PG_R | PG_W | PG_USER, PAGE_SIZE);
+    if (st == HV_OK)
+        st = hvm->vm_init(vm);
     if (st == HV_OK)
         return HV_OK;
-    free_state(vm, vm->state_size);
-free_window:
+    pgtab_free(&vm->window, window_va(vm, VM_WINDOW_STATE), vm->state_size);
     pgtab_fini(&vm->window);
     return st;
 }
@@ -155,25 +123,6 @@ static void flush_everywhere(struct vm *vm)
     cpu_call_others(flush_all, vm);
 }
 
-/* Frees [gpa, gpa+len) of RAM by the leaves it was given in. */
-static void free_ram(struct vm *vm, u64 gpa, u64 len)
-{
-    u64 end = gpa + len;
-
-    while (gpa < end) {
-        u64 pa, size;
-        u32 attr;
-        /* The window keeps the leaves that add_block() made; the dirty log splits the others. */
-        if (!pgtab_lookup(&vm->window, window_va(vm, VM_WINDOW_RAM + gpa), &pa, &attr, &size)) {
-            gpa += PAGE_SIZE;
-            continue;
-        }
-        /* add_block() sees to it that leaves are what to free. */
-        mem_free(&vm->quota, HPA(pa), size);
-        gpa += size;
-    }
-}
-
 void vm_destroy(struct vm *vm)
 {
     u32 slot = vm->slot;
@@ -186,99 +135,51 @@ void vm_destroy(struct vm *vm)
     pgtab_set_top_entry(&control.space, slot + 1, 0);
     control_space_changed();
     flush_everywhere(vm);
-    for (u32 i = 0; i < vm->ram_count; i++)
-        free_ram(vm, vm->ram[i].gpa, vm->ram[i].len);
-    free_state(vm, vm->state_size);
+    /* The window keeps the leaves that vm_add_ram() made; the dirty log splits the others. */
+    pgtab_free(&vm->window, window_va(vm, VM_WINDOW_RAM), VM_RAM_GPA_END);
+    pgtab_free(&vm->window, window_va(vm, VM_WINDOW_STATE), vm->state_size);
     hvm->vm_fini(vm);
     pgtab_fini(&vm->window);
     log_info("VM %s: destroyed, slot %u is free", vm->name, slot);
     release_frame(vm);
 }
 
-/* Remembers a range; merged with the last when they touch.  HV_E2BIG: too many pieces. */
-static enum hv_status note_ram(struct vm *vm, u64 gpa, u64 len)
+/* The guest sees what the window has at [gpa, gpa+len); all or nothing. */
+static enum hv_status map_ram(struct vm *vm, u64 gpa, u64 len, u32 attr)
 {
-    u32 n = vm->ram_count;
+    u64 done = 0, pa, size;
+    u32 ours;
+    enum hv_status st = HV_OK;
 
-    if (n && vm->ram[n - 1].gpa + vm->ram[n - 1].len == gpa) {
-        vm->ram[n - 1].len += len;
-        return HV_OK;
-    }
-    if (n == VM_RAM_REGIONS)
-        return HV_E2BIG;
-    vm->ram[n].gpa = gpa;
-    vm->ram[n].len = len;
-    vm->ram_count++;
-    return HV_OK;
-}
-
-/* One block of RAM, in both tables or in none. */
-static enum hv_status add_block(struct vm *vm, u64 gpa, u64 size, u32 attr)
-{
-    hpa_t h = mem_alloc(&vm->quota, size);
-    enum hv_status st;
-
-    if (!hpa_valid(h))
-        return HV_ENOMEM;
-    st = pgtab_map(&vm->npt, gpa, h.raw, size, attr);
-    if (st != HV_OK)
-        goto free_block;
-    st = pgtab_map(&vm->window, window_va(vm, VM_WINDOW_RAM + gpa), h.raw, size,
-                   PG_R | PG_W | PG_USER);
-    if (st == HV_OK)
-        st = note_ram(vm, gpa, size);
-    else
-        goto unmap_npt;
-    if (st == HV_OK) {
-        pgtab_break_block(&vm->window, window_va(vm, VM_WINDOW_RAM + gpa), size);
-        return HV_OK;
-    }
-    /* Whole leaves are taken back, so neither unmap needs memory. */
-    if (pgtab_unmap(&vm->window, window_va(vm, VM_WINDOW_RAM + gpa), size) != HV_OK)
-        panic("vm: window of %s cannot be unmapped", vm->name);
-unmap_npt:
-    if (pgtab_unmap(&vm->npt, gpa, size) != HV_OK)
-        panic("vm: tables of %s cannot be unmapped", vm->name);
-free_block:
-    mem_free(&vm->quota, h, size);
+    for (; done < len && st == HV_OK; done += st == HV_OK ? size : 0)
+        if (pgtab_lookup(&vm->window, window_va(vm, VM_WINDOW_RAM + gpa + done), &pa, &ours, &size))
+            st = pgtab_map(&vm->npt, gpa + done, pa, size, attr);
+    if (st != HV_OK && done && pgtab_unmap(&vm->npt, gpa, done) != HV_OK)
+        panic("vm: tables of %s cannot be unmapped", vm->name); /* whole leaves need no memory */
     return st;
-}
-
-static bool overlaps_ram(const struct vm *vm, u64 gpa, u64 len)
-{
-    for (u32 i = 0; i < vm->ram_count; i++)
-        if (gpa < vm->ram[i].gpa + vm->ram[i].len && vm->ram[i].gpa < gpa + len)
-            return true;
-    return false;
 }
 
 enum hv_status vm_add_ram(struct vm *vm, u64 gpa, u64 len, u32 flags)
 {
-    static const u64 sizes[] = {PAGE_1G, PAGE_2M, PAGE_SIZE};
-    u32 attr = PG_R | PG_X | (flags & VM_MEM_READONLY ? 0 : PG_W);
+    u64 va = window_va(vm, VM_WINDOW_RAM + gpa);
+    enum hv_status st;
 
     if ((gpa | len) % PAGE_SIZE || !len || gpa >= VM_RAM_GPA_END || len > VM_RAM_GPA_END - gpa ||
         (len > 64 * MIB && len != PAGE_1G))
         return HV_EINVAL;
     if (len > vm->ram_limit - vm->ram_bytes)
         return HV_E2BIG;
-    if (overlaps_ram(vm, gpa, len))
-        return HV_EEXIST;
-    for (u64 end = gpa + len; gpa < end;) {
-        enum hv_status st = HV_EINVAL;
-        u64 got = 0;
-        for (u32 i = 0; i < ARRAY_LEN(sizes) && st != HV_OK; i++) {
-            got = sizes[i];
-            if (gpa % got || got > end - gpa || (got == PAGE_1G && !vm->npt.use_1g) ||
-                (got == PAGE_2M && !vm->npt.use_2m))
-                continue;
-            st = add_block(vm, gpa, got, attr);
-        }
-        if (st != HV_OK)
-            return st; /* what was added stays the VM's and goes with it */
-        gpa += got;
-        vm->ram_bytes += got;
+    st = pgtab_alloc(&vm->window, va, len, PG_R | PG_W | PG_USER,
+                     vm->npt.use_1g && vm->window.use_1g ? PAGE_1G : PAGE_2M);
+    if (st != HV_OK)
+        return st;
+    st = map_ram(vm, gpa, len, PG_R | PG_X | (flags & VM_MEM_READONLY ? 0 : PG_W));
+    if (st != HV_OK) {
+        flush_everywhere(vm);
+        pgtab_free(&vm->window, va, len);
+        return st;
     }
+    vm->ram_bytes += len;
     publish_window(vm);
     return HV_OK;
 }

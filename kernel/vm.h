@@ -11,8 +11,6 @@
 
 struct vcpu;
 
-#define VM_RAM_REGIONS 8
-
 struct vm {
     struct spinlock lock;
     char name[VM_NAME_LEN];
@@ -24,10 +22,6 @@ struct vm {
     struct pgtab npt;    /* guest-physical to host-physical: EPT or NPT */
     struct pgtab window; /* host-format: the control partition's view (one PML4 entry) */
     u64 ram_bytes, ram_limit;
-    struct {
-        u64 gpa, len;
-    } ram[VM_RAM_REGIONS]; /* what SYS_VM_MEM gave, merged; to be freed at the end */
-    u32 ram_count;
     u64 state_size;
     u64 tsc_base;             /* host TSC that is the guest's zero */
     struct vm_policy *policy; /* a copy, checked */
@@ -46,7 +40,8 @@ MUST_CHECK enum hv_status vm_create(const struct vm_create *args, const struct v
                                     u32 *slot);
 /* vm must be paused.  Frees every frame it owned. */
 void vm_destroy(struct vm *vm);
-/* Zeroed RAM at [gpa, gpa+len), in the guest and in the control partition's window. */
+/* Zeroed RAM at [gpa, gpa+len), in the guest and in the control partition's window; all or nothing.
+ * HV_EEXIST: some is there. */
 MUST_CHECK enum hv_status vm_add_ram(struct vm *vm, u64 gpa, u64 len, u32 flags);
 /* pgtab_take_written() of its memory; a write after the return is seen by the next call. */
 MUST_CHECK enum hv_status vm_written(struct vm *vm, u64 gpa, u64 len, u64 *written);

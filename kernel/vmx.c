@@ -213,7 +213,6 @@ const struct hvm_ops hvm_vmx = {
     .vm_fini = vm_fini,
     .vcpu_init = vmx_vcpu_init,
     .vcpu_reset = vmx_vcpu_reset,
-    .vcpu_startup = vmx_vcpu_startup,
     .run = vmx_run,
     .unload = vmx_unload,
     .to_user = vmx_guest_save,

@@ -67,13 +67,14 @@ void vmx_fault(u32 vector)
 
 void vmx_reinject(struct vcpu *v, u32 vectoring)
 {
-    bool needs_len;
-    u32 info = exit_reinject(vectoring, &needs_len);
+    /* Bit 12 is undefined here and must be 0 in the entry field (SDM 3C 27.2.1.3, 28.2.4). */
+    u32 info = vectoring & (u32)(INTR_VALID | INTR_HAS_ERROR | INTR_TYPE | INTR_VECTOR);
+    u64 type = FIELD_GET(INTR_TYPE, info);
 
-    if (needs_len)
+    if (type >= INTR_SOFT && type <= INTR_SOFT_EXCEPTION)
         vmcs_write32(VMCS_ENTRY_INSN_LEN, vmcs_read32(VMCS_EXIT_INSN_LEN));
     /* An NMI cannot be injected while the guest already counts as in its handler. */
-    if (FIELD_GET(INTR_TYPE, info) == INTR_NMI)
+    if (type == INTR_NMI)
         vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
                      vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & ~(u32)BLOCKED_BY_NMI);
     vmx_inject(v, info, info & INTR_HAS_ERROR ? vmcs_read32(VMCS_VECTORING_ERROR) : 0);

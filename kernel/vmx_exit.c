@@ -95,49 +95,47 @@ static enum exit_action on_vmcall(struct vcpu *v)
 
 static enum exit_action on_io(struct vcpu *v)
 {
-    u64 qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
-    struct exit_io io = exit_decode_io(qualification, 0, false);
+    struct exit_io io = exit_decode_io(vmcs_read(VMCS_EXIT_QUALIFICATION),
+                                       vmcs_read32(VMCS_EXIT_INSN_INFO), vmx_caps.insn_info);
 
     v->page->rip = vmcs_read(VMCS_GUEST_RIP);
     if (io.string) {
-        io = exit_decode_io(qualification, vmcs_read32(VMCS_EXIT_INSN_INFO), vmx_caps.insn_info);
         vmx_fill_page(v);
         v->page->io.gla = vmcs_read(VMCS_EXIT_GLA);
     }
     return message_io(v, io, vmcs_read32(VMCS_EXIT_INSN_LEN));
 }
 
-/* gpa_t of a page without memory, or one the guest may not write. */
-static enum exit_action forward_mmio(struct vcpu *v, u64 gpa, const struct exit_ept *e)
+/* A page without memory, or one the guest may not write; q: EPTQ_*. */
+static enum exit_action forward_mmio(struct vcpu *v, u64 gpa, u64 q)
 {
     if (vmcs_read32(VMCS_VECTORING_INFO) & INTR_VALID)
         return message_stop(v, EXIT_UNHANDLED, FAILURE_EVENT, gpa);
-    v->page->mmio.gla = e->gla_valid ? vmcs_read(VMCS_EXIT_GLA) : 0;
-    v->page->mmio.gla_valid = e->gla_valid;
+    v->page->mmio.gla_valid = !!(q & EPTQ_GLA_VALID);
+    v->page->mmio.gla = q & EPTQ_GLA_VALID ? vmcs_read(VMCS_EXIT_GLA) : 0;
     v->page->stats.exits[CLASS_MMIO]++;
-    return message_mmio(v, gpa, e->write, e->fetch);
+    return message_mmio(v, gpa, q & EPTQ_WRITE, q & EPTQ_FETCH);
 }
 
 static enum exit_action on_ept_violation(struct vcpu *v)
 {
-    struct exit_ept e = exit_decode_ept(vmcs_read(VMCS_EXIT_QUALIFICATION));
-    u64 gpa = vmcs_read64(VMCS_EXIT_GPA);
+    u64 q = vmcs_read(VMCS_EXIT_QUALIFICATION), gpa = vmcs_read64(VMCS_EXIT_GPA);
 
-    if (e.nmi_unblock)
+    if (q & EPTQ_NMI_UNBLOCK)
         block_nmi_again();
-    if (e.gla_valid && !e.final)
+    if ((q & EPTQ_GLA_VALID) && !(q & EPTQ_FINAL))
         return message_stop(v, EXIT_UNHANDLED, FAILURE_TABLE, gpa);
-    return forward_mmio(v, gpa, &e);
+    return forward_mmio(v, gpa, q);
 }
 
 static enum exit_action on_apic_access(struct vcpu *v)
 {
-    struct exit_apic a = exit_decode_apic(vmcs_read(VMCS_EXIT_QUALIFICATION));
-    struct exit_ept e = {.write = a.type == APIC_LINEAR_WRITE};
+    u64 q = vmcs_read(VMCS_EXIT_QUALIFICATION), type = FIELD_GET(APICQ_TYPE, q);
 
-    if (a.type > APIC_LINEAR_WRITE)
+    if (type > APIC_LINEAR_WRITE)
         return message_stop(v, EXIT_UNHANDLED, FAILURE_APIC_PAGE, 0);
-    return forward_mmio(v, VLAPIC_BASE_DEFAULT + a.offset, &e);
+    return forward_mmio(v, VLAPIC_BASE_DEFAULT + (q & APICQ_OFFSET),
+                        type == APIC_LINEAR_WRITE ? EPTQ_WRITE : 0);
 }
 
 /* Trap-like: the value is in the page, the instruction is done. */
@@ -167,33 +165,32 @@ static u64 source(struct vcpu *v, u32 reg)
     return reg == REG_RSP ? vmcs_read(VMCS_GUEST_RSP) : v->page->regs[reg];
 }
 
-static enum exit_action on_cr8(struct vcpu *v, const struct exit_cr *c)
+static enum exit_action on_cr8(struct vcpu *v, u64 type, u32 reg)
 {
-    u64 value = source(v, c->reg);
-
-    if (c->type == CR_MOV_FROM) {
-        if (c->reg == REG_RSP)
+    if (type == CR_MOV_FROM) {
+        if (reg == REG_RSP)
             vmcs_write(VMCS_GUEST_RSP, vlapic_tpr(v));
         else
-            v->page->regs[c->reg] = vlapic_tpr(v);
+            v->page->regs[reg] = vlapic_tpr(v);
         return EXIT_ADVANCE;
     }
-    if (value >> 4)
+    if (source(v, reg) >> 4)
         return EXIT_GP;
-    return exit_apic_result(v, vlapic_set_tpr(v, value));
+    return exit_apic_result(v, vlapic_set_tpr(v, source(v, reg)));
 }
 
 static enum exit_action on_cr(struct vcpu *v)
 {
-    struct exit_cr c = exit_decode_cr(vmcs_read(VMCS_EXIT_QUALIFICATION));
+    u64 q = vmcs_read(VMCS_EXIT_QUALIFICATION), cr = q & CRQ_CR, type = FIELD_GET(CRQ_TYPE, q);
+    u32 reg = (u32)FIELD_GET(CRQ_REG, q);
 
-    if (c.cr == 8)
-        return on_cr8(v, &c);
-    if (c.type == CR_MOV_TO && c.cr == 0)
-        return vmx_take_cr0(source(v, c.reg)) ? EXIT_RESUME : EXIT_GP;
-    if (c.type == CR_MOV_TO && c.cr == 4)
-        return vmx_take_cr4(v, source(v, c.reg)) ? EXIT_RESUME : EXIT_GP;
-    return message_stop(v, EXIT_UNHANDLED, FAILURE_CR, c.cr);
+    if (cr == 8)
+        return on_cr8(v, type, reg);
+    if (type == CR_MOV_TO && cr == 0)
+        return vmx_take_cr0(source(v, reg)) ? EXIT_RESUME : EXIT_GP;
+    if (type == CR_MOV_TO && cr == 4)
+        return vmx_take_cr4(v, source(v, reg)) ? EXIT_RESUME : EXIT_GP;
+    return message_stop(v, EXIT_UNHANDLED, FAILURE_CR, cr);
 }
 
 /* The first use of a debug register: from now on they are the guest's. */

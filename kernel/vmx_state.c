@@ -2,8 +2,6 @@
  * SYS_VCPU_SET.  Own core. */
 #include "kernel/vmx_state.h"
 
-#include "kernel/exit.h"
-#include "kernel/fpu.h"
 #include "kernel/log.h"
 #include "kernel/string.h"
 #include "kernel/vlapic.h"
@@ -13,18 +11,6 @@
 #define BLOCKED_BY_STI_MOVSS 3u
 #define PENDING_DEBUG_BS BIT(14)
 #define ACCESS_DPL BITS(6, 5)
-
-static const u32 fields[HVM_REG_COUNT] = {
-    [HVM_RIP] = VMCS_GUEST_RIP,
-    [HVM_RFLAGS] = VMCS_GUEST_RFLAGS,
-    [HVM_EFER] = VMCS_GUEST_EFER,
-    [HVM_PAT] = VMCS_GUEST_PAT,
-    [HVM_SYSENTER_CS] = VMCS_GUEST_SYSENTER_CS,
-    [HVM_SYSENTER_ESP] = VMCS_GUEST_SYSENTER_ESP,
-    [HVM_SYSENTER_EIP] = VMCS_GUEST_SYSENTER_EIP,
-    [HVM_FS_BASE] = VMCS_GUEST_FS_BASE,
-    [HVM_GS_BASE] = VMCS_GUEST_GS_BASE,
-};
 
 u64 vmx_guest_cr0(void)
 {
@@ -38,22 +24,6 @@ u64 vmx_guest_cr4(void)
     return (vmcs_read(VMCS_GUEST_CR4) & ~owned) | (vmcs_read(VMCS_CR4_SHADOW) & owned);
 }
 
-u64 vmx_get(struct vcpu *v, enum hvm_reg r)
-{
-    switch (r) {
-    case HVM_CR0:
-        return vmx_guest_cr0();
-    case HVM_CR4:
-        return vmx_guest_cr4();
-    case HVM_KERNEL_GS_BASE:
-        return vmx_cpu()->live == v ? rdmsr(MSR_KERNEL_GS_BASE) : vmx_of(v)->kernel_gs_base;
-    case HVM_CPL: /* SS.DPL is the CPL: SDM 3C 25.4.1 */
-        return FIELD_GET(ACCESS_DPL, vmcs_read32(VMCS_GUEST_SS_ACCESS));
-    default:
-        return vmread(fields[r]);
-    }
-}
-
 /* The processor wants the entry control to agree with EFER.LMA (SDM 3C 27.3.1.1). */
 static void set_efer(u64 value)
 {
@@ -63,24 +33,28 @@ static void set_efer(u64 value)
     vmcs_write32(VMCS_ENTRY_CONTROLS, entry | (value & EFER_LMA ? (u32)ENTRY_IA32E : 0));
 }
 
+u64 vmx_get(struct vcpu *v, enum hvm_reg r)
+{
+    (void)v;
+    switch (r) {
+    case HVM_CR0:
+        return vmx_guest_cr0();
+    case HVM_CR4:
+        return vmx_guest_cr4();
+    case HVM_CPL: /* SS.DPL is the CPL: SDM 3C 25.4.1 */
+        return FIELD_GET(ACCESS_DPL, vmcs_read32(VMCS_GUEST_SS_ACCESS));
+    default:
+        return vmcs_read64(r == HVM_EFER ? VMCS_GUEST_EFER : VMCS_GUEST_PAT);
+    }
+}
+
 void vmx_set(struct vcpu *v, enum hvm_reg r, u64 value)
 {
-    switch (r) {
-    case HVM_EFER:
+    (void)v;
+    if (r == HVM_EFER)
         set_efer(value);
-        break;
-    case HVM_KERNEL_GS_BASE:
-        vmx_of(v)->kernel_gs_base = value;
-        if (vmx_cpu()->live == v)
-            wrmsr(MSR_KERNEL_GS_BASE, value);
-        break;
-    case HVM_CR0:
-    case HVM_CR4:
-    case HVM_CPL:
-        break; /* change by vmx_take_cr0(), vmx_take_cr4() only */
-    default:
-        vmwrite(fields[r], value);
-    }
+    else
+        vmcs_write64(VMCS_GUEST_PAT, value);
 }
 
 /* The instruction runs again with the owned bits of the shadow as it wants them, so that the CPU
@@ -157,19 +131,9 @@ static const struct {
 static void get_segment(u32 i, struct vcpu_segment *s)
 {
     s->selector = (u16)vmread(VMCS_SEG(VMCS_GUEST_ES, i));
-    s->pad = 0;
     s->access = (u32)vmread(VMCS_SEG(VMCS_GUEST_ES_ACCESS, i));
     s->limit = (u32)vmread(VMCS_SEG(VMCS_GUEST_ES_LIMIT, i));
-    s->pad2 = 0;
     s->base = vmread(VMCS_SEG(VMCS_GUEST_ES_BASE, i));
-}
-
-void vmx_set_segment(u32 i, const struct vcpu_segment *s)
-{
-    vmwrite(VMCS_SEG(VMCS_GUEST_ES, i), s->selector);
-    vmwrite(VMCS_SEG(VMCS_GUEST_ES_ACCESS, i), s->access);
-    vmwrite(VMCS_SEG(VMCS_GUEST_ES_LIMIT, i), s->limit);
-    vmwrite(VMCS_SEG(VMCS_GUEST_ES_BASE, i), s->base);
 }
 
 static void get_debug(struct vcpu *v, u64 dr[8])
@@ -186,36 +150,21 @@ static void get_debug(struct vcpu *v, u64 dr[8])
 
 void vmx_get_state(struct vcpu *v, struct vcpu_state *out)
 {
-    struct vmx_vcpu *x = vmx_of(v);
-    struct vcpu_state s = {0};
-
     vmx_load(v);
     vmx_guest_forget(v);
-    get_debug(v, s.dr);
+    get_debug(v, out->dr);
     for (u32 i = 0; i < ARRAY_LEN(plain); i++) {
         u64 value = vmread(plain[i].field);
-        memcpy((u8 *)&s + plain[i].offset, &value, plain[i].size);
+        memcpy((u8 *)out + plain[i].offset, &value, plain[i].size);
     }
-    s.cr0 = vmx_guest_cr0();
-    s.cr2 = x->cr2;
-    s.cr4 = vmx_guest_cr4();
-    s.cr8 = vlapic_tpr(v);
-    s.xcr0 = v->xcr0;
-    s.efer = vmcs_read64(VMCS_GUEST_EFER);
+    out->cr0 = vmx_guest_cr0();
+    out->cr2 = vmx_of(v)->cr2;
+    out->cr4 = vmx_guest_cr4();
+    out->efer = vmcs_read64(VMCS_GUEST_EFER);
+    out->kernel_gs_base = vmx_of(v)->kernel_gs_base;
     for (u32 i = 0; i < SEG_COUNT; i++)
-        get_segment(i, &s.seg[i]);
-    s.star = v->msrs.star;
-    s.lstar = v->msrs.lstar;
-    s.cstar = v->msrs.cstar;
-    s.fmask = v->msrs.fmask;
-    s.tsc_aux = v->msrs.tsc_aux;
-    s.kernel_gs_base = x->kernel_gs_base;
-    s.tsc_offset = v->msrs.tsc_offset;
-    s.apic_base = v->lapic->base;
-    s.activity = v->activity;
-    s.exceptions = v->exceptions;
+        get_segment(i, &out->seg[i]);
     v->page->regs[REG_RSP] = vmcs_read(VMCS_GUEST_RSP);
-    *out = s;
 }
 
 void vmx_fill_page(struct vcpu *v)
@@ -266,20 +215,10 @@ static void set_control_registers(struct vcpu *v, const struct vcpu_state *s)
     set_efer((s->efer & (EFER_SCE | EFER_LME | EFER_NXE)) | lma);
 }
 
-/* What this CPU itself would refuse; VM entry checks the rest. */
-static bool acceptable(const struct vcpu *v, const struct vcpu_state *s)
-{
-    return s->activity <= VCPU_SHUTDOWN && s->cr8 <= 15 && canonical(s->lstar) &&
-           canonical(s->kernel_gs_base) && (s->xcr0 == v->xcr0 || exit_xcr0_valid(v, s->xcr0));
-}
-
-/* A mistake that VM entry finds stops the guest with the failing check's name. */
-enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s)
+void vmx_set_state(struct vcpu *v, const struct vcpu_state *s)
 {
     struct vmx_vcpu *x = vmx_of(v);
 
-    if (!acceptable(v, s))
-        return HV_EINVAL;
     vmx_load(v);
     vmx_guest_forget(v);
     for (u32 i = 0; i < ARRAY_LEN(plain); i++) {
@@ -289,28 +228,20 @@ enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s)
     }
     vmcs_write(VMCS_GUEST_RSP, v->page->regs[REG_RSP]);
     set_control_registers(v, s);
+    for (u32 i = 0; i < SEG_COUNT; i++) {
+        vmwrite(VMCS_SEG(VMCS_GUEST_ES, i), s->seg[i].selector);
+        vmwrite(VMCS_SEG(VMCS_GUEST_ES_ACCESS, i), s->seg[i].access);
+        vmwrite(VMCS_SEG(VMCS_GUEST_ES_LIMIT, i), s->seg[i].limit);
+        vmwrite(VMCS_SEG(VMCS_GUEST_ES_BASE, i), s->seg[i].base);
+    }
     x->cr2 = s->cr2;
-    vlapic_set_tpr(v, s->cr8);
-    for (u32 i = 0; i < SEG_COUNT; i++)
-        vmx_set_segment(i, &s->seg[i]);
-    v->msrs.star = s->star;
-    v->msrs.lstar = s->lstar;
-    v->msrs.cstar = s->cstar;
-    v->msrs.fmask = (u32)s->fmask;
-    v->msrs.tsc_aux = (u32)s->tsc_aux;
     x->kernel_gs_base = s->kernel_gs_base;
-    v->msrs.tsc_offset = s->tsc_offset;
-    vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset);
-    for (u32 i = 0; i < 4; i++)
-        x->dr[i] = s->dr[i];
+    if (vmx_cpu()->dr_owner == v)
+        vmx_cpu()->dr_owner = NULL;
+    memcpy(x->dr, s->dr, sizeof(x->dr));
     x->dr[6] = (u32)s->dr[6];
-    v->xcr0 = s->xcr0;
-    v->xcr0_ever |= s->xcr0;
-    v->activity = s->activity;
-    v->exceptions = s->exceptions;
+    vmcs_write64(VMCS_TSC_OFFSET, v->msrs.tsc_offset);
     vmx_write_exceptions(v);
-    v->look = true;
-    return HV_OK;
 }
 
 void vmcs_failed(const char *what, u32 field)

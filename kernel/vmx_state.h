@@ -9,9 +9,8 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 value);
 void vmx_fill_page(struct vcpu *v);            /* what every message says */
 void vmx_take_page(struct vcpu *v, u64 bytes); /* ... and back: RSP; hvm.h */
 void vmx_get_state(struct vcpu *v, struct vcpu_state *out);
-enum hv_status vmx_set_state(struct vcpu *v, const struct vcpu_state *s);
-void vmx_set_segment(u32 i, const struct vcpu_segment *s); /* enum vcpu_segment_index */
-u64 vmx_guest_cr0(void);                                   /* as the guest sees them */
+void vmx_set_state(struct vcpu *v, const struct vcpu_state *s);
+u64 vmx_guest_cr0(void); /* as the guest sees them */
 u64 vmx_guest_cr4(void);
 /* A guest's MOV to CR0 or CR4 that changes bits we own.  True: run the instruction again, it will
  * not exit now.  False: #GP. */

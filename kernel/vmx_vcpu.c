@@ -23,29 +23,15 @@ struct row {
     u64 value;
 };
 
-/* What reset leaves zero (SDM 3A table 10-1), and what always is: no MSR lists, since a bad one is
- * fatal to the whole machine when nested. */
-static const u32 zero[] = {VMCS_PF_ERROR_MASK,       VMCS_PF_ERROR_MATCH,
-                           VMCS_CR3_TARGETS,         VMCS_EXIT_MSR_STORES,
-                           VMCS_EXIT_MSR_LOADS,      VMCS_ENTRY_MSR_LOADS,
-                           VMCS_GUEST_DEBUGCTL,      VMCS_GUEST_GDTR_BASE,
-                           VMCS_GUEST_IDTR_BASE,     VMCS_GUEST_RSP,
-                           VMCS_GUEST_CR3,           VMCS_GUEST_EFER,
-                           VMCS_GUEST_PENDING_DEBUG, VMCS_GUEST_INTERRUPTIBILITY,
-                           VMCS_GUEST_ACTIVITY,      VMCS_GUEST_SYSENTER_CS,
-                           VMCS_GUEST_SYSENTER_ESP,  VMCS_GUEST_SYSENTER_EIP,
-                           VMCS_ENTRY_INTR_INFO,     VMCS_ENTRY_ERROR,
-                           VMCS_ENTRY_INSN_LEN};
-
-/* The rest. */
-static const struct row reset_state[] = {
-    {VMCS_LINK_POINTER, ~0ull},        {VMCS_GUEST_GDTR_LIMIT, 0xffff},
-    {VMCS_GUEST_IDTR_LIMIT, 0xffff},   {VMCS_GUEST_CS, 0xf000},
-    {VMCS_GUEST_CS_BASE, 0xffff0000},  {VMCS_GUEST_RIP, 0xfff0},
-    {VMCS_GUEST_RFLAGS, RFLAGS_FIXED}, {VMCS_GUEST_DR7, RESET_DR7},
+/* What is always so: no MSR lists, since a bad one is fatal to the whole machine when nested.  And
+ * what a reset clears beside struct vcpu_state. */
+static const struct row reset_fields[] = {
+    {VMCS_LINK_POINTER, ~0ull}, {VMCS_PF_ERROR_MASK, 0},   {VMCS_PF_ERROR_MATCH, 0},
+    {VMCS_CR3_TARGETS, 0},      {VMCS_EXIT_MSR_STORES, 0}, {VMCS_EXIT_MSR_LOADS, 0},
+    {VMCS_ENTRY_MSR_LOADS, 0},  {VMCS_GUEST_DEBUGCTL, 0},  {VMCS_GUEST_PENDING_DEBUG, 0},
+    {VMCS_GUEST_ACTIVITY, 0},   {VMCS_ENTRY_INTR_INFO, 0}, {VMCS_ENTRY_ERROR, 0},
+    {VMCS_ENTRY_INSN_LEN, 0},
 };
-/* Segments: selector and base 0, limit FFFFH, and these access rights. */
-static const u16 reset_access[SEG_COUNT] = {0x93, 0x9b, 0x93, 0x93, 0x93, 0x93, 0x82, 0x8b};
 
 static void write_rows(const struct row *rows, u32 count)
 {
@@ -330,7 +316,6 @@ static void write_controls(struct vcpu *v)
     vmcs_write32(VMCS_EXIT_CONTROLS, (u32)vmx_caps.word[VMX_EXIT]);
     vmcs_write32(VMCS_ENTRY_CONTROLS, (u32)vmx_caps.word[VMX_ENTRY] & ~(u32)ENTRY_IA32E);
     vmcs_write64(VMCS_EPTP, vm->eptp);
-    vmcs_write64(VMCS_TSC_OFFSET, v->msrs.tsc_offset);
     if (vmx_caps.word[VMX_PROC2] & PROC2_VPID)
         vmcs_write16(VMCS_VPID, (u16)x->vpid);
     if (vmx_caps.word[VMX_PROC2] & PROC2_PAUSE_LOOP) {
@@ -346,55 +331,20 @@ static void write_controls(struct vcpu *v)
         vmcs_write16(VMCS_GUEST_INTERRUPT_STATUS, 0);
     }
     vmx_apic_changed(v);
-    vmx_write_exceptions(v);
 }
 
-static void reset_control_registers(struct vcpu *v)
+void vmx_vcpu_reset(struct vcpu *v)
 {
     struct vmx_vcpu *x = vmx_of(v);
-    /* CD and NW are not switched by entries and exits (SDM 3C 27.3.2.1): never let them through. */
-    u64 owned0 = CR0_CD | CR0_NW | vmx_caps.cr0_must | ~vmx_caps.cr0_may;
     u64 allowed4 = v->vm->policy->cr4_allowed & vmx_caps.cr4_may & ~vmx_caps.cr4_must;
 
-    /* OSXSAVE and PKE are ours so that CPUID can be answered from the shadow. */
-    x->cr4_owned = ~allowed4 | CR4_OSXSAVE | BIT(22);
-    vmcs_write(VMCS_CR0_MASK, owned0);
-    vmcs_write(VMCS_CR4_MASK, x->cr4_owned);
-    vmcs_write(VMCS_CR0_SHADOW, RESET_CR0);
-    vmcs_write(VMCS_CR4_SHADOW, 0);
-    vmcs_write(VMCS_GUEST_CR0, CR0_ET | vmx_caps.cr0_must);
-    vmcs_write(VMCS_GUEST_CR4, vmx_caps.cr4_must);
-}
-
-void vmx_vcpu_reset(struct vcpu *v, bool init)
-{
-    struct vmx_vcpu *x = vmx_of(v);
-
     vmx_load(v);
-    vmx_guest_forget(v);
-    exit_reset(v, init);
-    if (!init)
-        vmcs_write64(VMCS_GUEST_PAT, RESET_PAT);
-    x->kernel_gs_base = x->cr2 = 0;
-    if (vmx_cpu()->dr_owner == v)
-        vmx_cpu()->dr_owner = NULL;
-    for (u32 i = 0; i < 4; i++)
-        x->dr[i] = 0;
-    x->dr[6] = RESET_DR6;
     x->dr_used = false;
-    for (u32 i = 0; i < ARRAY_LEN(zero); i++)
-        vmwrite(zero[i], 0);
-    for (u32 i = 0; i < SEG_COUNT; i++)
-        vmx_set_segment(i, &(struct vcpu_segment){.access = reset_access[i], .limit = 0xffff});
-    write_rows(reset_state, ARRAY_LEN(reset_state));
+    write_rows(reset_fields, ARRAY_LEN(reset_fields));
     write_controls(v);
-    reset_control_registers(v);
-}
-
-void vmx_vcpu_startup(struct vcpu *v, u8 sipi_vector)
-{
-    vmx_load(v);
-    vmcs_write16(VMCS_GUEST_CS, (u16)(sipi_vector << 8));
-    vmcs_write(VMCS_GUEST_CS_BASE, (u64)sipi_vector << 12);
-    vmcs_write(VMCS_GUEST_RIP, 0);
+    /* CD and NW are not switched by entries and exits (SDM 3C 27.3.2.1): never let them through. */
+    vmcs_write(VMCS_CR0_MASK, CR0_CD | CR0_NW | vmx_caps.cr0_must | ~vmx_caps.cr0_may);
+    /* OSXSAVE and PKE are ours so that CPUID can be answered from the shadow. */
+    x->cr4_owned = ~allowed4 | CR4_OSXSAVE | CR4_PKE;
+    vmcs_write(VMCS_CR4_MASK, x->cr4_owned);
 }

@@ -6,8 +6,7 @@
 #include "kernel/vmx.h"
 
 enum hv_status vmx_vcpu_init(struct vcpu *v);
-void vmx_vcpu_reset(struct vcpu *v, bool init);
-void vmx_vcpu_startup(struct vcpu *v, u8 sipi_vector);
+void vmx_vcpu_reset(struct vcpu *v);
 /* Make its VMCS current here; v->cpu must be this CPU.  vmx_unload() is the way back. */
 void vmx_switch(struct vcpu *v);
 static inline void vmx_load(struct vcpu *v)

@@ -3,15 +3,14 @@
 
 #include <elf.h>
 
+#include "control/rt/fault.h"
 #include "control/rt/sys.h"
-#include "kernel/abi/symbols.h"
 
 int main(void);
 int __libc_start_main(int (*main_fn)(void), int argc, char **argv, void (*init)(void),
                       void (*fini)(void), void (*rtld_fini)(void));
 
 extern const Elf64_Ehdr __ehdr_start; /* linker.ld keeps the ELF header in the first segment */
-extern const struct image_symbols image_symbols;
 
 /* musl looks behind argv for the environment, and behind that for the auxiliary vector: program
  * headers (for thread-local storage), page size, and 16 random bytes. */
@@ -33,9 +32,7 @@ void start_c(void)
     };
     static char name[] = "control";
 
-    u64 tables = sizeof(image_symbols) + image_symbols.count * 8ull + image_symbols.strings_size;
-    sys_symbols(&image_symbols, tables);
-
+    fault_init();
     random_bytes[0] = sys_tsc() * 0x9e3779b97f4a7c15ull;
     random_bytes[1] = ~random_bytes[0] ^ sys_tsc();
     for (u32 i = 0; i < ARRAY_LEN(aux); i++) {

@@ -6,6 +6,7 @@
 #ifndef BULKHEAD_CONTROL_RT_SYS_H
 #define BULKHEAD_CONTROL_RT_SYS_H
 
+#include "kernel/abi/fault.h"
 #include "kernel/abi/control_page.h"
 #include "kernel/abi/host_info.h"
 #include "kernel/abi/layout.h"
@@ -110,9 +111,9 @@ static inline i64 sys_set_tls(u64 fs_base)
     return sys_call(SYS_SET_TLS, fs_base, 0, 0, 0, 0);
 }
 
-static inline i64 sys_symbols(const void *table, u64 len)
+static inline i64 sys_on_fault(void (*handler)(struct fault_report *), struct fault_report *at)
 {
-    return sys_call(SYS_SYMBOLS, (u64)table, len, 0, 0, 0);
+    return sys_call(SYS_ON_FAULT, (u64)handler, (u64)at, 0, 0, 0);
 }
 
 static inline i64 sys_irq_bind(u32 source, u32 bit, struct irq_message *m)

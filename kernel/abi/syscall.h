@@ -27,7 +27,8 @@
     X(SYS_MEM_UNMAP, "mem_unmap")   /* (addr, len) */                                              \
     X(SYS_MEM_STAT, "mem_stat")     /* (struct mem_stat *) */                                      \
     X(SYS_SET_TLS, "set_tls")       /* (addr): FS base */                                          \
-    X(SYS_SYMBOLS, "symbols")       /* (addr of struct image_symbols, len): for crash backtraces */ \
+    X(SYS_ON_FAULT, "on_fault")     /* (handler, struct fault_report *): the next fault of this       \
+                                     * instance goes on there; one more, or none such, ends it */   \
     X(SYS_IRQ_BIND, "irq_bind")     /* (source, bit, struct irq_message * or 0): interrupt line of the  \
                                      * console or a claimed function, by GSI, or IRQ_MSI | function: \
                                      * the message that the function is to send */                  \

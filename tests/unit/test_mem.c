@@ -128,7 +128,7 @@ static void gigabytes(void **state)
 {
     (void)state;
     region(0x100000, 0x40000000, BOOT_MEM_FREE);
-    region(0x100000000, 0x1c0000000, BOOT_MEM_FREE); /* 3 GiB above 4 GiB: a second span */
+    region(0x100000000, 0x1c0000000, BOOT_MEM_FREE); /* 3 GiB above 4 GiB */
     mem_init(&bi);
     hpa_t first = mem_alloc(&quota, PAGE_2M);
     assert_true(first.raw < GIB);

@@ -330,7 +330,7 @@ i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e)
     start();
     switch (n) {
     case SYS_NULL:
-    case SYS_SYMBOLS:
+    case SYS_ON_FAULT:
     case SYS_SET_TLS:
         return HV_OK;
     case SYS_WAIT:
