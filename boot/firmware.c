@@ -95,10 +95,10 @@ static void collect_serial(struct boot_info *bi)
     u32 len;
     const u8 *spcr = acpi_find(physical_map, bi->rsdp, "SPCR", &len);
 
-    bi->serial_hint = CONSOLE_PORT;
+    bi->serial_port = CONSOLE_PORT;
     if (spcr && acpi_u8(spcr, len, SPACE) == SPACE_IO && acpi_u64(spcr, len, ADDRESS) >= 0x100 &&
         acpi_u64(spcr, len, ADDRESS) <= 0xfff8)
-        bi->serial_hint = acpi_u64(spcr, len, ADDRESS);
+        bi->serial_port = acpi_u64(spcr, len, ADDRESS);
 }
 
 void firmware_collect(struct boot_info *bi)

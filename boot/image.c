@@ -39,7 +39,7 @@ static bool place_segments(const struct elf *e, u64 low, u8 *block, struct boot_
     return true;
 }
 
-bool image_load(const char *name, u64 base, struct boot_image *out, u64 *bytes)
+bool image_load(const char *name, u64 base, u32 type, struct boot_image *out, u64 *bytes)
 {
     struct elf e;
     void *file;
@@ -59,7 +59,7 @@ bool image_load(const char *name, u64 base, struct boot_image *out, u64 *bytes)
         return refuse(name, why);
     if (low < base || high - base > SPAN_MAX)
         return refuse(name, "it is linked at an address that is not its own");
-    u8 *block = memory_alloc(high - low, BOOT_MEM_IMAGE, true);
+    u8 *block = memory_alloc(high - low, type, true);
     if (!block)
         return refuse(name, "there is no memory for it");
     out->entry = e.entry;

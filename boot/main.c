@@ -11,6 +11,7 @@
 #include "boot/firmware.h"
 #include "boot/handoff.h"
 #include "boot/image.h"
+#include "boot/legacy.h"
 #include "boot/memory.h"
 #include "boot/paging.h"
 #include "boot/pci.h"
@@ -52,8 +53,8 @@ static bool load_everything(struct boot_info *bi)
 {
     u64 kernel_bytes, control_bytes;
 
-    if (!image_load("kernel.elf", KERNEL_IMAGE_BASE, &bi->kernel, &kernel_bytes) ||
-        !image_load("control.elf", USER_IMAGE_BASE, &bi->control, &control_bytes))
+    if (!image_load("kernel.elf", KERNEL_IMAGE_BASE, BOOT_MEM_KERNEL, &bi->kernel, &kernel_bytes) ||
+        !image_load("control.elf", USER_IMAGE_BASE, BOOT_MEM_IMAGE, &bi->control, &control_bytes))
         return false;
     files_load_modules(bi);
     console_line("Bulkhead loader: kernel %u KiB, control %u KiB, %u modules", kernel_bytes / KIB,
@@ -136,6 +137,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
     asm volatile("cli");
     pci_stop_dma();
     tsc_measure(bi, &timers);
+    legacy_prepare(bi);
     ((handoff_fn)h.code)((u64)bi, (u64)h.tables.root, (u64)h.stack + STACK_BYTES, bi->kernel.entry,
                          h.tables.nx);
     __builtin_unreachable();

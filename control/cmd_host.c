@@ -250,7 +250,7 @@ static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
 
         out_cell(out, "%u", i);
         out_cell(out, "%u", h->cpus[i].apic_id);
-        out_cell(out, "%s", !s.online ? "off" : h->cpus[i].hvm ? "yes" : "no");
+        out_cell(out, "%s", !s.online ? "off" : features_cpu_state(h, i));
         percent(out, idle, all);
         percent(out, control, all);
         percent(out, guest, all);

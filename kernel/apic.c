@@ -16,14 +16,12 @@
 #define ICR_PENDING 0x1000u
 #define ICR_ALL_BUT_SELF 0xc0000u
 #define DIVIDE_BY_1 0xbu
-#define CALIBRATIONS 16 /* of the timer, until one is right within a thousandth */
 #define BASE_ENABLE BIT(11)
 #define BASE_X2APIC BIT(10)
 
 static enum { APIC_NONE, APIC_MMIO, APIC_MSR } mode;
 static volatile u8 *registers; /* APIC_MMIO */
-static bool tsc_deadline;
-static u64 ticks_per_second; /* of the one-shot timer */
+static u64 ticks_per_second;   /* of the one-shot timer; 0: TSC-deadline mode */
 
 static u32 apic_read(u32 r)
 {
@@ -64,8 +62,8 @@ void apic_cpu_init(void)
     apic_write(APIC_LVT_LINT1, LVT_NMI);
     apic_write(APIC_LVT_ERROR, LVT_MASKED);
     apic_write(APIC_ESR, 0);
-    if (ticks_per_second || tsc_deadline)
-        apic_timer_init();
+    if (tsc_hz) /* not the boot CPU, which has no clock yet */
+        apic_timer_init(ticks_per_second);
 }
 
 u32 apic_id(void)
@@ -103,46 +101,11 @@ void apic_stop_others(void)
         apic_send(0, APIC_NMI | ICR_ALL_BUT_SELF);
 }
 
-/* Count the one-shot timer against the TSC for 1 ms or more.  *doubt: TSC ticks by which the span
- * may be wrong, since between two instructions an outer hypervisor may run for long. */
-static u64 measure(u64 *doubt)
+void apic_timer_init(u64 hz)
 {
-    u64 start = tsc_read();
-    apic_write(APIC_TIMER_INITIAL, ~0u);
-    u64 started = tsc_read();
-    while (tsc_read() - started < tsc_hz / 1000)
-        cpu_relax();
-    u64 end = tsc_read();
-    u32 counted = ~0u - apic_read(APIC_TIMER_CURRENT);
-    u64 ended = tsc_read();
-    apic_write(APIC_TIMER_INITIAL, 0);
-    *doubt = (started - start) + (ended - end);
-    u64 span = (end - start + ended - started) / 2;
-    return MAX(mul_div(counted, tsc_hz, span), 1);
-}
-
-static u64 measure_best(void)
-{
-    u64 best = 1, least = ~0ull, doubt;
-    for (int i = 0; i < CALIBRATIONS && least > tsc_hz / (1000 * 1000); i++) {
-        u64 hz = measure(&doubt);
-        if (doubt < least) {
-            least = doubt;
-            best = hz;
-        }
-    }
-    return best;
-}
-
-void apic_timer_init(void)
-{
+    ticks_per_second = hz;
     apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_1);
-    tsc_deadline = cpuid(1, 0).ecx & BIT(24);
-    if (!tsc_deadline && !ticks_per_second) {
-        ticks_per_second = measure_best();
-        log_info("APIC timer: %lu Hz, one-shot", ticks_per_second);
-    }
-    apic_write(APIC_LVT_TIMER, VECTOR_TIMER | (tsc_deadline ? LVT_TSC_DEADLINE : 0));
+    apic_write(APIC_LVT_TIMER, VECTOR_TIMER | (hz ? 0 : LVT_TSC_DEADLINE));
     /* Between the LVT write and the first deadline a fence: SDM 3A 11.5.4.1. */
     asm volatile("mfence" : : : "memory");
 }
@@ -158,7 +121,7 @@ static u32 one_shot_count(u64 deadline)
 
 void apic_timer_arm(u64 deadline)
 {
-    if (tsc_deadline)
+    if (!ticks_per_second)
         wrmsr(MSR_TSC_DEADLINE, deadline == ~0ull ? 0 : MAX(deadline, 1));
     else
         apic_write(APIC_TIMER_INITIAL, deadline == ~0ull ? 0 : one_shot_count(deadline));

@@ -4,9 +4,9 @@
 
 #include "kernel/abi/types.h"
 
-void apic_init(void);       /* boot CPU: choose the mode, map registers */
-void apic_cpu_init(void);   /* each CPU: enable it, mask everything */
-void apic_timer_init(void); /* boot CPU, after TSC calibration */
+void apic_init(void);         /* boot CPU: choose the mode, map registers */
+void apic_cpu_init(void);     /* each CPU: enable it, mask everything */
+void apic_timer_init(u64 hz); /* boot CPU, when tsc_hz is known; boot_info.apic_timer_hz */
 u32 apic_id(void);
 bool apic_reaches(u32 apic_id); /* xAPIC mode addresses 8 bits */
 void apic_eoi(void);

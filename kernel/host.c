@@ -60,14 +60,9 @@ void host_cpu_online(struct cpu *c)
     if (c->id == 0) {
         host_info->hvm_problem = problem;
         hvm = c->hvm_enabled ? hvm : NULL;
-    } else if (problem != HOST_HVM_WORKS) {
-        log_warn("cpu %u runs no guests: unlike the boot CPU's, its virtualisation %s", c->id,
-                 problem == HOST_HVM_LOCKED    ? "is locked off"
-                 : problem == HOST_HVM_LACKING ? "lacks features"
-                                               : "cannot be switched on");
     }
-    host_info->cpus[c->id] =
-        (struct host_cpu){.apic_id = c->apic_id, .online = 1, .hvm = c->hvm_enabled};
+    host_info->cpus[c->id] = (struct host_cpu){
+        .apic_id = c->apic_id, .online = 1, .hvm = c->hvm_enabled, .hvm_problem = (u8)problem};
 }
 
 static void power_off(void)

@@ -1,5 +1,4 @@
-/* I/O APIC redirection entries (82093AA 3.2) and silencing of the two 8259s.  Boot CPU at boot,
- * later any core: one lock. */
+/* I/O APIC redirection entries (82093AA 3.2).  Boot CPU at boot, later any core: one lock. */
 #include "kernel/ioapic.h"
 
 #include "kernel/host.h"
@@ -34,23 +33,8 @@ static void ioapic_write(u32 i, u32 reg, u32 value)
     mmio_write32(ioapics[i].registers + REG_WINDOW, value);
 }
 
-/* Both PICs to vectors 20H.., where nothing listens, and every line masked. */
-static void mask_pics(void)
-{
-    static const struct {
-        u16 port;
-        u8 value;
-    } sequence[] = {
-        {0x20, 0x11}, {0xa0, 0x11}, {0x21, 0x20}, {0xa1, 0x28}, {0x21, 0x04},
-        {0xa1, 0x02}, {0x21, 0x01}, {0xa1, 0x01}, {0x21, 0xff}, {0xa1, 0xff},
-    };
-    for (u32 i = 0; i < ARRAY_LEN(sequence); i++)
-        outb(sequence[i].port, sequence[i].value);
-}
-
 void ioapic_init(void)
 {
-    mask_pics();
     for (u32 i = 0; i < host_platform.ioapic_count; i++) {
         ioapics[i].registers = paging_map_mmio(HPA(host_platform.ioapics[i].address), PAGE_SIZE);
         ioapics[i].gsi_base = host_platform.ioapics[i].gsi_base;

@@ -67,7 +67,7 @@ static void clock(const struct boot_info *bi)
 {
     tsc_hz = bi->tsc_hz;
     log_info("TSC: %lu Hz (%.24s)", tsc_hz, bi->tsc_source);
-    apic_timer_init();
+    apic_timer_init(bi->apic_timer_hz);
     if (bi->unix_time)
         host_info->boot_unix_time = bi->unix_time + (i64)((entry_tsc - bi->tsc_at_entry) / tsc_hz);
 }
@@ -118,9 +118,8 @@ static const struct {
 static void take_boot_info(const struct boot_info *physical)
 {
     bool known = physical->magic == BOOT_INFO_MAGIC;
-    u64 port = known ? physical->serial_hint : 0;
 
-    uart_init(port && port <= 0xfff8 ? (u16)port : 0x3f8);
+    uart_init(known ? (u16)physical->serial_port : 0x3f8);
     if (!known)
         panic("boot_info at %p has no magic number. Try: boot with BOOTX64.EFI of this build",
               (const void *)physical);

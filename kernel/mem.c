@@ -185,8 +185,8 @@ void mem_break(hpa_t at)
 /* The usable part of a region: the first MiB is left to the firmware's and our start-up code. */
 static bool usable(const struct boot_region *r, u64 *start, u64 *end)
 {
-    *start = MAX(ROUND_UP(r->base, PAGE_SIZE), MIB);
-    *end = ROUND_DOWN(r->base + r->len, PAGE_SIZE);
+    *start = MAX(r->base, MIB);
+    *end = r->base + r->len;
     return *start < *end && *end <= PHYSMAP_SIZE;
 }
 

@@ -27,55 +27,18 @@ static void map_image(const struct boot_image *image)
 {
     for (u32 i = 0; i < image->segment_count; i++) {
         const struct boot_segment *s = &image->segments[i];
-        if ((s->prot & (BOOT_SEG_W | BOOT_SEG_X)) == (BOOT_SEG_W | BOOT_SEG_X))
-            panic("kernel segment at %lx is writable and executable", s->vaddr);
         must_map(s->vaddr, s->paddr, ROUND_UP(s->memsz, PAGE_SIZE),
                  (s->prot & BOOT_SEG_W ? PG_W : 0) | (s->prot & BOOT_SEG_X ? PG_X : 0));
     }
 }
 
-/* Map [start, end) in the physmap, leaving out the kernel's own segments. */
-static void map_ram(const struct boot_image *kernel, u64 start, u64 end)
-{
-    while (start < end) {
-        u64 stop = end, next = end;
-        for (u32 i = 0; i < kernel->segment_count; i++) {
-            const struct boot_segment *s = &kernel->segments[i];
-            u64 after = s->paddr + ROUND_UP(s->memsz, PAGE_SIZE);
-            if (after > start && s->paddr < end && s->paddr < stop) {
-                stop = MAX(s->paddr, start);
-                next = MIN(after, end);
-            }
-        }
-        if (stop > start)
-            must_map(PHYSMAP_BASE + start, start, stop - start, PG_W);
-        start = next;
-    }
-}
-
-static bool is_ram(u32 type)
-{
-    return type == BOOT_MEM_FREE || type == BOOT_MEM_LOADER || type == BOOT_MEM_IMAGE;
-}
-
 static void map_regions(const struct boot_info *bi)
 {
-    u64 start = 0, end = 0; /* RAM found but not mapped yet: joined for big pages */
-
     for (u32 i = 0; i < bi->region_count; i++) {
         const struct boot_region *r = &bi->regions[i];
-        u64 from = ROUND_UP(r->base, PAGE_SIZE), to = ROUND_DOWN(r->base + r->len, PAGE_SIZE);
-        if (from >= to || to > PHYSMAP_SIZE)
-            continue;
-        if (is_ram(r->type)) {
-            if (from != end) {
-                map_ram(&bi->kernel, start, end);
-                start = from;
-            }
-            end = to;
-        }
+        if (r->type <= BOOT_MEM_IMAGE && r->base + r->len <= PHYSMAP_SIZE)
+            must_map(PHYSMAP_BASE + r->base, r->base, r->len, PG_W);
     }
-    map_ram(&bi->kernel, start, end);
 }
 
 void paging_init(const struct boot_info *bi)

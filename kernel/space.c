@@ -45,22 +45,10 @@ static void map_modules(const struct boot_info *bi)
     host_info->module_count = bi->module_count;
 }
 
-/* A segment of the control image must lie where user images do, whatever the loader says. */
-static void check_segment(const struct boot_segment *s)
-{
-    if (s->vaddr % PAGE_SIZE || s->vaddr < USER_IMAGE_BASE || s->memsz > USER_HEAP_BASE ||
-        s->vaddr + s->memsz > USER_HEAP_BASE)
-        panic("control image: segment at %lx of %lx bytes is outside its range", s->vaddr,
-              s->memsz);
-    if ((s->prot & (BOOT_SEG_W | BOOT_SEG_X)) == (BOOT_SEG_W | BOOT_SEG_X))
-        panic("control image: segment at %lx is writable and executable", s->vaddr);
-}
-
 void space_map_shared(const struct boot_info *bi)
 {
     for (u32 i = 0; i < bi->control.segment_count; i++) {
         const struct boot_segment *s = &bi->control.segments[i];
-        check_segment(s);
         if (!(s->prot & BOOT_SEG_W))
             must_map(s->vaddr, s->paddr, ROUND_UP(s->memsz, PAGE_SIZE),
                      s->prot & BOOT_SEG_X ? PG_X : 0);

@@ -3,19 +3,8 @@
 
 #include "kernel/x86.h"
 
-enum uart_register {
-    UART_DATA = 0,
-    UART_IER = 1,
-    UART_FCR = 2,
-    UART_LCR = 3,
-    UART_MCR = 4,
-    UART_LSR = 5,
-    UART_SCRATCH = 7,
-};
-#define LCR_8N1 0x03
-#define LCR_DLAB 0x80
-#define FCR_ENABLE_CLEAR 0x07
-#define MCR_DTR_RTS_OUT2 0x0b
+#define UART_DATA 0
+#define UART_LSR 5
 #define LSR_THR_EMPTY 0x20
 #define FIFO_DEPTH 16
 #define WAIT_LOOPS 200000 /* far more than 16 characters take; a dead UART must not hang us */
@@ -25,17 +14,7 @@ static unsigned room; /* characters the transmit FIFO surely still takes */
 
 void uart_init(u16 port)
 {
-    outb(port + UART_SCRATCH, 0x5a);
-    if (inb(port + UART_SCRATCH) != 0x5a)
-        return;
     base = port;
-    outb(base + UART_IER, 0);
-    outb(base + UART_LCR, LCR_DLAB);
-    outb(base + UART_DATA, 1); /* divisor 1: 115200 */
-    outb(base + UART_IER, 0);
-    outb(base + UART_LCR, LCR_8N1);
-    outb(base + UART_FCR, FCR_ENABLE_CLEAR);
-    outb(base + UART_MCR, MCR_DTR_RTS_OUT2);
 }
 
 u16 uart_port(void)

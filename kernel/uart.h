@@ -4,8 +4,8 @@
 
 #include "kernel/abi/types.h"
 
-void uart_init(u16 port); /* 115200 8N1; a port where nothing answers is left alone */
-u16 uart_port(void);      /* 0: there is none */
+void uart_init(u16 port);                   /* set up by the loader; 0: none */
+u16 uart_port(void);                        /* 0: there is none */
 void uart_write(const char *text, u64 len); /* "\n" becomes "\r\n" */
 
 #endif

@@ -304,6 +304,19 @@ const char *features_why_not(const struct host_info *h, char *reason, u32 len)
     }
 }
 
+const char *features_cpu_state(const struct host_info *h, u32 cpu)
+{
+    static const char *const states[] = {
+        [HOST_HVM_WORKS] = "no",
+        [HOST_HVM_LOCKED] = "locked",
+        [HOST_HVM_LACKING] = "lacking",
+        [HOST_HVM_REFUSED] = "refused",
+    };
+    u32 problem = h->hvm_problem == HOST_HVM_WORKS ? h->cpus[cpu].hvm_problem : HOST_HVM_WORKS;
+
+    return h->cpus[cpu].hvm ? "yes" : problem < ARRAY_LEN(states) ? states[problem] : "no";
+}
+
 bool features_control_used(const struct host_info *h, enum host_word word, u64 bits)
 {
     return h->hvm != HOST_HVM_VMX || (h->used[word] & bits);

@@ -30,6 +30,8 @@ bool features_control_used(const struct host_info *h, enum host_word word, u64 b
 /* The CPU's brand string and the signature in CPUID 4000_0000H ("" if no hypervisor says that it is
  * there); both end in NUL. */
 void features_cpu_brand(char text[52]);
+/* "yes", or why that CPU runs no guests though the boot CPU does; "no": none does. */
+const char *features_cpu_state(const struct host_info *h, u32 cpu);
 void features_outer_signature(char text[16]);
 
 #endif

@@ -1,11 +1,11 @@
 /* What boot/ hands to kernel_entry(): everything the firmware knew, in one struct.
  *
  * kernel_entry is entered in 64-bit mode with IF=0, rdi = physical address of struct boot_info,
- * page tables that map (a) all memory named in memory_map and the boot_info one-to-one and
- * (b) the kernel's segments at their link addresses, and a stack of at least 16 KiB.
- * All pointers are physical addresses; every array lies in memory typed BOOT_MEM_LOADER, which
- * the kernel may reclaim after it has copied what it needs (modules and images excepted: they
- * are BOOT_MEM_IMAGE). */
+ * both 8259s masked, the console's UART set to 115200 8N1, page tables that map (a) all memory
+ * named in memory_map and the boot_info one-to-one and (b) the kernel's segments at their link
+ * addresses, and a stack of at least 16 KiB. All pointers are physical addresses; every array lies
+ * in memory typed BOOT_MEM_LOADER, which the kernel may reclaim after it has copied what it needs
+ * (modules and images excepted: they are BOOT_MEM_IMAGE). */
 #ifndef BULKHEAD_KERNEL_ABI_BOOT_INFO_H
 #define BULKHEAD_KERNEL_ABI_BOOT_INFO_H
 
@@ -13,7 +13,7 @@
 #include "kernel/abi/types.h"
 
 #define BOOT_INFO_MAGIC 0x646165686b6c7542ull /* "Bulkhead" */
-#define BOOT_INFO_VERSION 3
+#define BOOT_INFO_VERSION 4
 #define BOOT_SEGMENTS 8
 #define BOOT_MODULES 64
 #define BOOT_MEMORY_REGIONS 512
@@ -25,10 +25,11 @@
 enum boot_mem_type {
     BOOT_MEM_FREE = 1,     /* usable at once */
     BOOT_MEM_LOADER = 2,   /* boot_info, boot page tables, boot stack: reclaim when done */
-    BOOT_MEM_IMAGE = 3,    /* kernel, control image, modules: keep */
-    BOOT_MEM_FIRMWARE = 4, /* runtime services, ACPI tables: never touch */
-    BOOT_MEM_RESERVED = 5, /* reserved or unusable */
-    BOOT_MEM_MMIO = 6,
+    BOOT_MEM_IMAGE = 3,    /* control image, modules: keep */
+    BOOT_MEM_KERNEL = 4,   /* kernel image: only seen where it is linked */
+    BOOT_MEM_FIRMWARE = 5, /* runtime services, ACPI tables: never touch */
+    BOOT_MEM_RESERVED = 6, /* reserved or unusable */
+    BOOT_MEM_MMIO = 7,
 };
 
 struct boot_region { /* sorted by base, no overlap, 4 KiB granular */
@@ -42,7 +43,7 @@ struct boot_region { /* sorted by base, no overlap, 4 KiB granular */
 #define BOOT_SEG_W 2
 #define BOOT_SEG_X 4
 
-struct boot_segment { /* one PT_LOAD, already in memory, page aligned at both ends */
+struct boot_segment { /* one PT_LOAD, already in memory, page aligned at both ends, checked */
     u64 vaddr;
     u64 paddr; /* memsz bytes rounded up to 4 KiB, contiguous, tail zeroed */
     u64 memsz;
@@ -118,7 +119,8 @@ struct boot_info {
     u64 trampoline;      /* a free 4 KiB page below 1 MiB for starting CPUs; 0: none */
     u64 tsc_hz;          /* TSC ticks a second */
     char tsc_source[24]; /* how that was found: "CPUID 15H", "ACPI PM timer", ...; "guess" */
-    i64 unix_time;       /* seconds UTC from the firmware clock; 0: unknown */
+    u64 apic_timer_hz; /* of the local APIC's timer, not divided; 0: it has the TSC-deadline mode */
+    i64 unix_time;     /* seconds UTC from the firmware clock; 0: unknown */
 
     struct boot_image kernel;
     struct boot_image control; /* pristine: the kernel copies writable segments */
@@ -133,7 +135,7 @@ struct boot_info {
     struct boot_module modules[BOOT_MODULES];
     struct boot_framebuffer framebuffer;
     struct boot_platform platform;
-    u64 serial_hint; /* I/O port of the console UART, 0x3f8 unless known better */
+    u64 serial_port; /* I/O port of the console UART; 0: none answers */
 };
 
 #endif

@@ -7,7 +7,7 @@
 #include "kernel/abi/layout.h"
 #include "kernel/abi/types.h"
 
-#define HOST_INFO_VERSION 3
+#define HOST_INFO_VERSION 4
 
 enum host_hvm { HOST_HVM_NONE, HOST_HVM_VMX, HOST_HVM_SVM };
 
@@ -43,8 +43,9 @@ enum host_word {
 struct host_cpu {
     u32 apic_id;
     u8 online;
-    u8 hvm; /* VMXON (or EFER.SVME) succeeded here */
-    u8 pad[2];
+    u8 hvm;         /* VMXON (or EFER.SVME) succeeded here */
+    u8 hvm_problem; /* enum host_problem: why not */
+    u8 pad;
 };
 
 struct host_module {
