@@ -211,8 +211,10 @@ void control_exit(int code)
     restart();
 }
 
-enum hv_status control_heap_map(u64 len, u64 *at)
+i64 control_heap_map(const u64 args[6])
 {
+    u64 len = args[0];
+
     if (len == 0 || len > USER_HEAP_END - USER_HEAP_BASE)
         return HV_EINVAL;
     len = ROUND_UP(len, PAGE_SIZE);
@@ -226,13 +228,13 @@ enum hv_status control_heap_map(u64 len, u64 *at)
         return status;
     if (va == control.heap_from)
         control.heap_from = va + len + PAGE_SIZE;
-    *at = va;
-    return HV_OK;
+    return (i64)va;
 }
 
-enum hv_status control_heap_unmap(u64 at, u64 len)
+i64 control_heap_unmap(const u64 args[6])
 {
-    len = ROUND_UP(len, PAGE_SIZE);
+    u64 at = args[0], len = ROUND_UP(args[1], PAGE_SIZE);
+
     if (at % PAGE_SIZE || len == 0 || at < USER_HEAP_BASE || at >= USER_HEAP_END ||
         len > USER_HEAP_END - at)
         return HV_EINVAL;

@@ -60,8 +60,8 @@ i64 control_wait(u64 deadline, u64 answered);
 void control_exit(int code) NORETURN; /* SYS_EXIT */
 /* SYS_MEM_MAP, SYS_MEM_UNMAP.  HV_ENOMEM from the latter: a big page could not be split; what
  * lay before it is gone. */
-MUST_CHECK enum hv_status control_heap_map(u64 len, u64 *at);
-MUST_CHECK enum hv_status control_heap_unmap(u64 at, u64 len);
+i64 control_heap_map(const u64 args[6]);
+i64 control_heap_unmap(const u64 args[6]);
 
 /* The only ways a user pointer is used: checked against the lower half's page tables. */
 MUST_CHECK enum hv_status user_read(void *dst, u64 user, u64 len);

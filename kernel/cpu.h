@@ -17,7 +17,6 @@
 
 struct vcpu;
 struct timer;
-struct cpu_area;
 
 /* Reasons for the slow path, checked before every return to a guest or to ring 3. */
 #define ATTENTION_RESCHED BIT(0) /* another entity may deserve this CPU */
@@ -55,9 +54,8 @@ struct cpu {
 
     struct timer *timers; /* sorted by deadline; own core only */
 
-    u64 vendor[8];         /* what the backend keeps here */
-    struct cpu_area *area; /* GDT: cpu_tables.c */
-    u64 last_exit_reason;  /* for the panic report */
+    u64 vendor[8];        /* what the backend keeps here */
+    u64 last_exit_reason; /* for the panic report */
     u64 last_exit_rip;
     u64 last_exit_qualification;
     volatile u32 ipi_call_pending;

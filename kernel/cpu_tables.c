@@ -42,10 +42,6 @@ struct descriptor_table {
 #define TSS_BUSY BIT(41)
 #define PRESENT BIT(47)
 
-struct cpu_area {
-    u64 gdt[512];
-};
-
 static u64 slot_of(const struct cpu *c)
 {
     return KERNEL_CPU_BASE + c->id * SLOT_SIZE;
@@ -89,8 +85,7 @@ void cpu_tables_create(struct cpu *c)
     tss->io_map = offsetof(struct tss, io_bits);
     memset(tss->io_bits, 0xff, sizeof(tss->io_bits));
 
-    c->area = (struct cpu_area *)(slot + SLOT_GDT);
-    u64 *gdt = c->area->gdt;
+    u64 *gdt = (u64 *)(slot + SLOT_GDT);
     gdt[SEL_KERNEL_CODE / 8] = CODE64;
     gdt[SEL_KERNEL_DATA / 8] = DATA;
     gdt[SEL_USER_DATA / 8] = DATA | DPL3;
@@ -103,7 +98,7 @@ void cpu_tables_create(struct cpu *c)
 
 void cpu_tables_reload_tss(void)
 {
-    this_cpu()->area->gdt[SEL_TSS / 8] &= ~TSS_BUSY; /* LTR wants an available one */
+    ((u64 *)cpu_tables_gdt(this_cpu()))[SEL_TSS / 8] &= ~TSS_BUSY; /* LTR wants an available one */
     asm volatile("ltr %w0" : : "r"(SEL_TSS) : "memory");
 }
 

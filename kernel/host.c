@@ -37,6 +37,8 @@ void host_init(const struct boot_info *bi, u64 entry_tsc)
         .rsdp = bi->rsdp,
         .smbios = bi->smbios,
         .tsc_hz = bi->tsc_hz,
+        .boot_unix_time =
+            bi->unix_time ? bi->unix_time + (i64)((entry_tsc - bi->tsc_at_entry) / bi->tsc_hz) : 0,
         .framebuffer = bi->framebuffer,
     };
     memcpy(host_info->loader, bi->loader, sizeof(host_info->loader) - 1);
@@ -79,9 +81,11 @@ static void power_off(void)
             outb(0x8900, (u8)*s);
 }
 
-enum hv_status host_reset(bool off)
+i64 host_reset(const u64 args[6])
 {
-    if (off) {
+    if (args[0] > 1)
+        return HV_EINVAL;
+    if (args[0]) {
         power_off();
         return HV_ENOSYS; /* still here */
     }

@@ -12,7 +12,7 @@ extern struct boot_platform host_platform; /* likewise */
 void host_init(const struct boot_info *bi, u64 entry_tsc); /* boot CPU, after paging_init */
 void host_cpu_online(struct cpu *c);                       /* own CPU: hvm on, entry in host_info */
 u64 host_image_bytes(void);                                /* of the kernel image in memory */
-/* Reboot or power off.  Returns HV_ENOSYS when the machine cannot be powered off. */
-enum hv_status host_reset(bool power_off);
+/* SYS_HOST_RESET.  Returns HV_ENOSYS when the machine cannot be powered off. */
+i64 host_reset(const u64 args[6]);
 
 #endif

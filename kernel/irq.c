@@ -137,11 +137,13 @@ enum hv_status irq_bind(u32 source, u32 bit, struct irq_message *message)
                : HV_ENOENT;
 }
 
-enum hv_status irq_unmask(u32 bit)
+i64 irq_unmask(const u64 args[6])
 {
-    if (!bits[bit].bound || !bits[bit].level)
+    if (args[0] >= IRQ_BITS)
+        return HV_EINVAL;
+    if (!bits[args[0]].bound || !bits[args[0]].level)
         return HV_EPERM;
-    ioapic_mask(bits[bit].gsi, false);
+    ioapic_mask(bits[args[0]].gsi, false);
     return HV_OK;
 }
 

@@ -27,7 +27,7 @@ void cpu_call_others(void (*fn)(void *), void *arg);
 /* SYS_IRQ_BIND, SYS_IRQ_UNMASK: bit < IRQ_BITS.  On the control thread's core. */
 #define IRQ_BITS 64
 MUST_CHECK enum hv_status irq_bind(u32 source, u32 bit, struct irq_message *message);
-MUST_CHECK enum hv_status irq_unmask(u32 bit);
+i64 irq_unmask(const u64 args[6]);
 void irq_release_all(void); /* masks every line; messages have no effect any more */
 
 #endif

@@ -1,4 +1,4 @@
-/* Boot as one table of steps, run once on the boot CPU. */
+/* Boot, step by step, on the boot CPU. */
 #include "kernel/main.h"
 
 #include "kernel/apic.h"
@@ -29,91 +29,6 @@ u32 cpu_count = 1;
 static struct boot_info boot; /* our copy: the loader's memory is given back */
 static u64 entry_tsc;
 
-static void greet(const struct boot_info *bi)
-{
-    log_notice("Bulkhead: %u CPUs, loaded by %.32s on %.64s", bi->cpu_count, bi->loader,
-               bi->firmware);
-}
-
-static void memory(const struct boot_info *bi)
-{
-    paging_early();
-    mem_init(bi);
-    log_info("memory: %lu MiB in %u regions", mem_total() >> 20, bi->region_count);
-}
-
-static void tables(const struct boot_info *bi)
-{
-    (void)bi;
-    cpu_tables_create(&boot_cpu);
-    cpu_tables_load(&boot_cpu);
-    idt_cpu_init();
-}
-
-static void describe_host(const struct boot_info *bi)
-{
-    host_init(bi, entry_tsc);
-}
-
-static void interrupts(const struct boot_info *bi)
-{
-    (void)bi;
-    apic_init();
-    ioapic_init();
-    boot_cpu.apic_id = apic_id();
-}
-
-static void clock(const struct boot_info *bi)
-{
-    tsc_hz = bi->tsc_hz;
-    log_info("TSC: %lu Hz (%.24s)", tsc_hz, bi->tsc_source);
-    apic_timer_init(bi->apic_timer_hz);
-    if (bi->unix_time)
-        host_info->boot_unix_time = bi->unix_time + (i64)((entry_tsc - bi->tsc_at_entry) / tsc_hz);
-}
-
-static void virtualisation(const struct boot_info *bi)
-{
-    (void)bi;
-    fpu_cpu_init();
-    hvm_detect(host_info);
-    host_cpu_online(&boot_cpu);
-}
-
-static void grant_console(const struct boot_info *bi)
-{
-    (void)bi;
-    host_info->cpu_count = cpu_count;
-    cpu_tables_reset_ports();
-}
-
-static void reclaim(const struct boot_info *bi)
-{
-    mem_reclaim(bi);
-    host_info->mem_total = mem_total();
-    host_info->mem_kernel = quota_kernel.used + host_image_bytes();
-}
-
-/* One step a row, in order. */
-static const struct {
-    const char *name;
-    void (*run)(const struct boot_info *bi);
-} steps[] = {
-    {"greeting", greet},
-    {"memory", memory}, /* from here on phys_to_virt and mem_alloc work */
-    {"page tables", paging_init},
-    {"CPU tables", tables},  /* guard pages and stacks of their own for NMI, #DF, #MC */
-    {"host", describe_host}, /* ACPI, if any, tells the next two what there is */
-    {"interrupts", interrupts},
-    {"clock", clock},
-    {"virtualisation", virtualisation}, /* boot CPU first: it decides for all */
-    {"devices", device_init}, /* from here on no device reaches memory, if there is an IOMMU */
-    {"other CPUs", smp_init},
-    {"console", grant_console},
-    {"reclaim", reclaim}, /* nothing of the loader's is used any more */
-    {"control partition", control_init},
-};
-
 /* What the loader says about itself must fit this kernel before anything else is believed. */
 static void take_boot_info(const struct boot_info *physical)
 {
@@ -135,6 +50,16 @@ static void take_boot_info(const struct boot_info *physical)
         panic("boot_info has a number out of range");
 }
 
+/* Ends a step of the boot. */
+static void done(const char *step)
+{
+    static u64 since;
+    u64 now = tsc_read();
+
+    log_info("boot: %s, %lu ticks", step, now - (since ? since : entry_tsc));
+    since = now;
+}
+
 void main_boot(const struct boot_info *physical)
 {
     entry_tsc = tsc_read();
@@ -142,11 +67,39 @@ void main_boot(const struct boot_info *physical)
     boot_cpu.accounting = CPU_KERNEL;
     idt_early();
     take_boot_info(physical);
-    for (unsigned i = 0; i < ARRAY_LEN(steps); i++) {
-        u64 start = tsc_read();
-        steps[i].run(&boot);
-        log_info("boot: %s, %lu ticks", steps[i].name, tsc_read() - start);
-    }
+    log_notice("Bulkhead: %u CPUs, loaded by %.32s on %.64s", boot.cpu_count, boot.loader,
+               boot.firmware);
+    paging_early();
+    mem_init(&boot); /* from here on phys_to_virt and mem_alloc work */
+    log_info("memory: %lu MiB in %u regions", mem_total() >> 20, boot.region_count);
+    paging_init(&boot);
+    done("memory");
+    cpu_tables_create(&boot_cpu); /* guard pages and stacks of their own for NMI, #DF, #MC */
+    cpu_tables_load(&boot_cpu);
+    idt_cpu_init();
+    host_init(&boot, entry_tsc); /* tells the next ones what there is */
+    apic_init();
+    ioapic_init();
+    boot_cpu.apic_id = apic_id();
+    tsc_hz = boot.tsc_hz;
+    log_info("TSC: %lu Hz (%.24s)", tsc_hz, boot.tsc_source);
+    apic_timer_init(boot.apic_timer_hz);
+    done("interrupts");
+    fpu_cpu_init();
+    hvm_detect(host_info);
+    host_cpu_online(&boot_cpu); /* boot CPU first: it decides for all */
+    done("virtualisation");
+    device_init(&boot); /* from here on no device reaches memory, if there is an IOMMU */
+    done("devices");
+    smp_init(&boot);
+    done("other CPUs");
+    host_info->cpu_count = cpu_count;
+    cpu_tables_reset_ports();
+    mem_reclaim(&boot); /* nothing of the loader's is used any more */
+    host_info->mem_total = mem_total();
+    host_info->mem_kernel = quota_kernel.used + host_image_bytes();
+    control_init(&boot);
+    done("control partition");
     log_info("boot: %lu ticks in all", tsc_read() - entry_tsc);
     sched_run();
 }

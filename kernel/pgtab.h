@@ -24,7 +24,7 @@ struct pgtab_format {
     u32 (*attr)(u64 entry);     /* of a leaf */
     u64 dirty;                  /* of a leaf: set there, and by the CPU on a write */
 };
-extern const struct pgtab_format pgtab_host; /* SDM 3A 4.5; in pgtab_formats.c */
+extern const struct pgtab_format pgtab_host; /* SDM 3A 4.5 */
 extern const struct pgtab_format pgtab_ept;  /* SDM 3C 29.3 */
 extern const struct pgtab_format pgtab_npt;  /* APM 2, 15.25 */
 extern const struct pgtab_format pgtab_vtd;  /* VT-d 3.7 */

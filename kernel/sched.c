@@ -93,14 +93,7 @@ static bool may_use(const struct vcpu *v, const struct cpu *c)
 /* Own core is the old home; v is off its queue with on_cpu set. */
 static void move_home(struct vcpu *v, struct cpu *to)
 {
-    if (hvm)
-        hvm->unload(v);
-    if (v->apic_timer.armed) {
-        timer_cancel(&v->apic_timer);
-        v->timer_moving = true;
-    }
-    if (this_cpu()->last == v)
-        this_cpu()->last = NULL;
+    vcpu_let_go(v);
     runq_transfer(&this_cpu()->runq, &to->runq, v);
     v->cpu = to->id;
     release(v);
@@ -114,12 +107,19 @@ static struct cpu *find_idle(const struct vcpu *v)
     return NULL;
 }
 
+/* The core with least to do that v may use; this one: it may use none. */
 static struct cpu *find_allowed(const struct vcpu *v)
 {
+    static u32 turn;
     struct cpu *best = NULL;
-    for (u32 i = 0; i < cpu_count; i++)
-        if (may_use(v, cpus[i]) && (!best || cpus[i]->runq.count < best->runq.count))
-            best = cpus[i];
+    /* Start at another core each time, so that equals spread. */
+    u32 first = __atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED);
+
+    for (u32 i = 0; i < cpu_count; i++) {
+        struct cpu *c = cpus[(first + i) % cpu_count];
+        if (may_use(v, c) && (!best || c->runq.count < best->runq.count))
+            best = c;
+    }
     return best ? best : this_cpu();
 }
 
@@ -147,16 +147,7 @@ void sched_balance(void)
 
 void sched_place(struct vcpu *v)
 {
-    static u32 turn;
-    struct cpu *best = NULL;
-    /* Start at another core each time, so that equals spread. */
-    u32 first = __atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED);
-    for (u32 i = 0; i < cpu_count; i++) {
-        struct cpu *c = cpus[(first + i) % cpu_count];
-        if (may_use(v, c) && (!best || c->runq.count < best->runq.count))
-            best = c;
-    }
-    v->cpu = best ? best->id : this_cpu()->id;
+    v->cpu = find_allowed(v)->id;
 }
 
 /* The vCPU to run now, with on_cpu set and nothing blocking it; NULL: none. */

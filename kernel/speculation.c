@@ -52,8 +52,9 @@ static void patch(u8 *site, bool call)
     write_cr0(cr0);
 }
 
-enum hv_status speculation_set(u64 wanted)
+i64 speculation_set(const u64 args[6])
 {
+    u64 wanted = args[0];
     u32 edx = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).edx : 0;
 
     if (wanted == speculation_used)

@@ -12,8 +12,8 @@
 extern u32 speculation_used;       /* SPECULATION_*; changes while there is no VM only */
 extern u64 speculation_guest_ctrl; /* bits of IA32_SPEC_CTRL that guests may set */
 
-/* For SYS_SPECULATION.  HV_EINVAL: this CPU lacks the means; HV_EBUSY: there are VMs. */
-MUST_CHECK enum hv_status speculation_set(u64 wanted);
+/* SYS_SPECULATION.  HV_EINVAL: this CPU lacks the means; HV_EBUSY: there are VMs. */
+i64 speculation_set(const u64 args[6]);
 u64 speculation_exit_entry(void); /* HOST_RIP */
 /* Called from sites in vmx_enter.S that are patched for it: before an entry, IF=0. */
 void speculation_enter(void);

@@ -9,7 +9,6 @@
 #include "kernel/string.h"
 #include "kernel/svm_event.h"
 #include "kernel/svm_exit.h"
-#include "kernel/svm_message.h"
 #include "kernel/svm_vcpu.h"
 #include "kernel/timer.h"
 #include "kernel/x86.h"
@@ -169,7 +168,7 @@ const struct hvm_ops hvm_svm = {
     .to_user = to_user,
     .get_state = svm_vcpu_get_state,
     .set_state = svm_vcpu_set_state,
-    .fill_page = svm_message_fill,
+    .fill_page = svm_fill_page,
     .take_page = svm_skip,
     .exception = svm_exception,
     .interrupt = svm_interrupt,

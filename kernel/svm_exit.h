@@ -12,4 +12,6 @@ void svm_enter(u64 vmcb, u64 *regs, u64 host_area, struct vcpu *v);
  * still the guest's, so there is no this_cpu().  True: the exit is served, enter again. */
 bool svm_fast(struct vcpu *v);
 
+void svm_fill_page(struct vcpu *v); /* what every message says */
+
 #endif

@@ -58,18 +58,6 @@ static i64 sys_log_read(const u64 args[6])
     return status == HV_OK ? (i64)n : status;
 }
 
-static i64 sys_mem_map(const u64 args[6])
-{
-    u64 at;
-    enum hv_status status = control_heap_map(args[0], &at);
-    return status == HV_OK ? (i64)at : status;
-}
-
-static i64 sys_mem_unmap(const u64 args[6])
-{
-    return control_heap_unmap(args[0], args[1]);
-}
-
 static i64 sys_mem_stat(const u64 args[6])
 {
     struct mem_stat s = {
@@ -114,23 +102,6 @@ static i64 sys_irq_bind(const u64 args[6])
     return status == HV_OK && args[2] ? user_write(args[2], &message, sizeof(message)) : status;
 }
 
-static i64 sys_irq_unmask(const u64 args[6])
-{
-    return args[0] < IRQ_BITS ? irq_unmask((u32)args[0]) : HV_EINVAL;
-}
-
-static i64 sys_host_reset(const u64 args[6])
-{
-    if (args[0] > 1)
-        return HV_EINVAL;
-    return host_reset(args[0] == 1);
-}
-
-static i64 sys_speculation(const u64 args[6])
-{
-    return speculation_set(args[0]);
-}
-
 static i64 sys_cpu_stat(const u64 args[6])
 {
     if (args[0] >= cpu_count)
@@ -152,19 +123,19 @@ static syscall_fn *const table[SYS_COUNT] = {
     [SYS_EXIT] = sys_exit,
     [SYS_LOG_WRITE] = sys_log_write,
     [SYS_LOG_READ] = sys_log_read,
-    [SYS_MEM_MAP] = sys_mem_map,
-    [SYS_MEM_UNMAP] = sys_mem_unmap,
+    [SYS_MEM_MAP] = control_heap_map,
+    [SYS_MEM_UNMAP] = control_heap_unmap,
     [SYS_MEM_STAT] = sys_mem_stat,
     [SYS_SET_TLS] = sys_set_tls,
     [SYS_ON_FAULT] = sys_on_fault,
     [SYS_IRQ_BIND] = sys_irq_bind,
-    [SYS_IRQ_UNMASK] = sys_irq_unmask,
+    [SYS_IRQ_UNMASK] = irq_unmask,
     [SYS_PCI_CONFIG] = device_config,
     [SYS_DEV_CLAIM] = device_claim,
     [SYS_DEV_BAR] = device_bar,
     [SYS_DMA_MAP] = device_dma,
-    [SYS_HOST_RESET] = sys_host_reset,
-    [SYS_SPECULATION] = sys_speculation,
+    [SYS_HOST_RESET] = host_reset,
+    [SYS_SPECULATION] = speculation_set,
     [SYS_CPU_STAT] = sys_cpu_stat,
     [SYS_VM_CREATE] = sys_vm_create,
     [SYS_VM_DESTROY] = sys_vm_destroy,

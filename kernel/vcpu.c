@@ -136,10 +136,9 @@ void vcpu_replay_exits(struct control_page *page)
     }
 }
 
-/* On the old home core: let go of the vCPU. */
-static void let_go(void *arg)
+void vcpu_let_go(void *vcpu)
 {
-    struct vcpu *v = arg;
+    struct vcpu *v = vcpu;
     struct cpu *c = this_cpu();
 
     if (v->cpu != c->id)
@@ -168,7 +167,7 @@ enum hv_status vcpu_pull(struct vcpu *v)
     spin_unlock(&v->lock);
     if (v->cpu == this_cpu()->id)
         return HV_OK;
-    cpu_call_others(let_go, v);
+    cpu_call_others(vcpu_let_go, v);
     v->cpu = this_cpu()->id;
     if (v->timer_moving) {
         v->timer_moving = false;
@@ -260,7 +259,7 @@ void vcpu_destroy(struct vcpu *v)
 
     if (vcpu_pull(v) != HV_OK)
         panic("vcpu_destroy: %s/%u may still run", vm->name, v->index);
-    let_go(v);
+    vcpu_let_go(v);
     spin_lock(&vm->lock);
     vm->vcpus[v->index] = NULL;
     vm->vcpu_count--;

@@ -94,6 +94,8 @@ void vcpu_destroy(struct vcpu *v); /* must not be on a CPU or queue */
 /* Make this core its home, so that hvm->get_state and the like may be called.  HV_EBUSY: it may
  * run. */
 MUST_CHECK enum hv_status vcpu_pull(struct vcpu *v);
+/* Its home core, if that is this one, keeps nothing of it: another one may run it. */
+void vcpu_let_go(void *vcpu);
 /* Move every completion announced in the control page to its vCPU: SYS_WAIT. */
 void vcpu_take_completions(struct control_page *page);
 /* The control partition answered the exit of v, or says so: ignored unless v waits for that. */

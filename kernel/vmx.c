@@ -12,6 +12,8 @@
 #include "kernel/x86.h"
 
 #define MSR_FEATURE_CONTROL 0x3au
+#define FEATURE_CONTROL_LOCKED BIT(0)
+#define FEATURE_CONTROL_VMXON BIT(2) /* VMX outside SMX */
 #define MSR_VMX_BASIC 0x480u
 #define MSR_VMX_PIN 0x481u /* PROC, EXIT, ENTRY follow */
 #define MSR_VMX_MISC 0x485u
@@ -52,20 +54,16 @@ static void read_msrs(struct vmx_msrs *m)
         m->word[VMX_EPT_VPID] = rdmsr(MSR_VMX_EPT_VPID);
 }
 
+/* IA32_FEATURE_CONTROL, SDM 3C 24.7.  Some hypervisors offer VMX without it: VMXON will tell. */
 static bool unlock(void)
 {
-    u64 value = 0;
-    bool present = rdmsr_safe(MSR_FEATURE_CONTROL, &value);
+    u64 value;
 
-    switch (vmx_feature_control(present, value)) {
-    case FEATURE_CONTROL_OFF:
-        return false;
-    case FEATURE_CONTROL_LOCK:
-        return wrmsr_safe(MSR_FEATURE_CONTROL,
-                          value | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMXON);
-    default:
+    if (!rdmsr_safe(MSR_FEATURE_CONTROL, &value))
         return true;
-    }
+    if (value & FEATURE_CONTROL_LOCKED)
+        return value & FEATURE_CONTROL_VMXON;
+    return wrmsr_safe(MSR_FEATURE_CONTROL, value | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMXON);
 }
 
 /* Reads that need no exit, writes that need none; the rest exits (SDM 3C 25.6.9). */

@@ -91,13 +91,3 @@ bool vmx_caps_fit(const struct vmx_caps *c, const struct vmx_msrs *m)
             return false;
     return c->revision == (u32)FIELD_GET(VMX_BASIC_REVISION, m->word[VMX_BASIC]);
 }
-
-enum vmx_feature_control vmx_feature_control(bool present, u64 value)
-{
-    /* Some hypervisors offer VMX without the MSR: VMXON will tell. */
-    if (!present)
-        return FEATURE_CONTROL_USABLE;
-    if (!(value & FEATURE_CONTROL_LOCKED))
-        return FEATURE_CONTROL_LOCK;
-    return value & FEATURE_CONTROL_VMXON ? FEATURE_CONTROL_USABLE : FEATURE_CONTROL_OFF;
-}

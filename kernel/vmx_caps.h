@@ -32,11 +32,4 @@ bool vmx_caps_solve(const struct vmx_msrs *m, struct vmx_caps *out, u64 used[VMX
 /* May a CPU with these MSRs run what was solved on the boot CPU? */
 bool vmx_caps_fit(const struct vmx_caps *c, const struct vmx_msrs *m);
 
-/* IA32_FEATURE_CONTROL, SDM 3C 24.7. */
-enum vmx_feature_control { FEATURE_CONTROL_USABLE, FEATURE_CONTROL_LOCK, FEATURE_CONTROL_OFF };
-#define FEATURE_CONTROL_LOCKED BIT(0)
-#define FEATURE_CONTROL_VMXON BIT(2) /* VMX outside SMX */
-/* present: the MSR can be read.  LOCK: write LOCKED | VMXON. */
-enum vmx_feature_control vmx_feature_control(bool present, u64 value);
-
 #endif

@@ -84,12 +84,6 @@ static void write64(const struct unit *u, u32 at, u64 value)
     mmio_write32(u->registers + at + 4, (u32)(value >> 32));
 }
 
-static void *page(void)
-{
-    hpa_t at = mem_alloc(&quota_kernel, PAGE_SIZE);
-    return hpa_valid(at) ? phys_to_virt(at) : NULL;
-}
-
 /* Frames must not change owner while a unit may still use what it remembers of them. */
 static NORETURN void silent(u64 base)
 {
@@ -149,7 +143,7 @@ enum hv_status vtd_attach(u16 function)
         return HV_OK;
     struct pair *root = &roots[function >> 8];
     if (!root->low) {
-        struct pair *contexts = page();
+        struct pair *contexts = mem_page(&quota_kernel);
         if (!contexts)
             return HV_ENOMEM;
         root->low = virt_to_phys(contexts).raw | 1;
@@ -255,7 +249,7 @@ static bool look(void)
         all_cap &= u->cap;
         all_ecap &= u->ecap;
         u64 end = (FIELD_GET(CAP_FRO, u->cap) + FIELD_GET(CAP_NFR, u->cap) + 1) * 16;
-        if (u->cap == ~0ull || end > PAGE_SIZE || !(u->queue = page()))
+        if (u->cap == ~0ull || end > PAGE_SIZE || !(u->queue = mem_page(&quota_kernel)))
             return false;
     }
     if (!host_platform.interrupt_remapping)
@@ -268,9 +262,9 @@ static bool build_tables(void)
     if (pgtab_init(&domain, &pgtab_vtd, &quota_kernel, all_cap & CAP_2M, false) != HV_OK)
         return false;
     domain.address_limit = 1ull << (wide() ? 48 : 39);
-    roots = page();
-    remaps = page();
-    done = page();
+    roots = mem_page(&quota_kernel);
+    remaps = mem_page(&quota_kernel);
+    done = mem_page(&quota_kernel);
     /* Leaves the table of the first 512 GiB behind, for 39-bit units. */
     return roots && remaps && done && pgtab_map(&domain, 0, 0, PAGE_SIZE, PG_R) == HV_OK &&
            pgtab_unmap(&domain, 0, PAGE_SIZE) == HV_OK;

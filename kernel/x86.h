@@ -80,7 +80,6 @@ X86_CONTROL_REGISTER(0)
 X86_CONTROL_REGISTER(2)
 X86_CONTROL_REGISTER(3)
 X86_CONTROL_REGISTER(4)
-X86_CONTROL_REGISTER(8)
 
 static inline u64 xgetbv(u32 index)
 {
@@ -96,11 +95,6 @@ static inline void xsetbv(u32 index, u64 value)
 static inline bool canonical(u64 address) /* of four-level paging */
 {
     return (u64)((i64)(address << 16) >> 16) == address;
-}
-
-static inline void invlpg(u64 va)
-{
-    asm volatile("invlpg (%0)" : : "r"(va) : "memory");
 }
 
 /* inb(), outb() and so on. */

@@ -7,8 +7,7 @@
 # and control partition share; it has no code of the kernel's and is not counted.
 cd "$(dirname "$0")/.." || exit 1
 . tests/flags.sh
-# The goal is below 10,000.  Until it is reached the limit is a ratchet: it only falls.
-limit=10590
+limit=9999
 image=build/kernel.elf map=build/kernel.map
 [ -e $image ] && [ -e $map ] || {
     echo "$image is not built. Try: make"

@@ -1,4 +1,4 @@
-/* links: kernel/pgtab.c kernel/pgtab_formats.c tests/unit/fakes.c */
+/* links: kernel/pgtab.c tests/unit/fakes.c */
 /* Page tables: leaf sizes, splitting, both formats, and no allocation failure changes anything. */
 #include <setjmp.h>
 #include <stdarg.h>

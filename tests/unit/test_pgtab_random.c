@@ -1,4 +1,4 @@
-/* links: kernel/pgtab.c kernel/pgtab_formats.c tests/unit/fakes.c */
+/* links: kernel/pgtab.c tests/unit/fakes.c */
 /* The table builder: leaf sizes, splitting, refusals, every out-of-memory point, and a long random
  * run against a plain array. */
 #include <setjmp.h>
