@@ -6,8 +6,8 @@
 #ifndef BULKHEAD_CONTROL_RT_SYS_H
 #define BULKHEAD_CONTROL_RT_SYS_H
 
-#include "kernel/abi/fault.h"
 #include "kernel/abi/control_page.h"
+#include "kernel/abi/fault.h"
 #include "kernel/abi/host_info.h"
 #include "kernel/abi/layout.h"
 #include "kernel/abi/status.h"
