@@ -27,8 +27,9 @@ void line_edit_init(struct line_edit *e, const struct line_edit_ops *ops, const 
     e->width = width;
 }
 
-/* Draws prompt and line anew; the window is moved so that the cursor is in it. */
-static void draw(struct line_edit *e)
+/* Draws prompt and line anew, then erases (ECMA-48 EL or ED); the window is moved so that the
+ * cursor is in it. */
+static void draw_erasing(struct line_edit *e, const char *erase)
 {
     char frame[LINE_EDIT_MAX + 128];
     char prompt[96];
@@ -45,12 +46,17 @@ static void draw(struct line_edit *e)
     n = (u32)snprintf(frame, sizeof(frame), "\r%s", prompt);
     memcpy(frame + n, e->text + start, visible);
     n += visible;
-    n += (u32)snprintf(frame + n, sizeof(frame) - n, "\x1b[K");
+    n += (u32)snprintf(frame + n, sizeof(frame) - n, "%s", erase);
     u32 back = visible - (e->cursor - start);
     if (back)
         n += (u32)snprintf(frame + n, sizeof(frame) - n, "\x1b[%uD", back);
     e->ops->write(e->ops->owner, frame, n);
     e->shown = true;
+}
+
+static void draw(struct line_edit *e)
+{
+    draw_erasing(e, "\x1b[K");
 }
 
 void line_edit_begin(struct line_edit *e)
@@ -60,7 +66,7 @@ void line_edit_begin(struct line_edit *e)
     e->history_at = e->history_count;
     e->searching = e->tab_before = false;
     e->escape = ESC_NONE;
-    draw(e);
+    draw_erasing(e, LINE_EDIT_FRESH);
 }
 
 void line_edit_hide(struct line_edit *e)

@@ -11,6 +11,9 @@
 #define LINE_EDIT_HISTORY 64
 #define LINE_EDIT_ITEMS 48
 #define LINE_EDIT_ITEM 48
+/* Follows a new prompt, never one that is drawn again: erases what is below it, and tells a program
+ * at the other end that a command is done. */
+#define LINE_EDIT_FRESH "\x1b[J"
 
 enum line_edit_result {
     LINE_EDIT_MORE,   /* go on */

@@ -2,7 +2,7 @@
 runs the same on AMD-V."""
 import re
 
-from tests.emu.bochs_demo import config, guest_command, leave, open_console, section, start, \
+from tests.emu.bochs_demo import back_in_shell, config, guest_command, leave, section, start, \
     to_shell
 from tests.emu.suite import bochs
 
@@ -23,11 +23,10 @@ def address(c, vm, ip):
     return mac[0]
 
 
-def ping(c, vm, ip, count=3, size=56):
+def ping(c, vm, ip, count=3, size=56, wait=10):
     """How many of the echoes came back."""
-    open_console(c, vm)
-    c.pump_rest()
-    text = guest_command(c, f"ping -c {count} -W 2 -s {size} {ip}", 120)
+    back_in_shell(c, vm)
+    text = guest_command(c, f"ping -c {count} -W {wait} -s {size} {ip}", 120)
     leave(c)
     return int(re.search(r"(\d+) packets received", text)[1])
 
@@ -45,17 +44,14 @@ def network(c):
         assert ping(c, "one", "10.9.0.2") == 3
         assert ping(c, "two", "10.9.0.1", size=1472) == 3
     with c.check("TCP carries a file, whole"):
-        open_console(c, "two")
-        c.pump_rest()
+        back_in_shell(c, "two")
         guest_command(c, "nc -l -p 7 >/tmp/got & true")
         leave(c)
-        open_console(c, "one")
-        c.pump_rest()
-        guest_command(c, "seq 1 20000 >/tmp/sent; nc -w 5 10.9.0.2 7 </tmp/sent", 120)
+        back_in_shell(c, "one")
+        guest_command(c, "seq 1 20000 >/tmp/sent; nc -w 30 10.9.0.2 7 </tmp/sent", 120)
         sent = guest_command(c, "md5sum </tmp/sent").split()[0]
         leave(c)
-        open_console(c, "two")
-        c.pump_rest()
+        back_in_shell(c, "two")
         assert guest_command(c, "md5sum </tmp/got").split()[0] == sent
         leave(c)
     with c.check("the switch knows both ports and their addresses"):
@@ -65,7 +61,7 @@ def network(c):
         assert all(mac in text for mac in macs), text
     with c.check("in another VLAN a guest is out of reach"):
         c.command("net port set two:0 vlan=20")
-        assert ping(c, "one", "10.9.0.2") == 0
+        assert ping(c, "one", "10.9.0.2", wait=1) == 0
         c.command("net port set two:0 vlan=0")
         assert ping(c, "one", "10.9.0.2") == 3
     with c.check("a stopped guest leaves no port behind"):

@@ -1,6 +1,6 @@
 """Debian's own virtio drivers on the devices of vmm/virtio_dev_*.c, on VT-x; qemu_svm.py runs the same
 on AMD-V."""
-from tests.emu.bochs_demo import check_typing, config, guest_command, leave, open_console, \
+from tests.emu.bochs_demo import back_in_shell, check_typing, config, guest_command, leave, \
     section, start, state, to_shell
 from tests.emu.suite import bochs
 
@@ -36,8 +36,7 @@ def virtio(c):
         c.expect(r"started again", 60)
         c.prompt(60)
         assert state(c, "vio") == "running"
-        open_console(c, "vio")
-        c.pump_rest()
+        back_in_shell(c, "vio")
         assert guest_command(c, "echo alive").strip() == "alive"
         first, second = bytes_of_entropy(c)
         assert len(first) == 32 and first != second, (first, second)

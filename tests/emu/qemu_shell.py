@@ -1,6 +1,7 @@
 """The shell on a machine without virtualisation: editing, help, errors, and what it says about that."""
 import re
 
+from tests.emu.session import PROMPT
 from tests.emu.suite import qemu
 
 TRY = r"\. Try: "
@@ -82,7 +83,7 @@ def shell(c):
         assert re.search("64M", text) and re.search(r"weight\W+50", text), text
         assert "second" in c.command("vm list")
         c.send("vm delete second\r")
-        if c.expect(r"\[y/N\]|\nbulkhead> $", 30).group().startswith("["):
+        if c.expect(r"\[y/N\]|" + PROMPT, 30).group().startswith("["):
             c.send("y")
             c.prompt()
         assert "second" not in c.command("vm list")

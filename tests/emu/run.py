@@ -4,8 +4,8 @@
 usage: run.py qemu|bochs [--list] [NAME...]      NAME: a boot's, * for any text
 
 One line a check, with its time; the last line is "N passed, N failed".  Logs of each boot are in
-build/logs/TIER/NAME.  JOBS boots run at a time (two, or one on a single CPU); PATIENCE=4
-multiplies every time limit, for a loaded machine.
+build/logs/TIER/NAME.  JOBS boots run at a time (two, or one on a single CPU); PATIENCE=1
+shortens every time limit to a fifth, for a quiet machine.
 """
 import concurrent.futures
 import fnmatch
