@@ -70,7 +70,7 @@ MUSL := $(B)/musl
 # This and LIBGCC are not `:=`: on a fresh machine the compiler arrives only with `setup`.
 CONTROL_CFLAGS = $(CFLAGS_ALL) $(NO_PIC) -nostdinc -isystem $(MUSL)/include \
         -isystem $(shell $(CC) -print-file-name=include) -isystem $(B)/lib/include \
-        -isystem $(B)/lwip/include -isystem net/lwip
+        -isystem $(B)/lwip/include -isystem net/lwip -isystem $(B)/ssh/include
 # Exits are served without the FPU: its registers stay the guest's (kernel/fpu.h).
 NO_FPU := -mgeneral-regs-only
 $(B)/obj/control/storage/store_vfs.c.o: NO_FPU := # SQLite asks for the time as a fraction
@@ -78,7 +78,8 @@ CONTROL_BASE := 0x400000
 CONTROL_ENTRY := _start
 STORAGE_LIB := $(B)/lib/control/libstorage.a
 LWIP_LIB := $(B)/lwip/control/liblwip.a
-CONTROL_LIBS := $(LWIP_LIB) $(STORAGE_LIB) $(MUSL)/lib/libc.a
+SSH_LIB := $(B)/ssh/control/libssh.a
+CONTROL_LIBS := $(SSH_LIB) $(LWIP_LIB) $(STORAGE_LIB) $(MUSL)/lib/libc.a
 LIBGCC = $(shell $(CC) -print-libgcc-file-name)
 
 $(MUSL)/lib/libc.a: tools/build-musl.sh control/rt/musl/syscall_arch.h | $(SETUP)
@@ -93,7 +94,12 @@ $(LWIP_LIB) $(B)/lwip/host/liblwip.a &: tools/build-lwip.sh net/lwip/lwipopts.h 
         net/lwip/arch/cc.h $(MUSL)/lib/libc.a | $(SETUP)
 	$(Q)tools/build-lwip.sh
 
-$(B)/obj/control/%.c.o: %.c | $(MUSL)/lib/libc.a $(STORAGE_LIB) $(LWIP_LIB)
+# libssh and mbedTLS, for control/; $(B)/ssh/host has the same for the host tests.
+$(SSH_LIB) $(B)/ssh/host/libssh.a &: tools/build-ssh.sh control/ssh/config.h \
+        control/ssh/mbedtls_config.h $(MUSL)/lib/libc.a | $(SETUP)
+	$(Q)tools/build-ssh.sh
+
+$(B)/obj/control/%.c.o: %.c | $(MUSL)/lib/libc.a $(STORAGE_LIB) $(LWIP_LIB) $(SSH_LIB)
 	@mkdir -p $(@D)
 	$(SAY) CC $<
 	$(Q)$(CC) $(CONTROL_CFLAGS) $(NO_FPU) -c -o $@ $<

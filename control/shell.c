@@ -10,6 +10,7 @@
 #include "control/console.h"
 #include "control/help.h"
 #include "control/line_edit.h"
+#include "control/login.h"
 #include "control/rt/clock.h"
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
@@ -150,11 +151,18 @@ bool shell_confirm(const char *question)
     return yes;
 }
 
+bool shell_ask(const char *question, bool shown, char *buf, u32 len)
+{
+    struct terminal *t = shell_terminal();
+
+    return t && login_read(t, question, shown, LOOP_NEVER, buf, len);
+}
+
 bool shell_leave(void)
 {
     struct shell *s = current();
 
-    if (!s || s == &console)
+    if (!s || (s == &console && !login_wanted()))
         return false;
     s->leaving = true;
     return true;
@@ -350,11 +358,17 @@ static void console_fiber(void *arg)
 
     fiber_set_data(s);
     saved_wait();
-    s->role = ROLE_ADMIN;
-    strcpy(s->user, "root");
-    terminal_print(s->terminal, ASK_SIZE);
-    while (read_and_run(s))
-        ;
+    for (;;) {
+        s->role = ROLE_ADMIN;
+        strcpy(s->user, "root");
+        s->leaving = false;
+        if (login_wanted() && !login_console(s->terminal, s->user, sizeof(s->user), &s->role))
+            continue;
+        terminal_print(s->terminal, ASK_SIZE);
+        while (read_and_run(s))
+            ;
+        log_notice("user %s (%s) has left", s->user, s->from);
+    }
 }
 
 static void session_fiber(void *arg)

@@ -30,6 +30,8 @@ const char *shell_user(void);             /* "root", "config", a name */
 const char *shell_history(u32 i);         /* 0 the oldest kept; NULL past the end */
 bool shell_break(void);                   /* Ctrl-C was typed since the command began */
 bool shell_confirm(const char *question); /* asks "question [y/N] " */
+/* Asks for text, shown or not.  False: Ctrl-C, Ctrl-D, or nobody is there. */
+bool shell_ask(const char *question, bool shown, char *buf, u32 len);
 /* Ends it behind the running command.  False: it is one that does not end. */
 bool shell_leave(void);
 

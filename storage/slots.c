@@ -56,9 +56,8 @@ static enum hv_status read_copy(const struct esp_file *f, enum copy_state *state
         return status;
     }
     u64 text = le64(b + LENGTH);
-    u64 all = text <= size - SLOTS_HEADER
-                  ? ROUND_UP(SLOTS_HEADER + text, (u64)f->disk->block_size)
-                  : first;
+    u64 all = text <= size - SLOTS_HEADER ? ROUND_UP(SLOTS_HEADER + text, (u64)f->disk->block_size)
+                                          : first;
     if (all > first)
         status = esp_read(f, first, b + first, all - first);
     if (status != HV_OK) {

@@ -16,6 +16,7 @@ declare -A may=(
     [net/lwip/arch]=""
     [storage]="kernel/abi kernel/lib control/rt drivers/block.h net/tcp.h"
     [vmm]="kernel/abi kernel/lib control/rt drivers net storage"
+    [control/ssh]=""
     [control]="kernel/abi kernel/lib control/rt drivers net storage vmm"
     [tests]="kernel/abi storage control/rt"
     [tests/guests]="tests/guests/lib kernel/abi"

@@ -2,7 +2,7 @@
 WARNINGS="-Wall -Wextra -Werror -Wimplicit-fallthrough -Wshadow -Wvla -Wundef -Wstrict-prototypes
  -Wmissing-prototypes"
 COMMON="-std=gnu11 $WARNINGS -fno-common -fno-strict-aliasing -fno-omit-frame-pointer -I. -isystem build/lib/include
- -isystem build/lwip/include -isystem net/lwip"
+ -isystem build/lwip/include -isystem net/lwip -isystem build/ssh/include"
 flags_of() { # FILE
     case $1 in
     kernel/abi/* | kernel/lib/* | kernel/*)

@@ -14,9 +14,9 @@ HOST_CC ?= gcc
 FUZZ_CC ?= clang-14
 HOST_FLAGS := -std=gnu11 $(WARNINGS) -fno-common -fno-strict-aliasing -fno-omit-frame-pointer \
               -O1 -g -I. -isystem build/lib/include -isystem build/lwip/include \
-              -isystem net/lwip -MMD -MP
-# zlib, zstd, SQLite and lwIP; only what a program uses is linked.
-HOST_LIB := build/lwip/host/liblwip.a build/lib/host/libstorage.a
+              -isystem net/lwip -isystem build/ssh/include -MMD -MP
+# zlib, zstd, SQLite, lwIP, libssh and mbedTLS; only what a program uses is linked.
+HOST_LIB := build/ssh/host/libssh.a build/lwip/host/liblwip.a build/lib/host/libstorage.a
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
 
 # ---- unit tests: each links the .c files that its first line names -------------------------------

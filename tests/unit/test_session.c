@@ -132,6 +132,74 @@ static void asks_before_it_deletes(void **state)
     says("demo");
 }
 
+#define LOGIN(name, password) name "\r" password "\r"
+
+static void roles_bound_what_users_do(void **state)
+{
+    (void)state;
+    session("boot/bulkhead.conf",
+            "host login console=yes\r" /* nobody could get in */
+            "host user add anna role=admin\rhost user passwd anna\r" LOGIN("eight888", "eight888") "host user add bob\rhost user passwd bob\r" LOGIN("password", "passw0rd") "host user passwd bob\r" LOGIN("password", "password") "host user add carl role=operator\rhost user passwd carl\r" LOGIN(
+                "carlcarl",
+                "carlcarl") "host login console=yes\rexit\r" LOGIN("bob",
+                                                                   "password") "vm list | "
+                                                                               "count\rnet switch "
+                                                                               "list\rnet switch "
+                                                                               "add sw0\r"
+                                                                               "host cpu 0 "
+                                                                               "mode=dedicated\rvm "
+                                                                               "delete demo "
+                                                                               "--yes\rhost config "
+                                                                               "show\rexit\r" LOGIN("carl", "carlcarl") "net switch add sw0\rvm delete demo --yes\rexit\r" LOGIN(
+                                                                                   "anna",
+                                                                                   "eight888") "vm "
+                                                                                               "del"
+                                                                                               "ete"
+                                                                                               " de"
+                                                                                               "mo "
+                                                                                               "--"
+                                                                                               "yes"
+                                                                                               "\rv"
+                                                                                               "m "
+                                                                                               "lis"
+                                                                                               "t "
+                                                                                               "| "
+                                                                                               "cou"
+                                                                                               "nt"
+                                                                                               "\r"
+                                                                                               "hos"
+                                                                                               "t "
+                                                                                               "use"
+                                                                                               "r "
+                                                                                               "lis"
+                                                                                               "t "
+                                                                                               "| "
+                                                                                               "gre"
+                                                                                               "p "
+                                                                                               "bob"
+                                                                                               "\rh"
+                                                                                               "ost"
+                                                                                               " lo"
+                                                                                               "g "
+                                                                                               "lev"
+                                                                                               "el="
+                                                                                               "not"
+                                                                                               "ice"
+                                                                                               "\r");
+    says("E_NO_USER: no administrator with a password");
+    says("E_PASSWORD: the two are not the same");
+    says("There is no virtual switch");
+    says("E_ROLE: net switch needs the role operator");
+    says("E_ROLE: host cpu needs the role admin");
+    says("E_ROLE: vm delete needs the role admin");
+    says("E_ROLE: host config needs the role admin");
+    says("user bob (console) logged in by password, role auditor");
+    says("user carl (console) was refused: vm delete needs role admin");
+    says("user anna (console) logged in by password, role admin");
+    says("\n0\r");
+    assert_null(strstr(output, "eight888")); /* never shown */
+}
+
 static void survives_noise(void **state)
 {
     static char noise[20000];
@@ -158,6 +226,7 @@ int main(void)
         cmocka_unit_test(filters_and_json),
         cmocka_unit_test(pages_for_a_terminal),
         cmocka_unit_test(asks_before_it_deletes),
+        cmocka_unit_test(roles_bound_what_users_do),
         cmocka_unit_test(survives_noise),
         cmocka_unit_test(readme_has_every_command),
     };

@@ -1,0 +1,232 @@
+/* Commands about users; run in a shell's fiber. */
+#include "control/cmd_user.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "control/rt/clock.h"
+#include "control/rt/log.h"
+#include "control/shell.h"
+#include "control/users.h"
+
+typedef unsigned long long ull;
+
+static struct user *the_user(const struct schema_args *args, struct out *out)
+{
+    const char *name = args_text(args, "name");
+    struct user *u = name ? users_find(name) : NULL;
+
+    if (!name)
+        out_error(out, HV_EINVAL, "E_SYNTAX", "host user list", "the name of a user is missing");
+    else if (!u)
+        out_error(out, HV_ENOENT, "E_NO_USER", "host user list", "no user is named '%s'", name);
+    return u;
+}
+
+static enum hv_status run_list(struct out *out)
+{
+    static const char *const columns[] = {"USER", "ROLE", "PASSWORD", "KEYS", "LOGINS", "STATE"};
+    static const u8 widths[] = {16, 8, 8, 4, 6, 0};
+
+    out_table(out, columns, widths, ARRAY_LEN(columns));
+    for (const struct user *u = users_first(); u; u = u->next) {
+        u32 keys = 0;
+
+        for (u32 i = 0; i < USERS_KEYS; i++)
+            keys += u->key[i] != NULL;
+        out_cell(out, "%s", u->name);
+        out_cell(out, "%s", schema_role_name(u->role));
+        out_cell(out, "%s", u->hash[0] ? "yes" : "none");
+        out_cell(out, "%u", keys);
+        out_cell(out, "%llu", (ull)u->logins);
+        if (users_locked(u))
+            out_cell(out, "locked for %llu s",
+                     (ull)(clock_ticks_to_ns(u->locked_until - clock_tsc()) / CLOCK_SECOND));
+        else
+            out_cell(out, u->failures ? "%u failed logins" : "ok", u->failures);
+    }
+    return HV_OK;
+}
+
+/* Twice, not shown.  False: an error was printed. */
+static bool ask_password(struct out *out, char password[USERS_PASSWORD])
+{
+    char again[USERS_PASSWORD];
+    bool same = shell_ask("New password: ", false, password, USERS_PASSWORD) &&
+                shell_ask("Again: ", false, again, sizeof(again)) && !strcmp(password, again);
+
+    memset(again, 0, sizeof(again));
+    if (!same)
+        out_error(out, HV_EINVAL, "E_PASSWORD", "host user passwd NAME",
+                  "the two are not the same; nothing was changed");
+    return same;
+}
+
+static enum hv_status set_password(const struct schema_args *args, struct out *out, struct user *u)
+{
+    const char *hash = args_text(args, "hash");
+    char password[USERS_PASSWORD], name[USERS_NAME];
+
+    if (hash)
+        return users_set_hash(u, hash)
+                   ? HV_OK
+                   : out_error(out, HV_EINVAL, "E_VALUE", "the line of host config show",
+                               "that is not the sum of a password");
+    strcpy(name, u->name);
+    if (!ask_password(out, password))
+        return HV_EINVAL;
+    u = users_find(name); /* typing took its time */
+    enum hv_status status = u ? users_set_password(u, password) : HV_ENOENT;
+    memset(password, 0, sizeof(password));
+    if (status == HV_EINVAL)
+        return out_error(out, status, "E_PASSWORD", "a longer one",
+                         "a password has 8 to %u characters", USERS_PASSWORD - 1);
+    if (status != HV_OK)
+        return out_error(out, status, "E_PASSWORD", "host user list", "it could not be set");
+    log_notice("the password of user %s was set by %s", name, shell_user());
+    return HV_OK;
+}
+
+static enum schema_role role_of(const struct schema_args *args)
+{
+    enum schema_role role = ROLE_VIEW;
+    const char *text = args_text(args, "role");
+
+    return text && schema_role_parse(text, &role) ? role
+                                                  : ROLE_VIEW; /* the schema has checked it */
+}
+
+static enum hv_status run_add(const struct schema_args *args, struct out *out)
+{
+    const char *name = args_text(args, "name");
+    struct user *u;
+    enum hv_status status = users_add(name ? name : "", role_of(args), &u);
+
+    switch (status) {
+    case HV_OK:
+        log_notice("user %s, role %s, was added by %s", name, schema_role_name(u->role),
+                   shell_user());
+        return HV_OK;
+    case HV_EEXIST:
+        return out_error(out, status, "E_EXISTS", "another name", "there is a user '%s'", name);
+    case HV_EINVAL:
+        return out_error(out, status, "E_NAME", "host user add anna role=operator",
+                         "a name has up to %u letters, digits, - _ . and begins with a letter; "
+                         "root and config are taken",
+                         USERS_NAME - 1);
+    default:
+        return out_error(out, status, "E_FULL", "host user remove", "%u users are the most",
+                         USERS_MAX);
+    }
+}
+
+static enum hv_status only_admin(struct out *out)
+{
+    return out_error(out, HV_EPERM, "E_LAST_ADMIN", "host user role OTHER role=admin",
+                     "that is the last administrator");
+}
+
+static enum hv_status run_remove(const struct schema_args *args, struct out *out, struct user *u)
+{
+    (void)args;
+    char name[USERS_NAME];
+
+    strcpy(name, u->name);
+    if (users_remove(u) != HV_OK)
+        return only_admin(out);
+    log_notice("user %s was removed by %s", name, shell_user());
+    return HV_OK;
+}
+
+static enum hv_status run_role(const struct schema_args *args, struct out *out, struct user *u)
+{
+    if (!args_text(args, "role"))
+        return out_error(out, HV_EINVAL, "E_SYNTAX", "role=operator", "role= is missing");
+    if (users_set_role(u, role_of(args)) != HV_OK)
+        return only_admin(out);
+    log_notice("user %s has role %s now, by %s", u->name, schema_role_name(u->role), shell_user());
+    return HV_OK;
+}
+
+static enum hv_status run_key(const struct schema_args *args, struct out *out, struct user *u)
+{
+    const char *text = args_text(args, "key");
+    char key[USERS_KEY];
+
+    if (!text || strlen(text) >= sizeof(key))
+        return out_error(out, HV_EINVAL, "E_KEY", "host user key anna key='ssh-ed25519 AAAA...'",
+                         "a public key is missing, or too long");
+    /* A line of a .pub file ends in a comment. */
+    const char *blank = strchr(text, ' '), *end = blank ? strchr(blank + 1, ' ') : NULL;
+    snprintf(key, sizeof(key), "%.*s", (int)(end ? end - text : (long)strlen(text)), text);
+    if (users_add_key(u, key) != HV_OK)
+        return out_error(out, HV_EINVAL, "E_KEY", "the text of a .pub file, in quotes",
+                         "that is no public key, or %s has %u already", u->name, USERS_KEYS);
+    log_notice("user %s has a key more, by %s", u->name, shell_user());
+    return HV_OK;
+}
+
+static enum hv_status run_unlock(const struct schema_args *args, struct out *out, struct user *u)
+{
+    (void)args, (void)out;
+    users_unlock(u);
+    log_notice("user %s was unlocked by %s", u->name, shell_user());
+    return HV_OK;
+}
+
+static enum hv_status run_user(const struct schema_args *args, struct out *out)
+{
+    static const struct {
+        const char *name;
+        enum hv_status (*run)(const struct schema_args *args, struct out *out, struct user *u);
+    } actions[] = {{"remove", run_remove},
+                   {"passwd", set_password},
+                   {"role", run_role},
+                   {"key", run_key},
+                   {"unlock", run_unlock}};
+    const char *action = args_text(args, "action");
+
+    if (!strcmp(action, "list"))
+        return run_list(out);
+    if (!strcmp(action, "add"))
+        return run_add(args, out);
+    struct user *u = the_user(args, out);
+    for (u32 i = 0; u && i < ARRAY_LEN(actions); i++) {
+        if (!strcmp(actions[i].name, action))
+            return actions[i].run(args, out, u);
+    }
+    return HV_ENOENT;
+}
+
+static void save_users(struct schema_text *t)
+{
+    for (const struct user *u = users_first(); u; u = u->next) {
+        schema_put(t, "host user add %s role=%s", u->name, schema_role_name(u->role));
+        if (u->hash[0])
+            schema_put(t, "host user passwd %s 'hash=%s'", u->name, u->hash);
+        for (u32 i = 0; i < USERS_KEYS; i++) {
+            if (u->key[i])
+                schema_put(t, "host user key %s 'key=%s'", u->name, u->key[i]);
+        }
+    }
+}
+SCHEMA_SAVES(save_users, SAVES_HOST);
+
+static const struct schema_arg user_args[] = {
+    {"action", PLACE_OBJECT, ARG_ENUM, "list|add|remove|passwd|role|key|unlock",
+     .help = "what to do"},
+    {"name", PLACE_OPTIONAL, ARG_WORD, .help = "name of the user"},
+    {"role", PLACE_KEY, ARG_ENUM, .values = "auditor|operator|admin",
+     .help = "auditor looks, operator runs VMs, admin changes the host"},
+    {"hash", PLACE_KEY, ARG_WORD,
+     .help = "passwd: the sum of a password, instead of asking for one"},
+    {"key", PLACE_KEY, ARG_WORD, .help = "key: a public key, the text of a .pub file"},
+    {0},
+};
+
+static const struct schema_command commands[] = {
+    {"host", "user", "who may log in, with what role, password and keys",
+     "host user add anna role=operator; host user passwd anna", ROLE_ADMIN, user_args, NULL,
+     run_user},
+};
+SCHEMA_COMMANDS(commands);

@@ -1,0 +1,17 @@
+/* Logging in at the console. */
+#ifndef BULKHEAD_CONTROL_LOGIN_H
+#define BULKHEAD_CONTROL_LOGIN_H
+
+#include "control/schema.h"
+#include "control/terminal.h"
+
+/* Whether the console asks who is there: `host login console=yes`, and there are users. */
+bool login_wanted(void);
+/* Asks for name and password, once.  In the console's fiber.  False: refused, or nobody typed. */
+MUST_CHECK bool login_console(struct terminal *t, char *user, u32 len, enum schema_role *role);
+/* Asks for a line of text; `shown`: what is typed appears.  False: Ctrl-C, Ctrl-D, the deadline
+ * (TSC) has passed or the terminal has ended. */
+MUST_CHECK bool login_read(struct terminal *t, const char *question, bool shown, u64 deadline,
+                           char *buf, u32 len);
+
+#endif
