@@ -206,7 +206,7 @@ static bool can_start(struct vm *vm, struct vm_error *e)
     if (!features_hvm_name(hi)[0]) {
         char reason[FEATURES_REASON];
         const char *hint = features_why_not(hi, reason, sizeof(reason));
-        return vm_error(e, HV_ENOHVM, "E_NO_HVM", hint, "%s", reason);
+        return vm_error(e, HV_ENOHVM, "E_NO_VTX", hint, "%s", reason);
     }
     if (vm->config.cpu_count > 2 * hi->cpu_count || vm->config.cpu_count > VM_VCPUS)
         return vm_error(e, HV_EINVAL, "E_CONFIG", "vm set cpu= to at most twice the host's",

@@ -85,7 +85,7 @@ static inline struct vcpu_page *vm_vcpu(const struct vm *vm, u32 vcpu)
 /* Below: true if done; false: *e says why, nothing changed.
  * E_STATE: not in this phase. */
 
-/* E_NO_HVM no hardware virtualisation; E_STATE it is not stopped; E_NOENT a file is not on the
+/* E_NO_VTX no hardware virtualisation; E_STATE it is not stopped; E_NOENT a file is not on the
  * boot medium; E_IMAGE a file is not what it should be; E_NOMEM. */
 MUST_CHECK bool vm_start(struct vm *vm, struct vm_error *e);
 MUST_CHECK bool vm_stop(struct vm *vm, struct vm_error *e);     /* power cut */

@@ -66,9 +66,9 @@ def shell(c):
         assert re.search(r"(?i)boot", c.command("host log"))
     with c.check("the demo VM is defined"):
         assert re.search(r"(?m)^100 +demo +.*", c.command("vm list"))
-    with c.check("vm start answers E_NO_HVM and what to try"):
+    with c.check("vm start answers E_NO_VTX and what to try"):
         text = c.command("vm start demo")
-        assert re.search("E_NO_HVM: .*" + TRY, text), text
+        assert re.search("E_NO_VTX: .*" + TRY, text), text
     with c.check("vm start of nothing"):
         text = c.command("vm start nobody")
         assert re.search("E_[A-Z_]+: .*nobody.*" + TRY, text), text
