@@ -128,6 +128,15 @@ static enum hv_status run_list(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
+/* A setting of a device that the VM does not have. */
+static bool is_absent(const struct vm_config *c, const struct conf_key *k)
+{
+    u32 n;
+    if (!conf_key_numbered(k, &n))
+        return false;
+    return k->key[0] == 'd' ? !vm_config_has_disk(c, n) : !c->nic[n].to_switch[0];
+}
+
 static enum hv_status run_show(const struct schema_args *args, struct out *out)
 {
     struct vm *vm = the_vm(args, out);
@@ -138,9 +147,12 @@ static enum hv_status run_show(const struct schema_args *args, struct out *out)
     out_field(out, "name", "%s", vm->config.name);
     out_field(out, "state", "%s", vm_phase_name(vm));
     if (vm->stop_reason[0])
-        out_field(out, "stopped by", "%s", vm->stop_reason);
+        out_field(out, vm->phase == PHASE_PAUSED ? "paused by" : "stopped by", "%s",
+                  vm->stop_reason);
     for (u32 i = 0; i < vm_config_schema.count; i++) {
         const struct conf_key *k = &vm_config_schema.keys[i];
+        if (is_absent(&vm->config, k))
+            continue;
         snprintf(name, sizeof(name), "%s%s%s", k->key, k->sub ? "." : "", k->sub ? k->sub : "");
         conf_show(k, &vm->config, value, sizeof(value));
         out_field(out, name, "%s", value);
@@ -544,8 +556,8 @@ static const struct schema_command commands[] = {
      NULL, run_console},
     {"vm", "show", "its settings and state", NULL, ROLE_VIEW, vm_args, NULL, run_show},
     {"vm", "set",
-     "change settings; cpu.weight, cpu.pin, cpu.cap and trace.exceptions at once, the rest while "
-     "stopped",
+     "change settings; cpu.weight, cpu.pin, cpu.cap, trace.exceptions, diskN.iops, .bw and .error "
+     "at once, the rest while stopped",
      "vm set demo cpu.weight=200", ROLE_ADMIN, vm_args, &vm_config_schema, run_set},
     {"vm", "stats", "CPU time and exits of its vCPUs", "vm stats demo --exits", ROLE_VIEW,
      stats_args, NULL, run_stats},

@@ -86,7 +86,10 @@ void help_command(struct out *out, const struct schema_command *c)
     for (u32 i = 0; c->conf && i < c->conf->count; i++) {
         const struct conf_key *k = &c->conf->keys[i];
         char name[64];
+        u32 n;
 
+        if (conf_key_numbered(k, &n) && n) /* nic0 stands for nic1 and so on */
+            continue;
         snprintf(name, sizeof(name), "%s%s%s=", k->key, k->sub ? "." : "", k->sub ? k->sub : "");
         out_printf(out, "  %-16s %s (%s)\n", name, k->help, k->example);
     }

@@ -319,9 +319,10 @@ void disk_complete(struct disk_io *io, enum hv_status status)
     io->status = status;
     /* HV_EPERM and HV_EINVAL are the submitter's fault and would be the same the next time; a full
      * store is worth a pause but no quick retry. */
-    if (status == HV_OK || status == HV_EPERM || status == HV_EINVAL || d->on_error == DISK_REPORT)
+    if (status == HV_OK || status == HV_EPERM || status == HV_EINVAL ||
+        d->on_error == DISK_REPORT || (d->on_error == DISK_PAUSE_FULL && status != HV_ENOSPC))
         finish(io);
-    else if (d->on_error == DISK_PAUSE)
+    else if (d->on_error == DISK_PAUSE || d->on_error == DISK_PAUSE_FULL)
         hold(d, io, status);
     else if (io->tries < ARRAY_LEN(retry_delay) && status != HV_ENOSPC)
         retry_later(d, io);

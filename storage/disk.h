@@ -69,9 +69,10 @@ struct disk_limits { /* 0: none */
 
 /* What happens to a request that the backend failed. */
 enum disk_on_error {
-    DISK_REPORT, /* the submitter gets the error */
-    DISK_PAUSE,  /* it is held until disk_resume(); on_pause is told, so that it stops the VM */
-    DISK_RETRY,  /* three more tries, 100 ms, 1 s and 10 s later; then as DISK_REPORT */
+    DISK_REPORT,     /* the submitter gets the error */
+    DISK_PAUSE,      /* it is held until disk_resume(); on_pause is told, so that it stops the VM */
+    DISK_PAUSE_FULL, /* HV_ENOSPC as DISK_PAUSE, the rest as DISK_REPORT */
+    DISK_RETRY,      /* three more tries, 100 ms, 1 s and 10 s later; then as DISK_REPORT */
 };
 
 struct disk_stats {

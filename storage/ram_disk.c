@@ -134,3 +134,8 @@ struct disk *ram_disk_open(const char *name, u64 size, u32 block_size, u64 max)
     r->max = max;
     return &r->disk;
 }
+
+bool ram_disk_is(const struct disk *d)
+{
+    return d->ops == &ops;
+}

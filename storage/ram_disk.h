@@ -8,5 +8,6 @@
 /* block_size 1: a file.  `max` bounds the memory it may take, in bytes; beyond it writes end in
  * HV_ENOSPC.  NULL: no memory. */
 struct disk *ram_disk_open(const char *name, u64 size, u32 block_size, u64 max);
+bool ram_disk_is(const struct disk *d);
 
 #endif

@@ -23,6 +23,7 @@ declare -A may=(
     [tests/guests/lib]="kernel/abi"
     [tests/bench]="net"
     [tests/control]="kernel/abi"
+    [tests/linux]=""
 )
 bad=0 files=0
 for file in $(git ls-files -co --exclude-standard '*.c' '*.h' '*.S' | grep -v '^tests/\(unit\|fuzz\)/'); do

@@ -107,8 +107,14 @@ GUESTS_ELF32 := multiboot # what loaders of multiboot kernels but GRUB insist on
 $(foreach t,$(GUEST_TESTS),$(eval $(call guest_rule,$(t))))
 -include $(shell test -d build/obj/tests && find build/obj/tests -name '*.d')
 
+# Programs for Linux guests.
+build/linux/%: tests/linux/%.c
+	@mkdir -p $(@D)
+	$(SAY) LCC $@
+	$(Q)$(HOST_CC) -std=gnu11 $(WARNINGS) -O2 -static -s -o $@ $<
+
 .PHONY: guests-tests guests-reference
-guests-tests: $(GUEST_ELVES)
+guests-tests: $(GUEST_ELVES) build/linux/blkload
 # The guests themselves are tested on a machine that is not ours.
 guests-reference: guests-tests
 	@$(EMUSLOT) tests/guests/reference.py $(GUESTS)

@@ -26,7 +26,7 @@ console: ## the serial console of the machine that `make debug` runs
 test: setup ## all three tiers of tests
 	@MAKE="$(MAKE)" $(PYTHON) tests/tiers.py
 
-test-qemu: image ## tests of the image in QEMU; CASES="name ..." for some of them
+test-qemu: image guests-tests ## tests of the image in QEMU; CASES="name ..." for some of them
 	@$(PYTHON) tests/emu/run.py qemu $(CASES)
 
 test-bochs: image guests-tests ## tests that need VT-x, in Bochs; CASES="name ..." for some of them

@@ -107,6 +107,11 @@ static bool needs_stop(const struct vm_config *old, const struct vm_config *new)
     same.cpu_cap = new->cpu_cap;
     same.autostart = new->autostart;
     same.trace_exceptions = new->trace_exceptions;
+    for (u32 i = 0; i < VM_DISKS; i++) {
+        same.disk[i].iops = new->disk[i].iops;
+        same.disk[i].bw = new->disk[i].bw;
+        same.disk[i].error = new->disk[i].error;
+    }
     return memcmp(&same, new, sizeof(same)) != 0;
 }
 
@@ -118,10 +123,11 @@ bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error 
     if (strcmp(c->name, vm->config.name) != 0 || (other && other != vm))
         return vm_error(e, HV_EEXIST, "E_EXIST", "vm list", "name or number belongs to another VM");
     if (vm->phase != PHASE_STOPPED && needs_stop(&vm->config, c))
-        return vm_error(e, HV_EBUSY, "E_STATE",
-                        "vm stop, or change only cpu.weight, cpu.pin and cpu.cap",
-                        "VM %s is %s; this can change only while it is stopped", vm->config.name,
-                        vm_phase_name(vm));
+        return vm_error(
+            e, HV_EBUSY, "E_STATE",
+            "vm stop, or change only cpu.weight, cpu.pin, cpu.cap, diskN.iops and diskN.bw",
+            "VM %s is %s; this can change only while it is stopped", vm->config.name,
+            vm_phase_name(vm));
     bool exceptions = c->trace_exceptions != vm->config.trace_exceptions;
     vm->config = *c;
     vm_apply(vm, exceptions);

@@ -13,7 +13,8 @@
 
 u64 virtio_dev_features(const struct virtio_device *d)
 {
-    return TRANSPORT_FEATURES | d->model->features;
+    return TRANSPORT_FEATURES | d->model->features |
+           (d->model->more_features ? d->model->more_features(d) : 0);
 }
 
 u32 virtio_dev_queue_count(const struct virtio_device *d)
@@ -24,7 +25,8 @@ u32 virtio_dev_queue_count(const struct virtio_device *d)
 bool virtio_dev_live(const struct virtio_device *d)
 {
     return (d->state->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) ==
-           VIRTIO_STATUS_DRIVER_OK;
+               VIRTIO_STATUS_DRIVER_OK &&
+           !d->state->resetting;
 }
 
 static struct virtio_ring ring(struct virtio_device *d, u32 queue)
@@ -65,11 +67,27 @@ void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_c
 
 void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written)
 {
+    virtio_dev_put_id(d, queue, c->id, c->slots, written);
+}
+
+void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u32 written)
+{
     if (!usable(d, queue))
         return; /* the driver has reset the device meanwhile */
     struct virtio_ring r = ring(d, queue);
-    if (!virtio_ring_put(&r, c, written))
+    if (!virtio_ring_put_id(&r, id, slots, written))
         virtio_dev_broken(d, "a used ring that is not memory");
+}
+
+void virtio_dev_rewind(struct virtio_device *d, u32 queue)
+{
+    virtio_ring_rewind(&d->state->queue[queue]);
+}
+
+void virtio_dev_drained(struct virtio_device *d)
+{
+    if (d->state->resetting)
+        virtio_dev_reset(d);
 }
 
 void virtio_dev_signal(struct virtio_device *d, u32 queue)
@@ -128,10 +146,14 @@ void virtio_dev_set_status(struct virtio_device *d, u8 status)
 {
     struct virtio_state *s = d->state;
     u8 news = status & (u8)~s->status;
-    if (!status) {
-        virtio_dev_reset(d);
+    if (!status) { /* 4.1.4.3.1: reads as 0 when the reset is done */
+        s->resetting = d->model->busy && d->model->busy(d);
+        if (!s->resetting)
+            virtio_dev_reset(d);
         return;
     }
+    if (s->resetting)
+        return;
     if (news & VIRTIO_STATUS_FEATURES_OK) {
         /* 3.1.1 step 6: the bit stays clear if the subset is not acceptable. */
         if ((s->driver_features & ~virtio_dev_features(d)) ||
@@ -182,6 +204,7 @@ void virtio_dev_timer(struct virtio_device *d)
 
 void virtio_dev_resume(struct virtio_device *d)
 {
+    virtio_dev_drained(d);
     if (!virtio_dev_live(d))
         return;
     if (d->model->start)

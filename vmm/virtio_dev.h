@@ -30,7 +30,8 @@ struct virtio_state {
     u64 driver_features;
     u32 device_select, driver_select; /* which half of the features is looked at */
     u16 config_vector, queue_select;
-    u8 status, isr, generation, pad;
+    u8 status, isr, generation;
+    u8 resetting;                    /* the driver has asked for it, and requests are in flight */
     u64 chains, bytes_in, bytes_out; /* statistics: chains served, bytes to and from the guest */
     struct virtio_queue queue[VIRTIO_QUEUES];
 };
@@ -45,11 +46,15 @@ struct virtio_model {
     u32 config_len; /* bytes of device-specific configuration */
     u64 features;   /* beside those of the transport */
     /* All may be NULL but kick. */
-    u32 (*queues)(const struct virtio_device *d); /* NULL: one */
+    u64 (*more_features)(const struct virtio_device *d); /* of this one device */
+    u32 (*queues)(const struct virtio_device *d);        /* NULL: one */
     void (*config_read)(struct virtio_device *d, u32 offset, void *dst, u32 len);
     void (*config_write)(struct virtio_device *d, u32 offset, const void *src, u32 len);
     void (*start)(struct virtio_device *d); /* DRIVER_OK; also after a restart of control */
     void (*reset)(struct virtio_device *d); /* forget the driver; queues are closed already */
+    /* Are chains in flight that may still be written?  Then a reset by the driver waits for
+     * virtio_dev_drained(). */
+    bool (*busy)(const struct virtio_device *d);
     void (*kick)(struct virtio_device *d, u32 queue); /* there may be chains */
 };
 
@@ -87,6 +92,11 @@ u32 virtio_dev_queue_count(const struct virtio_device *d);
 MUST_CHECK bool virtio_dev_take(struct virtio_device *d, u32 queue, struct virtio_chain *c);
 void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_chain *c);
 void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written);
+/* The same for a chain that was not kept: by its id and slots. */
+void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u32 written);
+/* Takes all again that was taken and not put; the device puts in order. */
+void virtio_dev_rewind(struct virtio_device *d, u32 queue);
+void virtio_dev_drained(struct virtio_device *d);           /* busy() has become false */
 void virtio_dev_signal(struct virtio_device *d, u32 queue); /* interrupt, if wanted, after puts */
 void virtio_dev_want_doorbell(struct virtio_device *d, u32 queue, bool want);
 /* Kick the queue at `at` (ns of platform_now): there is more than one turn may do. */

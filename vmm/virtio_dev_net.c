@@ -242,7 +242,7 @@ bool virtio_dev_net_open(struct virtio_device *d, struct vm_error *e)
     }
     if (!nic->mac)
         nic->mac = switches_new_mac();
-    vm->state->config.nic[d->index].mac = nic->mac; /* it stays, whatever restarts */
+    vm_state_set_config(vm->state, &vm->config); /* it stays, whatever restarts */
     snprintf(c.name, sizeof(c.name), "%.*s:%u", (int)sizeof(c.name) - 6, vm->config.name, d->index);
     c.mac = nic->mac;
     index = switch_port_add(port->sw, &c);

@@ -225,19 +225,24 @@ void virtio_ring_untake(const struct virtio_ring *r, const struct virtio_chain *
 
 bool virtio_ring_put(const struct virtio_ring *r, const struct virtio_chain *c, u32 written)
 {
+    return virtio_ring_put_id(r, c->id, c->slots, written);
+}
+
+bool virtio_ring_put_id(const struct virtio_ring *r, u16 id, u16 slots, u32 written)
+{
     struct virtio_queue *q = r->q;
     if (r->packed) {
         u16 flags = (u16)((q->used_wrap ? DESC_AVAIL | DESC_USED : 0) | (written ? DESC_WRITE : 0));
         u64 at = 16ull * q->next_used;
         if (!guest_write(r->mem, GPA(q->desc + at + 8), &written, sizeof(written)) ||
-            !guest_write(r->mem, GPA(q->desc + at + 12), &c->id, sizeof(c->id)))
+            !guest_write(r->mem, GPA(q->desc + at + 12), &id, sizeof(id)))
             return false;
         store(r, q->desc, at + 14, flags);
-        advance(q, &q->next_used, &q->used_wrap, c->slots);
-        q->unsignalled = (u16)(q->unsignalled + c->slots);
+        advance(q, &q->next_used, &q->used_wrap, slots);
+        q->unsignalled = (u16)(q->unsignalled + slots);
         return true;
     }
-    u32 entry[2] = {c->id, written};
+    u32 entry[2] = {id, written};
     u64 at = USED_RING + (u64)USED_ENTRY * (q->next_used & (q->size - 1));
     if (!guest_write(r->mem, GPA(q->device + at), entry, sizeof(entry)))
         return false;
@@ -245,6 +250,15 @@ bool virtio_ring_put(const struct virtio_ring *r, const struct virtio_chain *c, 
     q->unsignalled++;
     store(r, q->device, 2, q->next_used);
     return true;
+}
+
+/* Split: the avail ring still has the heads from next_used on, since it has room for all that is in
+ * flight.  Packed: used descriptors were written only as far as next_used, so those of the rest are
+ * whole. */
+void virtio_ring_rewind(struct virtio_queue *q)
+{
+    q->next_avail = q->next_used;
+    q->avail_wrap = q->used_wrap;
 }
 
 /* Has the position `event` been passed by the last `count` entries before `now`?  2.7.7.2 */

@@ -59,6 +59,10 @@ void virtio_ring_untake(const struct virtio_ring *r, const struct virtio_chain *
 /* Gives a chain back with `written` bytes in its writable segments.  False: broken. */
 MUST_CHECK bool virtio_ring_put(const struct virtio_ring *r, const struct virtio_chain *c,
                                 u32 written);
+/* The same by what virtio_ring_take() left in id and slots. */
+MUST_CHECK bool virtio_ring_put_id(const struct virtio_ring *r, u16 id, u16 slots, u32 written);
+/* Takes back all that was taken and not put, for a device that puts in the order of its takes. */
+void virtio_ring_rewind(struct virtio_queue *q);
 /* Does the driver want an interrupt for what was put since it was last asked? */
 MUST_CHECK bool virtio_ring_wants_interrupt(const struct virtio_ring *r);
 /* Ask the driver to (not) ring the doorbell.  After asking for it the ring must be looked at once

@@ -15,6 +15,7 @@
 #include "vmm/inventory.h"
 #include "vmm/vm_boot.h"
 #include "vmm/vm_devices.h"
+#include "vmm/vm_disk.h"
 #include "vmm/vm_sched.h"
 
 u64 vm_first_run_tsc;
@@ -52,8 +53,9 @@ static void init_state(struct vm *vm)
     memset(s, 0, sizeof(*s));
     s->version = VM_STATE_VERSION;
     s->size = sizeof(*s);
-    s->config = vm->config;
     s->device_count = vm_devices_count(&vm->config);
+    s->has_disks = vm_config_has_disks(&vm->config);
+    vm_state_set_config(s, &vm->config);
     s->started_at = platform_now();
     for (u32 i = 0; i < VM_TIMER_COUNT; i++)
         s->deadline[i] = PLATFORM_NEVER;
@@ -72,9 +74,12 @@ static void attach(struct vm *vm, u32 slot)
     inventory_set_slot(slot, vm);
 }
 
-/* Gives everything back; the rings stay readable. */
+/* Gives everything back; the rings stay readable.  In a fiber if it has disks. */
 static void detach(struct vm *vm)
 {
+    vm->phase = PHASE_STOPPING;
+    (void)sys_vm_pause(vm->slot);
+    vm_disk_close_all(vm); /* waits for what is in flight: it points into the VM's memory */
     for (u32 i = 0; i < VM_TIMER_COUNT; i++)
         loop_timer_cancel(&vm->timers[i].timer);
     loop_timer_cancel(&vm->cap_timer);
@@ -88,7 +93,6 @@ static void detach(struct vm *vm)
     vm->hold = false;
     vm->power = POWER_NONE;
     vm->power_why = NULL;
-    (void)sys_vm_pause(vm->slot);
     i64 r = sys_vm_destroy(vm->slot);
     if (r != HV_OK)
         log_error("vm: slot %u of VM %s is not destroyed: %lld", vm->slot, vm->config.name,
@@ -112,7 +116,8 @@ static bool create(struct vm *vm, struct vm_error *e)
 {
     static struct vm_policy policy;
     struct vm_create c = {.ram_limit = vm->config.mem,
-                          .state_size = vm_state_size(vm_devices_count(&vm->config)),
+                          .state_size = vm_state_size(vm_devices_count(&vm->config),
+                                                      vm_config_has_disks(&vm->config)),
                           .policy = &policy};
     snprintf(c.name, sizeof(c.name), "%s", vm->config.name);
     vm_boot_policy(&vm->config, &policy);
@@ -189,6 +194,7 @@ void vm_apply(struct vm *vm, bool exceptions)
     vm_sched_apply(vm);
     if (!vm->state)
         return;
+    vm_disk_apply(vm);
     vm_sched_watch(vm);
     if (!exceptions)
         return;
@@ -223,7 +229,7 @@ bool vm_start(struct vm *vm, struct vm_error *e)
         return false;
     vm->phase = PHASE_STARTING;
     vm->stop_reason[0] = 0;
-    ok = ok && give_memory(vm, e) && give_vcpus(vm, e) && vm_boot(vm, e);
+    ok = ok && vm_disk_open_all(vm, e) && give_memory(vm, e) && give_vcpus(vm, e) && vm_boot(vm, e);
     if (ok) {
         vm_sched_apply(vm);
         apply_exceptions(vm);
@@ -246,7 +252,7 @@ bool vm_start(struct vm *vm, struct vm_error *e)
 
 bool vm_stop(struct vm *vm, struct vm_error *e)
 {
-    if (vm->phase == PHASE_STARTING || vm->phase == PHASE_STOPPED)
+    if (vm->phase != PHASE_RUNNING && vm->phase != PHASE_PAUSED)
         return wrong_phase(vm, "vm list", e);
     platform_log(vm, "stopped%s%s", vm->stop_reason[0] ? ": " : "", vm->stop_reason);
     log_info("VM %s: stopped", vm->config.name);
@@ -265,8 +271,10 @@ bool vm_shutdown(struct vm *vm, struct vm_error *e)
 
 static bool restart(struct vm *vm, struct vm_error *e)
 {
-    vm->state->magic = 0;
+    vm->phase = PHASE_STOPPING;
     (void)sys_vm_pause(vm->slot);
+    vm_disk_drain(vm);
+    vm->state->magic = 0;
     for (u32 i = 0; i < vm->config.cpu_count; i++) {
         if (sys_vcpu_reset(vm->slot, i) != HV_OK)
             return vm_error(e, HV_EIO, "E_INTERNAL", "host log", "vCPU %u cannot be reset", i);
@@ -277,6 +285,8 @@ static bool restart(struct vm *vm, struct vm_error *e)
     vm->state->paused = 0;
     vm->state->magic = VM_STATE_MAGIC;
     vm->phase = PHASE_RUNNING;
+    vm->stop_reason[0] = 0;
+    vm_disk_release(vm);
     if (let_run(vm) != HV_OK)
         return vm_error(e, HV_EIO, "E_INTERNAL", "host log", "the kernel does not run the VM");
     return true;
@@ -307,14 +317,31 @@ bool vm_pause(struct vm *vm, struct vm_error *e)
     return true;
 }
 
+void vm_pause_for(struct vm *vm, const char *fmt, ...)
+{
+    va_list ap;
+    struct vm_error e;
+    va_start(ap, fmt);
+    vsnprintf(vm->stop_reason, sizeof(vm->stop_reason), fmt, ap);
+    va_end(ap);
+    log_notice("VM %s is paused: %s. Try: vm resume %s, when that is mended", vm->config.name,
+               vm->stop_reason, vm->config.name);
+    platform_log(vm, "%s", vm->stop_reason);
+    if (vm->phase == PHASE_RUNNING && !vm_pause(vm, &e))
+        platform_log(vm, "%s", e.text);
+}
+
 bool vm_resume(struct vm *vm, struct vm_error *e)
 {
     if (vm->phase != PHASE_PAUSED)
         return wrong_phase(vm, "vm list", e);
     vm->state->paused = 0;
     vm->phase = PHASE_RUNNING;
-    (void)let_run(vm);
+    vm->stop_reason[0] = 0;
     platform_log(vm, "resumed");
+    vm_disk_resume(vm); /* which may pause it again */
+    if (vm->phase == PHASE_RUNNING)
+        (void)let_run(vm);
     return true;
 }
 
@@ -363,6 +390,17 @@ static void power_fiber(void *arg)
     vm->power_why = NULL;
 }
 
+/* It may have to wait for disks; without memory for a fiber it is tried again. */
+static void spawn_power(void *owner)
+{
+    struct vm *vm = owner;
+    if (fiber_spawn("vm power", power_fiber, vm))
+        return;
+    vm->power_timer.fn = spawn_power;
+    vm->power_timer.owner = vm;
+    loop_timer_set(&vm->power_timer, clock_after(10 * CLOCK_MS));
+}
+
 void vm_power(struct vm *vm)
 {
     if (vm->phase == PHASE_STOPPING)
@@ -371,8 +409,7 @@ void vm_power(struct vm *vm)
         snprintf(vm->stop_reason, sizeof(vm->stop_reason), "%s", vm->power_why);
     vm->phase = PHASE_STOPPING;
     (void)sys_vm_pause(vm->slot);
-    if (!fiber_spawn("vm power", power_fiber, vm))
-        power_fiber(vm);
+    spawn_power(vm);
 }
 
 const struct text_ring *vm_log(const struct vm *vm)
@@ -391,23 +428,26 @@ void vm_init(void)
     loop_on_exit(exits_serve);
 }
 
-static bool state_usable(const struct vm_state *s, const struct vm_info *info)
+/* *c: the configuration in it. */
+static bool state_usable(struct vm_state *s, const struct vm_info *info, struct vm_config *c)
 {
-    return info->state_size >= sizeof(*s) && s->magic == VM_STATE_MAGIC &&
-           s->version == VM_STATE_VERSION && s->size == sizeof(*s) &&
-           info->vcpu_count == s->config.cpu_count &&
-           s->device_count == vm_devices_count(&s->config) &&
-           info->state_size == vm_state_size(s->device_count);
+    if (info->state_size < sizeof(*s) || s->magic != VM_STATE_MAGIC ||
+        s->version != VM_STATE_VERSION || s->size != sizeof(*s) ||
+        info->state_size != vm_state_size(s->device_count, s->has_disks))
+        return false;
+    vm_state_config(s, c);
+    return info->vcpu_count == c->cpu_count && s->device_count == vm_devices_count(c);
 }
 
 static void reattach(const struct vm_info *info)
 {
     struct vm_error e;
-    const struct vm_state *s = (const void *)((u8 *)sys_vm_window(info->slot) + VM_WINDOW_STATE);
+    struct vm_state *s = (void *)((u8 *)sys_vm_window(info->slot) + VM_WINDOW_STATE);
+    struct vm_config c;
     struct vm *vm = NULL;
-    if (state_usable(s, info)) {
-        vm = inventory_find(s->config.name);
-        if (!vm && !inventory_define(&s->config, &vm, &e))
+    if (state_usable(s, info, &c)) {
+        vm = inventory_find(c.name);
+        if (!vm && !inventory_define(&c, &vm, &e))
             vm = NULL;
     }
     if (!vm || vm->state) {
@@ -416,7 +456,7 @@ static void reattach(const struct vm_info *info)
         (void)sys_vm_destroy(info->slot);
         return;
     }
-    vm->config = s->config;
+    vm->config = c;
     attach(vm, info->slot);
     if (!vm_devices_attach(vm, &e)) {
         log_error("VM %s: %s", info->name, e.text);
@@ -440,4 +480,5 @@ void vm_reattach_all(void)
         if (sys_vm_info(slot, &info) == HV_OK)
             reattach(&info);
     }
+    vm_disk_restart();
 }

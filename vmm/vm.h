@@ -22,7 +22,7 @@ struct vm {
     struct vm *next; /* sorted by number */
     struct vm_config config;
     enum vm_phase phase;
-    char stop_reason[96]; /* why it stopped last; "" never ran or stopped by command */
+    char stop_reason[96]; /* why it stopped or is paused; "" never ran, or by command */
     u32 starts;
 
     /* While it has a slot (every phase but STOPPED): */
@@ -32,6 +32,7 @@ struct vm {
     struct guest_mem mem;
     struct pci_bus pci;
     struct virtio_device *devices; /* vm_state.device_count of them */
+    struct vm_disk_set *disks;     /* what is open for its virtio disks; NULL: it has none */
 
     struct vm_timer_slot {
         struct loop_timer timer;
@@ -39,7 +40,7 @@ struct vm {
         enum vm_timer which;
     } timers[VM_TIMER_COUNT];
 
-    struct loop_timer cap_timer;
+    struct loop_timer cap_timer, power_timer;
     struct vm_cap cap;
 
     u32 serving;               /* vCPU whose exit is being served */
@@ -99,6 +100,8 @@ MUST_CHECK bool vm_dump(struct vm *vm, struct vm_error *e);
  * noted, if that changed. */
 void vm_apply(struct vm *vm, bool exceptions);
 
+/* A running VM is paused until somebody resumes it; the reason is shown and logged. */
+void vm_pause_for(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* From exits.c: the VM cannot go on.  It is stopped after the exit at hand. */
 void vm_fail(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Do what the guest has asked for (POWER_*); called after its exit was served. */

@@ -15,6 +15,25 @@
      .help = "VLAN of its switch port; 0: none", .example = "10"},                                 \
     {"nic" #n, "mac", CONF_MAC, M(nic[n].mac),                                                     \
      .help = "address; auto: one is generated at the first start", .example = "auto"}
+#define DISK(n)                                                                                    \
+    {"disk" #n, "file", CONF_STORE, M(disk[n].file), .help = "disk image on a datastore",          \
+     .example = "ds1:web/d.qcow2"},                                                                \
+    {"disk" #n, "format", CONF_ENUM, M(disk[n].format), .values = VM_DISK_FORMATS,                 \
+     .help = "of the image; never guessed from it", .example = "qcow2"},                           \
+    {"disk" #n, "device", CONF_WORD, M(disk[n].device),                                            \
+     .help = "a whole physical disk in place of a file", .example = "vd1"},                        \
+    {"disk" #n, "ro", CONF_BOOL, M(disk[n].read_only), .help = "the guest may only read it",       \
+     .example = "no"},                                                                             \
+    {"disk" #n, "cache", CONF_ENUM, M(disk[n].cache), .values = "writeback|writethrough|unsafe",   \
+     .help = "when a write is durable: flushed, answered, or some day", .example = "writeback"},   \
+    {"disk" #n, "error", CONF_ENUM, M(disk[n].error), .values = "full|pause|report",               \
+     .help = "what pauses the VM: a full store, any error, nothing", .example = "full"},           \
+    {"disk" #n, "iops", CONF_NUMBER, M(disk[n].iops), .max = 10000000,                             \
+     .help = "requests a second; 0: no limit", .example = "500"},                                  \
+    {"disk" #n, "bw", CONF_SIZE, M(disk[n].bw), .max = 1024 * GIB,                                        \
+     .help = "bytes a second; 0: no limit", .example = "20M"},                                     \
+    {"disk" #n, "serial", CONF_WORD, M(disk[n].serial),                                            \
+     .help = "serial number; made from the VM's number if missing", .example = "A17"}
 /* clang-format on */
 
 static const struct conf_key keys[] = {
@@ -52,6 +71,14 @@ static const struct conf_key keys[] = {
     NIC(1),
     NIC(2),
     NIC(3),
+    DISK(0),
+    DISK(1),
+    DISK(2),
+    DISK(3),
+    DISK(4),
+    DISK(5),
+    DISK(6),
+    DISK(7),
 };
 
 const struct conf_schema vm_config_schema = {"vm", keys, ARRAY_LEN(keys)};
@@ -95,6 +122,14 @@ bool vm_config_check(const struct vm_config *c, struct conf_error *err)
         snprintf(err->text, sizeof(err->text), "not a multiple of 2M");
         snprintf(err->hint, sizeof(err->hint), "%lluM",
                  (unsigned long long)(ROUND_UP(c->mem, PAGE_2M) / MIB));
+        return false;
+    }
+    for (u32 i = 0; i < VM_DISKS; i++) {
+        if (!c->disk[i].file[0] || !c->disk[i].device[0])
+            continue;
+        snprintf(err->key, sizeof(err->key), "disk%u", i);
+        snprintf(err->text, sizeof(err->text), "it is a file and a device");
+        snprintf(err->hint, sizeof(err->hint), "disk%u.file= or disk%u.device= empty", i, i);
         return false;
     }
     return true;

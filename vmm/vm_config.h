@@ -25,6 +25,34 @@ struct vm_nic {                     /* a virtio network device */
     u64 mac;                        /* 0: one is generated at the first start */
 };
 
+#define VM_DISKS 8
+#define VM_DISK_FILE 96
+#define VM_DISK_DEVICE 16
+#define VM_DISK_SERIAL 21 /* with its NUL; virtio 1.2, 5.2.6.1 */
+
+enum vm_disk_cache {
+    VM_DISK_WRITEBACK,    /* the guest flushes */
+    VM_DISK_WRITETHROUGH, /* a write is durable when it is answered */
+    VM_DISK_UNSAFE,       /* flushes are not done: for what may be lost */
+};
+enum vm_disk_error {
+    VM_DISK_PAUSE_FULL, /* a full store pauses the VM, other errors are the guest's */
+    VM_DISK_PAUSE,      /* every error pauses the VM */
+    VM_DISK_REPORT,     /* every error is the guest's */
+};
+
+struct vm_disk {                 /* a virtio block device; neither file nor device: there is none */
+    char file[VM_DISK_FILE];     /* "store:dir/file" */
+    char device[VM_DISK_DEVICE]; /* a physical disk */
+    char serial[VM_DISK_SERIAL]; /* "": one is made from the VM's number */
+    bool read_only;
+    u32 format; /* of `file`: index in VM_DISK_FORMATS */
+    u32 cache;  /* enum vm_disk_cache */
+    u32 error;  /* enum vm_disk_error */
+    u32 iops;   /* requests a second; 0: no limit */
+    u64 bw;     /* bytes a second; 0: no limit */
+};
+
 struct vm_config {
     char name[VM_CONFIG_NAME];
     u32 number; /* 100..9999; 0: the lowest free one */
@@ -43,7 +71,24 @@ struct vm_config {
     bool rng;
     u32 apicv; /* enum vm_apicv */
     struct vm_nic nic[VM_NICS];
+    struct vm_disk disk[VM_DISKS]; /* last: vm_state.h keeps them apart */
 };
+
+static inline bool vm_config_has_disk(const struct vm_config *c, u32 n)
+{
+    const struct vm_disk *d = &c->disk[n];
+    return d->file[0] || d->device[0];
+}
+
+static inline bool vm_config_has_disks(const struct vm_config *c)
+{
+    bool any = false;
+    for (u32 i = 0; i < VM_DISKS; i++)
+        any |= vm_config_has_disk(c, i);
+    return any;
+}
+
+#define VM_DISK_FORMATS "raw|qcow2|vmdk|vhd|vhdx|vdi"
 
 extern const struct conf_schema vm_config_schema;
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/virtio_dev_blk.h"
 #include "vmm/virtio_dev_console.h"
 #include "vmm/virtio_dev_net.h"
 #include "vmm/virtio_dev_pci.h"
@@ -44,6 +45,17 @@ static bool wants_nic(const struct vm_config *c, u32 index)
             virtio_dev_net_close                                                                   \
     }
 
+static bool wants_disk(const struct vm_config *c, u32 index)
+{
+    return vm_config_has_disk(c, index);
+}
+
+#define DISK(n)                                                                                    \
+    {                                                                                              \
+        "disk" #n, n, 8 + n, &virtio_dev_blk_model, wants_disk, virtio_dev_blk_open,               \
+            virtio_dev_blk_close                                                                   \
+    }
+
 static const struct device_row rows[] = {
     {"console", 0, 2, &virtio_dev_console_model, wants_console, NULL, NULL},
     {"rng", 0, 3, &virtio_dev_rng_model, wants_rng, NULL, NULL},
@@ -51,6 +63,14 @@ static const struct device_row rows[] = {
     NIC(1),
     NIC(2),
     NIC(3),
+    DISK(0),
+    DISK(1),
+    DISK(2),
+    DISK(3),
+    DISK(4),
+    DISK(5),
+    DISK(6),
+    DISK(7),
 };
 
 u32 vm_devices_count(const struct vm_config *c)

@@ -11,7 +11,7 @@ void vm_sched_apply(struct vm *vm)
 {
     if (!vm->state)
         return;
-    vm->state->config = vm->config;
+    vm_state_set_config(vm->state, &vm->config);
     for (u32 i = 0; i < vm->config.cpu_count; i++)
         (void)sys_vcpu_sched(vm->slot, i, vm->config.cpu_weight,
                              vm->config.cpu_pin ? vm->config.cpu_pin : ~dedicated);

@@ -3,6 +3,9 @@
 #ifndef BULKHEAD_VMM_VM_STATE_H
 #define BULKHEAD_VMM_VM_STATE_H
 
+#include <stddef.h>
+#include <string.h>
+
 #include "kernel/abi/layout.h"
 #include "kernel/abi/types.h"
 #include "vmm/acpi_pm.h"
@@ -30,8 +33,8 @@
 struct vm_state {
     u64 magic;
     u32 version, size;
-    struct vm_config config; /* what it was started with */
-    u64 started_at;          /* ns of platform_now */
+    u8 config[offsetof(struct vm_config, disk)]; /* vm_state_config(); disks are at the end */
+    u64 started_at;                              /* ns of platform_now */
     u32 resets;
     u32 paused;                   /* by the user */
     u64 deadline[VM_TIMER_COUNT]; /* ns; PLATFORM_NEVER: not armed */
@@ -45,6 +48,7 @@ struct vm_state {
     struct acpi_pm acpi;
     u32 pci_address; /* port cf8h */
     u32 device_count;
+    u32 has_disks;
 
     /* What nobody claims is told once each. */
     u32 unclaimed_ports, unclaimed_pages;
@@ -63,15 +67,33 @@ struct vm_state {
 
 _Static_assert(sizeof(struct vm_state) <= 3 * PAGE_SIZE, "the budget of a guest");
 
-/* Behind it: one struct virtio_area a device. */
-static inline u64 vm_state_size(u32 devices)
+/* Behind it: one struct virtio_area a device and, if there are any, the disks of the configuration.
+ */
+static inline u64 vm_state_size(u32 devices, bool disks)
 {
-    return ROUND_UP(sizeof(struct vm_state) + devices * sizeof(struct virtio_area), PAGE_SIZE);
+    u64 size = sizeof(struct vm_state) + devices * sizeof(struct virtio_area) +
+               (disks ? VM_DISKS * sizeof(struct vm_disk) : 0);
+    return ROUND_UP(size, PAGE_SIZE);
 }
 
 static inline struct virtio_area *vm_state_area(struct vm_state *s, u32 device)
 {
     return (struct virtio_area *)(s + 1) + device;
+}
+
+static inline void vm_state_set_config(struct vm_state *s, const struct vm_config *c)
+{
+    memcpy(s->config, c, sizeof(s->config));
+    if (s->has_disks)
+        memcpy(vm_state_area(s, s->device_count), c->disk, sizeof(c->disk));
+}
+
+static inline void vm_state_config(struct vm_state *s, struct vm_config *c)
+{
+    memset(c, 0, sizeof(*c));
+    memcpy(c, s->config, sizeof(s->config));
+    if (s->has_disks)
+        memcpy(c->disk, vm_state_area(s, s->device_count), sizeof(c->disk));
 }
 
 #endif

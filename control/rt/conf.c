@@ -264,6 +264,33 @@ static bool store_text(const struct conf_key *k, u8 *at, struct conf_span v, str
     return true;
 }
 
+/* "ds1:web/d.qcow2".  Whether there is such a store and file is asked when it is opened. */
+static bool store_file(const struct conf_key *k, u8 *at, struct conf_span v, struct conf_error *err)
+{
+    const char *colon = memchr(v.at, ':', v.len);
+    u32 name = colon ? (u32)(colon - v.at) : 0, skip = name + 1;
+    char buf[40];
+    bool ok = name && !memchr(v.at, '/', name);
+
+    while (ok && skip < v.len && v.at[skip] == '/')
+        skip++;
+    ok = ok && skip < v.len && v.at[v.len - 1] != '/';
+    for (u32 i = 0; ok && i < v.len; i++)
+        ok = is_word_char(v.at[i]) || i == name || (v.at[i] == '/' && i > name);
+    for (u32 i = skip; ok && i + 1 < v.len; i++)
+        ok = !(v.at[i] == '/' && v.at[i + 1] == '/') && !(v.at[i] == '.' && v.at[i + 1] == '.');
+    if (v.len && !ok)
+        return fail(err, k->example, "'%s' is not STORE:PATH", shown(v, buf));
+    if (v.len - (skip - name - 1) >= k->size)
+        return fail(err, k->example, "longer than %u bytes", k->size - 1);
+    memset(at, 0, k->size);
+    if (v.len) {
+        memcpy(at, v.at, name + 1);
+        memcpy(at + name + 1, v.at + skip, v.len - skip);
+    }
+    return true;
+}
+
 static bool store_enum(const struct conf_key *k, u8 *at, struct conf_span v, struct conf_error *err)
 {
     const char *p = k->values;
@@ -350,6 +377,7 @@ static bool (*const stores[])(const struct conf_key *k, u8 *at, struct conf_span
     [CONF_NUMBER] = store_number, [CONF_SIZE] = store_number, [CONF_BOOL] = store_bool,
     [CONF_WORD] = store_text,     [CONF_PATH] = store_text,   [CONF_TEXT] = store_text,
     [CONF_ENUM] = store_enum,     [CONF_CPUS] = store_cpus,   [CONF_MAC] = store_mac,
+    [CONF_STORE] = store_file,
 };
 
 static const struct conf_key *find_key(const struct conf_schema *s, struct conf_span key,
@@ -505,6 +533,7 @@ void conf_show(const struct conf_key *k, const void *target, char *buf, u32 len)
         break;
     case CONF_WORD:
     case CONF_PATH:
+    case CONF_STORE:
     case CONF_TEXT:
         snprintf(buf, len, "%.*s", (int)k->size, (const char *)at);
         break;
@@ -521,6 +550,14 @@ void conf_show(const struct conf_key *k, const void *target, char *buf, u32 len)
         show_cpus(n, buf, len);
         break;
     }
+}
+
+bool conf_key_numbered(const struct conf_key *k, u32 *n)
+{
+    char last = k->key[strlen(k->key) - 1];
+
+    *n = (u32)(last - '0');
+    return k->sub && last >= '0' && last <= '9';
 }
 
 void conf_format_error(const struct conf_error *e, const char *file, char *buf, u32 len)

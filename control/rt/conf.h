@@ -30,6 +30,7 @@ enum conf_type {
     CONF_BOOL,   /* bool; yes or no */
     CONF_WORD,   /* char[]; letters, digits, - _ . */
     CONF_PATH,   /* char[]; as WORD and '/'; no "..", not absolute */
+    CONF_STORE,  /* char[]; "store:dir/file", a slash after the colon is dropped; "" is none */
     CONF_TEXT,   /* char[]; the rest of the line as it is: commas belong to it */
     CONF_ENUM,   /* u32; index in `values`, "a|b|c" */
     CONF_MAC,    /* u64, the first byte on top; "06:42:48:00:00:01", "auto" is 0 */
@@ -83,6 +84,8 @@ MUST_CHECK bool conf_set_text(const struct conf_schema *s, void *target, const c
                               const char *value, struct conf_error *err);
 /* One value of one row as text ("256M", "yes", "0-3"); for `show` and for saving. */
 void conf_show(const struct conf_key *k, const void *target, char *buf, u32 len);
+/* Is it a row of several like things, "nic1", "disk3"?  Its number in *n. */
+bool conf_key_numbered(const struct conf_key *k, u32 *n);
 /* "E_CONFIG: FILE:LINE: KEY: TEXT. Try: HINT"; file may be NULL. */
 void conf_format_error(const struct conf_error *e, const char *file, char *buf, u32 len);
 

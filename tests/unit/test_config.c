@@ -67,6 +67,7 @@ static void reads_a_good_file(void **state)
               "cmdline: console=ttyS0 a=b,c\n"
               "autostart: yes\n"
               "nic0: switch=vsw0, vlan=10,mac=06:42:48:00:00:0A\n"
+              "disk0: file=ds1:/web/d.qcow2,format=qcow2,ro=yes,bw=2M\n"
               "[ vm second ]\n"
               "kernel: x\n"
               "console: none");
@@ -80,6 +81,10 @@ static void reads_a_good_file(void **state)
     assert_int_equal(vms[0].mem, GIB);
     assert_string_equal(vms[0].nic[0].to_switch, "vsw0");
     assert_int_equal(vms[0].nic[0].vlan, 10);
+    assert_string_equal(vms[0].disk[0].file, "ds1:web/d.qcow2");
+    assert_int_equal(vms[0].disk[0].format, 1);
+    assert_true(vms[0].disk[0].read_only);
+    assert_int_equal(vms[0].disk[0].bw, 2 * MIB);
     assert_int_equal(vms[0].nic[0].mac, 0x06424800000a);
     assert_string_equal(vms[0].cmdline, "console=ttyS0 a=b,c");
     assert_true(vms[0].autostart);
@@ -129,6 +134,12 @@ static void refuses_bad_values(void **state)
     (void)state;
     refuses("nic0: vsw0\n",
             "E_CONFIG: bulkhead.conf:3: nic0: 'vsw0' is not SUB=VALUE. Try: switch, vlan, mac");
+    refuses("disk0: file=ds1\n",
+            "E_CONFIG: bulkhead.conf:3: disk0.file: 'ds1' is not STORE:PATH. Try: "
+            "ds1:web/d.qcow2");
+    refuses("disk0: file=ds1:a/../b\n",
+            "E_CONFIG: bulkhead.conf:3: disk0.file: 'ds1:a/../b' is not STORE:PATH. Try: "
+            "ds1:web/d.qcow2");
     refuses("nic0: mac=01:00:00:00:00:01\n",
             "E_CONFIG: bulkhead.conf:3: nic0.mac: '01:00:00:00:00:01' is not the address of a "
             "station. Try: auto");

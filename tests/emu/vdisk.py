@@ -1,0 +1,58 @@
+"""Disks of Linux guests: the guest, its initrd with tests/linux/blkload, what both tiers check."""
+import gzip
+import os
+import re
+import sys
+
+from tests.emu import bochs_demo
+from tests.emu.emulator import BUILD, TOP
+from tests.emu.guests import must
+
+sys.path.insert(0, os.path.join(TOP, "tools"))
+# pylint: disable=wrong-import-position
+from mkinitrd import Cpio, read  # noqa: E402
+
+FORMATS = ("raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi")
+
+
+def initrd():
+    """The demo guest's, and behind it a second archive with blkload."""
+    cpio = Cpio()
+    cpio.add("bin/blkload", 0o100755, read(os.path.join(BUILD, "linux", "blkload")))
+    return read(os.path.join(BUILD, "guests", "demo", "initrd.img")) + \
+        gzip.compress(cpio.finish(), mtime=0)
+
+
+def section(name, cpus, *lines):
+    return bochs_demo.section(name, cpus).replace("demo/initrd.img", "blkload.img") + \
+        "".join(line + "\n" for line in lines)
+
+
+def files(*sections):
+    return bochs_demo.config(*sections) | {"bulkhead/guests/blkload.img": initrd}
+
+
+def load(c, what, device, seed, operations, workers=4, timeout=300):
+    """One run of blkload in the guest whose console is open."""
+    text = bochs_demo.guest_command(
+        c, f"blkload {what} /dev/{device} {seed} {operations} {workers}", timeout)
+    assert re.search(rf"blkload: ok, {operations * workers} operations", text), text
+
+
+def make_store(c, disk, name="ds1"):
+    c.until("disk list", disk, 120)
+    assert f"store {name} on {disk}" in c.command(f"store create {name} {disk}", 120)
+
+
+def make_disk(c, path, form, size="32M"):
+    must(c, f"disk create {path} size={size} format={form}", 120)
+
+
+def leave(c):
+    bochs_demo.leave(c)
+
+
+def enter(c, vm):
+    """Back to a guest's shell that was left at its prompt."""
+    bochs_demo.open_console(c, vm)
+    c.pump_rest()

@@ -1,0 +1,412 @@
+/* Opens and closes what a VM's virtio disks are connected to; called by the life cycle in vm.c and
+ * by commands, in fibers. */
+#include "vmm/vm_disk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/rt/clock.h"
+#include "control/rt/log.h"
+#include "storage/ram_disk.h"
+#include "storage/store.h"
+#include "vmm/inventory.h"
+#include "vmm/platform.h"
+#include "vmm/virtio_dev_blk.h"
+#include "vmm/vm_devices.h"
+
+#define COMEBACK (60 * CLOCK_SECOND) /* for disks, after a restart of the control partition */
+#define COMEBACK_STEP (50 * CLOCK_MS)
+
+struct chain { /* an open disk */
+    struct disk *disk;
+    struct disk *file; /* of the store; NULL: a physical disk */
+};
+
+struct vm_disk_set {
+    struct chain chain[VM_DISKS];
+    bool locked;
+    struct event unlocked;
+    bool missing; /* one could not be opened again */
+};
+
+static const char *const formats[] = {"raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi"};
+
+static void lock(struct vm *vm)
+{
+    while (vm->disks->locked)
+        fiber_wait(&vm->disks->unlocked, LOOP_NEVER);
+    vm->disks->locked = true;
+}
+
+static void unlock(struct vm *vm)
+{
+    vm->disks->locked = false;
+    if (vm->disks->unlocked.waiters)
+        event_signal(&vm->disks->unlocked);
+}
+
+static struct virtio_device *device(struct vm *vm, u32 n)
+{
+    char label[16];
+    snprintf(label, sizeof(label), "disk%u", n);
+    return vm_devices_find(vm, label);
+}
+
+struct disk *vm_disk_of(const struct vm *vm, u32 n)
+{
+    return vm->disks ? vm->disks->chain[n].disk : NULL;
+}
+
+/* ---- opening one ------------------------------------------------------------------------------
+ */
+
+static bool failed(struct vm_error *e, u32 n, const char *of, enum hv_status status,
+                   const char *why)
+{
+    static const struct {
+        enum hv_status status;
+        const char *code, *hint;
+    } rows[] = {
+        {HV_ENOENT, "E_NOENT", "store ls STORE"},
+        {HV_EBUSY, "E_BUSY", "disk list; another VM may have it"},
+        {HV_ECORRUPT, "E_CORRUPT", "disk check, or format= as the image really is"},
+        {HV_EINVAL, "E_INVALID", "disk info, and format= as the image really is"},
+        {HV_ENOMEM, "E_NOMEM", "stop another VM"},
+        {HV_EPERM, "E_READ_ONLY", "vm set diskN.ro=yes"},
+        {HV_ENOSYS, "E_UNSUPPORTED", "disk convert"},
+    };
+    const char *code = "E_IO", *hint = "host log";
+    for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].status == status) {
+            code = rows[i].code;
+            hint = rows[i].hint;
+        }
+    }
+    return vm_error(e, status, code, hint, "disk%u, %s: %s", n, of, why[0] ? why : "it fails");
+}
+
+bool vm_disk_find(const char *file, struct store **store, const char **path, struct vm_error *e)
+{
+    const char *colon = strchr(file, ':');
+    char name[STORE_NAME_MAX];
+    snprintf(name, sizeof(name), "%.*s", (int)(colon ? colon - file : 0), file);
+    *path = colon ? colon + 1 : "";
+    *store = store_find(name);
+    if (*store)
+        return true;
+    return vm_error(e, HV_ENOENT, "E_NO_STORE", "store list, store add DISK",
+                    "%s: there is no store '%s'", file, name);
+}
+
+static bool find_device(u32 n, const char *name, struct disk **out, struct vm_error *e)
+{
+    struct disk *d = disk_find(name);
+    if (!d || (strcmp(d->ops->name, "physical") != 0 && !ram_disk_is(d)))
+        return vm_error(e, HV_ENOENT, "E_NO_DISK", "host disk list",
+                        "disk%u: there is no physical disk '%s'", n, name);
+    if (d->users)
+        return failed(e, n, name, HV_EBUSY, "a store or another VM uses it");
+    *out = d;
+    return true;
+}
+
+static void on_pause(struct disk *disk, enum hv_status why)
+{
+    struct virtio_device *d = disk->owner;
+    const struct vm_disk *c = &d->pci.vm->config.disk[d->index];
+    const char *of = c->file[0] ? c->file : c->device;
+    if (why == HV_ENOSPC)
+        vm_pause_for(d->pci.vm, "E_NOSPACE: %s, %s: the store is full", d->label, of);
+    else
+        vm_pause_for(d->pci.vm, "E_IO: %s, %s: a request failed (%d)", d->label, of, why);
+}
+
+static void apply(struct disk *disk, const struct vm_disk *c)
+{
+    static const enum disk_on_error policies[] = {[VM_DISK_PAUSE_FULL] = DISK_PAUSE_FULL,
+                                                  [VM_DISK_PAUSE] = DISK_PAUSE,
+                                                  [VM_DISK_REPORT] = DISK_REPORT};
+    disk->on_error = policies[c->error];
+    disk_set_limits(disk, (struct disk_limits){.iops = c->iops, .bandwidth = c->bw});
+}
+
+static bool open_one(struct vm *vm, u32 n, struct vm_error *e)
+{
+    const struct vm_disk *c = &vm->config.disk[n];
+    struct chain *chain = &vm->disks->chain[n];
+    struct virtio_device *d = device(vm, n);
+    struct disk *below = NULL, *file = NULL;
+    char error[IMAGE_ERROR_MAX], name[DISK_NAME_MAX];
+    u32 format = 0;
+    enum hv_status status;
+    if (c->device[0]) {
+        if (!find_device(n, c->device, &below, e))
+            return false;
+    } else {
+        struct store *store;
+        const char *path;
+        if (!vm_disk_find(c->file, &store, &path, e))
+            return false;
+        status = store_open(store, path, c->read_only, &file);
+        if (status != HV_OK)
+            return failed(e, n, c->file, status, store_error(store));
+        below = file;
+        format = c->format;
+        snprintf(virtio_dev_blk_device_name(d), VM_DISK_DEVICE, "%.15s", store_device(store)->name);
+    }
+    struct image_layer layer = {.file = below, .format = image_format(formats[format])};
+    snprintf(name, sizeof(name), "%s:disk%u", vm->config.name, n);
+    status = image_open(name, &layer, 1, c->read_only, &chain->disk, error);
+    if (status != HV_OK) {
+        if (file)
+            disk_close(file);
+        return failed(e, n, c->file[0] ? c->file : c->device, status, error);
+    }
+    chain->file = file;
+    chain->disk->owner = d;
+    chain->disk->on_pause = on_pause;
+    apply(chain->disk, c);
+    virtio_dev_blk_connect(d, chain->disk);
+    return true;
+}
+
+static enum hv_status close_one(struct vm *vm, u32 n)
+{
+    struct chain *chain = &vm->disks->chain[n];
+    enum hv_status status = HV_OK;
+    if (!chain->disk)
+        return HV_OK;
+    virtio_dev_blk_connect(device(vm, n), NULL);
+    status = disk_close(chain->disk);
+    if (status != HV_OK)
+        platform_log(vm, "disk%u: closing it failed (%d)", n, status);
+    if (chain->file && disk_close(chain->file) != HV_OK)
+        platform_log(vm, "disk%u: closing its file failed", n);
+    *chain = (struct chain){0};
+    return status;
+}
+
+/* Those that are not open. */
+static bool open_missing(struct vm *vm, struct vm_error *e)
+{
+    for (u32 i = 0; i < VM_DISKS; i++) {
+        if (vm_config_has_disk(&vm->config, i) && !vm->disks->chain[i].disk && !open_one(vm, i, e))
+            return false;
+    }
+    return true;
+}
+
+/* ---- all of a VM ------------------------------------------------------------------------------
+ */
+
+static bool make_set(struct vm *vm)
+{
+    if (!vm->disks && vm_config_has_disks(&vm->config))
+        vm->disks = calloc(1, sizeof(*vm->disks));
+    return vm->disks || !vm_config_has_disks(&vm->config);
+}
+
+bool vm_disk_open_all(struct vm *vm, struct vm_error *e)
+{
+    if (!make_set(vm))
+        return vm_error(e, HV_ENOMEM, "E_NOMEM", "stop another VM", "no memory for disks");
+    return !vm->disks || open_missing(vm, e);
+}
+
+static void hold(struct vm *vm, bool held)
+{
+    for (u32 i = 0; i < VM_DISKS; i++) {
+        struct virtio_device *d = device(vm, i);
+        if (d && d->backend)
+            virtio_dev_blk_hold(d, held);
+    }
+}
+
+/* Nothing is in flight afterwards; what is held or has to wait for its limits is hurried up. */
+static void drain(struct vm *vm)
+{
+    hold(vm, true);
+    for (u32 i = 0; i < VM_DISKS; i++) {
+        struct disk *disk = vm->disks->chain[i].disk;
+        if (!disk)
+            continue;
+        disk->on_error = DISK_REPORT;
+        disk_set_limits(disk, (struct disk_limits){0});
+        disk_give_up(disk);
+        virtio_dev_blk_drain(device(vm, i));
+    }
+}
+
+void vm_disk_close_all(struct vm *vm)
+{
+    if (!vm->disks)
+        return;
+    lock(vm);
+    drain(vm);
+    for (u32 i = 0; i < VM_DISKS; i++)
+        (void)close_one(vm, i);
+    unlock(vm);
+    free(vm->disks);
+    vm->disks = NULL;
+}
+
+void vm_disk_drain(struct vm *vm)
+{
+    if (!vm->disks)
+        return;
+    lock(vm);
+    drain(vm);
+    vm_disk_apply(vm);
+    unlock(vm);
+}
+
+void vm_disk_apply(struct vm *vm)
+{
+    for (u32 i = 0; vm->disks && i < VM_DISKS; i++) {
+        if (vm->disks->chain[i].disk)
+            apply(vm->disks->chain[i].disk, &vm->config.disk[i]);
+    }
+}
+
+void vm_disk_release(struct vm *vm)
+{
+    if (!vm->disks)
+        return;
+    hold(vm, false);
+    if (vm->disks->missing)
+        vm_pause_for(vm, "E_NO_DISK: a disk cannot be opened");
+}
+
+/* ---- under the feet of a running guest --------------------------------------------------------
+ */
+
+bool vm_disk_quiesce(struct vm *vm, struct vm_error *e)
+{
+    enum hv_status status = HV_OK;
+    if (!vm->disks)
+        return true;
+    for (u32 i = 0; i < VM_DISKS; i++) {
+        struct disk *disk = vm->disks->chain[i].disk;
+        if (disk && disk_paused(disk))
+            return vm_error(e, HV_EBUSY, "E_STATE", "vm resume, when that is mended",
+                            "VM %s is paused: %s", vm->config.name, vm->stop_reason);
+    }
+    lock(vm);
+    hold(vm, true);
+    for (u32 i = 0; i < VM_DISKS && status == HV_OK; i++) {
+        struct disk *disk = vm->disks->chain[i].disk;
+        if (!disk)
+            continue;
+        virtio_dev_blk_drain(device(vm, i));
+        status = disk_flush(disk);
+        if (status != HV_OK)
+            failed(e, i, disk->name, status, "what was written cannot be flushed");
+    }
+    unlock(vm);
+    if (status != HV_OK)
+        hold(vm, false);
+    return status == HV_OK;
+}
+
+bool vm_disk_reopen(struct vm *vm, u32 n, const char *file, u32 format, struct vm_error *e)
+{
+    struct vm_disk old = vm->config.disk[n], *c = &vm->config.disk[n];
+    struct vm_error ignored;
+    lock(vm);
+    (void)close_one(vm, n);
+    snprintf(c->file, sizeof(c->file), "%s", file);
+    c->format = format;
+    bool ok = open_one(vm, n, e);
+    if (!ok) {
+        *c = old;
+        vm->disks->missing = !open_one(vm, n, &ignored);
+    }
+    if (vm->state)
+        vm_state_set_config(vm->state, &vm->config);
+    unlock(vm);
+    return ok;
+}
+
+/* ---- coming back ------------------------------------------------------------------------------
+ */
+
+/* After a restart nobody has mounted the stores yet, perhaps. */
+static void mount_store(struct vm *vm, u32 n)
+{
+    const char *device_name = virtio_dev_blk_device_name(device(vm, n));
+    struct disk *d = device_name[0] ? disk_find(device_name) : NULL;
+    char error[STORE_ERROR_MAX];
+    struct store *s;
+    struct vm_error e;
+    const char *path;
+    if (!d || d->users || !vm->config.disk[n].file[0] ||
+        vm_disk_find(vm->config.disk[n].file, &s, &path, &e))
+        return;
+    if (store_mount(d, false, &s, error) == HV_OK)
+        log_notice("store %s on %s is mounted again", store_name(s), d->name);
+}
+
+static void come_back_one(struct vm *vm)
+{
+    u64 deadline = clock_after(COMEBACK);
+    struct vm_error e;
+    bool ok;
+    if (!vm->disks)
+        return;
+    lock(vm);
+    for (;;) {
+        for (u32 i = 0; i < VM_DISKS; i++) {
+            if (vm_config_has_disk(&vm->config, i) && !vm->disks->chain[i].disk)
+                mount_store(vm, i);
+        }
+        ok = open_missing(vm, &e);
+        if (ok || vm->phase == PHASE_STOPPING || clock_tsc() > deadline)
+            break;
+        fiber_sleep_until(clock_after(COMEBACK_STEP));
+    }
+    vm->disks->missing = !ok;
+    unlock(vm);
+    if (!ok && vm->phase != PHASE_STOPPING)
+        vm_pause_for(vm, "%s: %.80s", e.code, e.text);
+}
+
+static void come_back(void *arg)
+{
+    struct vm *vm = inventory_find(arg);
+    free(arg);
+    if (vm && vm->state)
+        come_back_one(vm);
+}
+
+/* By name: the VM may be gone when the fiber runs. */
+static void spawn(struct vm *vm)
+{
+    char *name = strdup(vm->config.name);
+    if (name && fiber_spawn("disks come back", come_back, name))
+        return;
+    free(name);
+    vm->disks->missing = true;
+    vm_pause_for(vm, "E_NOMEM: no memory to open its disks");
+}
+
+void vm_disk_restart(void)
+{
+    for (u32 slot = 0; slot < VM_SLOTS; slot++) {
+        struct vm *vm = inventory_by_slot(slot);
+        if (vm && !make_set(vm))
+            log_error("VM %s: no memory for its disks", vm->config.name);
+        if (vm && vm->disks)
+            spawn(vm);
+    }
+}
+
+void vm_disk_resume(struct vm *vm)
+{
+    for (u32 i = 0; vm->disks && i < VM_DISKS; i++) {
+        if (vm->disks->chain[i].disk)
+            disk_resume(vm->disks->chain[i].disk);
+    }
+    if (vm->disks && vm->disks->missing)
+        spawn(vm);
+}

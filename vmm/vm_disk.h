@@ -1,0 +1,46 @@
+/* What a VM's virtio disks are connected to: images on datastores, or physical disks.
+ *
+ * On the event loop's thread.  Opening, closing, draining and whatever else waits needs a fiber;
+ * for one VM they are done one after the other.  Snapshots and clones use quiesce, reopen and
+ * release. */
+#ifndef BULKHEAD_VMM_VM_DISK_H
+#define BULKHEAD_VMM_VM_DISK_H
+
+#include "storage/image.h"
+#include "vmm/vm.h"
+
+struct store;
+
+/* "store:dir/file" as a mounted store and the path in it.  E_NO_STORE. */
+MUST_CHECK bool vm_disk_find(const char *file, struct store **store, const char **path,
+                             struct vm_error *e);
+
+/* Opens all disks of the VM's configuration, its devices being there, and connects them.  On
+ * failure none is left open.  E_NO_STORE, E_NOENT, E_NO_DISK, E_BUSY, E_CORRUPT (with the offset at
+ * fault), E_NOMEM, E_IO. */
+MUST_CHECK bool vm_disk_open_all(struct vm *vm, struct vm_error *e);
+/* Ends what is in flight (held requests fail), closes all and disconnects. */
+void vm_disk_close_all(struct vm *vm);
+/* After a restart of the control partition: opens the disks of all VMs as soon as they and their
+ * stores are there again.  Needs no fiber.  A VM whose disk does not come back is paused. */
+void vm_disk_restart(void);
+
+/* Ends what is in flight (held requests fail) and holds new requests, for a reset of the VM. */
+void vm_disk_drain(struct vm *vm);
+/* All that the guest had an answer for is durable, nothing is in flight, and new requests wait
+ * until vm_disk_release().  E_STATE: the VM is paused over one of its disks; E_IO. */
+MUST_CHECK bool vm_disk_quiesce(struct vm *vm, struct vm_error *e);
+/* Disk n is this file from now on, in the configuration too.  Between quiesce and release.  On
+ * failure it is again what it was; if that cannot be opened any more, it is missing, and the VM is
+ * paused at the release. */
+MUST_CHECK bool vm_disk_reopen(struct vm *vm, u32 n, const char *file, u32 format,
+                               struct vm_error *e);
+void vm_disk_release(struct vm *vm); /* no fiber needed */
+/* From vm_resume(): tries again what is held, and to open what is missing.  No fiber needed. */
+void vm_disk_resume(struct vm *vm);
+void vm_disk_apply(struct vm *vm); /* limits and error policy have changed; no fiber needed */
+
+/* NULL: it is not open. */
+struct disk *vm_disk_of(const struct vm *vm, u32 n);
+
+#endif
