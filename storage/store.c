@@ -77,11 +77,6 @@ struct store *store_find(const char *name)
     return s;
 }
 
-struct disk *store_device(const struct store *s)
-{
-    return s->device;
-}
-
 const char *store_name(const struct store *s)
 {
     return s->name;

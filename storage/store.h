@@ -49,7 +49,6 @@ enum hv_status store_unmount(struct store *s); /* HV_EBUSY: files are open */
 struct store *store_first(void);
 struct store *store_next(const struct store *s);
 struct store *store_find(const char *name);
-struct disk *store_device(const struct store *s); /* what it is on */
 const char *store_name(const struct store *s);
 const struct disk *store_device(const struct store *s);
 const char *store_error(const struct store *s); /* why the last call failed */
