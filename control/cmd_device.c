@@ -61,7 +61,7 @@ static const char *health_text(struct block_device *d, char *buf, u32 len)
                              .media_errors = -1};
 
     if (d->gone)
-        return "dead";
+        return "gone";
     if (!d->ops->health || d->ops->health(d, &h) != HV_OK || !h.known)
         return "unknown";
     int n = snprintf(buf, len, "%s", h.failing ? "FAILING" : "good");

@@ -279,9 +279,11 @@ enum hv_status block_do(struct block_device *d, enum block_op op, u64 offset, vo
 
 /* ---- what hangs -------------------------------------------------------------------------------
  */
-static void die(struct block_device *d)
+void block_gone(struct block_device *d, const char *why)
 {
-    log_error("%s: does not come back; its requests fail", d->name);
+    if (d->gone)
+        return;
+    log_error("%s: %s; its requests fail", d->name, why);
     d->gone = true;
     while (d->active)
         block_done(d->active, HV_EIO);
@@ -317,9 +319,9 @@ static void reset(void *arg)
 
     enum hv_status status = d->ops->reset(d);
     d->stats.resets++;
-    if (status != HV_OK) {
+    if (status != HV_OK || d->gone) {
         d->resetting = false;
-        die(d);
+        block_gone(d, "it does not come back from a reset");
         return;
     }
     log_notice("%s: was reset, %u requests are sent again", d->name, d->in_flight);

@@ -137,6 +137,9 @@ void block_room(struct block_device *d);
 /* The hardware reports that it is stuck: starts a reset, if none goes on. */
 void block_stuck(struct block_device *d, const char *why);
 
+/* It was pulled out, and the driver has forgotten its requests: they fail, and all that come. */
+void block_gone(struct block_device *d, const char *why);
+
 /* The pieces of r as the device sees them, split as d->limits says.  `index` counts from 0. */
 struct block_walk {
     const struct block_iov *iov;

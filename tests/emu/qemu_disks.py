@@ -1,5 +1,8 @@
 """Physical disks behind each driver: written in the machine, verified from outside, and the reverse."""
+import re
+
 from tests.emu.disks import MIB, listed, outside, pattern, run_test, works
+from tests.emu.qemu_net import Monitor
 from tests.emu.suite import qemu
 
 
@@ -86,3 +89,54 @@ def disk_ide(c):
     with c.check("the other channel"):
         run_test(c, "hd2", "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "f", 0, MIB) == pattern(11, 0, MIB)
+
+
+def pulled_out(c, monitor, disk, device, attach, new):
+    """A disk goes in the midst of a write, is told of, and works again when it comes back."""
+    with c.check("pulled out while it is written to"):
+        c.send(f"host disk test {disk} mode=write block=4K depth=4 seed=12 --yes\r")
+        c.expect(r"--yes\s*\n", 30)
+        monitor.do("device_del", id=device)
+        c.prompt(60)
+        c.until("host disk list", rf"(?m)^{disk} .* gone *$", 30)
+        output = c.command(f"host disk test {disk} mode=write size=64K --yes", 60)
+        assert "E_DISK" in output, output
+    with c.check("it is in the log, and the shell lives"):
+        assert "pulled out" in c.command("host log | grep pulled")
+    with c.check("plugged in again, it works"):
+        answers = [monitor.do("blockdev-add", **{"driver": "raw", "node-name": "again", "file": {
+            "driver": "file", "filename": c.machine.data_path("d")}}),
+                   monitor.do("device_add", drive="again", **attach)]
+        assert not any("error" in a for a in answers), answers
+        c.until("host disk list", rf"(?m)^{new} ", 30)
+        run_test(c, new, "mode=write size=1M block=64K seed=13 --yes")
+        assert outside(c, "d", 0, MIB) == pattern(13, 0, MIB)
+
+
+@qemu("disk-usb", machine="q35", cpus=2, data={"d": 64, "e": 8},
+      extra=["-device", "intel-iommu,intremap=on", "-qmp", "unix:{folder}/qmp,server=on,wait=off",
+             "-device", "usb-storage,drive=d,serial=NUMBER11,id=stick,port=2", "-device",
+             "usb-hub,id=hub,port=3", "-device", "usb-storage,drive=e,port=3.1"])
+def disk_usb(c):
+    with c.check("the boot stick and both disks"):
+        output = c.command("host disk list", 60)
+        assert len(re.findall(r"(?m)^usb\d +USB ", output)) == 3 and "NUMBER11" in output, output
+    disks = {size: name for name, size in
+             re.findall(r"(?m)^(usb\d) +USB +(\d+) MiB", c.command("host disk list"))}
+    listed(c, disks["64"], "USB", "MSI-X x1", "xhci")
+    works(c, disks["64"], "d")
+    with c.check("behind a hub"):
+        run_test(c, disks["8"], "mode=write size=1M block=64K seed=11 --yes")
+        assert outside(c, "e", 0, MIB) == pattern(11, 0, MIB)
+    no_dma_blocked(c)
+    monitor = Monitor(c)
+    pulled_out(c, monitor, disks["64"], "stick",
+               {"driver": "usb-storage", "id": "stick", "port": "2"},
+               "usb3")
+
+
+@qemu("disk-usb-nec", machine="pc", cpus=1, disk="ide", data={"d": 64},
+      extra=["-device", "nec-usb-xhci", "-device", "usb-storage,drive=d"])
+def disk_usb_nec(c):
+    listed(c, "usb0", "USB", "MSI-X x1", "xhci")
+    works(c, "usb0", "d")
