@@ -140,3 +140,28 @@ def disk_usb(c):
 def disk_usb_nec(c):
     listed(c, "usb0", "USB", "MSI-X x1", "xhci")
     works(c, "usb0", "d")
+
+
+@qemu("disk-scsi", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 8},
+      extra=["-device", "intel-iommu,intremap=on", "-qmp", "unix:{folder}/qmp,server=on,wait=off",
+             "-device", "virtio-scsi-pci,id=s,iommu_platform=on,disable-legacy=on", "-device",
+             "scsi-hd,drive=d,bus=s.0,scsi-id=1,serial=NUMBER12,id=stick", "-device",
+             "scsi-hd,drive=e,bus=s.0,scsi-id=7,lun=3", "-device", "scsi-cd,drive=f,bus=s.0,scsi-id=9"])
+def disk_scsi(c):
+    listed(c, "sd0", "SCSI", "MSI-X x1", "virtio_scsi")
+    with c.check("both disks, the CD, a serial number"):
+        output = c.command("host disk list")
+        assert "NUMBER12" in output and re.search(r"(?m)^sd1 +SCSI +8 MiB", output), output
+        assert re.search(r"(?m)^cd0 +SCSI +8 MiB +2048/2048 +QEMU QEMU CD-ROM", output), output
+    works(c, "sd0", "d")
+    with c.check("another unit of another target"):
+        run_test(c, "sd1", "mode=write size=1M block=64K seed=11 --yes")
+        assert outside(c, "e", 0, MIB) == pattern(11, 0, MIB)
+    with c.check("the CD is read and cannot be written"):
+        with open(c.machine.data_path("f"), "r+b") as f:
+            f.write(pattern(14, 0, MIB))
+        run_test(c, "cd0", "mode=verify size=1M block=64K seed=14")
+        assert "E_DISK" in c.command("host disk test cd0 mode=write size=64K --yes", 60)
+    no_dma_blocked(c)
+    pulled_out(c, Monitor(c), "sd0", "stick",
+               {"driver": "scsi-hd", "id": "stick", "bus": "s.0", "scsi-id": 1}, "sd2")
