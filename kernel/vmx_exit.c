@@ -18,7 +18,10 @@
 #include "kernel/x86.h"
 
 #define DR7_GD BIT(13)
+#define BLOCKED_BY_STI_MOVSS BITS(1, 0)
 #define BLOCKED_BY_NMI BIT(3)
+#define ACCESS_DPL BITS(6, 5)
+#define ACCESS_UNUSABLE BIT(16)
 
 /* IRET had unblocked NMIs before it faulted: it will do so again (SDM 3C 28.2.3). */
 static void block_nmi_again(void)
@@ -38,6 +41,11 @@ static void debug_exception(struct vcpu *v)
     dr6 = (dr6 & ~0xfull) | (qualification & 0x600f);
     asm volatile("mov %0, %%db6" : : "r"(dr6));
     vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~DR7_GD);
+    /* VM entry wants the trap of TF pending after STI and MOV SS, and this exit cleared it
+     * (SDM 3C 27.3.1.5); the injection that follows does away with it. */
+    if ((vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_STI_MOVSS) &&
+        (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
+        vmx_trap_step();
 }
 
 static enum exit_action on_triple_fault(struct vcpu *v)
@@ -187,7 +195,7 @@ static enum exit_action on_cr(struct vcpu *v)
     if (cr == 8)
         return on_cr8(v, type, reg);
     if (type == CR_MOV_TO && cr == 0)
-        return vmx_take_cr0(source(v, reg)) ? EXIT_RESUME : EXIT_GP;
+        return vmx_take_cr0(v, source(v, reg)) ? EXIT_RESUME : EXIT_GP;
     if (type == CR_MOV_TO && cr == 4)
         return vmx_take_cr4(v, source(v, reg)) ? EXIT_RESUME : EXIT_GP;
     return message_stop(v, EXIT_UNHANDLED, FAILURE_CR, cr);
@@ -200,20 +208,40 @@ static enum exit_action on_mov_dr(struct vcpu *v)
     return EXIT_RESUME;
 }
 
-/* The control partition finds out which check failed (SDM 3C 27.3). */
+/* The control partition finds out which check failed (SDM 3C 27.3).  A state that the guest made is
+ * its own fault; error, of an instruction that failed, is ours. */
 static enum exit_action refuse(struct vcpu *v, u32 error)
 {
-    log_error("VM %s vCPU %u: VM entry failed, exit reason %x, instruction error %u", v->vm->name,
+    enum exit_action a;
+
+    log_write(error ? LOG_ERROR : LOG_NOTICE,
+              "VM %s vCPU %u: VM entry failed, exit reason %x, instruction error %u", v->vm->name,
               v->index, vmcs_read32(VMCS_EXIT_REASON), error);
-    return message_stop(v, EXIT_ENTRY_FAILED, FAILURE_ENTRY,
-                        error | (u64)vmcs_read32(VMCS_ENTRY_INTR_INFO) << 32);
+    a = message_stop(v, EXIT_ENTRY_FAILED, FAILURE_ENTRY,
+                     error | (u64)vmcs_read32(VMCS_ENTRY_INTR_INFO) << 32);
+    vmx_unload(v); /* launched or not is open: the next entry, after a reset, launches */
+    return a;
 }
 
-static enum exit_action unhandled(struct vcpu *v)
+/* SS.DPL is the CPL, also where SS is null (SDM 3C 25.4.1); Bochs leaves 0 there in rings 1 and 2
+ * and then does not enter.  True: it was so. */
+static bool align_null_ss(void)
 {
-    if (vmcs_read32(VMCS_EXIT_REASON) & REASON_ENTRY_FAILED)
+    u32 access = vmcs_read32(VMCS_GUEST_SS_ACCESS), cpl = vmcs_read16(VMCS_GUEST_CS) & 3;
+
+    if (!(access & ACCESS_UNUSABLE) || FIELD_GET(ACCESS_DPL, access) == cpl)
+        return false;
+    vmcs_write32(VMCS_GUEST_SS_ACCESS, (u32)((access & ~ACCESS_DPL) | FIELD_PUT(ACCESS_DPL, cpl)));
+    return true;
+}
+
+/* An entry that failed changed nothing of the exit's fields but the reason (SDM 3C 27.8). */
+static enum exit_action on_entry_failed(struct vcpu *v)
+{
+    if (!align_null_ss())
         return refuse(v, 0);
-    return message_stop(v, EXIT_UNHANDLED, FAILURE_EXIT, 0);
+    vmx_unload(v); /* as above */
+    return EXIT_RESCHED;
 }
 
 #define ON(reason, fn_, class_) [REASON_##reason] = {.fn = fn_, .class = class_}
@@ -357,11 +385,15 @@ static void dispatch(struct cpu *c, struct vcpu *v)
     u32 vectoring = vmcs_read32(VMCS_VECTORING_INFO);
 
     c->last_exit_reason = reason;
+    if (reason & REASON_ENTRY_FAILED) {
+        act(v, on_entry_failed(v));
+        return;
+    }
     if (vectoring & INTR_VALID)
         vmx_reinject(v, vectoring);
     if (reason >= REASON_COUNT || (!handlers[reason].fn && !handlers[reason].class)) {
         v->page->stats.exits[CLASS_OTHER]++;
-        act(v, unhandled(v));
+        act(v, message_stop(v, EXIT_UNHANDLED, FAILURE_EXIT, 0));
         return;
     }
     v->page->stats.exits[handlers[reason].class]++;
@@ -382,7 +414,6 @@ void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo)
 void vmx_entry_refused(struct cpu *c, struct vcpu *v)
 {
     (void)c;
-    vmx_of(v)->launched = false;
     refuse(v, vmcs_read32(VMCS_INSN_ERROR));
     sched_leave_guest(v);
 }

@@ -11,6 +11,9 @@
 #define BLOCKED_BY_STI_MOVSS 3u
 #define PENDING_DEBUG_BS BIT(14)
 #define ACCESS_DPL BITS(6, 5)
+#define ACCESS_L BIT(13)
+#define PDPTE_PRESENT BIT(0)
+#define PDPTE_RESERVED (BITS(2, 1) | BITS(8, 5) | BITS(63, 52))
 
 u64 vmx_guest_cr0(void)
 {
@@ -57,14 +60,46 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 value)
         vmcs_write64(VMCS_GUEST_PAT, value);
 }
 
-/* The instruction runs again with the owned bits of the shadow as it wants them, so that the CPU
- * itself does the rest: other bits, their checks, PDPTEs and EFER.LMA. */
-bool vmx_take_cr0(u64 value)
+/* The page-directory-pointer entries that MOV to CR0 loads have no reserved bit (SDM 3A 4.4.1). */
+static bool pdptes_valid(const struct vcpu *v)
 {
-    u64 owned = vmcs_read(VMCS_CR0_MASK), old = vmcs_read(VMCS_CR0_SHADOW);
+    u64 pa, size;
+    u32 attr;
+
+    if (!pgtab_lookup(&v->vm->npt, vmcs_read(VMCS_GUEST_CR3) & BITS(31, 5), &pa, &attr, &size))
+        return true; /* an EPT violation will tell */
+    const volatile u64 *entry = phys_to_virt(HPA(pa));
+    for (u32 i = 0; i < 4; i++)
+        if ((entry[i] & PDPTE_PRESENT) && (entry[i] & PDPTE_RESERVED))
+            return false;
+    return true;
+}
+
+/* MOV to CR0 of this value raises no #GP (SDM 2B, MOV to control registers). */
+static bool cr0_valid(const struct vcpu *v, u64 value)
+{
+    u64 cr4 = vmx_guest_cr4(), efer = vmcs_read64(VMCS_GUEST_EFER);
+    bool code64 = (efer & EFER_LMA) && (vmcs_read32(VMCS_GUEST_CS_ACCESS) & ACCESS_L);
 
     if (value >> 32 || ((value & CR0_NW) && !(value & CR0_CD)) ||
         ((value & CR0_PG) && !(value & CR0_PE)))
+        return false;
+    if (!(value & CR0_PG))
+        return !code64 && !(cr4 & CR4_PCIDE);
+    if (efer & EFER_LMA || !((efer & EFER_LME) || (cr4 & CR4_PAE)))
+        return true;
+    if (efer & EFER_LME) /* paging goes on */
+        return (cr4 & CR4_PAE) && !(vmcs_read32(VMCS_GUEST_CS_ACCESS) & ACCESS_L);
+    return pdptes_valid(v);
+}
+
+/* The instruction runs again with the owned bits of the shadow as it wants them, so that the CPU
+ * itself does the rest: other bits, PDPTEs and EFER.LMA. */
+bool vmx_take_cr0(const struct vcpu *v, u64 value)
+{
+    u64 owned = vmcs_read(VMCS_CR0_MASK), old = vmcs_read(VMCS_CR0_SHADOW);
+
+    if (!cr0_valid(v, value))
         return false;
     vmcs_write(VMCS_CR0_SHADOW, (old & ~owned) | (value & owned));
     return true;

@@ -14,7 +14,7 @@ u64 vmx_guest_cr0(void); /* as the guest sees them */
 u64 vmx_guest_cr4(void);
 /* A guest's MOV to CR0 or CR4 that changes bits we own.  True: run the instruction again, it will
  * not exit now.  False: #GP. */
-bool vmx_take_cr0(u64 value);
+bool vmx_take_cr0(const struct vcpu *v, u64 value);
 bool vmx_take_cr4(struct vcpu *v, u64 value);
 void vmx_advance(void);   /* skip the instruction that exited */
 void vmx_trap_step(void); /* a single-stepped instruction that we executed still traps */

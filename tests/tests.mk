@@ -70,6 +70,15 @@ FUZZ_SECONDS ?= 600
 fuzz: $(FUZZ_PROGRAMS)
 	@tests/run_host.py --fuzz-seconds $(FUZZ_SECONDS) --fuzz $(FUZZ:%=build/host/fuzz_%)
 
+# What `make test` does from fixed seeds, from another one: SEED, else a random number.
+.PHONY: fuzz-guests
+fuzz-guests: image guests-tests test-control
+	@tools/fetch-bochs.sh
+	@seed=$${SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')}; \
+	    echo "FUZZ_SEED=$$seed makes this run again"; export FUZZ_SEED=$$seed; \
+	    $(PYTHON) tests/emu/run.py bochs fuzz fuzz-no-vid sysfuzz sysfuzz-2 crash-points && \
+	    $(PYTHON) tests/emu/run.py qemu sysfuzz svm-sysfuzz
+
 # ---- guests: one .c or .S each, on tests/guests/lib ----------------------------------------------
 GUEST_TESTS := $(sort $(patsubst tests/guests/%,%,$(basename $(wildcard tests/guests/*.c tests/guests/*.S))))
 GUEST_ELVES := $(GUEST_TESTS:%=build/test-guests/%.elf)

@@ -75,6 +75,7 @@ static const char *check_rights(u32 i, const struct vcpu_state *s)
     u64 type = FIELD_GET(ACCESS_TYPE, access), dpl = FIELD_GET(ACCESS_DPL, access);
     bool code = i == SEG_CS, system = i == SEG_TR || i == SEG_LDTR;
     bool granular = access & ACCESS_G;
+    u64 cs_access = s->seg[SEG_CS].access, ss_dpl = FIELD_GET(ACCESS_DPL, s->seg[SEG_SS].access);
     const struct check checks[] = {
         {code && type != 3 && (type & 9) != 9, "type of CS"},
         {i == SEG_SS && type != 3 && type != 7, "type of SS"},
@@ -83,7 +84,10 @@ static const char *check_rights(u32 i, const struct vcpu_state *s)
         {!code && !system && (!(type & 1) || (type & 0xa) == 8), "type of a data segment"},
         {!(access & ACCESS_S) != system, "S bit"},
         {code && type == 3 && dpl, "DPL of CS"},
-        {i == SEG_SS && !(s->cr0 & CR0_PE) && dpl, "DPL of SS"},
+        {code && (type & 12) == 8 && dpl != ss_dpl, "DPL of CS is not that of SS"},
+        {code && (type & 12) == 12 && dpl > ss_dpl, "DPL of CS is above that of SS"},
+        {i == SEG_SS && (!(s->cr0 & CR0_PE) || FIELD_GET(ACCESS_TYPE, cs_access) == 3) && dpl,
+         "DPL of SS"},
         {!(access & ACCESS_P), "P bit"},
         {access & ACCESS_RESERVED, "reserved access rights"},
         {code && ia32e(s) && (access & ACCESS_L) && (access & ACCESS_DB), "CS.L with CS.D"},

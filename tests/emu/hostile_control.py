@@ -1,11 +1,9 @@
 """The control partition itself attacks: tests/control/sysfuzz.c in its place, on both tiers."""
-import os
 import re
-import time
 
+from tests.emu.fuzz_guest import SEED
 from tests.emu.qemu_isolation import instead
 
-SEED = int(os.environ.get("FUZZ_SEED", time.time_ns() // 1000 % 1_000_000))
 INSTANCES, CALLS = 40, 2500
 FILES = instead("sysfuzz") | {"bulkhead/bulkhead.conf": f"# seed={SEED}\n"}
 

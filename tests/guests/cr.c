@@ -66,6 +66,10 @@ static void reserved_bits(void)
     check_fault(VECTOR_GP, "mov %0, %%cr4", : : "r"(cr4 & ~CR4_PAE)); /* in long mode */
     check_fault(VECTOR_GP, "mov %0, %%cr4", : : "r"(cr4 & ~CR4_PAE)); /* in long mode */
     check_fault(VECTOR_GP, "mov %0, %%cr8", : : "r"(0x10ull));        /* above 15 */
+    if (!guest_is_tcg()) { /* with bits that a hypervisor keeps for itself */
+        check_fault(VECTOR_GP, "mov %0, %%cr0", : : "r"((cr0 | CR0_CD) & ~CR0_PG));
+        check_fault(VECTOR_GP, "mov %0, %%cr0", : : "r"((cr0 ^ CR0_NE) & ~CR0_PE));
+    }
     check_equal(read_cr0(), cr0, "CR0 after refused writes");
     check_equal(read_cr4(), cr4, "CR4 after refused writes");
 }

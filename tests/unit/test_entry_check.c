@@ -69,6 +69,8 @@ static const struct broken in_long_mode[] = {
     BROKEN(seg[SEG_FS].access, 0xc083, "FS: S bit"),
     BROKEN(seg[SEG_TR].access, 0x9b, "TR: S bit"),
     BROKEN(seg[SEG_CS].access, 0xa0f3, "CS: DPL of CS"),
+    BROKEN(seg[SEG_CS].access, 0xa0bb, "CS: DPL of CS is not that of SS"),
+    BROKEN(seg[SEG_CS].access, 0xa0bf, "CS: DPL of CS is above that of SS"),
     BROKEN(seg[SEG_GS].access, 0xc013, "GS: P bit"),
     BROKEN(seg[SEG_DS].access, 0xc193, "DS: reserved access rights"),
     BROKEN(seg[SEG_CS].access, 0xe09b, "CS: CS.L with CS.D"),
