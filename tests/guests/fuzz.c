@@ -385,7 +385,8 @@ static void make_action(void)
 /* The PIT as an NMI, through the I/O APIC: it ends what loops with interrupts off. */
 static void arm_watchdog(void)
 {
-    u32 ticks = (500 + random_below(2000)) * (guest_is_tcg() ? 10 : 1); /* its clock is the host's */
+    u32 ticks =
+        (500 + random_below(2000)) * (guest_is_tcg() ? 10 : 1); /* its clock is the host's */
 
     outb(0x43, 0x34);
     outb(0x40, (u8)ticks);

@@ -11,11 +11,11 @@
 static void enter(unsigned ring, unsigned dpl, bool conforming)
 {
     static const u8 code[] = {
-        0x0f, 0xa2,       /* CPUID */
-        0xe4, 0x80,       /* IN: #GP but for IOPL */
-        0x8c, 0xc8,       /* MOV EAX, CS */
-        0x0f, 0xa2,       /* CPUID */
-        0x0f, 0x0b,       /* UD2 */
+        0x0f, 0xa2, /* CPUID */
+        0xe4, 0x80, /* IN: #GP but for IOPL */
+        0x8c, 0xc8, /* MOV EAX, CS */
+        0x0f, 0xa2, /* CPUID */
+        0x0f, 0x0b, /* UD2 */
     };
     struct frame f = {.rip = ARENA_CODE,
                       .rflags = 2 | BITS(13, 12),
