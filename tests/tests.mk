@@ -72,7 +72,7 @@ fuzz: $(FUZZ_PROGRAMS)
 
 # What `make test` does from fixed seeds, from another one: SEED, else a random number.
 .PHONY: fuzz-guests
-fuzz-guests: image guests-tests test-control
+fuzz-guests: image guests-tests $(CONTROL_TESTS)
 	@tools/fetch-bochs.sh
 	@seed=$${SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')}; \
 	    echo "FUZZ_SEED=$$seed makes this run again"; export FUZZ_SEED=$$seed; \

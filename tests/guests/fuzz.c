@@ -420,6 +420,25 @@ static void arm_apic(bool again)
         x2apic_write(APIC_TIMER_INITIAL, random_chance(4) ? random_below(2000) + 1 : 20000);
 }
 
+/* Who gets into real mode by MOV to CR0 does not come back: every vector leads to power-off, so
+ * that the watchdog ends it. */
+static void end_real_mode(void)
+{
+    u64 stub = 0x600;
+    u16 port, value;
+
+    asm("" : "+r"(stub)); /* GCC trusts no object below 4 KiB */
+    if (!acpi_s5(&port, &value))
+        return;
+    /* MOV DX, port; MOV AX, value; OUT DX, AX; JMP to itself */
+    const u8 instructions[] = {
+        0xba, (u8)port, (u8)(port >> 8), 0xb8, (u8)value, (u8)(value >> 8), 0xef, 0xeb, 0xfe};
+    for (unsigned i = 0; i < sizeof(instructions); i++)
+        ((u8 *)stub)[i] = instructions[i];
+    for (u64 vector = 0; vector < 256; vector++)
+        *(volatile u32 *)(stub - 0x600 + 4 * vector) = 0x600;
+}
+
 static void report(u64 seed, u64 action)
 {
     outb(COM1 + 3, 3); /* 8N1, and the divisor latch closed */
@@ -447,6 +466,7 @@ void guest_main(void)
     u64 every = random_option("report", REPORT_EVERY);
     bool armed = false, apic_armed = false;
 
+    end_real_mode();
     arena_init();
     apic_enable_x2();
     for (u64 i = first; i < end; i++) {
