@@ -139,6 +139,7 @@ static void vmx_other_modes(void **state)
     s.efer = 0;
     s.cr0 = 0x10;
     s.rip = 0xfff0;
+    s.seg[SEG_CS].access = 0xc093;
     s.seg[SEG_SS].access = 0xc0f3;
     entry_check_vmx(&s, 0, text, sizeof(text));
     assert_string_equal(text, "SS: DPL of SS");
