@@ -3,6 +3,7 @@
 #include "kernel/message.h"
 
 #include "kernel/control.h"
+#include "kernel/doorbell.h"
 #include "kernel/vlapic.h"
 
 #define INSN_LEN_MAX 15u
@@ -42,6 +43,8 @@ enum exit_action message_io(struct vcpu *v, struct exit_io io, u32 insn_len)
 {
     struct vcpu_page *p = v->page;
 
+    if (doorbell_ring(v, io))
+        return EXIT_ADVANCE;
     v->io_size = io.size;
     v->io_in = io.in && !io.string;
     p->insn_len = insn_len;

@@ -5,7 +5,8 @@
 
 #include "kernel/exit.h"
 
-/* These ask the control partition; the vCPU waits.  All return EXIT_RESCHED. */
+/* These ask the control partition; the vCPU waits.  All return EXIT_RESCHED,
+ * but for a doorbell: EXIT_ADVANCE. */
 
 /* It cannot go on, until a reset.  The control partition says why in words. */
 enum exit_action message_stop(struct vcpu *v, enum exit_kind kind, enum exit_failure why,

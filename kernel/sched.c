@@ -271,6 +271,8 @@ void sched_run(void)
         __atomic_store_n(&c->attention, 0, __ATOMIC_SEQ_CST);
         if (tsc_read() >= c->deadline)
             timer_run();
+        if (control.page && control.page->events) /* doorbells do not always wake it */
+            control_wake();
         if (c->runq.count > (control_wants(c) ? 0u : 1u) && cpu_count > 1)
             sched_balance();
         if (control_wants(c)) {

@@ -236,7 +236,10 @@ static enum exit_action io(struct vcpu *v)
         svm_fill_page(v);
         v->page->io.gla = string_address(v, info);
     }
-    return message_io(v, io, (u32)(m->exit_info2 - m->rip));
+    if (message_io(v, io, (u32)(m->exit_info2 - m->rip)) == EXIT_RESCHED)
+        return EXIT_RESCHED;
+    svm_skip(v, (u32)(m->exit_info2 - m->rip));
+    return EXIT_RESUME;
 }
 
 static enum exit_action nested_fault(struct vcpu *v)

@@ -108,6 +108,14 @@ ON_VM(sys_vm_info)
     return user_write(args[1], &info, sizeof(info));
 }
 
+ON_VM(sys_vm_doorbells)
+{
+    if (args[1] >= DOORBELL_GROUPS || args[2] >> DOORBELL_GROUP)
+        return HV_EINVAL;
+    vm->doorbells[args[1]] = (u16)args[2];
+    return HV_OK;
+}
+
 ON_VM(sys_vcpu_create)
 {
     return args[1] < VM_VCPUS ? vcpu_create(vm, (u32)args[1]) : HV_EINVAL;

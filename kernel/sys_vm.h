@@ -14,6 +14,7 @@ i64 sys_vm_run(const u64 args[6]);
 i64 sys_vm_pause(const u64 args[6]);
 i64 sys_vm_msi(const u64 args[6]);
 i64 sys_vm_info(const u64 args[6]);
+i64 sys_vm_doorbells(const u64 args[6]);
 i64 sys_vcpu_create(const u64 args[6]);
 i64 sys_vcpu_reset(const u64 args[6]);
 i64 sys_vcpu_get(const u64 args[6]);

@@ -145,6 +145,7 @@ static syscall_fn *const table[SYS_COUNT] = {
     [SYS_VM_WRITTEN] = sys_vm_written,
     [SYS_VM_MSI] = sys_vm_msi,
     [SYS_VM_INFO] = sys_vm_info,
+    [SYS_VM_DOORBELLS] = sys_vm_doorbells,
     [SYS_VCPU_CREATE] = sys_vcpu_create,
     [SYS_VCPU_RESET] = sys_vcpu_reset,
     [SYS_VCPU_GET] = sys_vcpu_get,

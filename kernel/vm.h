@@ -2,6 +2,7 @@
 #ifndef BULKHEAD_KERNEL_VM_H
 #define BULKHEAD_KERNEL_VM_H
 
+#include "kernel/abi/doorbell.h"
 #include "kernel/abi/layout.h"
 #include "kernel/abi/status.h"
 #include "kernel/abi/syscall.h"
@@ -23,11 +24,12 @@ struct vm {
     struct pgtab window; /* host-format: the control partition's view (one PML4 entry) */
     u64 ram_bytes, ram_limit;
     u64 state_size;
-    u64 tsc_base;             /* host TSC that is the guest's zero */
-    struct vm_policy *policy; /* a copy, checked */
-    u8 cpuid_index[3][64];    /* leaf 0.., 4000_0000.., 8000_0000..: 1 + first row, 0 none */
-    u64 msr_filter[4];        /* by a hash (exit_msr.c); clear: certainly in no row */
-    void *vendor;             /* MSR bitmap page and the like */
+    u64 tsc_base;                   /* host TSC that is the guest's zero */
+    struct vm_policy *policy;       /* a copy, checked */
+    u8 cpuid_index[3][64];          /* leaf 0.., 4000_0000.., 8000_0000..: 1 + first row, 0 none */
+    u64 msr_filter[4];              /* by a hash (exit_msr.c); clear: certainly in no row */
+    u16 doorbells[DOORBELL_GROUPS]; /* that the kernel answers */
+    void *vendor;                   /* MSR bitmap page and the like */
     u64 unknown_msr_count;
 };
 

@@ -96,6 +96,13 @@ static enum exit_action on_preemption_timer(struct vcpu *v)
     return EXIT_EVENTS;
 }
 
+/* It spins: others may need the core, and with IF=0 the timer above never gets so far. */
+static enum exit_action on_pause(struct vcpu *v)
+{
+    (void)on_preemption_timer(v);
+    return EXIT_ADVANCE_RESCHED;
+}
+
 static enum exit_action on_vmcall(struct vcpu *v)
 {
     return vmx_get(v, HVM_CPL) ? EXIT_UD : exit_hypercall(v);
@@ -271,7 +278,7 @@ static const struct {
     ON(WRMSR, exit_wrmsr, CLASS_WRMSR),
     ALWAYS(MWAIT, EXIT_UD, CLASS_MWAIT),
     ALWAYS(MONITOR, EXIT_UD, CLASS_MWAIT),
-    ALWAYS(PAUSE, EXIT_ADVANCE_RESCHED, CLASS_PAUSE), /* it spins: others may need the core */
+    ON(PAUSE, on_pause, CLASS_PAUSE),
     ALWAYS(TPR_THRESHOLD, EXIT_EVENTS, CLASS_TPR_THRESHOLD),
     ON(APIC_ACCESS, on_apic_access, CLASS_APIC_ACCESS),
     ON(EOI, on_eoi, CLASS_EOI),

@@ -106,8 +106,8 @@ static u32 fast_io(struct vcpu *v)
         return VMX_FULL;
     v->page->stats.exits[CLASS_IO]++;
     v->page->rip = known(VMCS_GUEST_RIP);
-    message_io(v, exit_decode_io(q, 0, false), (u32)known(VMCS_EXIT_INSN_LEN));
-    return VMX_LEAVE; /* always EXIT_RESCHED */
+    enum exit_action a = message_io(v, exit_decode_io(q, 0, false), (u32)known(VMCS_EXIT_INSN_LEN));
+    return a == EXIT_ADVANCE ? advance() : VMX_LEAVE;
 }
 
 static fast_fn *const fast[] = {

@@ -171,6 +171,8 @@ static void config_write(struct pci_device *d, u32 offset, u8 size, u32 value)
     }
     if (is_open(s, offset) && d->ops->config_wrote)
         d->ops->config_wrote(d, offset, size);
+    if (offset < PCI_BAR0 + 4 * PCI_BARS && d->ops->moved)
+        d->ops->moved(d);
     pci_intx(d, s->intx); /* INTx may have been switched on or off */
     flush_pending(d);
 }

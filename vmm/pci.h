@@ -6,6 +6,7 @@
 #ifndef BULKHEAD_VMM_PCI_H
 #define BULKHEAD_VMM_PCI_H
 
+#include "kernel/abi/doorbell.h"
 #include "kernel/abi/types.h"
 
 struct vm;
@@ -22,9 +23,9 @@ struct vm;
 #define PCI_MEM_SLOT 0x10000u /* memory a slot */
 #define PCI_ECAM_BASE 0xe0000000ull
 #define PCI_ECAM_END 0xe00fffffull
-#define PCI_IO_BASE 0xc000u
+#define PCI_IO_BASE DOORBELL_PORT
 #define PCI_IO_END 0xffffu
-#define PCI_IO_SLOT 0x20u /* ports a slot */
+#define PCI_IO_SLOT (2 * DOORBELL_GROUP) /* ports a slot */
 
 /* Slot n's INTA# is I/O APIC pin PCI_PIN_BASE + n % PCI_PINS. */
 #define PCI_PIN_BASE 16
@@ -79,6 +80,7 @@ struct pci_ops {
     /* NULL, or called before a read and after a write in the open part. */
     void (*config_read)(struct pci_device *d, u32 offset, u8 size);
     void (*config_wrote)(struct pci_device *d, u32 offset, u8 size);
+    void (*moved)(struct pci_device *d); /* NULL, or: COMMAND or a BAR may be another */
     void (*reset)(struct pci_device *d); /* power-on state; config space was set up before */
 };
 

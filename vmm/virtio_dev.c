@@ -50,6 +50,12 @@ bool virtio_dev_take(struct virtio_device *d, u32 queue, struct virtio_chain *c)
         return false;
     struct virtio_ring r = ring(d, queue);
     enum ring_result result = virtio_ring_take(&r, c);
+    if (r.event_idx && !r.packed) {
+        /* The driver rings for the entry that it was asked about (2.7.10), so ask for the next. */
+        virtio_ring_want_doorbell(&r, true);
+        if (result == RING_EMPTY && (result = virtio_ring_take(&r, c)) == RING_CHAIN)
+            virtio_ring_want_doorbell(&r, true);
+    }
     if (result == RING_BROKEN)
         virtio_dev_broken(d, "a descriptor chain that is not allowed");
     if (result != RING_CHAIN)

@@ -67,6 +67,7 @@ struct virtio_device {
     void (*close)(struct virtio_device *d); /* NULL, or disconnects it */
     u32 index;                              /* of nic0, nic1... */
     char label[16];                         /* "nic0" */
+    u32 doorbells;                          /* queues whose doorbells the kernel answers */
     u32 again;                              /* queues to be looked at when the timer fires */
     struct loop_timer timer;
 };
@@ -89,6 +90,7 @@ u64 virtio_dev_features(const struct virtio_device *d); /* all that are offered 
 u32 virtio_dev_queue_count(const struct virtio_device *d);
 
 /* For models.  A queue that is not enabled is empty; a broken one breaks the device. */
+/* Who stops before the queue is empty must look again by itself: virtio_dev_again(). */
 MUST_CHECK bool virtio_dev_take(struct virtio_device *d, u32 queue, struct virtio_chain *c);
 void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_chain *c);
 void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written);

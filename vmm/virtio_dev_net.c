@@ -157,11 +157,14 @@ static u8 command(struct virtio_device *d)
 
 static void control(struct virtio_device *d)
 {
-    for (u32 n = 0; n < d->model->queue_size && virtio_dev_take(d, QUEUE_CONTROL, &chain); n++) {
+    u32 n;
+    for (n = 0; n < d->model->queue_size && virtio_dev_take(d, QUEUE_CONTROL, &chain); n++) {
         u8 ack = command(d);
         virtio_dev_put(d, QUEUE_CONTROL, &chain, virtio_chain_write(&chain, 0, &ack, sizeof(ack)));
     }
     virtio_dev_signal(d, QUEUE_CONTROL);
+    if (n == d->model->queue_size)
+        virtio_dev_again(d, QUEUE_CONTROL, platform_now());
 }
 
 /* ---- the device ------------------------------------------------------------------------------

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "control/rt/sys.h"
+#include "vmm/inventory.h"
 #include "vmm/vm.h"
 
 #define VENDOR 0x1af4
@@ -273,6 +275,18 @@ static void put_capability(struct pci_device *pci, const struct region *r)
     memcpy(config, &c, len);
 }
 
+/* The kernel answers the doorbells as long as they are where its table has them. */
+static void moved(struct pci_device *pci)
+{
+    struct virtio_device *d = device(pci);
+    u32 home = (PCI_IO_BASE + pci->slot * PCI_IO_SLOT) | PCI_BAR_IO, mask = 0;
+    if (pci_get32(pci->state, PCI_BAR0 + 4 * BAR_PORTS) == home &&
+        (pci_get16(pci->state, PCI_COMMAND) & PCI_COMMAND_IO))
+        mask = (u32)BIT(virtio_dev_queue_count(d)) - 1;
+    if (mask != d->doorbells && sys_vm_doorbells(pci->vm->slot, pci->slot, mask) == HV_OK)
+        d->doorbells = mask;
+}
+
 static void reset(struct pci_device *pci)
 {
     struct virtio_device *d = device(pci);
@@ -293,6 +307,7 @@ static void reset(struct pci_device *pci)
     pci->state->open_at = (u8)(at + offsetof(struct capability, bar));
     pci->state->open_len = sizeof(struct capability) - offsetof(struct capability, bar);
     virtio_dev_reset(d);
+    moved(pci);
 }
 
 static const struct pci_ops ops = {
@@ -300,6 +315,7 @@ static const struct pci_ops ops = {
     .write = bar_write,
     .config_read = window_read,
     .config_wrote = window_wrote,
+    .moved = moved,
     .reset = reset,
 };
 
@@ -309,5 +325,15 @@ void virtio_dev_pci_attach(struct virtio_device *d, struct vm *vm, u32 slot,
     d->pci = (struct pci_device){&ops, &area->pci, vm, (u8)slot};
     d->state = &area->virtio;
     d->model_state = area->model;
+    d->doorbells = ~0u; /* unknown */
     pci_attach(&vm->pci, &d->pci);
+    moved(&d->pci);
+}
+
+void virtio_dev_pci_doorbell(u32 slot, u32 doorbell)
+{
+    struct vm *vm = inventory_by_slot(slot);
+    struct pci_device *pci = vm ? vm->pci.slot[doorbell / DOORBELL_GROUP] : NULL;
+    if (pci && pci->ops == &ops)
+        virtio_dev_kick(device(pci), doorbell % DOORBELL_GROUP);
 }

@@ -13,6 +13,7 @@
 #include "vmm/exits.h"
 #include "vmm/features.h"
 #include "vmm/inventory.h"
+#include "vmm/virtio_dev_pci.h"
 #include "vmm/vm_boot.h"
 #include "vmm/vm_devices.h"
 #include "vmm/vm_disk.h"
@@ -426,6 +427,7 @@ void vm_init(void)
 {
     exits_init();
     loop_on_exit(exits_serve);
+    loop_on_doorbell(virtio_dev_pci_doorbell);
 }
 
 /* *c: the configuration in it. */

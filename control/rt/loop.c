@@ -11,6 +11,7 @@ static struct {
     void *owner;
 } irqs[LOOP_IRQS];
 static bool (*exit_fn)(u32 vm, u32 vcpu);
+static void (*doorbell_fn)(u32 vm, u32 doorbell);
 static void (*log_fn)(void);
 
 static struct loop_timer *timers; /* armed, earliest first */
@@ -65,6 +66,11 @@ void loop_on_exit(bool (*fn)(u32 vm, u32 vcpu))
     exit_fn = fn;
 }
 
+void loop_on_doorbell(void (*fn)(u32 vm, u32 doorbell))
+{
+    doorbell_fn = fn;
+}
+
 void loop_on_log(void (*fn)(void))
 {
     log_fn = fn;
@@ -101,6 +107,22 @@ static void serve_vcpus(struct control_page *page)
 
             if (exit_fn(vm, vcpu))
                 loop_complete(vm, vcpu);
+        }
+    }
+}
+
+static void serve_doorbells(struct control_page *page)
+{
+    u64 vms = take(&page->vm_doorbells);
+
+    for (; vms; vms &= vms - 1) {
+        u32 vm = (u32)__builtin_ctzll(vms);
+
+        for (u32 word = 0; vm < VM_SLOTS && word < DOORBELL_WORDS; word++) {
+            u64 bits = take(&page->doorbells[vm][word]);
+
+            for (; bits; bits &= bits - 1)
+                doorbell_fn(vm, 64 * word + (u32)__builtin_ctzll(bits));
         }
     }
 }
@@ -153,6 +175,8 @@ void loop_step(void)
 
     /* The words are looked at whatever EVENT_VCPU and EVENT_IRQ say: they are what counts, and
      * SYS_WAIT does not sleep while one of them is set. */
+    if (events & EVENT_DOORBELL)
+        serve_doorbells(page);
     serve_vcpus(page);
     serve_irqs(page);
     if ((events & EVENT_LOG) && log_fn)

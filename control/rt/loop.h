@@ -29,6 +29,8 @@ void loop_on_irq(u32 bit, void (*fn)(void *owner), void *owner);
 /* Called for each vCPU whose page is EXIT_PENDING.  True: it is EXIT_COMPLETE; else loop_complete()
  * is called later, or never. */
 void loop_on_exit(bool (*fn)(u32 vm, u32 vcpu));
+/* Called for each doorbell that a guest rang (kernel/abi/doorbell.h). */
+void loop_on_doorbell(void (*fn)(u32 vm, u32 doorbell));
 /* Called when the kernel log has grown a record of level NOTICE or worse. */
 void loop_on_log(void (*fn)(void));
 

@@ -6,13 +6,15 @@
 #ifndef BULKHEAD_KERNEL_ABI_CONTROL_PAGE_H
 #define BULKHEAD_KERNEL_ABI_CONTROL_PAGE_H
 
+#include "kernel/abi/doorbell.h"
 #include "kernel/abi/layout.h"
 #include "kernel/abi/types.h"
 
 /* Bits of control_page.events. */
-#define EVENT_IRQ BIT(0)  /* irq_pending has news */
-#define EVENT_VCPU BIT(1) /* vcpu_pending has news */
-#define EVENT_LOG BIT(2)  /* the kernel log grew a record of level NOTICE or worse */
+#define EVENT_IRQ BIT(0)      /* irq_pending has news */
+#define EVENT_VCPU BIT(1)     /* vcpu_pending has news */
+#define EVENT_LOG BIT(2)      /* the kernel log grew a record of level NOTICE or worse */
+#define EVENT_DOORBELL BIT(3) /* doorbells has news; ring 3 may be woken a little later */
 
 struct control_page {
     /* kernel to control */
@@ -20,6 +22,8 @@ struct control_page {
     volatile u64 irq_pending;            /* bit = the one given to SYS_IRQ_BIND */
     volatile u64 vm_pending;             /* bit = VM slot with bits in vcpu_pending */
     volatile u64 vcpu_pending[VM_SLOTS]; /* bit = vCPU index whose page is EXIT_PENDING */
+    volatile u64 vm_doorbells;           /* bit = VM slot with bits in doorbells */
+    volatile u64 doorbells[VM_SLOTS][DOORBELL_WORDS]; /* bit = number of the doorbell */
     /* control to kernel */
     volatile u64 vm_complete;             /* bit = VM slot with bits in vcpu_complete */
     volatile u64 vcpu_complete[VM_SLOTS]; /* bit = vCPU index whose page is EXIT_COMPLETE */

@@ -66,7 +66,9 @@
     X(SYS_VCPU_SCHED, "vcpu_sched") /* (vm, vcpu, weight, cpu mask): 0 = leave as it is */         \
     X(SYS_VM_WRITTEN, "vm_written") /* (vm, gpa, len, u64 bits[]): bit n: the guest may have written \
                                      * page n of that RAM since the last such call, or ever; at     \
-                                     * most VM_WRITTEN_MAX.  What ring 3 writes it knows itself */
+                                     * most VM_WRITTEN_MAX.  What ring 3 writes it knows itself */ \
+    X(SYS_VM_DOORBELLS, "vm_doorbells") /* (vm, group, mask): bit n: the kernel answers the write of \
+                                     * 16 bits to doorbell group * DOORBELL_GROUP + n */
 /* clang-format on */
 
 #define SYSCALL_ID(id, name) id,

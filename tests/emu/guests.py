@@ -38,7 +38,8 @@ def must(c, line, timeout=30):
 
 def create(c, vm, guest, **options):
     wants = case(guest)
-    settings = {"cpu": wants["cpus"], "mem": f"{wants['mem']}M", "apicv": "on"} | options
+    settings = {"cpu": wants["cpus"], "mem": f"{wants['mem']}M", "apicv": "on"}
+    settings |= wants["options"] | options
     if c.machine.emulates_svm:
         settings.setdefault("cmdline", "tcg")  # its CPU lets more pass: guest_is_tcg()
     text = " ".join(f"{key.replace('_', '.')}={value}" for key, value in settings.items())

@@ -8,6 +8,7 @@ DEFAULT = {
     "ends": "verdict",   # "stop": the hypervisor must stop it; "never": it runs on;
                          # "asked": a verdict, after something its test does
     "says": "",          # what the VM's log must hold, for "stop"
+    "options": {},       # more settings of the VM
     "reference": True,   # False: only means something on Bulkhead
 }
 
@@ -34,6 +35,7 @@ CASES = {
     "reboot": {"ends": "never", "reference": False},
     "every_privileged": {"reference": False},
     "bench": {"cpus": 2, "reference": False},
+    "doorbell": {"options": {"rng": "yes"}, "reference": False},
 }
 
 

@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "control/rt/sys.h"
 #include "vmm/exits.h"
+#include "vmm/inventory.h"
 #include "vmm/ioapic.h"
 #include "vmm/platform.h"
 #include "vmm/virtio_dev_pci.h"
@@ -64,6 +66,20 @@ void ioapic_set_irq(struct vm *v, u32 pin, bool level)
 {
     (void)v;
     pins = level ? pins | 1u << pin : pins & ~(1u << pin);
+}
+
+struct vm *inventory_slots[VM_SLOTS];
+static u64 group, named, calls; /* of the last SYS_VM_DOORBELLS */
+i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e)
+{
+    (void)d;
+    (void)e;
+    assert_int_equal(n, SYS_VM_DOORBELLS);
+    assert_int_equal(a, vm->slot);
+    group = b;
+    named = c;
+    calls++;
+    return 0;
 }
 
 /* A device that answers each chain with its own bytes, inverted. */
@@ -332,6 +348,39 @@ static void the_window_reaches_the_registers(void **state)
     set_config(at + 16, 1, 1);
 }
 
+/* The kernel is told which doorbells are where it looks for them, and only when that changes. */
+static void doorbells_follow_the_bar(void **state)
+{
+    u32 home = config(PCI_BAR0, 4);
+    (void)state;
+    assert_int_equal(group, SLOT);
+    assert_int_equal(named, 1);
+    u64 before = calls;
+    set_config(PCI_BAR0, 4, home + PCI_IO_SLOT);
+    assert_int_equal(named, 0);
+    set_config(PCI_BAR0, 4, home);
+    assert_int_equal(named, 1);
+    set_config(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+    assert_int_equal(named, 0);
+    set_config(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    set_config(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_IO);
+    assert_int_equal(named, 1);
+    assert_int_equal(calls - before, 4);
+
+    assert_true(negotiate(VIRTIO_F_VERSION_1));
+    open_queue(0);
+    send("hello");
+    kicks = 0;
+    virtio_dev_pci_doorbell(0, SLOT * DOORBELL_GROUP + 1); /* no such queue */
+    virtio_dev_pci_doorbell(0, (SLOT + 1) * DOORBELL_GROUP);
+    virtio_dev_pci_doorbell(1, SLOT * DOORBELL_GROUP);
+    virtio_dev_pci_doorbell(VM_SLOTS, SLOT * DOORBELL_GROUP);
+    assert_int_equal(kicks, 0);
+    virtio_dev_pci_doorbell(0, SLOT * DOORBELL_GROUP);
+    assert_int_equal(kicks, 1);
+    assert_int_equal((u8)~ram[0x9000], 'h');
+}
+
 /* Any access to any register leaves a device that a reset brings back. */
 static void random_accesses_do_no_harm(void **state)
 {
@@ -381,10 +430,12 @@ int main(void)
         cmocka_unit_test_setup(a_broken_ring_needs_a_reset, set_up),
         cmocka_unit_test_setup(queues_outside_memory_are_refused, set_up),
         cmocka_unit_test_setup(the_window_reaches_the_registers, set_up),
+        cmocka_unit_test_setup(doorbells_follow_the_bar, set_up),
         cmocka_unit_test_setup(random_accesses_do_no_harm, set_up),
     };
     vm = calloc(1, sizeof(*vm));
     vm->state = calloc(1, sizeof(*vm->state));
+    inventory_slots[0] = vm;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(vm->state);
     free(vm);
