@@ -87,8 +87,8 @@ static void only_named_ports(void **state)
     for (u32 port = 0; port < 0x10000; port++) {
         struct exit_io io = {.port = (u16)port, .size = 2};
         u32 n = (port - DOORBELL_PORT) / 2, group = n / DOORBELL_GROUP;
-        bool named = port % 2 == 0 && n < DOORBELLS &&
-                     (vm.doorbells[group] >> n % DOORBELL_GROUP & 1);
+        bool named =
+            port % 2 == 0 && n < DOORBELLS && (vm.doorbells[group] >> n % DOORBELL_GROUP & 1);
         assert_int_equal(doorbell_ring(&v, io), named);
         rung += named;
         assert_int_equal(bits_set(), rung);

@@ -156,8 +156,8 @@ void virtio_request(struct virtio *d, u32 queue, void *head, u32 head_len, void 
     struct virtq_desc *desc = d->queue[queue].desc;
 
     desc[0] = (struct virtq_desc){(u64)head, head_len, FLAG_NEXT, 1};
-    desc[1] = (struct virtq_desc){(u64)data, len,
-                                  (u16)(FLAG_NEXT | (device_writes ? FLAG_WRITE : 0)), 2};
+    desc[1] =
+        (struct virtq_desc){(u64)data, len, (u16)(FLAG_NEXT | (device_writes ? FLAG_WRITE : 0)), 2};
     desc[2] = (struct virtq_desc){(u64)status, 1, FLAG_WRITE, 0};
     offer(d, queue, 0);
 }
