@@ -1,16 +1,19 @@
 /* Stand-ins for physical memory, panic and the log, linked into unit tests that ask for them. */
 #include "tests/unit/fakes.h"
 
+#include <sanitizer/asan_interface.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kernel/log.h"
 #include "kernel/mem.h"
 
 static i64 fail_after = -1;
-static u64 live, live_bytes;
+static u64 live, live_bytes, next = GIB;
+static void *free_frames;
 
 struct quota quota_kernel = {.name = "kernel", .limit = ~0ull};
 
@@ -36,6 +39,36 @@ u64 fakes_mem_live_bytes(void)
     return live_bytes;
 }
 
+static void *map(u64 len)
+{
+    next = ROUND_UP(next, len);
+    void *memory = phys_to_virt(HPA(next));
+    if (mmap(memory, len, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0) != memory)
+        panic("mem_alloc: no memory at %p", memory);
+    next += len;
+    return memory;
+}
+
+/* Frames come by the MiB; those that were given back are used again, the last one first. */
+static void *frame(void)
+{
+    static u8 *fresh, *end;
+    void *memory = free_frames;
+
+    if (memory) {
+        ASAN_UNPOISON_MEMORY_REGION(memory, PAGE_SIZE);
+        free_frames = *(void **)memory;
+        return memset(memory, 0, PAGE_SIZE);
+    }
+    if (fresh == end) {
+        fresh = map(MIB);
+        end = fresh + MIB;
+    }
+    fresh += PAGE_SIZE;
+    return fresh - PAGE_SIZE;
+}
+
 hpa_t mem_alloc(struct quota *q, u64 len)
 {
     if (len != PAGE_SIZE && len != PAGE_2M && len != PAGE_1G)
@@ -44,10 +77,7 @@ hpa_t mem_alloc(struct quota *q, u64 len)
         return HPA_NONE;
     if (fail_after > 0)
         fail_after--;
-    void *memory = aligned_alloc(len, len);
-    if (!memory)
-        return HPA_NONE;
-    memset(memory, 0, len);
+    void *memory = len == PAGE_SIZE ? frame() : map(len);
     q->used += len;
     live++;
     live_bytes += len;
@@ -57,8 +87,14 @@ hpa_t mem_alloc(struct quota *q, u64 len)
 void mem_free(struct quota *q, hpa_t at, u64 len)
 {
     void *memory = phys_to_virt(at);
-    memset(memory, 0xdd, len);
-    free(memory);
+    if (len != PAGE_SIZE) {
+        munmap(memory, len);
+    } else {
+        memset(memory, 0xdd, PAGE_SIZE);
+        *(void **)memory = free_frames;
+        free_frames = memory;
+        ASAN_POISON_MEMORY_REGION(memory, PAGE_SIZE);
+    }
     if (q->used < len || live == 0)
         panic("mem_free of more than was allocated");
     q->used -= len;

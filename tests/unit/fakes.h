@@ -7,9 +7,7 @@
 
 #include "kernel/abi/types.h"
 
-/* Physical memory.  mem_alloc() hands out host memory under an address for which phys_to_virt()
- * gives the host pointer back: the sum wraps around at 64 bits, and stays below bit 52, so it
- * fits a page-table entry.  What was freed is filled with 0xdd first. */
+/* Physical memory, from 1 GiB on.  What was freed is filled with 0xdd and out of bounds. */
 void fakes_mem_reset(void);           /* forget counters and failures; frees nothing */
 void fakes_mem_fail_after(i64 count); /* allocation `count` from now (0 = next) fails; -1 none */
 u64 fakes_mem_live(void);             /* allocations that were not freed */
