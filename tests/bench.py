@@ -25,7 +25,7 @@ OPERATIONS = 1024
 FEW = 24  # a second run, to tell the exits of an operation from those of start and end
 MIB = 1 << 20
 
-# operation: (row, target ticks or None, target exits or None, KVM, Xen)
+# operation@setting of the VM: (row, target ticks or None, target exits or None, KVM, Xen)
 COSTS = {
     "cpuid": ("exit.cpuid", 110, None, 1061, 883),
     "msr": ("exit.msr", 120, None, 1178, 781),
@@ -37,10 +37,14 @@ COSTS = {
     "tpr": ("apic.tpr", None, 0, None, None),
     "self-ipi": ("apic.self_ipi", None, 0, 2282, 3),
     "deadline": ("timer.arm", None, None, 1236, 906),
-    "timer": ("irq.timer", None, None, None, None),
-    "timer-halted": ("irq.timer.halted", None, None, None, None),
+    "timer": ("irq.timer", 800, None, None, None),
+    "timer-halted": ("irq.timer.halted", 1100, None, None, None),
     "inject": ("irq.inject", 200, None, 3796, None),
-    "ipi": ("irq.ipi", None, None, None, None),
+    # Both vCPUs share the CPU: the sending exit, the switch, the delivery.
+    "ipi": ("irq.ipi", 2600, None, None, None),
+    "ipi@apicv=off": ("irq.ipi.noapicv", 2700, None, None, None),
+    "doorbell@rng=yes": ("exit.doorbell", 400, None, 1367, None),
+    "doorbell-memory@rng=yes": ("exit.doorbell.mmio", None, None, 9761, None),
 }
 
 AMD = {"hypercall": "vmmcall"}  # what the same row runs there
@@ -64,8 +68,9 @@ class Row:
 def run(c, operation, count=OPERATIONS):
     """(minimum, p99, exits of the whole run by class)"""
     vm = "bench"
+    operation, _, setting = operation.partition("@")
     guests.create(c, vm, "bench", cpu=2 if operation == "ipi" else 1,
-                  cmdline=f'"{operation} {count}"')
+                  cmdline=f'"{operation} {count}"', **dict([setting.split("=")] if setting else []))
     guests.must(c, f"vm start {vm}")
     # Not a character may go over the line while it measures: attach and wait.  It stays halted when
     # it is done, so that its counters can be read.
