@@ -283,7 +283,7 @@ enum hv_status image_open(const char *name, const struct image_layer *layers, u3
         g->block = DISK_SECTOR;
     else
         return chain_error(error, count > IMAGE_CHAIN_MAX ? HV_E2BIG : HV_ENOMEM, count,
-                           "no memory, or a chain of more than 32");
+                           "no memory, or too long a chain");
     status = open_layers(g, layers, count, read_only, error);
     if (status == HV_OK) {
         u64 size = g->layer[0].size;

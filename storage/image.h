@@ -11,7 +11,7 @@
 #include "storage/disk.h"
 #include "storage/meta.h"
 
-#define IMAGE_CHAIN_MAX 32
+#define IMAGE_CHAIN_MAX 36           /* 32 of snapshots, and those that a merge needs */
 #define IMAGE_SIZE_MAX (64ull << 40) /* of a virtual disk */
 #define IMAGE_HINT_MAX 1024
 #define IMAGE_ERROR_MAX 200

@@ -76,6 +76,8 @@ enum hv_status qcow2_check(struct image *img, u64 *problems);
 /* qcow2_write.c */
 enum hv_status qcow2_create(struct disk *file, const struct image_options *o,
                             char error[IMAGE_ERROR_MAX]);
+/* Of an image that is not open: it has no parent any more, holes read as zeros. */
+enum hv_status qcow2_forget_parent(struct disk *file);
 enum hv_status qcow2_begin(struct image *img);
 enum hv_status qcow2_alloc(struct image *img, u64 offset, u64 length, u64 *at, u64 *got);
 enum hv_status qcow2_link(struct image *img, u64 offset, u64 length, u64 at);

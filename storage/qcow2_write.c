@@ -315,3 +315,17 @@ enum hv_status qcow2_create(struct disk *file, const struct image_options *o,
         snprintf(error, IMAGE_ERROR_MAX, "%s", img.error);
     return status;
 }
+
+enum hv_status qcow2_forget_parent(struct disk *file)
+{
+    u32 block = MAX(file->block_size, DISK_SECTOR);
+    u8 *head = malloc(block);
+    enum hv_status status = head ? disk_read(file, 0, head, block) : HV_ENOMEM;
+
+    if (status == HV_OK) {
+        memset(head + 8, 0, 12); /* where the name is, and its length */
+        status = disk_write(file, 0, head, block);
+    }
+    free(head);
+    return status;
+}

@@ -32,8 +32,17 @@ enum super_field {                  /* little-endian */
 
 static struct store *stores;
 
+/* What version 2 has and version 1 has not. */
+#define IMAGE_SCHEMA                                                                               \
+    "CREATE TABLE image(inode INTEGER PRIMARY KEY, format TEXT NOT NULL, parent INTEGER NOT "      \
+    "NULL);"                                                                                       \
+    "CREATE INDEX image_parent ON image(parent);"                                                  \
+    "CREATE TABLE text(inode INTEGER PRIMARY KEY, bytes BLOB NOT NULL);"
+
+static const char upgrade[] = "BEGIN;" IMAGE_SCHEMA "PRAGMA user_version=2;COMMIT;";
+
 static const char schema[] =
-    "PRAGMA user_version=1;"
+    "PRAGMA user_version=2;"
     "CREATE TABLE inode(id INTEGER PRIMARY KEY AUTOINCREMENT, directory INTEGER NOT NULL,"
     " size INTEGER NOT NULL, changed INTEGER NOT NULL);"
     "CREATE TABLE name(parent INTEGER NOT NULL, name TEXT NOT NULL, inode INTEGER NOT NULL,"
@@ -41,7 +50,7 @@ static const char schema[] =
     "CREATE INDEX name_inode ON name(inode);"
     "CREATE TABLE map(inode INTEGER NOT NULL, chunk INTEGER NOT NULL, units BLOB NOT NULL,"
     " PRIMARY KEY(inode, chunk)) WITHOUT ROWID;"
-    "INSERT INTO inode VALUES(1, 1, 0, 0);";
+    "INSERT INTO inode VALUES(1, 1, 0, 0);" IMAGE_SCHEMA;
 
 static const char settings[] = "PRAGMA locking_mode=EXCLUSIVE;"
                                "PRAGMA journal_mode=DELETE;"
@@ -152,8 +161,12 @@ static enum hv_status open_catalogue(struct store *s)
         status = store_sql(s, settings);
     if (status == HV_OK && sqlite3_exec(s->db, "PRAGMA user_version", on_version, &version, NULL))
         status = store_fail(s, HV_ECORRUPT, "its catalogue: %s", sqlite3_errmsg(s->db));
-    if (status == HV_OK && version != 1)
-        status = store_fail(s, HV_ECORRUPT, "it has no catalogue");
+    if (status == HV_OK && version == 1 && !s->read_only) {
+        status = store_end(s, store_sql(s, upgrade));
+        version = 2;
+    }
+    if (status == HV_OK && version != 2)
+        status = store_fail(s, HV_ECORRUPT, "it has no catalogue of a version that is known");
     if (status != HV_OK)
         return status;
     s->refs = calloc(s->units, sizeof(*s->refs));

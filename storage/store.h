@@ -18,6 +18,7 @@
 #define STORE_ERROR_MAX 200
 #define STORE_UNIT (1 * MIB)
 #define STORE_DISK_MIN (32 * MIB)
+#define STORE_TEXT_MAX (256 * KIB)
 
 struct store;
 
@@ -27,6 +28,7 @@ struct store_stat {
     u64 size;      /* bytes; of a directory: 0 */
     u64 allocated; /* bytes of units in its map */
     u64 shared;    /* of them, in other files' maps too */
+    bool text;     /* a small file that is kept in the catalogue */
     i64 changed;   /* unix time */
 };
 
@@ -68,7 +70,42 @@ MUST_CHECK enum hv_status store_usage(struct store *s, struct store_usage *out);
 MUST_CHECK enum hv_status store_check(struct store *s, void (*fn)(void *arg, const char *what),
                                       void *arg, u64 *problems);
 
-/* A file as a disk.  One writer or many readers: HV_EBUSY. */
+/* Small files: a few KiB in the catalogue, replaced whole.  *text is zero-terminated; free() it. */
+MUST_CHECK enum hv_status store_get(struct store *s, const char *path, char **text, u32 *len);
+
+/* Several changes, all of them or none, durable when the call returns. */
+enum store_change_kind {
+    STORE_PUT,   /* small file `path` gets `text`; made if it is not there */
+    STORE_MOVE,  /* `path` gets the name `to`, which is free */
+    STORE_DROP,  /* file or empty directory `path` goes */
+    STORE_IMAGE, /* `path` is an image of `format` (NULL: as it was) over the image `to` (NULL: over
+                    none) */
+};
+struct store_change {
+    enum store_change_kind kind;
+    const char *path, *to, *format, *text;
+    u32 length; /* of text */
+};
+/* HV_EBUSY: an image would lose its parent, or a file is open; HV_EINVAL: images in a circle or a
+ * chain longer than IMAGE_CHAIN_MAX. */
+MUST_CHECK enum hv_status store_apply(struct store *s, const struct store_change *changes,
+                                      u32 count);
+
+/* Images and their parents, as attached; nothing of it is read from the images themselves. */
+struct store_image {
+    u64 inode;
+    char path[STORE_PATH_MAX];
+    char format[12]; /* "": nobody has said */
+};
+/* `path` and its ancestors, at most `max`. */
+MUST_CHECK enum hv_status store_chain(struct store *s, const char *path, struct store_image *out,
+                                      u32 max, u32 *count);
+/* Calls fn with each image whose parent is `path`; fn must not call the store. */
+MUST_CHECK enum hv_status store_children(struct store *s, const char *path,
+                                         void (*fn)(void *arg, const char *child), void *arg);
+
+/* A file as a disk.  One writer or many readers, and no writer of an image that is a parent:
+ * HV_EBUSY.  Small files are read-only. */
 MUST_CHECK enum hv_status store_open(struct store *s, const char *path, bool read_only,
                                      struct disk **out);
 

@@ -34,6 +34,13 @@ enum hv_status store_check(struct store *s, void (*fn)(void *arg, const char *wh
         "(SELECT id FROM inode WHERE directory)",
         "SELECT 'inode '||inode||' has a map and is no file' FROM map WHERE inode NOT IN "
         "(SELECT id FROM inode WHERE NOT directory)",
+        "SELECT 'inode '||inode||' is an image and no file' FROM image WHERE inode NOT IN "
+        "(SELECT id FROM inode WHERE NOT directory)",
+        "SELECT 'image '||inode||' has lost its parent' FROM image WHERE parent<>0 AND parent NOT "
+        "IN (SELECT id FROM inode WHERE NOT directory)",
+        "SELECT 'inode '||inode||' has a text and is no small file' FROM text WHERE inode NOT IN "
+        "(SELECT id FROM inode WHERE NOT directory AND size=length(bytes)) OR inode IN "
+        "(SELECT inode FROM map)",
         "SELECT 'inode '||inode||' is named twice' FROM name GROUP BY inode HAVING count(*)>1",
     };
     struct checking c = {fn, arg, 0};

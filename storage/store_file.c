@@ -329,8 +329,12 @@ static enum hv_status may_open(struct store *s, const struct store_stat *st, con
 {
     if (st->directory)
         return store_fail(s, HV_EINVAL, "'%.100s' is a directory", path);
+    if (!read_only && st->text)
+        return store_fail(s, HV_EPERM, "'%.100s' is a small file, replaced only as a whole", path);
     if (!read_only && s->read_only)
         return store_fail(s, HV_EPERM, "the store is mounted read-only");
+    if (!read_only && store_has_children(s, st->inode))
+        return store_fail(s, HV_EBUSY, "other images are made from '%.100s'", path);
     for (struct store_file *f = s->files; f; f = f->next)
         if (f->inode == st->inode && (f->writer || !read_only))
             return store_fail(s, HV_EBUSY, "'%.100s' is open already", path);
@@ -347,10 +351,12 @@ enum hv_status store_open(struct store *s, const char *path, bool read_only, str
     enum hv_status status = store_lookup(s, path, &st);
     if (status == HV_OK)
         status = may_open(s, &st, path, read_only);
-    if (status == HV_OK)
+    if (status == HV_OK && st.text)
+        status = store_text_disk(s, &st, path, out);
+    else if (status == HV_OK)
         status = load(s, st.inode, st.size, &f);
     store_unlock(s);
-    if (status != HV_OK)
+    if (status != HV_OK || st.text)
         return status;
     f->writer = !read_only;
     struct image_layer layers[2] = {{s->device, &own_format, f}, {s->device, &shared_format, f}};

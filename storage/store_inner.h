@@ -74,6 +74,30 @@ enum hv_status store_load_map(struct store *s, u64 inode, u32 **map, u32 *count)
 enum hv_status store_save_file(struct store_file *f);
 enum hv_status store_lookup(struct store *s, const char *path, struct store_stat *out);
 
+/* Statements; `sql` has at most the numbers ?1 and ?2. */
+sqlite3_stmt *store_prepare(struct store *s, const char *sql, u64 a, u64 b);
+enum hv_status store_step(struct store *s, sqlite3_stmt *st); /* HV_ENOENT: no more rows */
+enum hv_status store_run(struct store *s, sqlite3_stmt *st);  /* without rows */
+enum hv_status store_run2(struct store *s, const char *sql, u64 a, u64 b);
+/* Ends a transaction: commits if all went well, else rolls back. */
+enum hv_status store_end(struct store *s, enum hv_status status);
+
+/* store_names.c; these are called with the lock held, within a transaction */
+struct store_units { /* that nobody has once the transaction is committed */
+    u32 *unit, count;
+};
+enum hv_status store_make_inode(struct store *s, const char *path, bool directory, u64 size,
+                                u64 *inode);
+enum hv_status store_unlink(struct store *s, const char *path, const struct store_stat *st,
+                            struct store_units *gone);
+enum hv_status store_move(struct store *s, const char *from, const char *to);
+enum hv_status store_end_units(struct store *s, enum hv_status status, struct store_units *gone);
+
+/* store_images.c */
+bool store_has_children(struct store *s, u64 inode); /* with the lock held */
+enum hv_status store_text_disk(struct store *s, const struct store_stat *st, const char *path,
+                               struct disk **out);
+
 /* store_file.c */
 u32 store_take_unit(struct store *s); /* STORE_NOWHERE: full */
 void store_drop_unit(struct store *s, u32 unit);
