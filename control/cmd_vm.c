@@ -16,6 +16,7 @@
 #include "control/shell_parse.h"
 #include "kernel/abi/exit_class.h"
 #include "vmm/inventory.h"
+#include "vmm/vm_home.h"
 #include "vmm/vm_sched.h"
 
 typedef unsigned long long ull;
@@ -170,14 +171,12 @@ static enum hv_status run_show(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
-/* Every argument that is a key of the VM's configuration, into *c. */
-static enum hv_status take_settings(const struct schema_args *args, struct vm_config *c,
-                                    struct out *out)
+enum hv_status cmd_vm_settings(const struct schema_args *args, struct vm_config *c, struct out *out)
 {
     struct conf_error err;
     for (u32 i = 0; i < args->count; i++) {
         const char *name = args->item[i].name;
-        if (!strcmp(name, "vm") || !strcmp(name, "name"))
+        if (schema_arg(args->command, name))
             continue;
         if (!conf_set_text(&vm_config_schema, c, name, args->item[i].value, &err))
             return out_error(out, HV_EINVAL, "E_CONFIG", err.hint, "%s: %s", err.key, err.text);
@@ -195,11 +194,17 @@ static enum hv_status run_create(const struct schema_args *args, struct out *out
     if (n >= (int)sizeof(c.name))
         return out_error(out, HV_EINVAL, "E_CONFIG", "at most 31 characters",
                          "the name is too long");
-    enum hv_status st = take_settings(args, &c, out);
+    enum hv_status st = cmd_vm_settings(args, &c, out);
     if (st != HV_OK)
         return st;
+    if (c.home[0] && inventory_find(c.name))
+        return out_error(out, HV_EEXIST, "E_EXIST", "vm list", "there is already a VM %s", c.name);
     if (!inventory_define(&c, &vm, &e))
         return say(out, &e);
+    if (c.home[0] && !vm_home_make(&vm->config, &e)) {
+        struct vm_error ignored;
+        return inventory_delete(vm, &ignored) ? say(out, &e) : HV_EBUSY;
+    }
     out_printf(out, "VM %s has number %u.\n", vm->config.name, vm->config.number);
     return HV_OK;
 }
@@ -211,10 +216,20 @@ static enum hv_status run_set(const struct schema_args *args, struct out *out)
     if (!vm)
         return HV_ENOENT;
     struct vm_config c = vm->config;
-    enum hv_status st = take_settings(args, &c, out);
+    enum hv_status st = cmd_vm_settings(args, &c, out);
     if (st != HV_OK)
         return st;
-    return inventory_change(vm, &c, &e) ? HV_OK : say(out, &e);
+    bool moves_in = c.home[0] && !vm->config.home[0];
+    if (vm->config.home[0] && strcmp(vm->config.home, c.home) != 0)
+        return out_error(out, HV_EINVAL, "E_HOME", "store mv, and vm register",
+                         "VM %s has a home already", vm->config.name);
+    if (!inventory_change(vm, &c, &e))
+        return say(out, &e);
+    if (moves_in ? vm_home_make(&vm->config, &e) : vm_home_save(vm, &e))
+        return HV_OK;
+    if (moves_in)
+        vm->config.home[0] = 0;
+    return say(out, &e);
 }
 
 static enum hv_status run_delete(const struct schema_args *args, struct out *out)
@@ -224,13 +239,16 @@ static enum hv_status run_delete(const struct schema_args *args, struct out *out
     struct vm *vm = the_vm(args, out);
     if (!vm)
         return HV_ENOENT;
-    snprintf(question, sizeof(question), "Delete VM %s?", vm->config.name);
+    snprintf(question, sizeof(question), "Delete VM %s%s?", vm->config.name,
+             vm->config.home[0] ? " and its disks" : "");
     if (!args_flag(args, "yes") && !shell_confirm(question))
         return HV_OK;
     /* The answer took its time: it may be gone by now. */
     vm = the_vm(args, out);
     if (!vm)
         return HV_ENOENT;
+    if (vm->phase == PHASE_STOPPED && vm->config.home[0] && !vm_home_delete(vm, &e))
+        return say(out, &e);
     return inventory_delete(vm, &e) ? HV_OK : say(out, &e);
 }
 
@@ -457,8 +475,12 @@ static void save_vms(struct schema_text *t)
         if (!inventory_find(d->config.name))
             schema_put(t, "vm delete %s --yes", d->config.name);
     }
-    for (const struct vm *vm = inventory_first(); vm; vm = vm->next)
-        save_keys(t, &vm->config, description_of(vm->config.name));
+    for (const struct vm *vm = inventory_first(); vm; vm = vm->next) {
+        if (vm->config.home[0] && !description_of(vm->config.name)) /* NAME.conf has the rest */
+            schema_put(t, "vm register %s", vm->config.home);
+        else
+            save_keys(t, &vm->config, description_of(vm->config.name));
+    }
 }
 SCHEMA_SAVES(save_vms, SAVES_VM);
 
@@ -561,7 +583,8 @@ static const struct schema_command commands[] = {
      "vm set demo cpu.weight=200", ROLE_ADMIN, vm_args, &vm_config_schema, run_set},
     {"vm", "stats", "CPU time and exits of its vCPUs", "vm stats demo --exits", ROLE_VIEW,
      stats_args, NULL, run_stats},
-    {"vm", "delete", "forget a stopped VM", NULL, ROLE_ADMIN, delete_args, NULL, run_delete},
+    {"vm", "delete", "forget a stopped VM and destroy the directory and disks of its home", NULL,
+     ROLE_ADMIN, delete_args, NULL, run_delete},
     {"vm", "dump", "write the registers of its vCPUs into its log", NULL, ROLE_OPERATE, vm_args,
      NULL, run_dump},
     {"vm", "log", "what happened to it: starts, stops, unclaimed devices, crashes", NULL, ROLE_VIEW,

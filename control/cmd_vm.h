@@ -2,8 +2,12 @@
 #ifndef BULKHEAD_CONTROL_CMD_VM_H
 #define BULKHEAD_CONTROL_CMD_VM_H
 
+#include "control/schema.h"
 #include "vmm/vm_config.h"
 
+/* Every argument that is not the command's own is a key of a VM: into *c. */
+enum hv_status cmd_vm_settings(const struct schema_args *args, struct vm_config *c,
+                               struct out *out);
 void cmd_vm_init(void); /* exit handlers, completion of names; before the configuration is read */
 /* A VM of the configuration file; a name or number that is taken is reported on the console. */
 void cmd_vm_define(const struct vm_config *c);

@@ -39,7 +39,7 @@ bool vm_dir_name_valid(const char *name)
 
 void vm_dir_path(const struct vm_dir *v, const char *file, char path[STORE_PATH_MAX])
 {
-    int n = strchr(file, '/') ? snprintf(path, STORE_PATH_MAX, "%s", file)
+    int n = strchr(file, '/') ? snprintf(path, STORE_PATH_MAX, "%s", file + (*file == '/'))
                               : snprintf(path, STORE_PATH_MAX, "%s/%s", v->path, file);
 
     if (n >= (int)STORE_PATH_MAX)
@@ -160,10 +160,6 @@ static bool take_entry(struct vm_dir_state *s, const struct conf_line *l)
         return take(s->parent, sizeof(s->parent), l->value) && vm_dir_name_valid(s->parent);
     if (conf_span_is(l->key, "description"))
         return take(s->description, sizeof(s->description), l->value);
-    if (conf_span_is(l->key, "template")) {
-        s->is_template = conf_span_is(l->value, "yes");
-        return true;
-    }
     if (conf_span_is(l->key, "time")) {
         bool good = conf_parse_number(l->value, &number) && number <= 1ull << 48;
 
@@ -269,8 +265,6 @@ static void add_state(struct text *t, const struct vm_dir_state *s)
         add(t, "time: %lld\n", (long long)s->time);
     if (s->description[0])
         add(t, "description: %s\n", s->description);
-    if (s->is_template)
-        add(t, "template: yes\n");
     for (u32 i = 0; i < s->disk_count; i++)
         add(t, "disk%u: file=%s,format=%s\n", s->disk[i].number, s->disk[i].file,
             s->disk[i].format);
@@ -363,6 +357,25 @@ enum hv_status vm_dir_make(struct store *s, const char *path, const char *name, 
 
     if (v && status != HV_OK) {
         snprintf(error, IMAGE_ERROR_MAX, "%s", store_error(s));
+        vm_dir_free(v);
+    }
+    if (status == HV_OK)
+        *out = v;
+    return status;
+}
+
+enum hv_status vm_dir_use(struct store *s, const char *path, const char *name, struct vm_dir **out,
+                          char error[IMAGE_ERROR_MAX])
+{
+    struct vm_dir *v = new_dir(s, path, name, error);
+    char conf[STORE_PATH_MAX];
+    struct store_stat st;
+    enum hv_status status = v ? conf_path(v, conf) : HV_EINVAL;
+
+    if (v && status == HV_OK)
+        status = store_stat(s, conf, &st) == HV_ENOENT ? HV_OK : HV_EEXIST;
+    if (v && status != HV_OK) {
+        snprintf(error, IMAGE_ERROR_MAX, "%.80s is the directory of a VM already", path);
         vm_dir_free(v);
     }
     if (status == HV_OK)

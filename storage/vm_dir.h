@@ -27,7 +27,6 @@ struct vm_dir_state { /* what is now, or a snapshot */
     char parent[VM_DIR_NAME]; /* the snapshot it came from; "": none */
     i64 time;                 /* when it was taken, unix time */
     char description[VM_DIR_DESCRIPTION];
-    bool is_template; /* only of what is now */
     struct vm_dir_disk disk[VM_DIR_DISKS];
     u32 disk_count;
     char *settings; /* the other lines, each with its end of line */
@@ -50,6 +49,9 @@ MUST_CHECK enum hv_status vm_dir_load(struct store *s, const char *path, const c
 /* Makes the directory; nothing is in it yet, not even NAME.conf: vm_dir_save() follows. */
 MUST_CHECK enum hv_status vm_dir_make(struct store *s, const char *path, const char *name,
                                       struct vm_dir **out, char error[IMAGE_ERROR_MAX]);
+/* The same for a directory that is there and has no NAME.conf; HV_EEXIST if it has. */
+MUST_CHECK enum hv_status vm_dir_use(struct store *s, const char *path, const char *name,
+                                     struct vm_dir **out, char error[IMAGE_ERROR_MAX]);
 void vm_dir_free(struct vm_dir *v); /* the one in memory */
 /* Forgets what is in memory and reads it again. */
 enum hv_status vm_dir_reload(struct vm_dir *v);

@@ -17,6 +17,7 @@
 #include "vmm/vm_boot.h"
 #include "vmm/vm_devices.h"
 #include "vmm/vm_disk.h"
+#include "vmm/vm_home.h"
 #include "vmm/vm_sched.h"
 
 u64 vm_first_run_tsc;
@@ -55,7 +56,7 @@ static void init_state(struct vm *vm)
     s->version = VM_STATE_VERSION;
     s->size = sizeof(*s);
     s->device_count = vm_devices_count(&vm->config);
-    s->has_disks = vm_config_has_disks(&vm->config);
+    s->has_disks = vm_state_has_disks(&vm->config);
     vm_state_set_config(s, &vm->config);
     s->started_at = platform_now();
     for (u32 i = 0; i < VM_TIMER_COUNT; i++)
@@ -98,6 +99,10 @@ static void detach(struct vm *vm)
     if (r != HV_OK)
         log_error("vm: slot %u of VM %s is not destroyed: %lld", vm->slot, vm->config.name,
                   (long long)r);
+    if (fiber_self()) { /* always, if it has disks */
+        vm_home_keep_log(vm);
+        vm_home_unlock(vm);
+    }
     vm->phase = PHASE_STOPPED;
     if (vm->console_news)
         vm->console_news(vm);
@@ -116,10 +121,10 @@ static bool no_memory(const struct vm *vm, struct vm_error *e)
 static bool create(struct vm *vm, struct vm_error *e)
 {
     static struct vm_policy policy;
-    struct vm_create c = {.ram_limit = vm->config.mem,
-                          .state_size = vm_state_size(vm_devices_count(&vm->config),
-                                                      vm_config_has_disks(&vm->config)),
-                          .policy = &policy};
+    struct vm_create c = {
+        .ram_limit = vm->config.mem,
+        .state_size = vm_state_size(vm_devices_count(&vm->config), vm_state_has_disks(&vm->config)),
+        .policy = &policy};
     snprintf(c.name, sizeof(c.name), "%s", vm->config.name);
     vm_boot_policy(&vm->config, &policy);
     i64 slot = sys_vm_create(&c);
@@ -223,11 +228,21 @@ static bool can_start(struct vm *vm, struct vm_error *e)
 
 bool vm_start(struct vm *vm, struct vm_error *e)
 {
+    if (vm->config.is_template)
+        return vm_error(e, HV_EINVAL, "E_TEMPLATE", "vm clone, or vm convert to=vm",
+                        "VM %s is a template", vm->config.name);
     if (!can_start(vm, e))
         return false;
-    bool ok = create(vm, e);
-    if (!vm->state)
+    vm->phase = PHASE_STARTING; /* its home's lock may have to be waited for */
+    bool ok = vm_home_lock(vm, e);
+    bool locked = ok;
+    ok = ok && create(vm, e);
+    if (!vm->state) {
+        if (locked)
+            vm_home_unlock(vm);
+        vm->phase = PHASE_STOPPED;
         return false;
+    }
     vm->phase = PHASE_STARTING;
     vm->stop_reason[0] = 0;
     ok = ok && vm_disk_open_all(vm, e) && give_memory(vm, e) && give_vcpus(vm, e) && vm_boot(vm, e);

@@ -32,6 +32,7 @@ struct vm {
     struct guest_mem mem;
     struct pci_bus pci;
     struct virtio_device *devices; /* vm_state.device_count of them */
+    bool storing;                  /* a command or task works on its directory */
     struct vm_disk_set *disks;     /* what is open for its virtio disks; NULL: it has none */
 
     struct vm_timer_slot {

@@ -26,6 +26,8 @@ struct vm_nic {                     /* a virtio network device */
 };
 
 #define VM_DISKS 8
+#define VM_HOME_LEN 64
+#define VM_UUID_LEN 37
 #define VM_DISK_FILE 96
 #define VM_DISK_DEVICE 16
 #define VM_DISK_SERIAL 21 /* with its NUL; virtio 1.2, 5.2.6.1 */
@@ -71,7 +73,11 @@ struct vm_config {
     bool rng;
     u32 apicv; /* enum vm_apicv */
     struct vm_nic nic[VM_NICS];
-    struct vm_disk disk[VM_DISKS]; /* last: vm_state.h keeps them apart */
+    /* From here on: vm_state.h keeps them apart, for VMs that have a disk or a home. */
+    struct vm_disk disk[VM_DISKS];
+    char home[VM_HOME_LEN]; /* "store:dir" of its directory on a datastore; "": none */
+    char uuid[VM_UUID_LEN]; /* "": none yet */
+    bool is_template;       /* it does not start */
 };
 
 static inline bool vm_config_has_disk(const struct vm_config *c, u32 n)

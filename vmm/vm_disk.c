@@ -8,6 +8,7 @@
 
 #include "control/rt/clock.h"
 #include "control/rt/log.h"
+#include "storage/chain.h"
 #include "storage/ram_disk.h"
 #include "storage/store.h"
 #include "vmm/inventory.h"
@@ -18,13 +19,13 @@
 #define COMEBACK (60 * CLOCK_SECOND) /* for disks, after a restart of the control partition */
 #define COMEBACK_STEP (50 * CLOCK_MS)
 
-struct chain { /* an open disk */
+struct open_disk {
     struct disk *disk;
-    struct disk *file; /* of the store; NULL: a physical disk */
+    struct chain *chain; /* of images on a store; NULL: a physical disk */
 };
 
 struct vm_disk_set {
-    struct chain chain[VM_DISKS];
+    struct open_disk open[VM_DISKS];
     bool locked;
     struct event unlocked;
     bool missing; /* one could not be opened again */
@@ -55,7 +56,7 @@ static struct virtio_device *device(struct vm *vm, u32 n)
 
 struct disk *vm_disk_of(const struct vm *vm, u32 n)
 {
-    return vm->disks ? vm->disks->chain[n].disk : NULL;
+    return vm->disks ? vm->disks->open[n].disk : NULL;
 }
 
 /* ---- opening one ------------------------------------------------------------------------------
@@ -131,59 +132,66 @@ static void apply(struct disk *disk, const struct vm_disk *c)
     disk_set_limits(disk, (struct disk_limits){.iops = c->iops, .bandwidth = c->bw});
 }
 
+static enum hv_status open_device(struct vm *vm, u32 n, struct open_disk *open, char *error)
+{
+    const struct vm_disk *c = &vm->config.disk[n];
+    struct image_layer layer = {.file = disk_find(c->device), .format = image_format("raw")};
+    return image_open(c->device, &layer, 1, c->read_only, &open->disk, error);
+}
+
+/* The image and those it is made from, as the store has them. */
+static bool open_images(struct vm *vm, u32 n, struct open_disk *open, struct vm_error *e)
+{
+    const struct vm_disk *c = &vm->config.disk[n];
+    struct store *store;
+    const char *path;
+    char error[IMAGE_ERROR_MAX] = "";
+    if (!vm_disk_find(c->file, &store, &path, e))
+        return false;
+    enum hv_status status =
+        chain_open(store, path, formats[c->format], c->read_only, &open->chain, error);
+    if (status != HV_OK)
+        return failed(e, n, c->file, status, error);
+    open->disk = open->chain->disk;
+    snprintf(virtio_dev_blk_device_name(device(vm, n)), VM_DISK_DEVICE, "%.15s",
+             store_device(store)->name);
+    return true;
+}
+
 static bool open_one(struct vm *vm, u32 n, struct vm_error *e)
 {
     const struct vm_disk *c = &vm->config.disk[n];
-    struct chain *chain = &vm->disks->chain[n];
+    struct open_disk *open = &vm->disks->open[n];
     struct virtio_device *d = device(vm, n);
-    struct disk *below = NULL, *file = NULL;
-    char error[IMAGE_ERROR_MAX], name[DISK_NAME_MAX];
-    u32 format = 0;
-    enum hv_status status;
+    struct disk *below;
+    char error[IMAGE_ERROR_MAX] = "";
     if (c->device[0]) {
         if (!find_device(n, c->device, &below, e))
             return false;
-    } else {
-        struct store *store;
-        const char *path;
-        if (!vm_disk_find(c->file, &store, &path, e))
-            return false;
-        status = store_open(store, path, c->read_only, &file);
+        enum hv_status status = open_device(vm, n, open, error);
         if (status != HV_OK)
-            return failed(e, n, c->file, status, store_error(store));
-        below = file;
-        format = c->format;
-        snprintf(virtio_dev_blk_device_name(d), VM_DISK_DEVICE, "%.15s", store_device(store)->name);
+            return failed(e, n, c->device, status, error);
+    } else if (!open_images(vm, n, open, e)) {
+        return false;
     }
-    struct image_layer layer = {.file = below, .format = image_format(formats[format])};
-    snprintf(name, sizeof(name), "%s:disk%u", vm->config.name, n);
-    status = image_open(name, &layer, 1, c->read_only, &chain->disk, error);
-    if (status != HV_OK) {
-        if (file)
-            disk_close(file);
-        return failed(e, n, c->file[0] ? c->file : c->device, status, error);
-    }
-    chain->file = file;
-    chain->disk->owner = d;
-    chain->disk->on_pause = on_pause;
-    apply(chain->disk, c);
-    virtio_dev_blk_connect(d, chain->disk);
+    snprintf(open->disk->name, sizeof(open->disk->name), "%s:disk%u", vm->config.name, n);
+    open->disk->owner = d;
+    open->disk->on_pause = on_pause;
+    apply(open->disk, c);
+    virtio_dev_blk_connect(d, open->disk);
     return true;
 }
 
 static enum hv_status close_one(struct vm *vm, u32 n)
 {
-    struct chain *chain = &vm->disks->chain[n];
-    enum hv_status status = HV_OK;
-    if (!chain->disk)
+    struct open_disk *open = &vm->disks->open[n];
+    if (!open->disk)
         return HV_OK;
     virtio_dev_blk_connect(device(vm, n), NULL);
-    status = disk_close(chain->disk);
+    enum hv_status status = open->chain ? chain_close(open->chain) : disk_close(open->disk);
     if (status != HV_OK)
         platform_log(vm, "disk%u: closing it failed (%d)", n, status);
-    if (chain->file && disk_close(chain->file) != HV_OK)
-        platform_log(vm, "disk%u: closing its file failed", n);
-    *chain = (struct chain){0};
+    *open = (struct open_disk){0};
     return status;
 }
 
@@ -191,7 +199,7 @@ static enum hv_status close_one(struct vm *vm, u32 n)
 static bool open_missing(struct vm *vm, struct vm_error *e)
 {
     for (u32 i = 0; i < VM_DISKS; i++) {
-        if (vm_config_has_disk(&vm->config, i) && !vm->disks->chain[i].disk && !open_one(vm, i, e))
+        if (vm_config_has_disk(&vm->config, i) && !vm->disks->open[i].disk && !open_one(vm, i, e))
             return false;
     }
     return true;
@@ -228,7 +236,7 @@ static void drain(struct vm *vm)
 {
     hold(vm, true);
     for (u32 i = 0; i < VM_DISKS; i++) {
-        struct disk *disk = vm->disks->chain[i].disk;
+        struct disk *disk = vm->disks->open[i].disk;
         if (!disk)
             continue;
         disk->on_error = DISK_REPORT;
@@ -264,8 +272,8 @@ void vm_disk_drain(struct vm *vm)
 void vm_disk_apply(struct vm *vm)
 {
     for (u32 i = 0; vm->disks && i < VM_DISKS; i++) {
-        if (vm->disks->chain[i].disk)
-            apply(vm->disks->chain[i].disk, &vm->config.disk[i]);
+        if (vm->disks->open[i].disk)
+            apply(vm->disks->open[i].disk, &vm->config.disk[i]);
     }
 }
 
@@ -287,7 +295,7 @@ bool vm_disk_quiesce(struct vm *vm, struct vm_error *e)
     if (!vm->disks)
         return true;
     for (u32 i = 0; i < VM_DISKS; i++) {
-        struct disk *disk = vm->disks->chain[i].disk;
+        struct disk *disk = vm->disks->open[i].disk;
         if (disk && disk_paused(disk))
             return vm_error(e, HV_EBUSY, "E_STATE", "vm resume, when that is mended",
                             "VM %s is paused: %s", vm->config.name, vm->stop_reason);
@@ -295,7 +303,7 @@ bool vm_disk_quiesce(struct vm *vm, struct vm_error *e)
     lock(vm);
     hold(vm, true);
     for (u32 i = 0; i < VM_DISKS && status == HV_OK; i++) {
-        struct disk *disk = vm->disks->chain[i].disk;
+        struct disk *disk = vm->disks->open[i].disk;
         if (!disk)
             continue;
         virtio_dev_blk_drain(device(vm, i));
@@ -307,6 +315,17 @@ bool vm_disk_quiesce(struct vm *vm, struct vm_error *e)
     if (status != HV_OK)
         hold(vm, false);
     return status == HV_OK;
+}
+
+void vm_disk_detach(struct vm *vm)
+{
+    if (!vm->disks)
+        return;
+    lock(vm);
+    for (u32 i = 0; i < VM_DISKS; i++)
+        if (vm->disks->open[i].chain)
+            (void)close_one(vm, i);
+    unlock(vm);
 }
 
 bool vm_disk_reopen(struct vm *vm, u32 n, const char *file, u32 format, struct vm_error *e)
@@ -357,7 +376,7 @@ static void come_back_one(struct vm *vm)
     lock(vm);
     for (;;) {
         for (u32 i = 0; i < VM_DISKS; i++) {
-            if (vm_config_has_disk(&vm->config, i) && !vm->disks->chain[i].disk)
+            if (vm_config_has_disk(&vm->config, i) && !vm->disks->open[i].disk)
                 mount_store(vm, i);
         }
         ok = open_missing(vm, &e);
@@ -404,8 +423,8 @@ void vm_disk_restart(void)
 void vm_disk_resume(struct vm *vm)
 {
     for (u32 i = 0; vm->disks && i < VM_DISKS; i++) {
-        if (vm->disks->chain[i].disk)
-            disk_resume(vm->disks->chain[i].disk);
+        if (vm->disks->open[i].disk)
+            disk_resume(vm->disks->open[i].disk);
     }
     if (vm->disks && vm->disks->missing)
         spawn(vm);

@@ -30,6 +30,9 @@ void vm_disk_drain(struct vm *vm);
 /* All that the guest had an answer for is durable, nothing is in flight, and new requests wait
  * until vm_disk_release().  E_STATE: the VM is paused over one of its disks; E_IO. */
 MUST_CHECK bool vm_disk_quiesce(struct vm *vm, struct vm_error *e);
+/* Closes the images on datastores, so that they can be exchanged; vm_disk_reopen() of each follows.
+ * Between quiesce and release. */
+void vm_disk_detach(struct vm *vm);
 /* Disk n is this file from now on, in the configuration too.  Between quiesce and release.  On
  * failure it is again what it was; if that cannot be opened any more, it is missing, and the VM is
  * paused at the release. */

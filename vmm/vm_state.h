@@ -67,12 +67,19 @@ struct vm_state {
 
 _Static_assert(sizeof(struct vm_state) <= 3 * PAGE_SIZE, "the budget of a guest");
 
-/* Behind it: one struct virtio_area a device and, if there are any, the disks of the configuration.
- */
+/* Behind it: one struct virtio_area a device and, if it has disks or a home, what the configuration
+ * has from its disks on. */
+#define VM_STATE_DISKS (sizeof(struct vm_config) - offsetof(struct vm_config, disk))
+
+static inline bool vm_state_has_disks(const struct vm_config *c)
+{
+    return vm_config_has_disks(c) || c->home[0];
+}
+
 static inline u64 vm_state_size(u32 devices, bool disks)
 {
     u64 size = sizeof(struct vm_state) + devices * sizeof(struct virtio_area) +
-               (disks ? VM_DISKS * sizeof(struct vm_disk) : 0);
+               (disks ? VM_STATE_DISKS : 0);
     return ROUND_UP(size, PAGE_SIZE);
 }
 
@@ -85,7 +92,7 @@ static inline void vm_state_set_config(struct vm_state *s, const struct vm_confi
 {
     memcpy(s->config, c, sizeof(s->config));
     if (s->has_disks)
-        memcpy(vm_state_area(s, s->device_count), c->disk, sizeof(c->disk));
+        memcpy(vm_state_area(s, s->device_count), c->disk, VM_STATE_DISKS);
 }
 
 static inline void vm_state_config(struct vm_state *s, struct vm_config *c)
@@ -93,7 +100,7 @@ static inline void vm_state_config(struct vm_state *s, struct vm_config *c)
     memset(c, 0, sizeof(*c));
     memcpy(c, s->config, sizeof(s->config));
     if (s->has_disks)
-        memcpy(c->disk, vm_state_area(s, s->device_count), sizeof(c->disk));
+        memcpy(c->disk, vm_state_area(s, s->device_count), VM_STATE_DISKS);
 }
 
 #endif

@@ -16,19 +16,28 @@
 
 static char output[256 * KIB];
 
-static u32 read_all(int fd)
+/* Until all was said; `in` is closed once `until` was, or at once without it. */
+static void read_all(int fd, int in, const char *until)
 {
     u32 len = 0;
     ssize_t n;
+    bool open = true;
 
-    while (len + 1 < sizeof(output) && (n = read(fd, output + len, sizeof(output) - 1 - len)) > 0)
-        len += (u32)n;
-    output[len] = 0;
-    return len;
+    output[0] = 0;
+    do {
+        if (open && (!until || strstr(output, until)))
+            open = close(in);
+        n = read(fd, output + len, sizeof(output) - 1 - len);
+        len += n > 0 ? (u32)n : 0;
+        output[len] = 0;
+    } while (len + 1 < sizeof(output) && n > 0);
+    if (open)
+        close(in);
 }
 
-/* Types all of it at once, then hangs up. */
-static void session(const char *config, const char *keys)
+/* Types all of it at once, then hangs up, once `until` was said if that is given: for commands that
+ * wait for something. */
+static void session_until(const char *config, const char *keys, const char *until)
 {
     int in[2], out[2], status;
 
@@ -42,19 +51,23 @@ static void session(const char *config, const char *keys)
         close(out[0]);
         if (config)
             setenv("BULKHEAD_CONF", config, 1);
-        alarm(30);
+        alarm(100);
         execl("build/host/bulkhead", "bulkhead", (char *)NULL);
         _exit(127);
     }
     close(in[0]);
     close(out[1]);
     assert_int_equal(write(in[1], keys, strlen(keys)), strlen(keys));
-    close(in[1]);
-    read_all(out[0]);
+    read_all(out[0], in[1], until);
     close(out[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         fail_msg("status %x after: %s", status, output);
+}
+
+static void session(const char *config, const char *keys)
+{
+    session_until(config, keys, NULL);
 }
 
 static void says(const char *text)
@@ -217,6 +230,65 @@ static void readme_has_every_command(void **state)
     assert_int_equal(system("tools/gen-shell-reference.sh --check"), 0);
 }
 
+static void says_not(const char *text)
+{
+    if (strstr(output, text))
+        fail_msg("'%s' is in: %s", text, output);
+}
+
+/* On a disk in memory: a VM's directory, snapshots, clones, templates, and all of it found again.
+ */
+static void vms_on_a_datastore(void **state)
+{
+    (void)state;
+    session_until("boot/bulkhead.conf",
+                  "disk ram d1 size=200M\rstore create ds1 d1\r"
+                  "vm create web1 mem=128M kernel=k home=ds1:web1 cpu=2,weight=50\r"
+                  "disk create ds1:web1/a.qcow2 size=100G format=qcow2\r"
+                  "vm set web1 disk0.file=ds1:web1/a.qcow2 disk0.format=qcow2\r"
+                  "vm snapshot take web1 s1 description=\"before the patch\"\r"
+                  "vm snapshot take web1 s2\rvm set web1 mem=64M\rvm snapshot revert web1 s1\r"
+                  "vm snapshot take web1 s3\rvm snapshot list web1\rvm show web1\r"
+                  "vm clone web1 web2 --linked mem=32M\rvm show web2\r"
+                  "vm delete web1 --yes\rvm snapshot delete web1 clone-web2\r"
+                  "vm snapshot delete web1 s1 direction=down\rvm snapshot list web1\rnosuch\r",
+                  "E_UNKNOWN: ");
+    says("s1                        ");
+    says("before the patch");
+    says("  s2 ");
+    says("  s3 ");
+    says("mem                128M");
+    says("cpu.weight         50");
+    says("disk0.file         ds1:web1/web1-disk0-000002.delta");
+    says("mem                32M");
+    says("disk0.file         ds1:web2/web2-disk0-000001.delta");
+    says("E_HAS_CLONES: 'web2/web2-disk0-000001.delta' is made from VM web1. Try: delete the");
+    says("E_HAS_CLONES: 'web2/web2-disk0-000001.delta' is made from snapshot clone-web2.");
+    says("  clone-web2 ");
+    session_until(
+        "boot/bulkhead.conf",
+        "disk ram d1 size=200M\rstore create ds1 d1\r"
+        "vm create t1 mem=128M kernel=k home=ds1:t1\r"
+        "disk create ds1:t1/a.raw size=64M\rvm set t1 disk0.file=ds1:t1/a.raw\r"
+        "vm convert t1\rvm start t1\rvm clone t1 b --linked\rvm clone t1 c --template\r"
+        "vm convert t1 to=vm\rstore rm ds1:t1/a.raw\rvm unregister b\rvm unregister c\r"
+        "store scan ds1\rvm list\rvm register ds1:b\rvm delete b --yes\rvm delete t1 --yes\r"
+        "store ls ds1:\rstore check ds1\rtask list\rhost config show\rnosuch\r",
+        "E_UNKNOWN: ");
+    says("E_TEMPLATE: VM t1 is a template. Try: vm clone, or vm convert to=vm");
+    says("E_HAS_CLONES: 'b/b-disk0-000001.delta' is made from template t1.");
+    says("'b-disk0-000001.delta' is made from it");
+    says("VM b has number 102.");
+    says("VM c has number 103.");
+    says("E_EXIST: there is already a VM b");
+    says_not("t1/ ");
+    says_not("b/ ");
+    says("c/ ");
+    says("0 problems");
+    says("vm clone t1 c");
+    says("vm register ds1:c");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +300,7 @@ int main(void)
         cmocka_unit_test(asks_before_it_deletes),
         cmocka_unit_test(roles_bound_what_users_do),
         cmocka_unit_test(survives_noise),
+        cmocka_unit_test(vms_on_a_datastore),
         cmocka_unit_test(readme_has_every_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
