@@ -19,6 +19,7 @@ def disks(c):
         for form in vdisk.FORMATS:
             vdisk.make_disk(c, f"ds1:d.{form}", form)
         must(c, "disk ram ram0 size=8M")
+        must(c, "vm set disks home=ds1:disks")
     with c.check("Debian boots with seven virtio disks", vital=True):
         start(c, "disks")
         to_shell(c, "disks", 2)
@@ -32,3 +33,28 @@ def disks(c):
         for n, _ in enumerate(vdisk.FORMATS):
             vdisk.load(c, "run", "vd" + "abcdef"[n], n + 1, 200)
         vdisk.load(c, "run", "vdg", 7, 400)
+    with c.check("snapshots are taken and merged while it writes"):
+        vdisk.leave(c)
+        must(c, "vm snapshot take disks s1 description=first", 120)
+        vdisk.enter(c, "disks")
+        vdisk.load(c, "run", "vda", 1, 100)
+        guest_command(c, "blkload run /dev/vdb 22 300 4 >/tmp/load 2>&1 &")
+        vdisk.leave(c)
+        must(c, "vm snapshot take disks s2", 120)
+        listed = c.command("vm snapshot list disks", 60)
+        assert "first" in listed and "  s2 " in listed, listed
+        assert c.command("vm snapshot delete disks s1", 300).count("E_") == 0
+        assert c.command("vm snapshot delete disks s2", 300).count("E_") == 0
+        assert "s1" not in c.command("vm snapshot list disks", 60)
+        vdisk.enter(c, "disks")
+        text = guest_command(c, "wait; cat /tmp/load", 300)
+        assert "blkload: ok, 1200 operations" in text, text
+    with c.check("and hold what was written before, between and after"):
+        vdisk.load(c, "check", "vda", 1, 100)
+        vdisk.load(c, "check", "vdb", 22, 300)
+        for n in range(2, 6):
+            vdisk.load(c, "check", "vd" + "abcdef"[n], n + 1, 200)
+        vdisk.leave(c)
+        must(c, "vm stop disks", 120)
+        assert "disks.log" in c.command("store ls ds1:disks", 60)
+        assert "0 problems" in c.command("store check ds1", 120)
