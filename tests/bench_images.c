@@ -1,6 +1,7 @@
 /* What an image request costs here and in QEMU, on the same file, in one run: `make bench-images`.
  * Lines of name, value, unit: nanoseconds of CPU a request of 4 KiB at random places. */
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,11 +9,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "storage/image.h"
+#include "storage/snapshot.h"
 
 #define SIZE (128 * MIB)
 #define COUNT 10000u
 #define BLOCK 4096u
+
+#define CHAIN 8u
+#define CLUSTER (64 * KIB)
 
 struct host_file {
     struct disk disk;
@@ -44,8 +48,16 @@ static enum hv_status host_close(struct disk *d)
 }
 
 static const struct disk_ops ops = {"host", host_submit, host_close};
-static struct host_file file;
+static struct host_file file, chain_file[CHAIN], store_file;
 static bool finished;
+
+static void host_open(struct host_file *f, const char *path)
+{
+    unlink(path);
+    disk_init(&f->disk, &ops, path, 0, 1);
+    f->disk.growable = true;
+    f->fd = open(path, O_RDWR | O_CREAT, 0644);
+}
 
 static double cpu_ns(int who)
 {
@@ -111,10 +123,7 @@ static void bench(const char *format, const char *qemu)
     char error[IMAGE_ERROR_MAX] = "";
     struct disk *d;
 
-    unlink(path);
-    disk_init(&file.disk, &ops, path, 0, 1);
-    file.disk.growable = true;
-    file.fd = open(path, O_RDWR | O_CREAT, 0644);
+    host_open(&file, path);
     must(image_format(format)->create(&file.disk, &o, error), "create");
     struct image_layer layer = {.file = &file.disk, .format = image_format(format)};
     must(image_open(format, &layer, 1, false, &d, error), "open");
@@ -127,6 +136,149 @@ static void bench(const char *format, const char *qemu)
     unlink(path);
 }
 
+static void row(const char *name, double value, const char *unit)
+{
+    printf("%s\t%.2f\t%s\n", name, value, unit);
+}
+
+/* A chain of eight, where each has an eighth of the clusters, beside one that has them all; then
+ * what the first write to a cluster costs after a snapshot. */
+static void chains(void)
+{
+    struct image_layer layers[CHAIN] = {0};
+    struct image_options o = {.size = SIZE, .id = {1}};
+    char error[IMAGE_ERROR_MAX] = "", path[64];
+    static u8 buf[CLUSTER];
+    double one = 0, begin;
+    struct disk *d;
+
+    memset(buf, 0x5a, sizeof(buf));
+    for (u32 n = 0; n < CHAIN; n++) {
+        struct image_layer *top = &layers[CHAIN - 1 - n];
+
+        snprintf(path, sizeof(path), "build/host/bench-%u.img", n);
+        host_open(&chain_file[n], path);
+        o.parent_name = n ? "below" : NULL;
+        must(image_format("qcow2")->create(&chain_file[n].disk, &o, error), "create");
+        *top = (struct image_layer){.file = &chain_file[n].disk, .format = image_format("qcow2")};
+        must(image_open("chain", top, n + 1, false, &d, error), "open");
+        begin = cpu_ns(RUSAGE_SELF);
+        for (u64 at = n * CLUSTER; at < SIZE; at += (n ? CHAIN : 1) * CLUSTER)
+            must(disk_write(d, at, buf, n == CHAIN - 1 ? BLOCK : CLUSTER), "a write");
+        if (n == CHAIN - 1)
+            row("image.cow.write", (cpu_ns(RUSAGE_SELF) - begin) / (SIZE / CLUSTER / CHAIN), "ns");
+        if (!n) {
+            run(d, false); /* the map is loaded */
+            one = run(d, false);
+        }
+        if (n == CHAIN - 1) {
+            run(d, false);
+            row("image.chain8.read", run(d, false), "ns");
+            row("image.chain8.read.vs_1", one / run(d, false), "x");
+        }
+        must(disk_close(d), "close");
+    }
+    for (u32 n = 0; n < CHAIN; n++) {
+        snprintf(path, sizeof(path), "build/host/bench-%u.img", n);
+        disk_close(&chain_file[n].disk);
+        unlink(path);
+    }
+}
+
+static void throughput(void)
+{
+    struct image_options o = {.size = SIZE, .id = {1}};
+    char error[IMAGE_ERROR_MAX] = "";
+    static u8 buf[MIB];
+    struct disk *d;
+
+    host_open(&file, "build/host/bench.img");
+    must(image_format("qcow2")->create(&file.disk, &o, error), "create");
+    struct image_layer layer = {.file = &file.disk, .format = image_format("qcow2")};
+    must(image_open("qcow2", &layer, 1, false, &d, error), "open");
+    for (u32 write = 1; write < 3; write++) {
+        double begin = cpu_ns(RUSAGE_SELF);
+
+        for (u64 at = 0; at < SIZE; at += sizeof(buf))
+            must(write == 1 ? disk_write(d, at, buf, sizeof(buf))
+                            : disk_read(d, at, buf, sizeof(buf)),
+                 "a request");
+        row(write == 1 ? "image.qcow2.seq_write" : "image.qcow2.seq_read",
+            SIZE / MIB / ((cpu_ns(RUSAGE_SELF) - begin) / 1e9), "MiB/s of CPU");
+    }
+    must(disk_close(d), "close");
+    disk_close(&file.disk);
+    unlink("build/host/bench.img");
+}
+
+/* All of a 1 TiB disk was looked at: how much memory its map and tables take. */
+static void memory(void)
+{
+    struct image_options o = {.size = 1024 * GIB, .id = {1}};
+    char error[IMAGE_ERROR_MAX] = "";
+    u8 buf[512];
+    struct disk *d;
+
+    host_open(&file, "build/host/bench.img");
+    must(image_format("qcow2")->create(&file.disk, &o, error), "create");
+    size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+    struct image_layer layer = {.file = &file.disk, .format = image_format("qcow2")};
+    must(image_open("qcow2", &layer, 1, true, &d, error), "open");
+    for (u64 at = 0; at < o.size; at += 16 * MIB)
+        must(disk_read(d, at, buf, sizeof(buf)), "a read");
+    row("image.qcow2.memory_tib",
+        (double)(mallinfo2().uordblks + mallinfo2().hblkhd - before) / (double)KIB, "KiB");
+    must(disk_close(d), "close");
+    disk_close(&file.disk);
+    unlink("build/host/bench.img");
+}
+
+/* A VM with a disk of 100 GiB on a store: a snapshot, a linked clone, a merge of 64 MiB. */
+static void snapshots(void)
+{
+    char error[IMAGE_ERROR_MAX + STORE_ERROR_MAX];
+    struct store *s;
+    struct vm_dir *v, *clone;
+    struct chain *c;
+    struct merge_job job = {0};
+    struct image_options o = {.size = 100 * GIB};
+    static u8 buf[MIB];
+
+    host_open(&store_file, "build/host/bench.store");
+    must(disk_resize(&store_file.disk, GIB), "resize");
+    store_file.disk.block_size = 512;
+    must(store_format(&store_file.disk, "ds1", error), "format");
+    must(store_mount(&store_file.disk, false, &s, error), "mount");
+    must(vm_dir_make(s, "w", "w", &v, error), "a VM");
+    must(chain_create(s, "w/d.qcow2", "qcow2", &o, NULL, error), "create");
+    v->now.disk[0] = (struct vm_dir_disk){0, "d.qcow2", "qcow2"};
+    v->now.disk_count = 1;
+    double begin = cpu_ns(RUSAGE_SELF);
+    must(snapshot_take(v, "s1", "", NULL), v->error);
+    row("snapshot.take", (cpu_ns(RUSAGE_SELF) - begin) / 1e6, "ms of CPU");
+    begin = cpu_ns(RUSAGE_SELF);
+    must(vm_dir_make(s, "c", "c", &clone, error), "a clone");
+    must(snapshot_link(clone, v, vm_dir_find(v, "s1")), clone->error);
+    row("clone.linked.100G", (cpu_ns(RUSAGE_SELF) - begin) / 1e6, "ms of CPU");
+    must(snapshot_take(v, "s2", "", NULL), v->error);
+    char path[STORE_PATH_MAX];
+    vm_dir_path(v, v->now.disk[0].file, path);
+    must(chain_open(s, path, NULL, false, &c, error), error);
+    memset(buf, 0x5a, sizeof(buf));
+    for (u64 at = 0; at < 64 * MIB; at += MIB)
+        must(disk_write(c->disk, at, buf, MIB), "a write");
+    must(chain_close(c), "close");
+    job.direction = MERGE_DOWN;
+    begin = cpu_ns(RUSAGE_SELF);
+    must(snapshot_delete(v, "s2", &job, NULL), v->error);
+    row("snapshot.delete.64M", (cpu_ns(RUSAGE_SELF) - begin) / 1e6, "ms of CPU");
+    vm_dir_free(v);
+    vm_dir_free(clone);
+    must(store_unmount(s), "unmount");
+    disk_close(&store_file.disk);
+    unlink("build/host/bench.store");
+}
+
 static void all(void *arg)
 {
     (void)arg;
@@ -136,6 +288,10 @@ static void all(void *arg)
     bench("vhdx", "vhdx");
     bench("vhd", "vpc");
     bench("vdi", "vdi");
+    throughput();
+    chains();
+    memory();
+    snapshots();
     finished = true;
 }
 

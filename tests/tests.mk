@@ -169,9 +169,8 @@ docs: build/host/bulkhead ## the shell reference in README.md, from the schema
 	@tools/gen-shell-reference.sh
 
 # ---- image formats beside QEMU's drivers for them, on this machine --------------------------------
-BENCH_IMAGES_SRC := tests/bench_images.c $(filter-out storage/store%.c storage/physical.c, \
-        $(wildcard storage/*.c)) $(addprefix control/rt/,fiber.c fiber_switch.S loop.c clock.c log.c \
-        dma.c) control/rt/host/host.c
+BENCH_IMAGES_SRC := tests/bench_images.c \
+        $(filter-out tests/%,$(call links_of,tests/unit/test_snapshot.c))
 build/host/bench_images: $(BENCH_IMAGES_SRC) | $(HOST_LIB)
 	@mkdir -p $(@D)
 	$(SAY) HLD $@

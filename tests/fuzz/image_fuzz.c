@@ -10,6 +10,8 @@ struct input {
     const struct image_format *format;
     const u8 *data;
     size_t size;
+    const struct image_fuzz_part *parts;
+    u32 count;
     bool done;
 };
 
@@ -37,14 +39,18 @@ static void use(struct disk *d)
 }
 
 /* Blank pieces are left out: a large image in memory costs time. */
-static void put_in(struct disk *file, const u8 *data, size_t size)
+static void put_in(struct disk *file, const struct input *in)
 {
-    for (size_t at = 0, n; at < size; at += n) {
-        n = MIN(size - at, sizeof(buf));
-        if (data[at] || memcmp(data + at, data + at + 1, n - 1))
-            (void)!disk_write(file, at, data + at, n);
+    for (u32 i = 0; i < in->count; i++) {
+        const u8 *data = in->data + in->parts[i].at;
+
+        for (size_t at = 0, size = in->parts[i].length, n; at < size; at += n) {
+            n = MIN(size - at, sizeof(buf));
+            if (data[at] || memcmp(data + at, data + at + 1, n - 1))
+                (void)!disk_write(file, in->parts[i].at + at, data + at, n);
+        }
     }
-    (void)!disk_resize(file, size);
+    (void)!disk_resize(file, in->size);
 }
 
 static void try_one(void *arg)
@@ -59,7 +65,7 @@ static void try_one(void *arg)
         u64 problems = 0;
         u32 layers = 1;
 
-        put_in(file, in->data, in->size);
+        put_in(file, in);
         if (image_layer_open(&img, file, in->format, NULL, true) == HV_OK) {
             if (img.format->check && img.size <= 64 * MIB)
                 img.format->check(&img, &problems);
@@ -82,7 +88,15 @@ static void try_one(void *arg)
 
 void image_fuzz(const struct image_format *format, const u8 *data, size_t size)
 {
-    struct input in = {format, data, size, false};
+    struct image_fuzz_part all = {0, (u32)size};
+
+    image_fuzz_parts(format, data, size, &all, 1);
+}
+
+void image_fuzz_parts(const struct image_format *format, const u8 *data, size_t size,
+                      const struct image_fuzz_part *parts, u32 count)
+{
+    struct input in = {format, data, size, parts, count, false};
 
     fiber_spawn("fuzz", try_one, &in);
     while (!in.done)
