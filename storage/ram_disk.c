@@ -139,3 +139,13 @@ bool ram_disk_is(const struct disk *d)
 {
     return d->ops == &ops;
 }
+
+u64 ram_disk_blank(const struct disk *d, u64 offset)
+{
+    struct ram_disk *r = (struct ram_disk *)(uintptr_t)d;
+    u64 at = offset;
+
+    while (at < d->size && !chunk_of(r, at))
+        at = ROUND_DOWN(at, (u64)CHUNK) + CHUNK;
+    return MIN(at, d->size) - MIN(offset, d->size);
+}

@@ -9,5 +9,7 @@
  * HV_ENOSPC.  NULL: no memory. */
 struct disk *ram_disk_open(const char *name, u64 size, u32 block_size, u64 max);
 bool ram_disk_is(const struct disk *d);
+/* How many bytes from `offset` on were never written: they read as zeros. */
+u64 ram_disk_blank(const struct disk *d, u64 offset);
 
 #endif

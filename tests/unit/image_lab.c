@@ -159,14 +159,17 @@ struct disk *lab_file(const char *name)
 
 void lab_copy(struct disk *to, struct disk *from)
 {
-    static u8 buf[MIB];
+    static u8 buf[64 * KIB];
+    const struct disk *ram = ((const struct lab *)from)->ram;
 
     assert_int_equal(disk_resize(to, from->size), HV_OK);
     for (u64 at = 0, n; at < from->size; at += n) {
-        n = MIN(sizeof(buf), from->size - at);
+        n = ram_disk_blank(ram, at);
+        if (n)
+            continue;
+        n = MIN(sizeof(buf) - at % sizeof(buf), from->size - at);
         assert_int_equal(disk_read(from, at, buf, n), HV_OK);
-        bool blank = !buf[0] && !memcmp(buf, buf + 1, n - 1);
-        if (!blank)
+        if (buf[0] || memcmp(buf, buf + 1, n - 1))
             assert_int_equal(disk_write(to, at, buf, n), HV_OK);
     }
 }
