@@ -4,6 +4,10 @@ import struct
 
 MASK = (1 << 64) - 1
 MIB = 1 << 20
+# Options of a drive whose first write fails.
+FAILS_ONCE = ("driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={file},"
+              "file.inject-error.0.event=write_aio,file.inject-error.0.errno=5,"
+              "file.inject-error.0.once=on")
 
 
 def pattern(seed, start, size):
@@ -69,3 +73,23 @@ def works(c, disk, image, last_kib=65536):
     with c.check("nothing in the log is an error"):
         log = c.command("host log | grep ERROR")
         assert not log, log
+
+
+def counters(c, disk):
+    """Errors and resets of a disk, as `host disk list` tells."""
+    text = c.command("host disk list", 60)
+    row = re.search(rf"(?m)^{disk} .* (\d+) +(\d+) +(?:good|unknown|FAILING).*$", text)
+    assert row, text
+    return int(row[1]), int(row[2])
+
+
+def fails_once(c, disk, image):
+    """On a drive of FAILS_ONCE."""
+    with c.check(f"{disk}: a write that fails is told of or repeated, the next ones work"):
+        words = "mode=write size=512K block=64K seed=21 --yes"
+        output = c.command(f"host disk test {disk} {words}", 120)
+        errors, resets = counters(c, disk)
+        assert ("E_DISK" in output) == (errors > 0), output
+        run_test(c, disk, words)
+        assert outside(c, image, 0, MIB // 2) == pattern(21, 0, MIB // 2)
+        print(f"        {disk}: {errors} errors told, {resets} resets")

@@ -1,7 +1,7 @@
 """Physical disks behind each driver: written in the machine, verified from outside, and the reverse."""
 import re
 
-from tests.emu.disks import MIB, listed, outside, pattern, run_test, works
+from tests.emu.disks import FAILS_ONCE, MIB, fails_once, listed, outside, pattern, run_test, works
 from tests.emu.qemu_net import Monitor
 from tests.emu.suite import qemu
 
@@ -76,9 +76,11 @@ def disk_ahci_vtd(c):
     no_dma_blocked(c)
 
 
-@qemu("disk-ide", machine="pc", cpus=1, data={"d": 64, "e": 64, "f": 8},
+@qemu("disk-ide", machine="pc", cpus=1, data={"d": 64, "e": 64, "f": 8, "g": 64},
+      drives={"f": FAILS_ONCE},
       extra=["-device", "ide-hd,drive=d,bus=ide.0,unit=0,serial=NUMBER10", "-device",
-             "ide-hd,drive=e,bus=ide.0,unit=1", "-device", "ide-hd,drive=f,bus=ide.1,unit=1"])
+             "ide-hd,drive=e,bus=ide.0,unit=1", "-device", "ide-hd,drive=f,bus=ide.1,unit=1",
+             "-device", "nec-usb-xhci,id=nec", "-device", "usb-storage,drive=g,bus=nec.0"])
 def disk_ide(c):
     listed(c, "hd0", "IDE", "line", "ide")
     with c.check("all three disks, a serial number"):
@@ -86,6 +88,7 @@ def disk_ide(c):
         assert "NUMBER10" in output and "hd2" in output and "QEMU HARDDISK" in output, output
     works(c, "hd0", "d")
     works(c, "hd1", "e")
+    fails_once(c, "hd2", "f")
     with c.check("the other channel"):
         run_test(c, "hd2", "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "f", 0, MIB) == pattern(11, 0, MIB)
@@ -113,7 +116,7 @@ def pulled_out(c, monitor, disk, device, attach, new):
         assert outside(c, "d", 0, MIB) == pattern(13, 0, MIB)
 
 
-@qemu("disk-usb", machine="q35", cpus=2, data={"d": 64, "e": 8},
+@qemu("disk-usb", machine="q35", cpus=2, data={"d": 64, "e": 8}, drives={"e": FAILS_ONCE},
       extra=["-device", "intel-iommu,intremap=on", "-qmp", "unix:{folder}/qmp,server=on,wait=off",
              "-device", "usb-storage,drive=d,serial=NUMBER11,id=stick,port=2", "-device",
              "usb-hub,id=hub,port=3", "-device", "usb-storage,drive=e,port=3.1"])
@@ -125,6 +128,7 @@ def disk_usb(c):
              re.findall(r"(?m)^(usb\d) +USB +(\d+) MiB", c.command("host disk list"))}
     listed(c, disks["64"], "USB", "MSI-X x1", "xhci")
     works(c, disks["64"], "d")
+    fails_once(c, disks["8"], "e")
     with c.check("behind a hub"):
         run_test(c, disks["8"], "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "e", 0, MIB) == pattern(11, 0, MIB)
@@ -135,14 +139,7 @@ def disk_usb(c):
                "usb3")
 
 
-@qemu("disk-usb-nec", machine="pc", cpus=1, disk="ide", data={"d": 64},
-      extra=["-device", "nec-usb-xhci", "-device", "usb-storage,drive=d"])
-def disk_usb_nec(c):
-    listed(c, "usb0", "USB", "MSI-X x1", "xhci")
-    works(c, "usb0", "d")
-
-
-@qemu("disk-scsi", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 8},
+@qemu("disk-scsi", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 8}, drives={"e": FAILS_ONCE},
       extra=["-device", "intel-iommu,intremap=on", "-qmp", "unix:{folder}/qmp,server=on,wait=off",
              "-device", "virtio-scsi-pci,id=s,iommu_platform=on,disable-legacy=on", "-device",
              "scsi-hd,drive=d,bus=s.0,scsi-id=1,serial=NUMBER12,id=stick", "-device",
@@ -154,6 +151,7 @@ def disk_scsi(c):
         assert "NUMBER12" in output and re.search(r"(?m)^sd1 +SCSI +8 MiB", output), output
         assert re.search(r"(?m)^cd0 +SCSI +8 MiB +2048/2048 +QEMU QEMU CD-ROM", output), output
     works(c, "sd0", "d")
+    fails_once(c, "sd1", "e")
     with c.check("another unit of another target"):
         run_test(c, "sd1", "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "e", 0, MIB) == pattern(11, 0, MIB)
