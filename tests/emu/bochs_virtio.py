@@ -1,10 +1,14 @@
 """Debian's own virtio drivers on the devices of vmm/virtio_dev_*.c, on VT-x; qemu_svm.py runs the same
 on AMD-V."""
-from tests.emu.bochs_demo import back_in_shell, check_typing, config, guest_command, leave, \
-    section, start, state, to_shell
+from tests.emu import guests, vdisk
+from tests.emu.bochs_demo import back_in_shell, check_typing, guest_command, leave, start, state, \
+    to_shell
 from tests.emu.suite import bochs
 
-FILES = config(section("vio", 1) + "rng: yes\nconsole: virtio\n")
+FILES = vdisk.files(vdisk.section("vio", 1, "rng: yes", "console: virtio",
+                                  "disk0: file=ds1:/v.qcow2,format=qcow2")) | \
+    vdisk.test_guest("hostile_blk")
+DATA = {"d": 64}
 
 
 def bytes_of_entropy(c):
@@ -13,8 +17,25 @@ def bytes_of_entropy(c):
             for _ in range(2)]
 
 
-@bochs("virtio", cpus=1, limit=600, files=FILES)
+def hostile(c):
+    """A guest whose driver breaks the rules, with a disk in memory."""
+    with c.check("a driver that breaks the rules gets its device reset, and no further"):
+        guests.must(c, "disk ram ram0 size=1M")
+        guests.start(c, "bad", "hostile_blk", disk0="device=ram0")
+        guests.wait_verdict(c, "bad", "hostile_blk", 300)
+        assert "disk0: the driver is wrong" in c.command("vm log bad")
+        c.until("vm list", r"bad +stopped", 60)
+        guests.must(c, "disk drop ram0")
+        log = c.command("host log | grep ERROR")
+        assert not log, log
+
+
+@bochs("virtio", cpus=1, limit=900, files=FILES, data=DATA)
 def virtio(c):
+    with c.check("a store and an image are made on the second disk", vital=True):
+        vdisk.make_store(c, vdisk.data_disk(c))
+        vdisk.make_disk(c, "ds1:v.qcow2", "qcow2", "16M")
+    hostile(c)
     with c.check("a virtio console leads to the guest's shell", vital=True):
         start(c, "vio")
         to_shell(c, "vio", 1)
@@ -22,7 +43,7 @@ def virtio(c):
     check_typing(c)
     with c.check("the guest's PCI bus shows the devices, and nothing complains"):
         text = guest_command(c, "cat /sys/bus/pci/devices/*/device")
-        assert text.split() == ["0x0008", "0x1043", "0x1044"], text
+        assert text.split() == ["0x0008", "0x1043", "0x1044", "0x1042"], text
         text = guest_command(c, "dmesg | grep -E 'pci|virtio' | grep -E 'fail|conflict'")
         assert not text.strip(), text
     with c.check("interrupts come by MSI-X"):
@@ -30,7 +51,10 @@ def virtio(c):
     with c.check("the entropy device gives bytes, other ones each time"):
         first, second = bytes_of_entropy(c)
         assert len(first) == len(second) == 32 and first != second, (first, second)
+    with c.check("its disk holds what it is given"):
+        vdisk.load(c, "run", "vda", 1, 100, 2)
     with c.check("after a crash of the control partition the devices go on"):
+        guest_command(c, "blkload run /dev/vda 2 300 2 >/tmp/load 2>&1 &")
         leave(c)
         c.send("debug crash null\r")
         c.expect(r"started again", 60)
@@ -38,6 +62,7 @@ def virtio(c):
         assert state(c, "vio") == "running"
         back_in_shell(c, "vio")
         assert guest_command(c, "echo alive").strip() == "alive"
+        vdisk.loaded(c, "/tmp/load", 600)
         first, second = bytes_of_entropy(c)
         assert len(first) == 32 and first != second, (first, second)
     with c.check("a reset of the guest resets them"):
@@ -45,7 +70,11 @@ def virtio(c):
         assert c.expect(r"demo: Debian kernel \S+, 1 CPUs.*virtio console", 200)
         c.expect(r"demo:\S* ?# $", 60)
         assert "hvc0" in guest_command(c, "tty")
+    with c.check("the disk has what was written before"):
+        vdisk.load(c, "check", "vda", 2, 300, 2)
         leave(c)
-    with c.check("it stops"):
-        c.command("vm stop vio")
+    with c.check("it stops, and its image is sound"):
+        c.command("vm stop vio", 120)
         c.until("vm list", r"vio +stopped", 30)
+        output = c.command("disk check ds1:v.qcow2 format=qcow2", 120)
+        assert "0 problems" in output, output

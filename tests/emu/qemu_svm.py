@@ -31,7 +31,8 @@ again("demo-two", bochs_demo.demo_two, limit=300, cpus=2,
       files=bochs_demo.config(bochs_demo.section("one", 1), bochs_demo.section("two", 2)))
 again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
       files=bochs_demo.config(bochs_demo.section("pair", 2)))
-again("virtio", bochs_virtio.virtio, limit=300, cpus=2, files=bochs_virtio.FILES)
+again("virtio", bochs_virtio.virtio, limit=400, cpus=2, files=bochs_virtio.FILES,
+      data=bochs_virtio.DATA, extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"])
 again("network", bochs_network.network, limit=400, cpus=2, files=bochs_network.FILES)
 
 

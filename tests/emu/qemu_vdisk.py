@@ -2,7 +2,7 @@
 from tests.emu import vdisk
 from tests.emu.bochs_demo import guest_command, start, state, to_shell
 from tests.emu.emulator import Qemu
-from tests.emu.guests import must
+from tests.emu.guests import must, wait
 from tests.emu.suite import qemu
 
 DISKS = [line for n, form in enumerate(vdisk.FORMATS)
@@ -58,3 +58,49 @@ def disks(c):
         must(c, "vm stop disks", 120)
         assert "disks.log" in c.command("store ls ds1:disks", 60)
         assert "0 problems" in c.command("store check ds1", 120)
+
+
+JUNK = 6  # images of one unit each, in a store of 27 units
+
+
+@qemu("svm-disk-full", limit=400, cpus=2, **OPTIONS, data={"d": 36},
+      files=vdisk.files(vdisk.section("full", 1, "disk0: file=ds1:e.raw", "disk1: device=ram0")))
+def disk_full(c):
+    with c.check("a small store", vital=True):
+        vdisk.make_store(c, "vd0")
+        vdisk.make_disk(c, "ds1:e.raw", "raw", "24M")
+        for n in range(JUNK):
+            vdisk.make_disk(c, f"ds1:j{n}", "qcow2", "1M")
+        must(c, "disk ram ram0 size=8M")
+    with c.check("a guest fills it", vital=True):
+        start(c, "full")
+        to_shell(c, "full", 1)
+        guest_command(c, "dd if=/dev/urandom of=/tmp/r bs=1M count=24", 120)
+        guest_command(c, "(dd if=/tmp/r of=/dev/vda bs=1M oflag=direct; echo all >/tmp/w) &")
+        vdisk.leave(c)
+    with c.check("a full store pauses the VM and says why"):
+        c.until("vm list", r"full +paused .*E_NOSPACE: disk0, ds1:e.raw: the store is full", 120)
+        c.command("vm resume full")
+        c.until("vm list", r"full +paused", 60)
+    with c.check("with space again it goes on, and nothing is lost"):
+        for n in range(JUNK):
+            must(c, f"store rm ds1:j{n}", 60)
+        must(c, "vm resume full")
+        vdisk.enter(c, "full")
+        wait(c, "dd", lambda: "all" in guest_command(c, "cat /tmp/w"), 120)
+        assert "same" in guest_command(c, "cmp /tmp/r /dev/vda && echo sa''me", 120)
+    with c.check("limits of a running VM's disk"):
+        vdisk.leave(c)
+        must(c, "vm set full disk1.iops=50")
+        vdisk.enter(c, "full")
+        begin = int(guest_command(c, "cut -d. -f1 /proc/uptime"))
+        vdisk.load(c, "run", "vdb", 7, 100, 2)
+        assert int(guest_command(c, "cut -d. -f1 /proc/uptime")) - begin >= 2
+        vdisk.leave(c)
+    with c.check("what cannot be opened is named"):
+        must(c, "vm stop full", 120)
+        must(c, "vm set full disk0.format=qcow2")
+        output = c.command("vm start full", 60)
+        assert "E_CORRUPT: disk0, ds1:e.raw" in output, output
+        must(c, "vm set full disk0.file=ds9:x")
+        assert "E_NO_STORE" in c.command("vm start full", 60)

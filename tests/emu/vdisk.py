@@ -6,7 +6,8 @@ import sys
 
 from tests.emu import bochs_demo
 from tests.emu.emulator import BUILD, TOP
-from tests.emu.guests import must
+from tests.emu.guests import must, wait
+from tests.emu.suite import guest_files
 
 sys.path.insert(0, os.path.join(TOP, "tools"))
 # pylint: disable=wrong-import-position
@@ -32,6 +33,24 @@ def files(*sections):
     return bochs_demo.config(*sections) | {"bulkhead/guests/blkload.img": initrd}
 
 
+def test_guest(name):
+    path = f"bulkhead/guests/tests/{name}.elf"
+    return {path: guest_files()[path]} if path in guest_files() else {}
+
+
+def data_disk(c):
+    """The disk beside the boot disk, of 64 MiB, once it is found."""
+    return wait(c, "the second disk", lambda: re.search(r"(?m)^(\w+) +64M ", c.command("disk list")),
+                120)[1]
+
+
+def loaded(c, path, operations):
+    """Waits for the end of a run in the guest's background, whose output goes to `path`."""
+    text = wait(c, "blkload", lambda: re.search(
+        r"blkload: .*", bochs_demo.guest_command(c, f"cat {path}")), 300)[0]
+    assert f"blkload: ok, {operations} operations" in text, text
+
+
 def load(c, what, device, seed, operations, workers=4, timeout=300):
     """One run of blkload in the guest whose console is open."""
     text = bochs_demo.guest_command(
@@ -54,5 +73,4 @@ def leave(c):
 
 def enter(c, vm):
     """Back to a guest's shell that was left at its prompt."""
-    bochs_demo.open_console(c, vm)
-    c.pump_rest()
+    bochs_demo.back_in_shell(c, vm)

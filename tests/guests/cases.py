@@ -34,6 +34,7 @@ CASES = {
     "power_button": {"ends": "asked", "reference": False},
     "reboot": {"ends": "never", "reference": False},
     "every_privileged": {"reference": False},
+    "hostile_blk": {"cpus": 2, "ends": "asked", "reference": False},
     "bench": {"cpus": 2, "reference": False},
     "doorbell": {"options": {"rng": "yes"}, "reference": False},
 }
