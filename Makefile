@@ -188,6 +188,9 @@ IMAGE_FILES := $(B)/BOOTX64.EFI $(B)/image/kernel.elf $(B)/image/control.elf \
 $(B)/bulkhead.img: tools/mkimage.sh $(IMAGE_FILES) $(IMAGE_DEPS) $(wildcard $(B)/guests/* \
         $(B)/guests/*/*) | $(SETUP)
 	$(Q)tools/mkimage.sh $@ $(B)/guests $(IMAGE_FILES)
+# For the tests: other guests.
+$(B)/third-party.img: tools/mkimage.sh $(IMAGE_FILES) $(TEST_IMAGES)
+	$(Q)tools/mkimage.sh $@ $(B)/third-party $(IMAGE_FILES)
 
 # ---- targets -----------------------------------------------------------------------------------
 .PHONY: all image asm format clean help

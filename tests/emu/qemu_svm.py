@@ -1,7 +1,7 @@
 """Guests on AMD-V, which QEMU emulates: the cases of the Bochs tier, run again on the other vendor."""
 import re
 
-from tests.emu import bochs_demo, bochs_guests, bochs_network, bochs_virtio, guests
+from tests.emu import bochs_demo, bochs_guests, bochs_images, bochs_network, bochs_virtio, guests
 from tests.emu.emulator import Qemu
 from tests.emu.suite import qemu
 
@@ -34,6 +34,12 @@ again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
 again("virtio", bochs_virtio.virtio, limit=400, cpus=2, files=bochs_virtio.FILES,
       data=bochs_virtio.DATA, extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"])
 again("network", bochs_network.network, limit=400, cpus=2, files=bochs_network.FILES)
+
+
+@qemu("svm-images", **SVM, limit=400, cpus=2, files=bochs_images.FILES, image=bochs_images.IMAGE)
+def images(c):
+    bochs_images.images(c)
+    bochs_images.pvh(c)
 
 
 @qemu("svm-demo-4cpu", **SVM, limit=300, cpus=4, files=bochs_demo.config(bochs_demo.section("four", 4)))

@@ -19,6 +19,8 @@ CASES = {
     "shootdown": {"cpus": 4, "seconds": 60},
     "pause_spin": {"cpus": 2},
     "tsc": {"cpus": 2},
+    "tsc_adjust": {"cpus": 2},
+    "start_state": {"cpus": 2},
     "dirty": {"cpus": 2, "mem": 32, "ends": "never", "reference": False},
     "secret": {"mem": 32},
     "seeker": {"mem": 32},
