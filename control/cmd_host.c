@@ -221,9 +221,9 @@ static enum hv_status set_cpu_mode(const struct schema_args *args, struct out *o
 
 static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
 {
-    static const char *const columns[] = {"CPU",    "APIC",    "GUESTS",   "IDLE%", "CONTROL%",
-                                          "GUEST%", "KERNEL%", "RUNNABLE", "MODE"};
-    static const u8 widths[] = {3, 4, 5, 6, 8, 6, 7, 8, 0};
+    static const char *const columns[] = {"CPU",    "APIC",    "GUESTS",   "IDLE%",     "CONTROL%",
+                                          "GUEST%", "KERNEL%", "RUNNABLE", "RESERVED%", "MODE"};
+    static const u8 widths[] = {3, 4, 5, 6, 8, 6, 7, 8, 9, 0};
     const struct host_info *h = sys_host_info();
     struct cpu_stat *before;
     u64 seconds = args_number(args, "seconds", 0);
@@ -256,6 +256,7 @@ static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
         percent(out, guest, all);
         percent(out, kernel, all);
         out_cell(out, "%u", s.runnable);
+        out_cell(out, "%u", vm_sched_reserved(i));
         out_cell(out, "%s", vm_sched_dedicated() & BIT(i) ? "dedicated" : "shared");
     }
     free(before);

@@ -117,7 +117,11 @@ void message_complete(struct vcpu *v)
 
 static void take_requests(struct vcpu *v)
 {
+    spin_lock(&v->lock);
     u32 r = __atomic_fetch_and(&v->requests, REQUEST_REPLY, __ATOMIC_SEQ_CST);
+    if ((r & (REQUEST_INIT | REQUEST_SIPI)) == REQUEST_INIT && v->index)
+        v->blocked |= BLOCK_SIPI; /* a SIPI counts from here on */
+    spin_unlock(&v->lock);
 
     if (r & REQUEST_FLUSH)
         hvm->flush(v->vm);

@@ -10,25 +10,10 @@
 #define DR6_HITS BITS(3, 0)
 #define PRIORITY_HIGHEST FIELD_PUT(INT_CTL_PRIORITY, 15)
 
-/* An event that was to be delivered gives way to another: keep what would be lost.  Exceptions come
- * again by themselves. */
-static void displace(struct vcpu *v, u64 event)
-{
-    u64 type = FIELD_GET(EVENT_TYPE, event);
-
-    if (type == EVENT_NMI)
-        v->nmi_pending = true;
-    else if (type == EVENT_INTR)
-        vlapic_unack(v, (u32)FIELD_GET(EVENT_VECTOR, event));
-}
-
+/* As vmx_inject(): what was to be delivered before gives way. */
 static void inject(struct vcpu *v, u64 event)
 {
-    struct svm_vcpu *s = svm_of(v);
-
-    if (s->vmcb->event_inj & EVENT_VALID)
-        displace(v, s->vmcb->event_inj);
-    s->vmcb->event_inj = event;
+    svm_of(v)->vmcb->event_inj = event;
     v->activity = VCPU_ACTIVE;
 }
 

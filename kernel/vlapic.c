@@ -128,13 +128,6 @@ void vlapic_ack(struct vcpu *v, u32 vector)
     update_ppr(v->lapic);
 }
 
-void vlapic_unack(struct vcpu *v, u32 vector)
-{
-    vlapic_set_bit(v->lapic, APIC_IRR, vector, true);
-    vlapic_set_bit(v->lapic, APIC_ISR, vector, false);
-    update_ppr(v->lapic);
-}
-
 /* 32 vectors from a bitmap word. */
 static void accept_word(struct vcpu *v, u32 first, u64 bits, bool level)
 {

@@ -164,9 +164,8 @@ u32 vlapic_eoi(struct vcpu *v);
 void vlapic_merge(struct vcpu *v);              /* bitmaps to IRR/TMR; arm or cancel the timer */
 int vlapic_highest_irr(const struct vlapic *l); /* -1: none */
 int vlapic_highest_isr(const struct vlapic *l);
-int vlapic_pending(struct vcpu *v);            /* vector above PPR, or -1 */
-void vlapic_ack(struct vcpu *v, u32 vector);   /* it is being injected: IRR to ISR */
-void vlapic_unack(struct vcpu *v, u32 vector); /* injection did not happen after all */
-bool vlapic_extint(struct vcpu *v);            /* the PIC's request reaches this CPU */
+int vlapic_pending(struct vcpu *v);          /* vector above PPR, or -1 */
+void vlapic_ack(struct vcpu *v, u32 vector); /* it is being injected: IRR to ISR */
+bool vlapic_extint(struct vcpu *v);          /* the PIC's request reaches this CPU */
 
 #endif

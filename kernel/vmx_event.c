@@ -18,22 +18,11 @@ static u32 pending_entry(void)
     return info & INTR_VALID ? info : 0;
 }
 
-/* An event that was to be delivered gives way to an exception: keep what would be lost.  Exceptions
- * and software interrupts come again by themselves. */
-static void displace(struct vcpu *v, u32 info)
-{
-    if (FIELD_GET(INTR_TYPE, info) == INTR_NMI)
-        v->nmi_pending = true;
-    else if (FIELD_GET(INTR_TYPE, info) == INTR_EXTERNAL)
-        vlapic_unack(v, (u32)FIELD_GET(INTR_VECTOR, info));
-}
-
+/* An event whose delivery was cut short gives way: exceptions and software interrupts come again by
+ * themselves, and an interrupt or NMI that meets an exception on its way is lost to its handler on
+ * a processor as well, acknowledged as it is. */
 void vmx_inject(struct vcpu *v, u32 info, u32 error)
 {
-    u32 before = pending_entry();
-
-    if (before)
-        displace(v, before);
     vmcs_write32(VMCS_ENTRY_INTR_INFO, info);
     if (info & INTR_HAS_ERROR)
         vmcs_write32(VMCS_ENTRY_ERROR, error);

@@ -8,6 +8,7 @@
 #include "vmm/exits.h"
 
 #include "control/rt/sys.h"
+#include "vmm/vm_sched.h"
 
 static struct vm *first;
 struct vm *inventory_slots[VM_SLOTS];
@@ -105,6 +106,7 @@ static bool needs_stop(const struct vm_config *old, const struct vm_config *new)
     same.cpu_weight = new->cpu_weight;
     same.cpu_pin = new->cpu_pin;
     same.cpu_cap = new->cpu_cap;
+    same.cpu_reserve = new->cpu_reserve;
     same.autostart = new->autostart;
     same.trace_exceptions = new->trace_exceptions;
     for (u32 i = 0; i < VM_DISKS; i++) {
@@ -123,11 +125,13 @@ bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error 
     if (strcmp(c->name, vm->config.name) != 0 || (other && other != vm))
         return vm_error(e, HV_EEXIST, "E_EXIST", "vm list", "name or number belongs to another VM");
     if (vm->phase != PHASE_STOPPED && needs_stop(&vm->config, c))
-        return vm_error(
-            e, HV_EBUSY, "E_STATE",
-            "vm stop, or change only cpu.weight, cpu.pin, cpu.cap, diskN.iops and diskN.bw",
-            "VM %s is %s; this can change only while it is stopped", vm->config.name,
-            vm_phase_name(vm));
+        return vm_error(e, HV_EBUSY, "E_STATE",
+                        "vm stop, or change only cpu.weight, cpu.pin, cpu.cap, cpu.reserve, "
+                        "diskN.iops and diskN.bw",
+                        "VM %s is %s; this can change only while it is stopped", vm->config.name,
+                        vm_phase_name(vm));
+    if (vm->phase != PHASE_STOPPED && !vm_sched_admit(vm, c, e))
+        return false;
     bool exceptions = c->trace_exceptions != vm->config.trace_exceptions;
     vm->config = *c;
     vm_apply(vm, exceptions);

@@ -18,6 +18,7 @@
 #include "vmm/vm_devices.h"
 #include "vmm/vm_disk.h"
 #include "vmm/vm_home.h"
+#include "vmm/vm_reserve.h"
 #include "vmm/vm_sched.h"
 
 u64 vm_first_run_tsc;
@@ -73,6 +74,7 @@ static void attach(struct vm *vm, u32 slot)
     vm->state = (struct vm_state *)(window + VM_WINDOW_STATE);
     vm->vcpu_pages = window + VM_WINDOW_VCPUS;
     guest_mem_layout(&vm->mem, window + VM_WINDOW_RAM, vm->config.mem);
+    memset(vm->reserved_cpu, VM_RESERVE_NONE, sizeof(vm->reserved_cpu));
     inventory_set_slot(slot, vm);
 }
 
@@ -223,7 +225,7 @@ static bool can_start(struct vm *vm, struct vm_error *e)
     if (vm->config.cpu_count > 2 * hi->cpu_count || vm->config.cpu_count > VM_VCPUS)
         return vm_error(e, HV_EINVAL, "E_CONFIG", "vm set cpu= to at most twice the host's",
                         "%u vCPUs on %u CPUs", vm->config.cpu_count, hi->cpu_count);
-    return true;
+    return vm_sched_admit(vm, &vm->config, e);
 }
 
 bool vm_start(struct vm *vm, struct vm_error *e)
@@ -480,6 +482,7 @@ static void reattach(const struct vm_info *info)
         detach(vm);
         return;
     }
+    vm_sched_restore(s->dedicated);
     vm->phase = s->paused ? PHASE_PAUSED : PHASE_RUNNING;
     vm->state->held = 0; /* the kernel shows those exits again */
     for (u32 i = 0; i < VM_TIMER_COUNT; i++)

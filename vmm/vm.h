@@ -41,6 +41,7 @@ struct vm {
         enum vm_timer which;
     } timers[VM_TIMER_COUNT];
 
+    u8 reserved_cpu[VM_VCPUS]; /* the CPU that has a vCPU's reservation; VM_RESERVE_NONE */
     struct loop_timer cap_timer, power_timer;
     struct vm_cap cap;
 
@@ -88,7 +89,8 @@ static inline struct vcpu_page *vm_vcpu(const struct vm *vm, u32 vcpu)
  * E_STATE: not in this phase. */
 
 /* E_NO_VTX no hardware virtualisation; E_STATE it is not stopped; E_NOENT a file is not on the
- * boot medium; E_IMAGE a file is not what it should be; E_NOMEM. */
+ * boot medium; E_IMAGE a file is not what it should be; E_NOMEM; E_FULL its cpu.reserve does not
+ * fit. */
 MUST_CHECK bool vm_start(struct vm *vm, struct vm_error *e);
 MUST_CHECK bool vm_stop(struct vm *vm, struct vm_error *e);     /* power cut */
 MUST_CHECK bool vm_shutdown(struct vm *vm, struct vm_error *e); /* press the power button */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "vmm/vm_reserve.h"
+
 #define M(m) CONF_MEMBER(struct vm_config, m)
 
 /* clang-format off */
@@ -47,6 +49,9 @@ static const struct conf_key keys[] = {
      .example = "0-1+3"},
     {"cpu", "cap", CONF_NUMBER, M(cpu_cap), .min = 0, .max = 6400,
      .help = "percent of one CPU that it may use in all; 0: no limit", .example = "50"},
+    {"cpu", "reserve", CONF_NUMBER, M(cpu_reserve), .min = 0, .max = 5760,
+     .help = "percent of one CPU that it is sure to get in all; at most 90 a vCPU",
+     .example = "50"},
     {"trace", "exceptions", CONF_BOOL, M(trace_exceptions),
      .help = "note every exception it takes; it runs slower", .example = "on"},
     {"mem", NULL, CONF_SIZE, M(mem), .min = 2 * MIB, .max = 256 * GIB,
@@ -121,6 +126,15 @@ bool vm_config_check(const struct vm_config *c, struct conf_error *err)
         snprintf(err->key, sizeof(err->key), "kernel");
         snprintf(err->text, sizeof(err->text), "nothing to boot is named");
         snprintf(err->hint, sizeof(err->hint), "kernel: guests/demo/vmlinuz");
+        return false;
+    }
+    if (c->cpu_reserve > VM_RESERVE_LIMIT * c->cpu_count ||
+        (c->cpu_cap && c->cpu_reserve > c->cpu_cap)) {
+        u32 most = VM_RESERVE_LIMIT * c->cpu_count;
+        snprintf(err->key, sizeof(err->key), "cpu.reserve");
+        snprintf(err->text, sizeof(err->text), "more than its vCPUs or its cpu.cap can use");
+        snprintf(err->hint, sizeof(err->hint), "cpu.reserve=%u",
+                 c->cpu_cap ? MIN(c->cpu_cap, most) : most);
         return false;
     }
     if (c->mem % PAGE_2M) {

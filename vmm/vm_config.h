@@ -62,6 +62,7 @@ struct vm_config {
     u32 cpu_weight;             /* 1..10000 */
     u64 cpu_pin;                /* CPUs it may run on; 0: any */
     u32 cpu_cap;                /* percent of one CPU that it may use; 0: all it gets */
+    u32 cpu_reserve;            /* percent of one CPU that it is sure to get in all; 0: none */
     bool trace_exceptions;      /* every exception exits and is noted */
     u64 mem;                    /* bytes of RAM, multiple of 2 MiB */
     char kernel[BOOT_NAME_LEN]; /* module path */

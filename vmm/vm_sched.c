@@ -1,25 +1,117 @@
 /* Which CPUs a VM may use and how much of them; on the event loop's thread. */
 #include "vmm/vm_sched.h"
 
+#include <stdlib.h>
+
 #include "control/rt/clock.h"
+#include "control/rt/log.h"
 #include "control/rt/sys.h"
 #include "vmm/inventory.h"
+#include "vmm/vm_reserve.h"
 
 static u64 dedicated; /* CPUs for VMs that name them in cpu.pin */
+
+/* Every vCPU that the kernel has, `vm` as `config` says (it may not have started), with `shared` as
+ * the CPUs of VMs without a pin.  NULL: no memory, or no vCPU; to be freed. */
+static struct vm_reserve *list_all(const struct vm *vm, const struct vm_config *config, u64 shared,
+                                   u32 *count)
+{
+    u32 n = 0;
+    for (const struct vm *at = inventory_first(); at; at = at->next)
+        n += at->state || at == vm ? VM_VCPUS : 0; /* room for what either config says */
+    struct vm_reserve *list = malloc(n * sizeof(*list) + 1);
+    *count = 0;
+    for (const struct vm *at = inventory_first(); list && at; at = at->next) {
+        const struct vm_config *c = config && at == vm ? config : &at->config;
+        for (u32 i = 0; (at == vm || at->state) && i < c->cpu_count; i++)
+            list[(*count)++] = (struct vm_reserve){
+                .mask = c->cpu_pin ? c->cpu_pin : shared,
+                .percent = (c->cpu_reserve + c->cpu_count - 1) / c->cpu_count,
+                .weight = c->cpu_weight,
+                .cpu = at->state ? at->reserved_cpu[i] : (u8)VM_RESERVE_NONE,
+            };
+    }
+    return list;
+}
+
+static bool place(const struct vm *vm, const struct vm_config *config, u64 shared)
+{
+    u32 count;
+    struct vm_reserve *list = list_all(vm, config, shared, &count);
+    bool fits = list && vm_reserve_place(list, count, sys_host_info()->cpu_count);
+    free(list);
+    return fits;
+}
+
+bool vm_sched_admit(const struct vm *vm, const struct vm_config *c, struct vm_error *e)
+{
+    if (place(vm, c, ~dedicated))
+        return true;
+    return vm_error(e, HV_EBUSY, "E_FULL",
+                    "host cpu, then a smaller cpu.reserve or another cpu.pin",
+                    "no CPU that VM %s may use has %u %% left to reserve for each of its vCPUs",
+                    c->name, (c->cpu_reserve + c->cpu_count - 1) / c->cpu_count);
+}
+
+/* A reservation of one changes the weights of others, so then all are told; vm NULL: all. */
+static void tell(const struct vm *only)
+{
+    static bool reserved; /* the last time there were reservations */
+    u32 count, at = 0;
+    bool had = reserved;
+    struct vm_reserve *list = list_all(NULL, NULL, ~dedicated, &count);
+    if (!list || !vm_reserve_place(list, count, sys_host_info()->cpu_count)) {
+        /* After a restart of the control partition another order may not fit, or there is no
+         * memory: the kernel goes on with what it was told. */
+        log_warn("reservations of CPU time stay as the kernel has them");
+        free(list);
+        return;
+    }
+    vm_reserve_weigh(list, count);
+    reserved = false;
+    for (u32 i = 0; i < count; i++)
+        reserved |= list[i].percent != 0;
+    for (struct vm *vm = inventory_first(); vm; vm = vm->next) {
+        for (u32 i = 0; vm->state && i < vm->config.cpu_count; i++, at++) {
+            const struct vm_reserve *r = &list[at];
+            vm->reserved_cpu[i] = r->cpu;
+            if (!only || vm == only || had || reserved)
+                (void)sys_vcpu_sched(vm->slot, i, r->given, r->percent ? BIT(r->cpu) : r->mask);
+        }
+        if (vm->state)
+            vm->state->dedicated = dedicated;
+    }
+    free(list);
+}
 
 void vm_sched_apply(struct vm *vm)
 {
     if (!vm->state)
         return;
     vm_state_set_config(vm->state, &vm->config);
-    for (u32 i = 0; i < vm->config.cpu_count; i++)
-        (void)sys_vcpu_sched(vm->slot, i, vm->config.cpu_weight,
-                             vm->config.cpu_pin ? vm->config.cpu_pin : ~dedicated);
+    tell(vm);
+}
+
+u32 vm_sched_reserved(u32 cpu)
+{
+    u32 sum = 0;
+    for (const struct vm *vm = inventory_first(); vm; vm = vm->next) {
+        const struct vm_config *c = &vm->config;
+        for (u32 i = 0; vm->state && c->cpu_reserve && i < c->cpu_count; i++)
+            if (vm->reserved_cpu[i] == cpu)
+                sum += (c->cpu_reserve + c->cpu_count - 1) / c->cpu_count;
+    }
+    return sum;
 }
 
 u64 vm_sched_dedicated(void)
 {
     return dedicated;
+}
+
+void vm_sched_restore(u64 cpus)
+{
+    dedicated |= cpus;
 }
 
 bool vm_sched_dedicate(u32 cpu, bool on, struct vm_error *e)
@@ -31,12 +123,11 @@ bool vm_sched_dedicate(u32 cpu, bool on, struct vm_error *e)
     if (!(~wanted & BITS(count - 1, 0)))
         return vm_error(e, HV_EBUSY, "E_STATE", "leave one shared",
                         "CPU %u is the last that VMs without cpu.pin may use", cpu);
+    if (!place(NULL, NULL, ~wanted))
+        return vm_error(e, HV_EBUSY, "E_FULL", "host cpu, then smaller cpu.reserve of VMs",
+                        "the other CPUs have no room for the reservations on CPU %u", cpu);
     dedicated = wanted;
-    for (u32 slot = 0; slot < VM_SLOTS; slot++) {
-        struct vm *vm = inventory_by_slot(slot);
-        if (vm)
-            vm_sched_apply(vm);
-    }
+    tell(NULL);
     return true;
 }
 

@@ -37,6 +37,7 @@ struct vm_state {
     u64 started_at;                              /* ns of platform_now */
     u32 resets;
     u32 paused;                   /* by the user */
+    u64 dedicated;                /* CPUs of the host that are, vm_sched.c */
     u64 deadline[VM_TIMER_COUNT]; /* ns; PLATFORM_NEVER: not armed */
     u64 held;                     /* vCPUs whose exit waits for VM_TIMER_HOLD */
 

@@ -27,6 +27,7 @@ CASES = {
     "speculation": {"reference": False},
     "counter": {"ends": "never", "reference": False},
     "busy": {"ends": "never", "reference": False},
+    "work": {"ends": "never", "reference": False},
     "watch": {"ends": "never", "reference": False},
     "fuzz": {"ends": "never", "reference": False},
     "spin_cli": {"ends": "never", "reference": False},

@@ -137,19 +137,6 @@ static void level_triggered_eoi_is_told(void **state)
     assert_int_equal(vlapic_eoi(v), 0); /* nothing in service */
 }
 
-static void injection_can_be_taken_back(void **state)
-{
-    struct vcpu *v = &vcpus[0];
-
-    (void)state;
-    vlapic_post(v, 0x80, false);
-    vlapic_merge(v);
-    vlapic_ack(v, 0x80);
-    vlapic_unack(v, 0x80);
-    assert_int_equal(vlapic_pending(v), 0x80);
-    assert_int_equal(vlapic_highest_isr(apic(0)), -1);
-}
-
 static u32 who_got(u32 vector)
 {
     u32 mask = 0;
@@ -455,7 +442,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(priorities),
         CASE(level_triggered_eoi_is_told),
-        CASE(injection_can_be_taken_back),
         CASE(xapic_destinations),
         CASE(x2apic_destinations),
         CASE(other_delivery_modes),
