@@ -113,19 +113,22 @@ static enum hv_status set_address(const struct schema_args *args, struct out *ou
 
 static enum hv_status kif_new(const struct schema_args *args, struct out *out)
 {
-    const char *name = args_text(args, "name");
+    const char *name = args_text(args, "name"), *text = args_text(args, "mac");
     struct net_switch *sw = cmd_net_switch(args, "switch", out);
+    u64 mac = 0;
     struct kif *k;
     enum hv_status status;
 
     if (!sw)
         return HV_ENOENT;
-    status = kif_add(name ? name : "", sw, &k);
+    if (text && (!mac_address_parse(text, &mac) || frame_mac_is_group(mac) || !mac))
+        return cmd_net_bad(out, "mac", text, "the address of one station", "mac=06:42:48:01:02:03");
+    status = kif_add(name ? name : "", sw, mac, &k);
     switch (status) {
     case HV_OK:
         return set_address(args, out, k);
     case HV_EEXIST:
-        return out_error(out, status, "E_EXISTS", "another name", "'%s' is taken", name);
+        return out_error(out, status, "E_EXISTS", "another name", "that name or address is taken");
     case HV_EINVAL:
         return out_error(out, status, "E_NAME", "net kif add k0 switch=vsw0",
                          "a name has 1 to %u characters", KIF_NAME - 1);
@@ -368,12 +371,13 @@ static enum hv_status run_route(const struct schema_args *args, struct out *out)
 static void save_kifs(struct schema_text *t)
 {
     for (const struct kif *k = kif_first(); k; k = k->next) {
-        char text[32], gateway[32] = "";
+        char text[32], gateway[32] = "", mac[MAC_ADDRESS_TEXT];
 
         kif_address_text(k, text, sizeof(text));
         if (k->mode == KIF_STATIC && !ip4_addr_isany(netif_ip4_gw(&k->netif)))
             snprintf(gateway, sizeof(gateway), " gw=%s", ip4addr_ntoa(netif_ip4_gw(&k->netif)));
-        schema_put(t, "net kif add %s switch=%s%s%s%s", k->name, k->port->sw->name,
+        mac_address_format(k->port->mac, mac);
+        schema_put(t, "net kif add %s switch=%s mac=%s%s%s%s", k->name, k->port->sw->name, mac,
                    k->mode == KIF_NONE ? "" : " ip=",
                    k->mode == KIF_NONE   ? ""
                    : k->mode == KIF_DHCP ? "dhcp"
@@ -404,6 +408,7 @@ static const struct schema_arg kif_args[] = {
     {"ip", PLACE_KEY, ARG_WORD, .help = "address and prefix length, or dhcp"},
     {"gw", PLACE_KEY, ARG_WORD, .help = "default gateway"},
     {"vlan", PLACE_KEY, ARG_NUMBER, .help = "VLAN it is in; 0: none"},
+    {"mac", PLACE_KEY, ARG_WORD, .help = "add: its address; a new one without it"},
     {0},
 };
 static const struct schema_arg ping_args[] = {

@@ -11,6 +11,13 @@
 
 typedef unsigned long long ull;
 
+/* What a user did; not what the kept configuration does at each start. */
+#define NOTE(...)                                                                                  \
+    do {                                                                                           \
+        if (shell_terminal())                                                                      \
+            log_notice(__VA_ARGS__);                                                               \
+    } while (0)
+
 static struct user *the_user(const struct schema_args *args, struct out *out)
 {
     const char *name = args_text(args, "name");
@@ -83,7 +90,7 @@ static enum hv_status set_password(const struct schema_args *args, struct out *o
                          "a password has 8 to %u characters", USERS_PASSWORD - 1);
     if (status != HV_OK)
         return out_error(out, status, "E_PASSWORD", "host user list", "it could not be set");
-    log_notice("the password of user %s was set by %s", name, shell_user());
+    NOTE("the password of user %s was set by %s", name, shell_user());
     return HV_OK;
 }
 
@@ -104,8 +111,7 @@ static enum hv_status run_add(const struct schema_args *args, struct out *out)
 
     switch (status) {
     case HV_OK:
-        log_notice("user %s, role %s, was added by %s", name, schema_role_name(u->role),
-                   shell_user());
+        NOTE("user %s, role %s, was added by %s", name, schema_role_name(u->role), shell_user());
         return HV_OK;
     case HV_EEXIST:
         return out_error(out, status, "E_EXISTS", "another name", "there is a user '%s'", name);
@@ -134,7 +140,7 @@ static enum hv_status run_remove(const struct schema_args *args, struct out *out
     strcpy(name, u->name);
     if (users_remove(u) != HV_OK)
         return only_admin(out);
-    log_notice("user %s was removed by %s", name, shell_user());
+    NOTE("user %s was removed by %s", name, shell_user());
     return HV_OK;
 }
 
@@ -144,7 +150,7 @@ static enum hv_status run_role(const struct schema_args *args, struct out *out, 
         return out_error(out, HV_EINVAL, "E_SYNTAX", "role=operator", "role= is missing");
     if (users_set_role(u, role_of(args)) != HV_OK)
         return only_admin(out);
-    log_notice("user %s has role %s now, by %s", u->name, schema_role_name(u->role), shell_user());
+    NOTE("user %s has role %s now, by %s", u->name, schema_role_name(u->role), shell_user());
     return HV_OK;
 }
 
@@ -162,7 +168,7 @@ static enum hv_status run_key(const struct schema_args *args, struct out *out, s
     if (users_add_key(u, key) != HV_OK)
         return out_error(out, HV_EINVAL, "E_KEY", "the text of a .pub file, in quotes",
                          "that is no public key, or %s has %u already", u->name, USERS_KEYS);
-    log_notice("user %s has a key more, by %s", u->name, shell_user());
+    NOTE("user %s has a key more, by %s", u->name, shell_user());
     return HV_OK;
 }
 
@@ -170,7 +176,7 @@ static enum hv_status run_unlock(const struct schema_args *args, struct out *out
 {
     (void)args, (void)out;
     users_unlock(u);
-    log_notice("user %s was unlocked by %s", u->name, shell_user());
+    NOTE("user %s was unlocked by %s", u->name, shell_user());
     return HV_OK;
 }
 

@@ -40,7 +40,8 @@ struct shell {
     bool leaving;
     int last_status;
     struct shell_words words; /* too big for a fiber's stack */
-    void (*ended)(void *owner);
+    const char *line;         /* the only one, without editing; NULL: lines are read */
+    void (*ended)(void *owner, int status);
     void *owner;
 };
 
@@ -196,7 +197,10 @@ static void sink_line(void *owner, const char *text, u32 len)
             return;
     }
     terminal_write(p->shell->terminal, text, len);
-    terminal_write(p->shell->terminal, "\r\n", 2);
+    if (p->shell->line)
+        terminal_write(p->shell->terminal, "\n", 1);
+    else
+        terminal_write(p->shell->terminal, "\r\n", 2);
     p->used += len ? (len + columns - 1) / columns : 1;
 }
 
@@ -334,8 +338,10 @@ static bool read_and_run(struct shell *s)
     while (r == LINE_EDIT_MORE) {
         int key = terminal_key(s->terminal, LOOP_NEVER);
 
-        if (key < 0)
-            break;
+        if (key < 0) {
+            terminal_set_editor(s->terminal, NULL);
+            return false;
+        }
         if (key == 0x0c) /* ^L: the terminal may be another one now */
             terminal_print(s->terminal, ASK_SIZE);
         r = line_edit_feed(&s->editor, (u8)key);
@@ -376,15 +382,19 @@ static void session_fiber(void *arg)
     struct shell *s = arg;
 
     fiber_set_data(s);
-    while (read_and_run(s))
-        ;
+    if (s->line)
+        run_line(s, s->line, NULL);
+    else
+        while (read_and_run(s))
+            ;
     log_notice("user %s (%s) has left", s->user, s->from);
-    s->ended(s->owner);
+    s->ended(s->owner, s->last_status);
     free(s);
 }
 
 struct shell *shell_open(struct terminal *t, const char *user, enum schema_role role,
-                         const char *from, void (*ended)(void *owner), void *owner)
+                         const char *from, const char *line, void (*ended)(void *owner, int status),
+                         void *owner)
 {
     struct shell *s = calloc(1, sizeof(*s));
 
@@ -394,6 +404,7 @@ struct shell *shell_open(struct terminal *t, const char *user, enum schema_role 
     snprintf(s->user, sizeof(s->user), "%s", user);
     snprintf(s->from, sizeof(s->from), "%s", from);
     s->role = role;
+    s->line = line;
     s->ended = ended;
     s->owner = owner;
     if (fiber_spawn("remote shell", session_fiber, s))

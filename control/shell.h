@@ -14,10 +14,12 @@ struct shell;
 
 /* The console's; prints the first prompt when the saved configuration is in force. */
 void shell_start(void);
-/* One for a remote session, logged in as `user`; `from` is told in events.  ended(owner) is called
- * in its fiber when it is over.  NULL: no memory. */
+/* One for a remote session, logged in as `user`; `from` is told in events.  `line`: runs that and
+ * ends; NULL: reads lines.  ended(owner, the last command's status) is called in its fiber when it
+ * is over.  NULL: no memory. */
 struct shell *shell_open(struct terminal *t, const char *user, enum schema_role role,
-                         const char *from, void (*ended)(void *owner), void *owner);
+                         const char *from, const char *line, void (*ended)(void *owner, int status),
+                         void *owner);
 /* The size that the terminal's owner was told. */
 void shell_resize(struct shell *s, u32 rows, u32 columns);
 /* Runs one line with the rights of ROLE_ADMIN, without a terminal: questions are answered yes.  In

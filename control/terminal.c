@@ -73,6 +73,18 @@ void terminal_input(struct terminal *t, const u8 *bytes, u32 len)
         event_signal(&t->key_event);
 }
 
+u32 terminal_key_room(const struct terminal *t)
+{
+    return t->raw ? sizeof(t->key_bytes) : ring_room(&t->keys);
+}
+
+void terminal_hang_up(struct terminal *t)
+{
+    t->no_more = true;
+    terminal_leave(t);
+    event_signal(&t->key_event);
+}
+
 void terminal_end(struct terminal *t)
 {
     t->ended = true;
@@ -90,7 +102,7 @@ int terminal_key(struct terminal *t, u64 deadline)
 
         if (key >= 0)
             return key;
-        if (t->ended)
+        if (t->ended || t->no_more)
             return TERMINAL_ENDED;
         if (fiber_wait(&t->key_event, deadline) == HV_ETIMEDOUT)
             return TERMINAL_TIMEOUT;
@@ -163,7 +175,7 @@ enum hv_status terminal_attach(struct terminal *t, const struct terminal_raw *ra
     terminal_print(t, line);
     event_clear(&t->left_event);
     t->raw_escape = false;
-    if (!t->ended)
+    if (!t->ended && !t->no_more)
         t->raw = raw;
     while (t->raw == raw)
         fiber_wait(&t->left_event, LOOP_NEVER);

@@ -43,12 +43,17 @@ struct terminal {
     const struct terminal_raw *raw;
     bool raw_escape; /* Ctrl-] was typed */
     bool at_line_start;
-    bool ended; /* nobody is there any more */
+    bool no_more; /* no keys come any more */
+    bool ended;   /* nobody is there any more */
 };
 
 void terminal_init(struct terminal *t, const struct terminal_ops *ops, void *owner);
 /* For the owner: bytes that were typed; on the loop or in a fiber, does not wait. */
 void terminal_input(struct terminal *t, const u8 *bytes, u32 len);
+/* Bytes that terminal_input() has room for; what is more is lost. */
+u32 terminal_key_room(const struct terminal *t);
+/* For the owner: no bytes will come; those that did are still read. */
+void terminal_hang_up(struct terminal *t);
 /* For the owner: the user is gone.  Ends raw mode, breaks the command, wakes who waits; from now
  * on text is dropped. */
 void terminal_end(struct terminal *t);

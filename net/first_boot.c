@@ -15,13 +15,22 @@ static struct loop_timer timer;
 static bool off;
 static void (*made)(void);
 
+/* The same at each start, so that DHCP gives the same address: 06:42:48 and the end of the card's.
+ */
+static u64 address_beside(const struct nic *n)
+{
+    u64 mac = 0x064248000000ull | (u64)n->mac[3] << 16 | (u64)n->mac[4] << 8 | n->mac[5];
+
+    return switches_mac_used(mac) ? 0 : mac;
+}
+
 static void set_up(const struct nic *n)
 {
     struct net_switch *sw;
     struct kif *k;
 
     if (switches_add("vsw0", n->mtu, &sw) != HV_OK || uplink_add(sw, n->name) != HV_OK ||
-        kif_add("k0", sw, &k) != HV_OK) {
+        kif_add("k0", sw, address_beside(n), &k) != HV_OK) {
         log_error("the network could not be set up on %s", n->name);
         return;
     }

@@ -150,17 +150,19 @@ static void start_netif(struct kif *k)
         netif_set_default(&k->netif);
 }
 
-enum hv_status kif_add(const char *name, struct net_switch *sw, struct kif **out)
+enum hv_status kif_add(const char *name, struct net_switch *sw, u64 mac, struct kif **out)
 {
-    struct switch_port_config c = {.type = PORT_KIF, .ops = &ops, .mac = switches_new_mac()};
+    struct switch_port_config c = {.type = PORT_KIF, .ops = &ops, .mac = mac};
     struct kif **at = &kifs, *k;
     u32 count = 0;
     int port;
 
     if (!name[0] || strlen(name) >= KIF_NAME)
         return HV_EINVAL;
-    if (kif_named(name) || switches_port(name))
+    if (kif_named(name) || switches_port(name) || (mac && switches_mac_used(mac)))
         return HV_EEXIST;
+    if (!mac)
+        c.mac = switches_new_mac();
     for (; *at; at = &(*at)->next)
         count++;
     k = count < KIF_MAX ? calloc(1, sizeof(*k)) : NULL;

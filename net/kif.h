@@ -31,9 +31,9 @@ struct kif {
 /* The first of all; ->next. */
 struct kif *kif_first(void);
 struct kif *kif_named(const char *name);
-/* A new one, a port of `sw`, with link and an IPv6 address of its own.  HV_EEXIST, HV_EINVAL
- * (name), HV_E2BIG, HV_ENOMEM. */
-enum hv_status kif_add(const char *name, struct net_switch *sw, struct kif **out);
+/* A new one, a port of `sw`, with link and an IPv6 address of its own; mac 0: a new one. HV_EEXIST,
+ * HV_EINVAL (name), HV_E2BIG, HV_ENOMEM. */
+enum hv_status kif_add(const char *name, struct net_switch *sw, u64 mac, struct kif **out);
 void kif_remove(struct kif *k);
 void kif_set_static(struct kif *k, ip4_addr_t address, ip4_addr_t mask, ip4_addr_t gateway);
 void kif_set_dhcp(struct kif *k);

@@ -27,7 +27,8 @@ libssh_files='agent auth base64 bignum bind bind_config buffer callbacks channel
  match mbedcrypto_missing md_mbedcrypto messages misc options packet packet_cb packet_crypt pcap
  pki pki_container_openssh pki_ed25519 pki_ed25519_common pki_mbedcrypto poll scp server session
  socket string threads threads/noop threads/mbedtls token ttyopts wrapper external/bcrypt_pbkdf
- external/blowfish external/ed25519 external/fe25519 external/ge25519 external/sc25519'
+ external/blowfish external/curve25519_ref external/ed25519 external/fe25519 external/ge25519
+ external/sc25519'
 
 # variant NAME FLAGS
 variant() {
@@ -37,22 +38,27 @@ variant() {
      -I$work/mbedtls/library"
     {
         for f in "$work"/mbedtls/library/*.c; do
-            case ${f##*/} in ssl_* | x509* | net_sockets.c | psa_* | timing.c | debug.c) continue ;; esac
+            case ${f##*/} in
+            ssl_* | x509* | net_sockets.c | psa_* | timing.c | debug.c) continue ;;
+            esac
             echo "$f $to/obj/mbedtls_$(basename "$f" .c).o"
         done
         for f in $libssh_files; do
             echo "$work/libssh/src/$f.c $to/obj/libssh_$(echo "$f" | tr / _).o"
         done
-    } | xargs -P 2 -L 1 sh -c "gcc $(echo $common $2 $headers) -ffile-prefix-map=$work=. -c \"\$0\" -o \"\$1\"" ||
-        return 1
+    } > "$to/list"
+    # shellcheck disable=SC2086,SC2116
+    flags=$(echo $common $2 $headers -ffile-prefix-map="$work"=.)
+    xargs -P 2 -L 1 sh -c "gcc $flags -c \"\$0\" -o \"\$1\"" < "$to/list" || return 1
     ar rcs "$to/libssh.a" "$to"/obj/*.o
-    rm -r "$to/obj"
+    rm -r "$to/obj" "$to/list"
 }
 
 # What libssh's configure step would write.
 version_header() {
-    sed -e 's/@libssh_VERSION_MAJOR@/0/; s/@libssh_VERSION_MINOR@/11/; s/@libssh_VERSION_PATCH@/5/' \
-        "$work/libssh/include/libssh/libssh_version.h.cmake" > "$work/out/include/libssh/libssh_version.h"
+    sed -e 's/@libssh_VERSION_MAJOR@/0/; s/@libssh_VERSION_MINOR@/11/' \
+        -e 's/@libssh_VERSION_PATCH@/5/' "$work/libssh/include/libssh/libssh_version.h.cmake" \
+        > "$work/out/include/libssh/libssh_version.h"
 }
 
 build() {

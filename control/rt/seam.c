@@ -3,6 +3,7 @@
 #include "control/rt/seam.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -106,6 +107,40 @@ static long seam_no_file(long a, long b, long c, long d)
     return -ENOENT;
 }
 
+/* ---- sockets: whoever has connections answers for their numbers -------------------------------
+ */
+static const struct seam_sockets *sockets;
+
+void seam_set_sockets(const struct seam_sockets *s)
+{
+    sockets = s;
+}
+
+static long seam_recv(long fd, long buf, long len, long flags)
+{
+    (void)flags;
+    return sockets && len >= 0 ? sockets->receive((int)fd, (void *)buf, (u64)len) : -EBADF;
+}
+
+static long seam_send(long fd, long buf, long len, long flags)
+{
+    (void)flags;
+    return sockets && len >= 0 ? sockets->send((int)fd, (const void *)buf, (u64)len) : -EBADF;
+}
+
+static long seam_poll(long fds, long count, long timeout, long d)
+{
+    (void)d;
+    return sockets && count >= 0 ? sockets->poll((struct pollfd *)fds, (u32)count, (int)timeout)
+                                 : -EBADF;
+}
+
+static long seam_close(long fd, long b, long c, long d)
+{
+    (void)b, (void)c, (void)d;
+    return sockets ? sockets->close((int)fd) : -EBADF;
+}
+
 static long (*const calls[])(long a, long b, long c, long d) = {
     [SYS_mmap] = seam_mmap,
     [SYS_munmap] = seam_munmap,
@@ -123,6 +158,13 @@ static long (*const calls[])(long a, long b, long c, long d) = {
     [SYS_rt_sigprocmask] = seam_nothing, /* there are no signals */
     [SYS_ioctl] = seam_no_terminal,
     [SYS_open] = seam_no_file, /* there are no files */
+    [SYS_read] = seam_recv,
+    [SYS_write] = seam_send,
+    [SYS_recvfrom] = seam_recv,
+    [SYS_sendto] = seam_send,
+    [SYS_poll] = seam_poll,
+    [SYS_close] = seam_close,
+    [SYS_fcntl] = seam_nothing, /* sockets never block but in poll */
 };
 
 long __pl_syscall(long n, long a, long b, long c, long d, long e, long f)

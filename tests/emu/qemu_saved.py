@@ -49,7 +49,7 @@ def saved(c):
     with c.check("what is set is shown as the commands that make it again"):
         for line in ("net switch delete old", "net switch add vsw0 mtu=1500",
                      "net policy vsw0 promisc=accept broadcast=1000",
-                     "net uplink add vsw0 nic0", "net kif add k0 switch=vsw0 vlan=7 "
+                     "net uplink add vsw0 nic0", "net kif add k0 switch=vsw0 vlan=7 mac=06:42:48:00:00:07 "
                      "ip=10.9.8.7/24 gw=10.9.8.1", "net route add 10.1.0.0/16 via=10.9.8.2",
                      "net dns set 10.9.8.3", "host cpu 1 mode=dedicated",
                      "vm create web kernel=guests/demo/vmlinuz mem=64M "
@@ -59,7 +59,7 @@ def saved(c):
             assert "E_" not in text, text
         text = kept(c)
         for line in ("net auto off", "net switch add vsw0 mtu=1500",
-                     "net kif add k0 switch=vsw0 ip=10.9.8.7/24 gw=10.9.8.1",
+                     "net kif add k0 switch=vsw0 mac=06:42:48:00:00:07 ip=10.9.8.7/24 gw=10.9.8.1",
                      "net port set k0 mode=access vlan=7", "vm set demo mem=128M"):
             assert re.search("(?m)^" + re.escape(line) + "$", text), text
     before = kept(c)

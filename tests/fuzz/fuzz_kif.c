@@ -73,7 +73,7 @@ static void set_up(void)
         abort();
     sw->policy.choice[POLICY_FORGED] = POLICY_ACCEPT;
     port = (u32)switch_port_add(sw, &c);
-    if (kif_add("k0", sw, &kif))
+    if (kif_add("k0", sw, 0, &kif))
         abort();
     pcb = tcp_new();
     tcp_bind(pcb, IP_ANY_TYPE, 80);

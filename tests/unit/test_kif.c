@@ -210,7 +210,7 @@ static struct kif *start(void)
     switches_init(5);
     assert_int_equal(switches_add("vsw0", 0, &sw), HV_OK);
     peer_port = (u32)switch_port_add(sw, &c);
-    assert_int_equal(kif_add("k0", sw, &k), HV_OK);
+    assert_int_equal(kif_add("k0", sw, 0, &k), HV_OK);
     return k;
 }
 

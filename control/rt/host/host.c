@@ -14,6 +14,7 @@
 #include "control/rt/dma.h"
 #include "control/rt/mmio.h"
 #include "control/rt/port.h"
+#include "control/rt/seam.h"
 #include "control/rt/stack.h"
 #include "control/rt/sys.h"
 
@@ -215,6 +216,12 @@ __attribute__((weak)) void port_out16(u16 port, u16 value)
 __attribute__((weak)) void port_out32(u16 port, u32 value)
 {
     (void)port, (void)value;
+}
+
+/* Linux has sockets of its own. */
+void seam_set_sockets(const struct seam_sockets *s)
+{
+    (void)s;
 }
 
 /* Registers are memory here. */

@@ -1,0 +1,205 @@
+/* Listens for SSH on the management interface, one fiber a connection; `host ssh` in a shell's
+ * fiber, connections come on the loop. */
+#include "control/remote.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/rt/clock.h"
+#include "control/rt/fiber.h"
+#include "control/rt/log.h"
+#include "control/schema.h"
+#include "control/sockets.h"
+#include "control/ssh_session.h"
+#include "control/users.h"
+#include "net/kif.h"
+#include "net/net.h"
+
+typedef unsigned long long ull;
+
+#define CONNECTIONS 6u
+#define PORT 22u
+
+static struct {
+    struct tcp_door *door; /* NULL: off */
+    u16 port;
+    bool passwords;
+    char kif[KIF_NAME]; /* "": the first interface */
+    char key[SSH_SESSION_KEY];
+    u32 open;
+    u64 accepted, refused;
+} remote = {.port = PORT, .passwords = true};
+
+struct guest { /* a connection on its way into its fiber */
+    int fd;
+    char peer[TCP_PEER_TEXT];
+};
+
+static void serve(void *arg)
+{
+    struct guest *g = arg;
+    struct ssh_session_options o = {
+        .key = remote.key, .peer = g->peer, .passwords = remote.passwords, .wake = sockets_wake};
+
+    ssh_session_serve(g->fd, &o);
+    log_info("ssh: connection of %s has ended", g->peer);
+    free(g);
+    remote.open--;
+}
+
+static bool on_management(const char *kif)
+{
+    const struct kif *first = kif_first();
+
+    return !strcmp(kif, remote.kif[0] ? remote.kif : first ? first->name : "");
+}
+
+static bool on_link(void *owner, struct tcp_link *l, const char *kif)
+{
+    struct guest *g = NULL;
+
+    (void)owner;
+    if (!on_management(kif) || remote.open == CONNECTIONS || !(g = calloc(1, sizeof(*g)))) {
+        remote.refused++;
+        return false;
+    }
+    tcp_link_peer(l, g->peer);
+    g->fd = sockets_add(l);
+    if (g->fd < 0 || !fiber_spawn("ssh", serve, g)) {
+        if (g->fd >= 0)
+            sockets_forget(g->fd);
+        free(g);
+        remote.refused++;
+        return false;
+    }
+    remote.open++;
+    remote.accepted++;
+    log_info("ssh: connection of %s", g->peer);
+    return true;
+}
+
+/* ---- host ssh ---------------------------------------------------------------------------------
+ */
+static enum hv_status show(struct out *out)
+{
+    char text[80] = "none yet; one is made when it is switched on";
+
+    out_field(out, "state", "%s", remote.door ? "on" : "off");
+    out_field(out, "port", "%u", remote.port);
+    out_field(out, "interface", "%s", remote.kif[0] ? remote.kif : "the first one");
+    out_field(out, "passwords", "%s", remote.passwords ? "yes" : "no, keys alone");
+    if (remote.key[0])
+        ssh_session_fingerprint(remote.key, text, sizeof(text));
+    out_field(out, "host key", "%s", text);
+    out_field(out, "connections", "%u of %u, %llu accepted, %llu refused", remote.open, CONNECTIONS,
+              (ull)remote.accepted, (ull)remote.refused);
+    out_end_object(out);
+    return HV_OK;
+}
+
+static bool anyone_may(void)
+{
+    for (const struct user *u = users_first(); u; u = u->next) {
+        if (u->key[0] || (u->hash[0] && remote.passwords))
+            return true;
+    }
+    return false;
+}
+
+static void switch_off(void)
+{
+    if (remote.door)
+        tcp_door_close(remote.door);
+    remote.door = NULL;
+}
+
+static enum hv_status switch_on(struct out *out)
+{
+    if (!anyone_may())
+        return out_error(out, HV_EINVAL, "E_NO_USER", "host user add NAME; host user passwd NAME",
+                         "no user could log in");
+    if (!remote.key[0] && !ssh_session_new_key(remote.key))
+        return out_error(out, HV_ENOMEM, "E_MEMORY", "host mem", "no memory for a host key");
+    switch_off();
+    enum hv_status status = tcp_door_open(remote.port, on_link, NULL, &remote.door);
+    net_wake();
+    if (status != HV_OK)
+        return out_error(out, status, "E_PORT", "host ssh port=2222", "port %u cannot be used",
+                         remote.port);
+    return HV_OK;
+}
+
+static bool take_settings(const struct schema_args *args, struct out *out)
+{
+    const char *kif = args_text(args, "kif"), *passwords = args_text(args, "passwords"),
+               *key = args_text(args, "key");
+    u64 port = args_number(args, "port", remote.port);
+
+    if (!port || port > 65535) {
+        out_error(out, HV_EINVAL, "E_VALUE", "port=22", "a port is 1 to 65535");
+        return false;
+    }
+    if (kif && strlen(kif) >= sizeof(remote.kif)) {
+        out_error(out, HV_EINVAL, "E_VALUE", "net kif list", "no interface has such a name");
+        return false;
+    }
+    if (key && strcmp(key, "new") && !ssh_session_is_key(key)) {
+        out_error(out, HV_EINVAL, "E_VALUE", "key=new", "that is no host key");
+        return false;
+    }
+    remote.port = (u16)port;
+    if (kif)
+        strcpy(remote.kif, strcmp(kif, "first") ? kif : "");
+    if (passwords)
+        remote.passwords = !strcmp(passwords, "yes");
+    if (key && strcmp(key, "new"))
+        strcpy(remote.key, key);
+    else if (key)
+        remote.key[0] = 0;
+    return true;
+}
+
+static enum hv_status run_ssh(const struct schema_args *args, struct out *out)
+{
+    const char *what = args_text(args, "state");
+
+    if (!args->count)
+        return show(out);
+    if (!take_settings(args, out))
+        return HV_EINVAL;
+    if (what && !strcmp(what, "off")) {
+        switch_off();
+        return HV_OK;
+    }
+    return what || remote.door ? switch_on(out) : HV_OK;
+}
+
+static void save_ssh(struct schema_text *t)
+{
+    if (remote.kif[0])
+        schema_put(t, "host ssh kif=%s", remote.kif);
+    if (remote.port != PORT || !remote.passwords)
+        schema_put(t, "host ssh port=%u passwords=%s", remote.port,
+                   remote.passwords ? "yes" : "no");
+    if (remote.key[0])
+        schema_put(t, "host ssh key=%s", remote.key);
+    if (remote.door)
+        schema_put(t, "host ssh on");
+}
+SCHEMA_SAVES(save_ssh, SAVES_SERVICE);
+
+static const struct schema_arg ssh_args[] = {
+    {"state", PLACE_OPTIONAL, ARG_ENUM, .values = "on|off", .help = "without it: show"},
+    {"port", PLACE_KEY, ARG_NUMBER, .help = "TCP port; 22 at first"},
+    {"kif", PLACE_KEY, ARG_WORD, .help = "the interface it is offered on; first: the first one"},
+    {"passwords", PLACE_KEY, ARG_ENUM, .values = "yes|no", .help = "no: keys alone let in"},
+    {"key", PLACE_KEY, ARG_WORD, .help = "host key; new: another is made when it is switched on"},
+    {0},
+};
+
+static const struct schema_command commands[] = {
+    {"host", "ssh", "the shell over SSH, for users with a password or key", "host ssh on",
+     ROLE_ADMIN, ssh_args, NULL, run_ssh},
+};
+SCHEMA_COMMANDS(commands);

@@ -1,0 +1,27 @@
+/* One SSH connection, from its first byte to the end of its shell: libssh on one side, a terminal
+ * on the other.  All of libssh runs in the connection's fiber; the shell has a fiber of its own. */
+#ifndef BULKHEAD_CONTROL_SSH_SESSION_H
+#define BULKHEAD_CONTROL_SSH_SESSION_H
+
+#include "kernel/abi/types.h"
+
+#define SSH_SESSION_KEY 512u       /* of a host key's text, with NUL */
+#define SSH_SESSION_LOGIN_MS 60000 /* until a shell is asked for */
+#define SSH_SESSION_TRIES 3u       /* passwords a connection */
+
+struct ssh_session_options {
+    const char *key;      /* the host's, as ssh_session_new_key() gives it */
+    const char *peer;     /* for events */
+    bool passwords;       /* let passwords in, not keys alone */
+    void (*wake)(int fd); /* ends a poll() of the connection's fiber; NULL: there is none */
+};
+
+/* Serves the socket until it ends, and closes it.  In a fiber. */
+void ssh_session_serve(int fd, const struct ssh_session_options *o);
+/* A new host key (Ed25519).  False: no memory. */
+MUST_CHECK bool ssh_session_new_key(char text[SSH_SESSION_KEY]);
+bool ssh_session_is_key(const char *text);
+/* "SHA256:..." of the public half. */
+bool ssh_session_fingerprint(const char *text, char *buf, u32 len);
+
+#endif

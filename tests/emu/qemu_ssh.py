@@ -1,0 +1,202 @@
+"""The remote shell, with OpenSSH's client as the other side."""
+import os
+import random
+import re
+import socket
+import subprocess
+import time
+
+from tests.emu.session import PATIENCE, Timeout
+from tests.emu.suite import qemu
+
+# QEMU picks the port on our side; listening() finds out which.
+FORWARD = ["-netdev", "user,id=n,hostfwd=tcp:127.0.0.1:0-:22",
+           "-device", "virtio-net-pci,netdev=n,romfile="]
+PASSWORDS = {"anna": "eight888", "bob": "password"}
+
+
+def listening(pid):
+    """The port at which a process listens: its sockets among those of /proc/net/tcp."""
+    inodes = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            match = re.match(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except OSError:
+            continue
+        if match:
+            inodes.add(match.group(1))
+    with open(f"/proc/{pid}/net/tcp") as f:
+        for line in f.readlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in inodes:
+                return int(words[1].split(":")[1], 16)
+    raise AssertionError("QEMU listens at no port")
+
+
+class Client:
+    def __init__(self, c):
+        self.folder = c.machine.folder
+        self.port = listening(c.machine.process.pid)
+        self.key = os.path.join(self.folder, "key")
+        self.ask = os.path.join(self.folder, "ask")
+        self.known = os.path.join(self.folder, "known")
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+        with open(self.ask, "w") as f:
+            f.write("#!/bin/sh\nprintf '%s\\n' \"$ASKED_PASSWORD\"\n")
+        os.chmod(self.ask, 0o755)
+
+    def start(self, user, *words, password=None, options=(), **keywords):
+        method = ["-o", "PreferredAuthentications=password", "-o", "NumberOfPasswordPrompts=1"] \
+            if password else ["-i", self.key, "-o", "PreferredAuthentications=publickey"]
+        environment = {**os.environ, "SSH_ASKPASS": self.ask, "SSH_ASKPASS_REQUIRE": "force",
+                       "ASKED_PASSWORD": password or "", "DISPLAY": "none", "TERM": "vt100"}
+        return subprocess.Popen(
+            ["ssh", "-F", "/dev/null", "-o", "StrictHostKeyChecking=accept-new",
+             "-o", f"UserKnownHostsFile={self.known}", "-o", "IdentitiesOnly=yes",
+             "-o", "LogLevel=ERROR", *method, *options, "-p", str(self.port), f"{user}@127.0.0.1",
+             *words], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True, **keywords)
+
+    def run(self, c, user, *words, text="", **keywords):
+        """(exit status, output).  The machine's console is read meanwhile: its line is not full."""
+        process = self.start(user, *words, **keywords)
+        process.stdin.write(text.encode())
+        process.stdin.close()
+        process.stdin = None
+        output = wait(c, process, 90)
+        return process.returncode, output
+
+
+def wait(c, process, seconds):
+    os.set_blocking(process.stdout.fileno(), False)
+    deadline, output = time.monotonic() + seconds * PATIENCE, b""
+    while True:
+        c.pump(0.05)
+        output += process.stdout.read() or b""
+        if process.poll() is not None:
+            return (output + (process.stdout.read() or b"")).decode(errors="replace")
+        if time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise Timeout(f"the client did not end; it said:\n{output.decode(errors='replace')}")
+
+
+def until(c, process, pattern, seconds=60, output=b""):
+    os.set_blocking(process.stdout.fileno(), False)
+    deadline = time.monotonic() + seconds * PATIENCE
+    while not re.search(pattern, output):
+        c.pump(0.05)
+        output += process.stdout.read() or b""
+        if time.monotonic() > deadline:
+            raise Timeout(f"no {pattern} in {output}")
+    return output
+
+
+def add_user(c, name, role):
+    c.command(f"host user add {name} role={role}")
+    c.send(f"host user passwd {name}\r")
+    for question in ("New password: ", "Again: "):
+        c.expect(question, 60)
+        c.send(PASSWORDS[name] + "\r")
+    c.prompt(60)
+
+
+def noise(client, seed):
+    """Connects and says what no client says."""
+    rng = random.Random(seed)
+    with socket.create_connection(("127.0.0.1", client.port), 30) as s:
+        try:
+            if seed % 3:
+                s.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+            if seed % 3 == 2:  # a packet's header that tells a length
+                s.sendall(rng.choice([0, 1, 12, 35000, 2 ** 31 - 1, 2 ** 32 - 1]).to_bytes(4, "big"))
+            s.sendall(rng.randbytes(rng.choice([0, 1, 100, 5000, 100000])))
+        except OSError:
+            pass
+
+
+@qemu("ssh", machine="q35", disk="ahci", cpus=2, limit=400, extra=FORWARD)
+def ssh(c):
+    c.until("net kif list", r"k0 .*10\.0\.2\.15", 60)
+    with c.check("off at first, and not to be had without a user"):
+        assert re.search(r"(?m)^state +off", c.command("host ssh"))
+        assert "E_NO_USER" in c.command("host ssh on")
+    add_user(c, "anna", "admin")
+    add_user(c, "bob", "auditor")
+    client = Client(c)
+    with open(client.key + ".pub") as f:
+        public = f.read().strip()
+    c.command(f"host user key anna 'key={public}'")
+    c.command("host ssh on")
+    with c.check("a command by password, with its output and status", vital=True):
+        status, text = client.run(c, "anna", "vm list", password="eight888")
+        assert status == 0 and "demo" in text, (status, text)
+        assert client.run(c, "anna", "vm start nobody", password="eight888")[0] != 0
+    with c.check("by key"):
+        status, text = client.run(c, "anna", "host info")
+        assert status == 0 and "uptime" in text, (status, text)
+        assert client.run(c, "bob", "host info")[0] == 255
+    with c.check("an auditor looks, and changes nothing"):
+        status, text = client.run(c, "bob", "net switch list; vm set demo cpu=2", password="password")
+        assert status != 0 and "vsw0" in text and "E_ROLE" in text, (status, text)
+    with c.check("a long answer comes whole"):
+        status, text = client.run(c, "anna", "help reference")
+        ours = c.command("help reference --no-more", 60)
+        assert text.split() == ours.split(), (len(text), len(ours))
+    with c.check("a script on standard input"):
+        status, text = client.run(c, "anna", text="".join(f"echo n{i}\r" for i in range(300)))
+        assert all(re.search(rf"\nn{i}\r", text) for i in range(300)), text[-2000:]
+    with c.check("four sessions at once, each with a terminal"):
+        sessions = [client.start("anna", options=["-tt"]) for _ in range(4)]
+        try:
+            for s in sessions:
+                until(c, s, rb"bulkhead> ")
+            for i, s in enumerate(sessions):
+                s.stdin.write(b"echo this is %d\r" % i)
+                s.stdin.flush()
+            for i, s in enumerate(sessions):
+                until(c, s, rb"\nthis is %d\r" % i)
+            assert re.search(r"(?m)^connections +4 of 6", c.command("host ssh"))
+            for s in sessions:
+                s.stdin.write(b"exit\r")
+                s.stdin.flush()
+                wait(c, s, 60)
+                assert s.returncode == 0
+        finally:
+            for s in sessions:
+                if s.poll() is None:
+                    s.kill()
+                s.wait()
+    with c.check("a client that goes away takes its session with it"):
+        s = client.start("anna", options=["-tt"])
+        until(c, s, rb"bulkhead> ")
+        s.kill()
+        s.wait()
+        c.until("host ssh", r"(?m)^connections +0 of", 60)
+    with c.check("five wrong passwords lock a user, until he is unlocked"):
+        for _ in range(5):
+            assert client.run(c, "bob", "vm list", password="wrong")[0] == 255
+        assert client.run(c, "bob", "vm list", password="password")[0] == 255
+        assert re.search(r"bob .*locked for", c.command("host user list"))
+        log = c.command("host log level=notice")
+        assert re.search(r"login of bob from 10\.0\.2\.2:\d+ refused: wrong password", log), log
+        assert "user bob is locked" in log
+        c.command("host user unlock bob")
+        assert client.run(c, "bob", "vm list", password="password")[0] == 0
+    with c.check("what is no SSH hurts nobody"):
+        for seed in range(60):
+            noise(client, seed)
+            c.pump(0.01)
+        assert c.command("echo still here").strip() == "still here"
+        c.until("host ssh", r"(?m)^connections +0 of", 120)
+        assert client.run(c, "anna", "echo fine")[1].strip() == "fine"
+    with c.check("after a crash of the control partition it is there again, with the same key"):
+        before = re.search(r"SHA256:\S+", c.command("host ssh")).group()
+        c.command("debug crash null", 60)
+        c.until("net kif list", r"k0 .*10\.0\.2\.15", 60)
+        assert before in c.command("host ssh")
+        status, text = client.run(c, "anna", "host info")
+        assert status == 0 and re.search(r"control restarts +1", text), (status, text)
+    with c.check("off again"):
+        c.command("host ssh off")
+        assert client.run(c, "anna", "host info")[0] == 255
