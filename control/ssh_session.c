@@ -303,8 +303,8 @@ static void carry(struct connection *c)
         fiber_yield();
         pump_out(c);
         pump_in(c);
-        if (gone(c) ||
-            (c->line[0] == 0 && ssh_channel_is_eof(c->channel) && !ssh_channel_poll(c->channel, 0)))
+        if (gone(c) || (c->line[0] == 0 && ssh_channel_is_eof(c->channel) &&
+                        ssh_channel_poll(c->channel, 0) <= 0))
             break;
         /* Keys that found no room wait in the channel. */
         bool full = !terminal_key_room(&c->terminal);
