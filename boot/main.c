@@ -7,6 +7,7 @@
 
 #include "boot/console.h"
 #include "boot/cpus.h"
+#include "boot/crash.h"
 #include "boot/files.h"
 #include "boot/firmware.h"
 #include "boot/handoff.h"
@@ -114,11 +115,13 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
     struct boot_info *bi = new_boot_info(tsc);
     if (!bi)
         return fail_memory();
+    crash_reserve(bi);
     why = files_open_volume(image);
     if (why)
         return fail("E_VOLUME", why, "write the disk image again");
     if (!load_everything(bi))
         return fail("E_NOT_STARTED", "Bulkhead cannot start from this disk", "see the line above");
+    crash_hand_over(bi);
     firmware_collect(bi);
     cpus_collect(bi);
     platform_read(&bi->platform, &timers, physical_map, bi->rsdp);

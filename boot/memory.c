@@ -27,13 +27,28 @@ static void zero_pages(EFI_PHYSICAL_ADDRESS base, u64 len)
     asm volatile("rep stosq" : "+D"(base), "+c"(words) : "a"(0ull) : "memory");
 }
 
-static void *claim(EFI_PHYSICAL_ADDRESS base, u64 len, u32 type)
+static bool note(u64 base, u64 len, u32 type)
 {
     if (claim_count == CLAIMS_MAX)
-        return NULL;
+        return false;
     claims[claim_count++] = (struct boot_region){.base = base, .len = len, .type = type};
+    return true;
+}
+
+static void *claim(EFI_PHYSICAL_ADDRESS base, u64 len, u32 type)
+{
+    if (!note(base, len, type))
+        return NULL;
     zero_pages(base, len);
     return (void *)base;
+}
+
+bool memory_keep(u64 base, u64 len, u32 type)
+{
+    EFI_PHYSICAL_ADDRESS at = base;
+
+    return !EFI_ERROR(BS->AllocatePages(AllocateAddress, EfiLoaderCode, len / PAGE_SIZE, &at)) &&
+           note(base, len, type);
 }
 
 void *memory_alloc(u64 len, u32 type, bool align_2m)

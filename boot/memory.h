@@ -7,6 +7,8 @@
 /* Zeroed, at least len bytes in whole pages, at a multiple of PAGE_2M where that can be had and
  * `align_2m` asks for it.  Claimed as `type` in the final map.  NULL: none left. */
 void *memory_alloc(u64 len, u32 type, bool align_2m);
+/* These whole pages, contents and all; false: they are not free. */
+MUST_CHECK bool memory_keep(u64 base, u64 len, u32 type);
 /* One zeroed page below 1 MiB (BOOT_MEM_LOADER) for starting CPUs; 0: none. */
 u64 memory_low_page(void);
 

@@ -98,6 +98,8 @@ static const struct conf_key host_keys[] = {
     {"mitigations", NULL, CONF_ENUM, CONF_MEMBER(struct config_host, mitigations),
      .values = "auto|off", .help = "speculation controls: what the CPU needs, or none",
      .example = "auto"},
+    {"panic-reset", NULL, CONF_NUMBER, CONF_MEMBER(struct config_host, panic_reset), 0, 3600,
+     .help = "seconds from a panic to a reset of the machine; 0: never", .example = "30"},
 };
 const struct conf_schema config_host_schema = {"host", host_keys, ARRAY_LEN(host_keys)};
 

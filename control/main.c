@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "control/cmd_crash.h"
 #include "control/cmd_host.h"
 #include "control/cmd_vm.h"
 #include "control/config.h"
@@ -15,6 +16,7 @@
 #include "control/saved.h"
 #include "control/shell.h"
 #include "drivers/pci.h"
+#include "kernel/abi/crash.h"
 #include "net/net.h"
 #include "storage/physical.h"
 #include "vmm/features.h"
@@ -96,6 +98,7 @@ static void start_config(void)
 
         if (!strncmp(m->name, CONFIG_FILE, sizeof(m->name))) {
             config_read(CONFIG_FILE, (const char *)m->vaddr, m->len, &sink, &host_config);
+            sys_crash(CRASH_RESET_AFTER, host_config.panic_reset);
             return;
         }
     }
@@ -142,6 +145,7 @@ static const struct {
     {"console", start_console}, /* from here on there is someone to talk to */
     {"banner", start_banner},
     {"restart", start_restart_report},  /* why the screen went away */
+    {"crash record", crash_boot_event}, /* why the machine was */
     {"network", net_init},              /* switches and lwIP, before anything is plugged in */
     {"inventory", cmd_vm_init},         /* what the configuration is put into */
     {"config", start_config},           /* VMs and what is wrong with their description */

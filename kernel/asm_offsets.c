@@ -2,6 +2,7 @@
  * "#define NAME value" lines. */
 #include "kernel/control.h"
 #include "kernel/cpu.h"
+#include "kernel/vcpu.h"
 #include "kernel/vmx_fast.h"
 
 #define VALUE(name, value) asm volatile("#define " name " %c0" : : "i"(value))
@@ -15,6 +16,8 @@ void asm_offsets(void)
     VALUE("CPU_ATTENTION", offsetof(struct cpu, attention));
     VALUE("CPU_DEADLINE", offsetof(struct cpu, deadline));
     VALUE("CPU_RUNNING", offsetof(struct cpu, running));
+    VALUE("VCPU_SPEC_CTRL", offsetof(struct vcpu, msrs.spec_ctrl));
+    VALUE("VCPU_SPEC_LIVE", offsetof(struct vcpu, msrs.spec_live));
     VALUE("CONTROL_FRAME", offsetof(struct control, frame));
     FRAME("RBX", rbx);
     FRAME("RBP", rbp);

@@ -153,7 +153,6 @@ void control_init(const struct boot_info *bi)
     boot = bi;
     control.page = phys_to_virt(page);
     control.xsave = phys_to_virt(xsave);
-    control.quota.name = "control";
     control.quota.limit = MIN(MAX(mem_total() / 4, LIMIT_LEAST), LIMIT_MOST);
     control.space = paging_host;
     control.space.quota = &control.quota;

@@ -59,6 +59,7 @@ struct cpu {
     u64 last_exit_rip;
     u64 last_exit_qualification;
     volatile u32 ipi_call_pending;
+    volatile u32 quiet; /* pings of the watchdog (health.c) in a row that it has not answered */
 } __attribute__((aligned(4096)));
 
 _Static_assert(offsetof(struct cpu, self) == 0, "this_cpu()");

@@ -28,7 +28,23 @@ enum intr_type {
 /* What becomes of an exception raised while the event `first` (an entry field) was delivered:
  * itself, #DF, or a triple fault (SDM 3A table 6-5). */
 #define EXCEPTION_SHUTDOWN 0x100u
-u32 exit_second_exception(u32 first, u32 vector);
+#define CONTRIBUTORY (BIT(0) | BITS(13, 10) | BIT(21)) /* #DE, #TS, #NP, #SS, #GP, #CP */
+#define PAGE_FAULT (BIT(14) | BIT(20))                 /* #PF, #VE */
+#define DOUBLE_FAULT 8u
+
+static inline u32 exit_second_exception(u32 first, u32 vector)
+{
+    u64 second = BIT(vector & 31), one = 0;
+
+    if ((first & INTR_VALID) && FIELD_GET(INTR_TYPE, first) == INTR_EXCEPTION)
+        one = BIT(first & 31);
+    if ((one & BIT(DOUBLE_FAULT)) && (second & (CONTRIBUTORY | PAGE_FAULT)))
+        return EXCEPTION_SHUTDOWN;
+    if (((one & CONTRIBUTORY) && (second & CONTRIBUTORY)) ||
+        ((one & PAGE_FAULT) && (second & (CONTRIBUTORY | PAGE_FAULT))))
+        return DOUBLE_FAULT;
+    return vector;
+}
 
 /* Exit qualification of I/O instructions: SDM 3C table 28-5. */
 #define IOQ_SIZE BITS(2, 0) /* bytes - 1 */

@@ -248,6 +248,8 @@ enum exit_action exit_wrmsr(struct vcpu *v)
         if (!speculation_guest_ctrl || (value & ~speculation_guest_ctrl))
             return EXIT_GP;
         v->msrs.spec_ctrl = value;
+        v->msrs.spec_live = true;
+        hvm->apic_changed(v);
         return EXIT_ADVANCE;
     case PRED_CMD: /* the only command is the barrier for indirect branches */
         if (!speculation_guest_ctrl || (value & ~1ull))

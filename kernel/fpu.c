@@ -16,8 +16,6 @@
 
 u64 fpu_xcr0_host;
 
-static u32 component_offset[64], component_size[64];
-
 /* Largest of the components with which an area still fits. */
 static u64 components(void)
 {
@@ -28,25 +26,17 @@ static u64 components(void)
     if ((offered & XCR0_AVX512) == XCR0_AVX512 && (use & XCR0_AVX))
         use |= XCR0_AVX512;
     use |= offered & XCR0_PKRU;
-    for (u32 i = 2; i < 64; i++) {
-        if (!(use & BIT(i)))
-            continue;
-        struct cpuid_regs c = cpuid(0xd, i);
-        component_size[i] = c.eax;
-        component_offset[i] = c.ebx;
-    }
-    while (fpu_area_bytes(use) > FPU_AREA_SIZE)
-        use &= XCR0_X87 | XCR0_SSE | XCR0_AVX;
-    return use;
+    return fpu_area_bytes(use) <= FPU_AREA_SIZE ? use : use & (XCR0_X87 | XCR0_SSE | XCR0_AVX);
 }
 
 u32 fpu_area_bytes(u64 xcr0)
 {
     u32 end = FXSAVE_BYTES + XSAVE_HEADER_BYTES;
 
-    for (u32 i = 2; i < 64; i++)
-        if (xcr0 & BIT(i))
-            end = MAX(end, component_offset[i] + component_size[i]);
+    for (u32 i = 2; i < 64; i++) {
+        struct cpuid_regs c = xcr0 & BIT(i) ? cpuid(0xd, i) : (struct cpuid_regs){0};
+        end = MAX(end, c.eax + c.ebx); /* size, offset */
+    }
     return end;
 }
 

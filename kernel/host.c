@@ -6,6 +6,7 @@
 #include "kernel/mem.h"
 #include "kernel/paging.h"
 #include "kernel/string.h"
+#include "kernel/timer.h"
 #include "kernel/uart.h"
 #include "kernel/x86.h"
 
@@ -35,7 +36,6 @@ void host_init(const struct boot_info *bi, u64 entry_tsc)
         .uart_port = uart_port(),
         .uart_gsi = ~0u,
         .rsdp = bi->rsdp,
-        .smbios = bi->smbios,
         .tsc_hz = bi->tsc_hz,
         .boot_unix_time =
             bi->unix_time ? bi->unix_time + (i64)((entry_tsc - bi->tsc_at_entry) / bi->tsc_hz) : 0,
@@ -47,11 +47,15 @@ void host_init(const struct boot_info *bi, u64 entry_tsc)
     if (cpuid(0, 0).eax >= 7 && (cpuid(7, 0).edx & BIT(29)))
         host_info->arch_capabilities = rdmsr(MSR_ARCH_CAPABILITIES);
     host_platform = bi->platform;
-    host_info->fadt_reset_port = host_platform.reset_port;
-    host_info->fadt_reset_value = host_platform.reset_value;
-    host_info->fadt_pm1a_control = host_platform.pm1a_control;
     if (host_info->uart_port == 0x3f8)
         host_info->uart_gsi = host_platform.isa[UART_IRQ].gsi;
+}
+
+i64 host_now(void)
+{
+    if (!host_info || !host_info->boot_unix_time)
+        return 0;
+    return host_info->boot_unix_time + (i64)((tsc_read() - host_info->boot_tsc) / tsc_hz);
 }
 
 void host_cpu_online(struct cpu *c)
@@ -91,6 +95,11 @@ i64 host_reset(const u64 args[6])
     }
     if (host_platform.reset_port)
         outb(host_platform.reset_port, host_platform.reset_value);
+    if (!host_info->rsdp) { /* a Bochs machine: its reset forgets where the PM timer is, not that */
+        outl(0xcf8,
+             0x80000b80); /* it is on (PIIX4 function 3, PMREGMISC); firmware believes that */
+        outb(0xcfc, 0);
+    }
     outb(0xcf9, 0x02);
     outb(0xcf9, 0x06);
     outb(0x64, 0xfe);

@@ -71,7 +71,7 @@ struct hvm_ops {
     void (*set)(struct vcpu *v, enum hvm_reg r, u64 value);
     void (*tsc_changed)(struct vcpu *v);          /* v->msrs.tsc_offset is new */
     void (*syscall_msrs_changed)(struct vcpu *v); /* STAR, LSTAR, FMASK or TSC_AUX is new */
-    void (*apic_changed)(struct vcpu *v);         /* vlapic mode is new */
+    void (*apic_changed)(struct vcpu *v);         /* vlapic mode or msrs.spec_live is new */
 
     void (*flush)(struct vm *vm); /* own core: INVEPT or ASID flush after npt lost a mapping */
 };

@@ -5,6 +5,7 @@
 #include "kernel/control.h"
 #include "kernel/cpu_tables.h"
 #include "kernel/fpu.h"
+#include "kernel/health.h"
 #include "kernel/irq.h"
 #include "kernel/panic.h"
 #include "kernel/syscall.h"
@@ -100,11 +101,11 @@ void idt_handle(struct user_frame *f)
         return;
     }
     if (f->vector == VECTOR_NMI)
-        panic_nmi();
-    else if (f->vector == VECTOR_DF || f->vector == VECTOR_MC)
-        panic_exception(f);
-    else if (from_user)
+        health_nmi(f);
+    else if (f->vector == VECTOR_MC)
+        health_machine_check(f);
+    else if (from_user && f->vector != VECTOR_DF)
         user_fault(f);
-    else if (!fix_up(f))
-        panic_exception(f);
+    else if (f->vector == VECTOR_DF || !fix_up(f))
+        panic_at(f, "#%.2s in the kernel, error code %lx", &FAULT_NAMES[2 * f->vector], f->error);
 }

@@ -4,6 +4,7 @@
 #include "kernel/apic.h"
 #include "kernel/control.h"
 #include "kernel/device.h"
+#include "kernel/health.h"
 #include "kernel/host.h"
 #include "kernel/ioapic.h"
 #include "kernel/log.h"
@@ -47,6 +48,7 @@ void cpu_call_others(void (*fn)(void *), void *arg)
     /* Two cores may want this at once, both with IF=0: each serves the other while it waits. */
     while (__atomic_exchange_n(&call.taken, 1, __ATOMIC_ACQUIRE)) {
         serve_call();
+        health_waiting();
         cpu_relax();
     }
     call.fn = fn;
@@ -58,8 +60,10 @@ void cpu_call_others(void (*fn)(void *), void *arg)
         __atomic_store_n(&cpus[i]->ipi_call_pending, 1, __ATOMIC_RELEASE);
         apic_send(cpus[i]->apic_id, APIC_FIXED | VECTOR_CALL);
     }
-    while (__atomic_load_n(&call.left, __ATOMIC_ACQUIRE))
+    while (__atomic_load_n(&call.left, __ATOMIC_ACQUIRE)) {
+        health_waiting();
         cpu_relax();
+    }
     __atomic_store_n(&call.taken, 0, __ATOMIC_RELEASE);
 }
 
@@ -96,6 +100,9 @@ void irq_dispatch(u32 vector)
         break;
     case VECTOR_CALL:
         serve_call();
+        break;
+    case VECTOR_PING:
+        this_cpu()->quiet = 0;
         break;
     case VECTOR_IOMMU:
         vtd_fault();

@@ -14,6 +14,7 @@ enum irq_vector {
     VECTOR_CALL = 0xf2,   /* run a function (cpu_call) */
     VECTOR_POSTED = 0xf3, /* posted-interrupt notification */
     VECTOR_IOMMU = 0xf4,  /* a fault was recorded */
+    VECTOR_PING = 0xf5,   /* of the watchdog */
     VECTOR_SPURIOUS = 0xff,
 };
 

@@ -107,3 +107,8 @@ void log_break_lock(void)
 {
     ring.lock.next = ring.lock.owner;
 }
+
+bool log_is_free(void)
+{
+    return ring.lock.next == ring.lock.owner;
+}

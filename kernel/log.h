@@ -19,6 +19,7 @@ u64 log_read(struct log_cursor *c, char *buf, u64 len);
 u64 log_next(void);             /* sequence number of the record to come */
 void log_console_release(void); /* the control partition owns the UART from now on */
 void log_console_take(void);    /* it crashed: messages are printed again */
+bool log_is_free(void);         /* nobody holds its lock now */
 void log_break_lock(void);      /* panic only: every other core has stopped */
 
 /* Stops every core, prints reason, registers, named backtrace, last exits and the log's tail. */

@@ -6,6 +6,7 @@
 #include "kernel/cpu_tables.h"
 #include "kernel/device.h"
 #include "kernel/fpu.h"
+#include "kernel/health.h"
 #include "kernel/host.h"
 #include "kernel/hvm.h"
 #include "kernel/idt.h"
@@ -13,14 +14,13 @@
 #include "kernel/log.h"
 #include "kernel/mem.h"
 #include "kernel/paging.h"
+#include "kernel/panic.h"
 #include "kernel/sched.h"
 #include "kernel/smp.h"
 #include "kernel/string.h"
 #include "kernel/timer.h"
 #include "kernel/uart.h"
 #include "kernel/x86.h"
-
-#define TSC_HZ_MIN 1000000 /* what the loader measures is never less */
 
 struct cpu boot_cpu = {.self = &boot_cpu, .online = true, .deadline = ~0ull, .armed = ~0ull};
 struct cpu *cpus[CPU_MAX] = {&boot_cpu};
@@ -36,28 +36,13 @@ static void take_boot_info(const struct boot_info *physical)
 
     uart_init(known ? (u16)physical->serial_port : 0x3f8);
     if (!known)
-        panic("boot_info at %p has no magic number. Try: boot with BOOTX64.EFI of this build",
-              (const void *)physical);
+        panic("boot_info at %lx has no magic number. Try: boot with BOOTX64.EFI of this build",
+              (u64)physical);
     if (physical->version != BOOT_INFO_VERSION || physical->size != sizeof(boot))
         panic("boot_info is version %u of %u bytes, this kernel wants version %u of %zu. "
               "Try: take loader and kernel from one build",
               physical->version, physical->size, BOOT_INFO_VERSION, sizeof(boot));
     memcpy(&boot, physical, sizeof(boot));
-    if (boot.region_count > BOOT_MEMORY_REGIONS || boot.module_count > BOOT_MODULES ||
-        boot.cpu_count > CPU_MAX || boot.kernel.segment_count > BOOT_SEGMENTS ||
-        boot.control.segment_count > BOOT_SEGMENTS || boot.platform.ioapic_count > BOOT_IOAPICS ||
-        boot.tsc_hz < TSC_HZ_MIN)
-        panic("boot_info has a number out of range");
-}
-
-/* Ends a step of the boot. */
-static void done(const char *step)
-{
-    static u64 since;
-    u64 now = tsc_read();
-
-    log_info("boot: %s, %lu ticks", step, now - (since ? since : entry_tsc));
-    since = now;
 }
 
 void main_boot(const struct boot_info *physical)
@@ -70,10 +55,10 @@ void main_boot(const struct boot_info *physical)
     log_notice("Bulkhead: %u CPUs, loaded by %.32s on %.64s", boot.cpu_count, boot.loader,
                boot.firmware);
     paging_early();
+    panic_init(&boot);
     mem_init(&boot); /* from here on phys_to_virt and mem_alloc work */
     log_info("memory: %lu MiB in %u regions", mem_total() >> 20, boot.region_count);
     paging_init(&boot);
-    done("memory");
     cpu_tables_create(&boot_cpu); /* guard pages and stacks of their own for NMI, #DF, #MC */
     cpu_tables_load(&boot_cpu);
     idt_cpu_init();
@@ -84,22 +69,19 @@ void main_boot(const struct boot_info *physical)
     tsc_hz = boot.tsc_hz;
     log_info("TSC: %lu Hz (%.24s)", tsc_hz, boot.tsc_source);
     apic_timer_init(boot.apic_timer_hz);
-    done("interrupts");
     fpu_cpu_init();
+    health_cpu_init();
     hvm_detect(host_info);
     host_cpu_online(&boot_cpu); /* boot CPU first: it decides for all */
-    done("virtualisation");
-    device_init(&boot); /* from here on no device reaches memory, if there is an IOMMU */
-    done("devices");
+    device_init(&boot);         /* from here on no device reaches memory, if there is an IOMMU */
     smp_init(&boot);
-    done("other CPUs");
     host_info->cpu_count = cpu_count;
     cpu_tables_reset_ports();
     mem_reclaim(&boot); /* nothing of the loader's is used any more */
     host_info->mem_total = mem_total();
     host_info->mem_kernel = quota_kernel.used + host_image_bytes();
     control_init(&boot);
-    done("control partition");
+    health_start();
     log_info("boot: %lu ticks in all", tsc_read() - entry_tsc);
     sched_run();
 }

@@ -2,6 +2,7 @@
  * bookkeeping only (zeroing happens outside). */
 #include "kernel/mem.h"
 
+#include "kernel/health.h"
 #include "kernel/log.h"
 #include "kernel/spinlock.h"
 #include "kernel/string.h"
@@ -28,7 +29,7 @@ static struct {
     u64 total;       /* bytes */
 } mem;
 
-struct quota quota_kernel = {.name = "kernel", .limit = ~0ull};
+struct quota quota_kernel = {.limit = ~0ull};
 
 /* First free chunk at or after `from`; NONE: all taken. */
 static u32 find_free(u32 from)
@@ -132,8 +133,10 @@ hpa_t mem_alloc(struct quota *q, u64 len)
             q->used += len;
     }
     spin_unlock(&mem.lock);
-    if (at != ~0ull)
-        memset(phys_to_virt(HPA(at)), 0, len);
+    for (u64 done = 0; at != ~0ull && done < len; done += PAGE_2M) {
+        memset(phys_to_virt(HPA(at + done)), 0, MIN(len, PAGE_2M));
+        health_alive();
+    }
     return HPA(at);
 }
 

@@ -10,7 +10,6 @@
 #include "kernel/abi/types.h"
 
 struct quota {
-    const char *name;
     u64 used;  /* bytes; changed under the memory lock */
     u64 limit; /* bytes */
 };

@@ -1,10 +1,14 @@
-/* Panic: the first core in stops the others by NMI, then prints everything polled.  Takes no lock
- * and trusts no state that it can do without. */
+/* Panic: the first core in stops the others by NMI, then prints everything polled, and into the
+ * crash record as well.  Takes no lock and trusts no state that it can do without. */
 #include "kernel/panic.h"
 
+#include "kernel/abi/crash.h"
+#include "kernel/abi/status.h"
 #include "kernel/apic.h"
+#include "kernel/host.h"
 #include "kernel/lib/fmt.h"
 #include "kernel/lib/ksym.h"
+#include "kernel/mem.h"
 #include "kernel/string.h"
 #include "kernel/timer.h"
 #include "kernel/uart.h"
@@ -15,8 +19,9 @@
 
 extern const char image_text_start[], image_text_end[];
 
-static volatile u32 panicking; /* 1 + id of the core that does */
-static volatile u32 stray_nmis;
+static volatile u32 panicking;      /* 1 + id of the core that does */
+static struct crash_record *record; /* NULL: no place for one */
+static u64 reset_after;             /* seconds; 0: never */
 
 static void print(const char *fmt, ...) PRINTF_LIKE(1, 2);
 static void print(const char *fmt, ...)
@@ -26,7 +31,13 @@ static void print(const char *fmt, ...)
     va_start(ap, fmt);
     u64 n = fmt_vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
-    uart_write(line, MIN(n, sizeof(line) - 1));
+    n = MIN(n, sizeof(line) - 1);
+    uart_write(line, n);
+    if (!record || n > sizeof(record->text) - record->len)
+        return;
+    memcpy(record->text + record->len, line, n);
+    record->len += n;
+    record->sum = crash_sum(record->sum, line, n);
 }
 
 static void halt(void) NORETURN;
@@ -74,8 +85,6 @@ static void print_registers(const struct user_frame *f)
 
 static void print_cpus(void)
 {
-    if (stray_nmis)
-        print("%u NMIs came that nobody here sent\n", stray_nmis);
     for (u32 i = 0; i < CPU_MAX; i++) {
         const struct cpu *c = cpus[i];
         if (c && c->last_exit_rip)
@@ -107,6 +116,12 @@ static void begin(void)
         halt();
     }
     apic_stop_others();
+    if (!record)
+        return;
+    record->len = 0;
+    record->sum = CRASH_SUM;
+    record->magic = CRASH_MAGIC;
+    record->unix_time = host_now();
 }
 
 static void end(void) NORETURN;
@@ -114,7 +129,15 @@ static void end(void)
 {
     print_cpus();
     print_log();
-    print("Bulkhead has stopped. Try: note the lines above, then reset the machine.\n");
+    print(
+        "Bulkhead has stopped. Try: note the lines above, then reset the machine; host crash show "
+        "has them after a warm reset.\n");
+    asm volatile("wbinvd" ::: "memory"); /* a reset empties the caches without writing them back */
+    if (!reset_after)
+        halt();
+    print("The machine is reset in %lu s.\n", reset_after);
+    timer_delay(reset_after * 1000000);
+    host_reset((u64[6]){0});
     halt();
 }
 
@@ -132,19 +155,46 @@ void panic(const char *fmt, ...)
     end();
 }
 
-void panic_exception(const struct user_frame *f)
+void panic_at(const struct user_frame *f, const char *fmt, ...)
 {
+    char text[160];
+    va_list ap;
+
     begin();
-    print("\nPANIC on cpu %u: #%.2s in the kernel, error code %lx\n", this_cpu()->id,
-          &FAULT_NAMES[2 * f->vector], f->error);
+    va_start(ap, fmt);
+    fmt_vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    print("\nPANIC on cpu %u: %s\n", this_cpu()->id, text);
     print_registers(f);
     backtrace(f->rip, f->rbp);
     end();
 }
 
-void panic_nmi(void)
+void panic_stop(void)
 {
     if (panicking)
         halt();
-    stray_nmis++; /* it may have interrupted log_write, so nothing can be logged here */
+}
+
+void panic_init(const struct boot_info *bi)
+{
+    if (bi->crash_record)
+        record = phys_to_virt(HPA(bi->crash_record));
+}
+
+i64 panic_call(const u64 args[6])
+{
+    bool meant = args[1] == CRASH_KEY;
+
+    if (args[0] == CRASH_CLEAR && record)
+        record->magic = 0;
+    else if (args[0] == CRASH_RESET_AFTER && args[1] <= 3600)
+        reset_after = args[1];
+    else if (args[0] == CRASH_PANIC && meant)
+        panic("asked for by the control partition");
+    else if (args[0] != CRASH_HANG || !meant)
+        return HV_EINVAL;
+    while (args[0] == CRASH_HANG)
+        cpu_relax();
+    return HV_OK;
 }

@@ -2,12 +2,14 @@
 #ifndef BULKHEAD_KERNEL_PANIC_H
 #define BULKHEAD_KERNEL_PANIC_H
 
+#include "kernel/abi/boot_info.h"
 #include "kernel/cpu.h"
 #include "kernel/log.h"
 
-/* An exception in the kernel itself. */
-void panic_exception(const struct user_frame *f) NORETURN;
-/* Every NMI, from the IDT or a guest exit.  Does not return if another core panics. */
-void panic_nmi(void);
+void panic_init(const struct boot_info *bi); /* boot CPU, after paging_early */
+/* panic() with the registers of what was interrupted. */
+void panic_at(const struct user_frame *f, const char *fmt, ...) PRINTF_LIKE(2, 3) NORETURN;
+void panic_stop(void);             /* an NMI came: does not return if another core panics */
+i64 panic_call(const u64 args[6]); /* SYS_CRASH */
 
 #endif

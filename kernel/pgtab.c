@@ -9,146 +9,89 @@
 #define TOP_LEVEL 4
 #define ADDRESS_MASK BITS(51, 12)
 
-/* Four-level paging of the host: SDM 3A tables 4-15 to 4-20. */
+/* Four-level paging of the host: SDM 3A tables 4-15 to 4-20.  Accessed and dirty are set, so the
+ * CPU need not. */
 #define HOST_P BIT(0)
 #define HOST_W BIT(1)
 #define HOST_U BIT(2)
-#define HOST_PWT BIT(3)
-#define HOST_PCD BIT(4)
-#define HOST_DIRTY BIT(6)
-#define HOST_ACCESSED_DIRTY (BIT(5) | HOST_DIRTY) /* set, so the CPU need not */
+#define HOST_UC BITS(4, 3) /* PWT, PCD */
+#define HOST_A BIT(5)
+#define HOST_D BIT(6)
 #define HOST_PS BIT(7)
 #define HOST_G BIT(8)
 #define HOST_NX BIT(63)
 
-static u64 host_leaf(u64 pa, u32 attr, bool big)
-{
-    return pa | HOST_P | HOST_ACCESSED_DIRTY | (attr & PG_W ? HOST_W : 0) |
-           (attr & PG_USER ? HOST_U : 0) | (attr & PG_UC ? HOST_PWT | HOST_PCD : 0) |
-           (attr & PG_GLOBAL ? HOST_G : 0) | (attr & PG_X ? 0 : HOST_NX) | (big ? HOST_PS : 0);
-}
-
-static u64 host_table(u64 pa) /* permissions are the leaf's */
-{
-    return pa | HOST_P | HOST_W | HOST_U | BIT(5);
-}
-
-static bool host_present(u64 entry)
-{
-    return entry & HOST_P;
-}
-
-static bool host_is_leaf(u64 entry)
-{
-    return entry & HOST_PS;
-}
-
-static u32 host_attr(u64 entry)
-{
-    return (u32)(PG_R | (entry & HOST_W ? PG_W : 0) | (entry & HOST_NX ? 0 : PG_X) |
-                 (entry & HOST_U ? PG_USER : 0) | (entry & HOST_PCD ? PG_UC : 0) |
-                 (entry & HOST_G ? PG_GLOBAL : 0));
-}
-
 const struct pgtab_format pgtab_host = {
-    .name = "host",
-    .leaf = host_leaf,
-    .table = host_table,
-    .present = host_present,
-    .is_leaf = host_is_leaf,
-    .attr = host_attr,
-    .dirty = HOST_DIRTY,
-};
-
-/* EPT: SDM 3C tables 29-1 to 29-7. */
-#define EPT_R BIT(0)
-#define EPT_W BIT(1)
-#define EPT_X BIT(2)
-#define EPT_WB FIELD_PUT(BITS(5, 3), 6)
-#define EPT_TYPE BITS(5, 3)
-#define EPT_IGNORE_PAT BIT(6)
-#define EPT_BIG BIT(7)
-#define EPT_DIRTY BIT(9)
-#define EPT_ACCESSED_DIRTY (BIT(8) | EPT_DIRTY) /* ignored where the CPU has none */
-
-static u64 ept_leaf(u64 pa, u32 attr, bool big)
-{
-    return pa | (attr & PG_R ? EPT_R : 0) | (attr & PG_W ? EPT_W : 0) | (attr & PG_X ? EPT_X : 0) |
-           (attr & PG_UC ? 0 : EPT_WB | EPT_IGNORE_PAT) | (big ? EPT_BIG : 0) | EPT_ACCESSED_DIRTY;
-}
-
-static u64 ept_table(u64 pa)
-{
-    return pa | EPT_R | EPT_W | EPT_X;
-}
-
-static bool ept_present(u64 entry)
-{
-    return entry & (EPT_R | EPT_W | EPT_X);
-}
-
-static bool ept_is_leaf(u64 entry)
-{
-    return entry & EPT_BIG;
-}
-
-static u32 ept_attr(u64 entry)
-{
-    return (u32)((entry & EPT_R ? PG_R : 0) | (entry & EPT_W ? PG_W : 0) |
-                 (entry & EPT_X ? PG_X : 0) | (entry & EPT_TYPE ? 0 : PG_UC));
-}
-
-const struct pgtab_format pgtab_ept = {
-    .name = "EPT",
-    .leaf = ept_leaf,
-    .table = ept_table,
-    .present = ept_present,
-    .is_leaf = ept_is_leaf,
-    .attr = ept_attr,
-    .dirty = EPT_DIRTY,
+    .write = HOST_W,
+    .no_exec = HOST_NX,
+    .user = HOST_U,
+    .uncached = HOST_UC,
+    .global = HOST_G,
+    .big = HOST_PS,
+    .leaf = HOST_P | HOST_A | HOST_D,
+    .table = HOST_P | HOST_W | HOST_U | HOST_A,
+    .present = HOST_P,
+    .dirty = HOST_D,
 };
 
 /* Nested paging of AMD-V: the host's format, walked as if by ring 3 (APM 2, 15.25.5); never global.
  */
-static u64 npt_leaf(u64 pa, u32 attr, bool big)
-{
-    return host_leaf(pa, (attr | PG_USER) & ~(u32)PG_GLOBAL, big);
-}
-
-static u32 npt_attr(u64 entry)
-{
-    return host_attr(entry) & ~(u32)(PG_USER | PG_GLOBAL);
-}
-
 const struct pgtab_format pgtab_npt = {
-    .name = "NPT",
-    .leaf = npt_leaf,
-    .table = host_table,
-    .present = host_present,
-    .is_leaf = host_is_leaf,
-    .attr = npt_attr,
-    .dirty = HOST_DIRTY,
+    .write = HOST_W,
+    .no_exec = HOST_NX,
+    .uncached = HOST_UC,
+    .big = HOST_PS,
+    .leaf = HOST_P | HOST_U | HOST_A | HOST_D,
+    .table = HOST_P | HOST_W | HOST_U | HOST_A,
+    .present = HOST_P,
+    .dirty = HOST_D,
+};
+
+/* EPT: SDM 3C tables 29-1 to 29-7.  Accessed and dirty are ignored where the CPU has none. */
+#define EPT_R BIT(0)
+#define EPT_W BIT(1)
+#define EPT_X BIT(2)
+#define EPT_WB (FIELD_PUT(BITS(5, 3), 6) | BIT(6)) /* and whatever the guest's PAT says */
+#define EPT_BIG BIT(7)
+#define EPT_A BIT(8)
+#define EPT_D BIT(9)
+
+const struct pgtab_format pgtab_ept = {
+    .write = EPT_W,
+    .exec = EPT_X,
+    .cached = EPT_WB,
+    .big = EPT_BIG,
+    .leaf = EPT_R | EPT_A | EPT_D,
+    .table = EPT_R | EPT_W | EPT_X,
+    .present = EPT_R | EPT_W | EPT_X,
+    .dirty = EPT_D,
 };
 
 /* Second-level translation of VT-d: VT-d 9.8; EPT's bits without memory types. */
-static u64 vtd_leaf(u64 pa, u32 attr, bool big)
-{
-    return pa | (attr & PG_R ? EPT_R : 0) | (attr & PG_W ? EPT_W : 0) | (big ? EPT_BIG : 0);
-}
-
-static u64 vtd_table(u64 pa)
-{
-    return pa | EPT_R | EPT_W;
-}
-
 const struct pgtab_format pgtab_vtd = {
-    .name = "VT-d",
-    .leaf = vtd_leaf,
-    .table = vtd_table,
-    .present = ept_present,
-    .is_leaf = ept_is_leaf,
-    .attr = ept_attr,
+    .write = EPT_W,
+    .big = EPT_BIG,
+    .leaf = EPT_R,
+    .table = EPT_R | EPT_W,
+    .present = EPT_R | EPT_W,
 };
+
+u64 pgtab_leaf(const struct pgtab_format *f, u64 pa, u32 attr, bool big)
+{
+    return pa | f->leaf | (attr & PG_W ? f->write : 0) | (attr & PG_X ? f->exec : f->no_exec) |
+           (attr & PG_USER ? f->user : 0) | (attr & PG_UC ? f->uncached : f->cached) |
+           (attr & PG_GLOBAL ? f->global : 0) | (big ? f->big : 0);
+}
+
+u32 pgtab_attr(const struct pgtab_format *f, u64 entry)
+{
+    bool runs = f->exec ? entry & f->exec : !(entry & f->no_exec);
+    bool cached = f->cached ? entry & f->cached : !(entry & f->uncached);
+
+    return (u32)(PG_R | (entry & f->write ? PG_W : 0) | (runs ? PG_X : 0) |
+                 (entry & f->user ? PG_USER : 0) | (cached ? 0 : PG_UC) |
+                 (entry & f->global ? PG_GLOBAL : 0));
+}
 
 static u64 span(unsigned level)
 {
@@ -157,7 +100,7 @@ static u64 span(unsigned level)
 
 static bool leaf_at(const struct pgtab *t, u64 entry, unsigned level)
 {
-    return level == 1 || (level <= 3 && t->format->is_leaf(entry));
+    return level == 1 || (level <= 3 && (entry & t->format->big));
 }
 
 static bool leaf_allowed(const struct pgtab *t, unsigned level)
@@ -172,7 +115,7 @@ static u64 *entry_of(const struct pgtab *t, u64 va, unsigned *level)
 
     for (*level = TOP_LEVEL;; --*level) {
         u64 *slot = &table[va / span(*level) % ENTRIES];
-        if (!t->format->present(*slot) || leaf_at(t, *slot, *level))
+        if (!(*slot & t->format->present) || leaf_at(t, *slot, *level))
             return slot;
         table = phys_to_virt(HPA(*slot & ADDRESS_MASK));
     }
@@ -184,12 +127,14 @@ static bool add_table(struct pgtab *t, u64 *slot, unsigned level)
     const struct pgtab_format *f = t->format;
     u64 *table = mem_page(t->quota), pa = *slot & ADDRESS_MASK & ~(span(level) - 1);
 
+    u32 attr = pgtab_attr(f, *slot);
+
     if (!table)
         return false;
     t->table_bytes += PAGE_SIZE;
-    for (unsigned i = 0; f->present(*slot) && i < ENTRIES; i++)
-        table[i] = f->leaf(pa + i * span(level - 1), f->attr(*slot), level > 2);
-    *slot = f->table(virt_to_phys(table).raw);
+    for (unsigned i = 0; (*slot & f->present) && i < ENTRIES; i++)
+        table[i] = pgtab_leaf(f, pa + i * span(level - 1), attr, level > 2);
+    *slot = virt_to_phys(table).raw | f->table;
     return true;
 }
 
@@ -199,7 +144,7 @@ static bool split_at(struct pgtab *t, u64 va)
     unsigned level;
     u64 *slot;
 
-    while (slot = entry_of(t, va, &level), t->format->present(*slot) && va % span(level))
+    while (slot = entry_of(t, va, &level), (*slot & t->format->present) && va % span(level))
         if (!add_table(t, slot, level))
             return false;
     return true;
@@ -237,7 +182,7 @@ static void free_tables(struct pgtab *t, hpa_t at, unsigned level)
 {
     const u64 *table = phys_to_virt(at);
     for (unsigned i = 0; level > 1 && i < ENTRIES; i++)
-        if (t->format->present(table[i]) && !leaf_at(t, table[i], level))
+        if ((table[i] & t->format->present) && !leaf_at(t, table[i], level))
             free_tables(t, HPA(table[i] & ADDRESS_MASK), level - 1);
     mem_free(t->quota, at, PAGE_SIZE);
     t->table_bytes -= PAGE_SIZE;
@@ -257,10 +202,10 @@ enum hv_status pgtab_map(struct pgtab *t, u64 va, u64 pa, u64 len, u32 attr)
         return HV_EINVAL;
     for (u64 done = 0; done < len;) {
         u64 *slot = entry_of(t, va + done, &level), size = span(level);
-        bool taken = t->format->present(*slot);
+        bool taken = (*slot & t->format->present);
         if (!taken && leaf_allowed(t, level) && ((va + done) | (pa + done)) % size == 0 &&
             len - done >= size) {
-            *slot = t->format->leaf(pa + done, attr, level > 1);
+            *slot = pgtab_leaf(t->format, pa + done, attr, level > 1);
             done += size;
         } else if (taken || !add_table(t, slot, level)) {
             if (done && pgtab_unmap(t, va, done) != HV_OK)
@@ -281,7 +226,7 @@ enum hv_status pgtab_unmap(struct pgtab *t, u64 va, u64 len)
         return HV_ENOMEM;
     for (u64 done = 0; done < len; done += span(level) - (va + done) % span(level)) {
         u64 *slot = entry_of(t, va + done, &level);
-        if (t->format->present(*slot))
+        if ((*slot & t->format->present))
             *slot = 0;
     }
     return HV_OK;
@@ -296,7 +241,7 @@ enum hv_status pgtab_take_written(struct pgtab *t, u64 va, u64 len, u64 *written
         return HV_EINVAL;
     for (u64 done = 0; done < len;) { /* small leaves before anything is taken */
         u64 *slot = entry_of(t, va + done, &level);
-        if (level == 1 || !t->format->present(*slot))
+        if (level == 1 || !(*slot & t->format->present))
             done += span(level) - (va + done) % span(level);
         else if (!add_table(t, slot, level))
             return HV_ENOMEM;
@@ -315,10 +260,10 @@ bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, u64 *size)
     u64 entry = *entry_of(t, va, &level);
 
     *size = span(level);
-    if (!t->format->present(entry))
+    if (!(entry & t->format->present))
         return false;
     *pa = (entry & ADDRESS_MASK & ~(*size - 1)) + va % *size;
-    *attr = t->format->attr(entry);
+    *attr = pgtab_attr(t->format, entry);
     return true;
 }
 

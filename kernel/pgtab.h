@@ -15,19 +15,21 @@
 #define PG_UC BIT(4)     /* uncached; else write-back */
 #define PG_GLOBAL BIT(5) /* host format */
 
+/* How entries are encoded: bits that stand for an attribute, 0: it has none, or the opposite. */
 struct pgtab_format {
-    const char *name;
-    u64 (*leaf)(u64 pa, u32 attr, bool big); /* entry for a page; big: 2 MiB or 1 GiB */
-    u64 (*table)(u64 pa);                    /* entry for a lower table */
-    bool (*present)(u64 entry);
-    bool (*is_leaf)(u64 entry); /* for levels 2 and 3 */
-    u32 (*attr)(u64 entry);     /* of a leaf */
-    u64 dirty;                  /* of a leaf: set there, and by the CPU on a write */
+    u64 write, exec, no_exec, user, uncached, cached, global;
+    u64 big;     /* of a leaf of 2 MiB or 1 GiB */
+    u64 leaf;    /* of every leaf */
+    u64 table;   /* of an entry for a lower table: permissions are the leaf's */
+    u64 present; /* any of these: something is mapped */
+    u64 dirty;   /* of a leaf: set there, and by the CPU on a write */
 };
-extern const struct pgtab_format pgtab_host; /* SDM 3A 4.5 */
-extern const struct pgtab_format pgtab_ept;  /* SDM 3C 29.3 */
-extern const struct pgtab_format pgtab_npt;  /* APM 2, 15.25 */
-extern const struct pgtab_format pgtab_vtd;  /* VT-d 3.7 */
+u64 pgtab_leaf(const struct pgtab_format *f, u64 pa, u32 attr, bool big);
+u32 pgtab_attr(const struct pgtab_format *f, u64 entry); /* of a leaf */
+extern const struct pgtab_format pgtab_host;             /* SDM 3A 4.5 */
+extern const struct pgtab_format pgtab_ept;              /* SDM 3C 29.3 */
+extern const struct pgtab_format pgtab_npt;              /* APM 2, 15.25 */
+extern const struct pgtab_format pgtab_vtd;              /* VT-d 3.7 */
 
 struct pgtab {
     const struct pgtab_format *format;

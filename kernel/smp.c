@@ -5,6 +5,7 @@
 #include "kernel/apic.h"
 #include "kernel/cpu_tables.h"
 #include "kernel/fpu.h"
+#include "kernel/health.h"
 #include "kernel/host.h"
 #include "kernel/hvm.h"
 #include "kernel/idt.h"
@@ -128,9 +129,11 @@ void smp_cpu_main(struct cpu *c)
     idt_cpu_init();
     apic_cpu_init();
     fpu_cpu_init();
+    health_cpu_init();
     c->apic_id = apic_id();
     c->mark = tsc_read();
     host_cpu_online(c);
     __atomic_store_n(&c->online, true, __ATOMIC_RELEASE);
+    health_start();
     sched_run();
 }

@@ -1,5 +1,6 @@
 /* Where HOST_RIP points when something must be done before anything of the host's is predicted. */
 #include "kernel/abi/speculation.h"
+#include "kernel/asm_offsets.h"
 
 #define FILLS 16                        /* twice two calls: the 32 entries of any return stack */
 
@@ -12,7 +13,14 @@ speculation_exit_guarded:
     push %rdx
     testl $(SPECULATION_GUEST_CTRL | SPECULATION_IBRS), speculation_used(%rip)
     jz 1f
-    mov $0x48, %ecx                 /* IA32_SPEC_CTRL; what the guest wrote is in v->msrs */
+    mov $0x48, %ecx                 /* IA32_SPEC_CTRL */
+    push %rdi
+    mov %gs:CPU_RUNNING, %rdi
+    cmpb $0, VCPU_SPEC_LIVE(%rdi)   /* may it have written without an exit? */
+    je 6f
+    rdmsr
+    mov %eax, VCPU_SPEC_CTRL(%rdi)
+6:  pop %rdi
     mov speculation_host_ctrl(%rip), %eax
     xor %edx, %edx
     wrmsr

@@ -58,7 +58,7 @@ static hpa_t image_phys(const void *at)
     u32 attr;
 
     if (!pgtab_lookup(&paging_host, (u64)at, &pa, &attr, &size))
-        panic("svm: %p is not mapped", at);
+        panic("svm: %lx is not mapped", (u64)at);
     return HPA(pa);
 }
 

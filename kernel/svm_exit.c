@@ -142,8 +142,10 @@ static enum exit_action exception(struct vcpu *v)
     bool has_error = EXIT_WITH_ERROR >> vector & 1;
     u32 becomes = exit_second_exception((u32)m->event_inj, vector);
 
-    if (vector == VECTOR_MC)
-        panic("machine check while %s/%u ran", v->vm->name, v->index);
+    if (vector == VECTOR_MC) {
+        asm volatile("int $18" : : : "memory");
+        return EXIT_RESUME;
+    }
     if (vector == VECTOR_DB && svm_step_done(v))
         return EXIT_EVENTS;
     if (vector == VECTOR_PF) { /* APM 2, 15.12.15: the exit left CR2 as it was */

@@ -9,6 +9,7 @@
 #include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/mem.h"
+#include "kernel/panic.h"
 #include "kernel/speculation.h"
 #include "kernel/sys_vm.h"
 #include "kernel/timer.h"
@@ -135,6 +136,7 @@ static syscall_fn *const table[SYS_COUNT] = {
     [SYS_DEV_BAR] = device_bar,
     [SYS_DMA_MAP] = device_dma,
     [SYS_HOST_RESET] = host_reset,
+    [SYS_CRASH] = panic_call,
     [SYS_SPECULATION] = speculation_set,
     [SYS_CPU_STAT] = sys_cpu_stat,
     [SYS_VM_CREATE] = sys_vm_create,

@@ -32,7 +32,8 @@ struct control_page;
 struct vcpu_msrs {
     u64 tsc_offset, tsc_adjust;
     u64 star, lstar, cstar, fmask, tsc_aux; /* switched by the backend */
-    u64 spec_ctrl;                          /* switched by speculation.c */
+    u64 spec_ctrl;                          /* switched by speculation.c and speculation_exit.S */
+    u64 spec_live; /* the guest has used it: from then on without an exit */
 };
 
 struct vcpu {

@@ -75,7 +75,7 @@ static enum hv_status build(struct vm *vm, const struct vm_policy *policy)
 
 enum hv_status vm_create(const struct vm_create *args, const struct vm_policy *policy, u32 *slot)
 {
-    struct quota start = {.name = "new VM", .limit = ~0ull};
+    struct quota start = {.limit = ~0ull};
     struct vm *vm;
     u32 s = 0;
 
@@ -95,7 +95,6 @@ enum hv_status vm_create(const struct vm_create *args, const struct vm_policy *p
     vm->vendor = (u8 *)vm + VENDOR_OFFSET;
     vm->quota = start;
     memcpy(vm->name, args->name, VM_NAME_LEN);
-    vm->quota.name = vm->name;
     vm->quota.limit = args->ram_limit + OVERHEAD_LIMIT(args->ram_limit, args->state_size);
     vm->ram_limit = args->ram_limit;
     vm->state_size = args->state_size;

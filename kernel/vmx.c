@@ -7,6 +7,7 @@
 
 #include "kernel/exit.h"
 #include "kernel/pgtab.h"
+#include "kernel/speculation.h"
 #include "kernel/string.h"
 #include "kernel/vlapic_timer.h"
 #include "kernel/x86.h"
@@ -29,7 +30,7 @@
 #define EPTP_DIRTY BIT(6)
 
 struct vmx_caps vmx_caps;
-hpa_t vmx_bitmap_plain, vmx_bitmap_x2apic;
+hpa_t vmx_bitmaps[4];
 
 static void read_msrs(struct vmx_msrs *m)
 {
@@ -73,7 +74,8 @@ static void allow(u8 *map, u32 msr, bool write)
     map[bit / 8] &= (u8) ~(1u << bit % 8);
 }
 
-static void fill_bitmaps(u8 *plain, u8 *x2apic)
+/* which: VMX_BITMAP_*. */
+static void fill_bitmap(u8 *map, u32 which)
 {
     /* In the VMCS or switched by vmx_vcpu.c, so the guest's own. */
     static const u32 both[] = {MSR_FS_BASE,     MSR_GS_BASE,         MSR_KERNEL_GS_BASE, MSR_PAT,
@@ -85,28 +87,34 @@ static void fill_bitmaps(u8 *plain, u8 *x2apic)
                                        {0x0f, 0x28}, {0x30, 0x30}, {0x32, 0x38}, {0x3e, 0x3e}};
     static const u8 apic_writes[] = {0x08, 0x0b, 0x3f}; /* TPR, EOI, self-IPI */
 
-    memset(plain, 0xff, PAGE_SIZE);
+    memset(map, 0xff, PAGE_SIZE);
     for (u32 i = 0; i < ARRAY_LEN(both); i++) {
-        allow(plain, both[i], false);
-        allow(plain, both[i], true);
+        allow(map, both[i], false);
+        allow(map, both[i], true);
     }
     for (u32 i = 0; i < ARRAY_LEN(reads); i++)
-        allow(plain, reads[i], false);
-    memcpy(x2apic, plain, PAGE_SIZE);
+        allow(map, reads[i], false);
+    if (which & VMX_BITMAP_SPEC) {
+        allow(map, MSR_SPEC_CTRL, false);
+        allow(map, MSR_SPEC_CTRL, true);
+    }
+    if (!(which & VMX_BITMAP_X2APIC))
+        return;
     for (u32 i = 0; i < ARRAY_LEN(apic_reads); i++)
         for (u32 r = apic_reads[i][0]; r <= apic_reads[i][1]; r++)
-            allow(x2apic, MSR_X2APIC + r, false);
+            allow(map, MSR_X2APIC + r, false);
     for (u32 i = 0; i < ARRAY_LEN(apic_writes); i++)
-        allow(x2apic, MSR_X2APIC + apic_writes[i], true);
+        allow(map, MSR_X2APIC + apic_writes[i], true);
 }
 
 static bool make_bitmaps(void)
 {
-    vmx_bitmap_plain = mem_alloc(&quota_kernel, PAGE_SIZE);
-    vmx_bitmap_x2apic = mem_alloc(&quota_kernel, PAGE_SIZE);
-    if (!hpa_valid(vmx_bitmap_plain) || !hpa_valid(vmx_bitmap_x2apic))
-        return false;
-    fill_bitmaps(phys_to_virt(vmx_bitmap_plain), phys_to_virt(vmx_bitmap_x2apic));
+    for (u32 i = 0; i < ARRAY_LEN(vmx_bitmaps); i++) {
+        vmx_bitmaps[i] = mem_alloc(&quota_kernel, PAGE_SIZE);
+        if (!hpa_valid(vmx_bitmaps[i]))
+            return false;
+        fill_bitmap(phys_to_virt(vmx_bitmaps[i]), i);
+    }
     return true;
 }
 

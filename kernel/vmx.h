@@ -42,7 +42,9 @@ struct vmx_cpu {         /* cpu->vendor; own core only */
 };
 
 extern struct vmx_caps vmx_caps;
-extern hpa_t vmx_bitmap_plain, vmx_bitmap_x2apic; /* MSR bitmaps, the same for every VM */
+extern hpa_t vmx_bitmaps[4]; /* of MSRs, the same for every VM; by: */
+#define VMX_BITMAP_X2APIC 1u
+#define VMX_BITMAP_SPEC 2u /* IA32_SPEC_CTRL is the guest's */
 
 static inline struct vmx_vcpu *vmx_of(const struct vcpu *v)
 {

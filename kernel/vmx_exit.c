@@ -60,6 +60,7 @@ static enum exit_action on_exception(struct vcpu *v)
 
     if (FIELD_GET(INTR_TYPE, info) == INTR_NMI) { /* the host's */
         v->page->stats.exits[CLASS_NMI]++;
+        this_cpu()->quiet = 0; /* it is not the kernel that was interrupted */
         asm volatile("int $2" : : : "memory");
         return EXIT_RESUME;
     }
@@ -245,7 +246,9 @@ static bool align_null_ss(void)
 /* An entry that failed changed nothing of the exit's fields but the reason (SDM 3C 27.8). */
 static enum exit_action on_entry_failed(struct vcpu *v)
 {
-    if (!align_null_ss())
+    if ((u16)vmcs_read32(VMCS_EXIT_REASON) == REASON_MACHINE_CHECK)
+        asm volatile("int $18" : : : "memory");
+    else if (!align_null_ss())
         return refuse(v, 0);
     vmx_unload(v); /* as above */
     return EXIT_RESCHED;

@@ -288,8 +288,9 @@ void vmx_apic_changed(struct vcpu *v)
         proc2 |= (u32)PROC2_APICV & ~other;
     x->proc2 = proc2;
     vmcs_write32(VMCS_PROC2_CONTROLS, proc2);
-    vmcs_write64(VMCS_MSR_BITMAP,
-                 proc2 & PROC2_X2APIC ? vmx_bitmap_x2apic.raw : vmx_bitmap_plain.raw);
+    vmcs_write64(VMCS_MSR_BITMAP, vmx_bitmaps[(proc2 & PROC2_X2APIC ? VMX_BITMAP_X2APIC : 0) |
+                                              (v->msrs.spec_live ? VMX_BITMAP_SPEC : 0)]
+                                      .raw);
 }
 
 /* #DB and #AC always exit because their delivery can fault for ever inside the CPU

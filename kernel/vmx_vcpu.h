@@ -23,6 +23,6 @@ void vmx_flush(struct vm *vm);                 /* INVEPT on this CPU */
 void vmx_flush_vcpu(const struct vmx_vcpu *x); /* INVVPID on this CPU */
 void vmx_set_proc(struct vmx_vcpu *x, u32 clear, u32 set); /* processor-based controls */
 void vmx_write_exceptions(const struct vcpu *v);           /* v->exceptions is new */
-void vmx_apic_changed(struct vcpu *v);                     /* the mode of its local APIC is new */
+void vmx_apic_changed(struct vcpu *v); /* the mode of its local APIC, or msrs.spec_live, is new */
 
 #endif

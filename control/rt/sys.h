@@ -116,6 +116,11 @@ static inline i64 sys_on_fault(void (*handler)(struct fault_report *), struct fa
     return sys_call(SYS_ON_FAULT, (u64)handler, (u64)at, 0, 0, 0);
 }
 
+static inline i64 sys_crash(u32 call, u64 value)
+{
+    return sys_call(SYS_CRASH, call, value, 0, 0, 0);
+}
+
 static inline i64 sys_irq_bind(u32 source, u32 bit, struct irq_message *m)
 {
     return sys_call(SYS_IRQ_BIND, source, bit, (u64)m, 0, 0);

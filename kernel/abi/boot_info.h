@@ -13,7 +13,7 @@
 #include "kernel/abi/types.h"
 
 #define BOOT_INFO_MAGIC 0x646165686b6c7542ull /* "Bulkhead" */
-#define BOOT_INFO_VERSION 4
+#define BOOT_INFO_VERSION 5
 #define BOOT_SEGMENTS 8
 #define BOOT_MODULES 64
 #define BOOT_MEMORY_REGIONS 512
@@ -135,7 +135,8 @@ struct boot_info {
     struct boot_module modules[BOOT_MODULES];
     struct boot_framebuffer framebuffer;
     struct boot_platform platform;
-    u64 serial_port; /* I/O port of the console UART; 0: none answers */
+    u64 crash_record; /* CRASH_BYTES of BOOT_MEM_IMAGE, where the last boot had them; 0: none */
+    u64 serial_port;  /* I/O port of the console UART; 0: none answers */
 };
 
 #endif

@@ -77,11 +77,8 @@ struct host_info {
     u64 uart_port;  /* console 16550, granted to the control partition; 0: none */
     u32 uart_gsi;   /* its interrupt for SYS_IRQ_BIND; ~0: poll */
     u32 iommu;      /* HOST_IOMMU_* */
-    u64 rsdp, smbios;
+    u64 rsdp;
     struct boot_framebuffer framebuffer;
-    u64 fadt_reset_port; /* 0: none */
-    u32 fadt_reset_value;
-    u32 fadt_pm1a_control; /* 0: none */
     u32 module_count;
     u32 pad;
     struct host_module modules[BOOT_MODULES];

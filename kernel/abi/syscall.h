@@ -43,6 +43,7 @@
     X(SYS_DMA_MAP, "dma_map")       /* (len): 4 KiB or 2 MiB, contiguous, zeroed; returns           \
                                      * USER_DMA_BASE + the address that devices use */              \
     X(SYS_HOST_RESET, "host_reset") /* (0 reboot, 1 power off) */                                  \
+    X(SYS_CRASH, "crash")           /* (enum crash_call, value): kernel/abi/crash.h */              \
     X(SYS_SPECULATION, "speculation") /* (SPECULATION_* bits): what is done about it from now on; only \
                                      * while there is no VM */                                     \
     X(SYS_CPU_STAT, "cpu_stat")     /* (cpu, struct cpu_stat *) */                                 \

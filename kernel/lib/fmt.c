@@ -88,10 +88,6 @@ static void convert(struct sink *s, struct spec *f, char kind, va_list *ap)
         put_number(s, f, f->wide ? va_arg(*ap, u64) : va_arg(*ap, u32), kind == 'x' ? 16 : 10,
                    false);
         break;
-    case 'p':
-        *f = (struct spec){.zero = true, .width = 16};
-        put_number(s, f, (u64)va_arg(*ap, void *), 16, false);
-        break;
     case 's':
         put_text(s, f, va_arg(*ap, const char *));
         break;

@@ -15,7 +15,7 @@ static i64 fail_after = -1;
 static u64 live, live_bytes, next = GIB;
 static void *free_frames;
 
-struct quota quota_kernel = {.name = "kernel", .limit = ~0ull};
+struct quota quota_kernel = {.limit = ~0ull};
 
 void fakes_mem_reset(void)
 {

@@ -1,4 +1,4 @@
-/* links: kernel/exit_decode.c */
+/* links: */
 /* VT-x exit words: bit positions as in the manual's tables, and nothing breaks on random ones. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -17,7 +17,7 @@
 static void memory_comes_back_by_its_physical_address(void **state)
 {
     (void)state;
-    struct quota q = {.name = "test", .limit = 2 * PAGE_SIZE};
+    struct quota q = {.limit = 2 * PAGE_SIZE};
     fakes_mem_reset();
     hpa_t a = mem_alloc(&q, PAGE_SIZE);
     assert_true(hpa_valid(a));

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "kernel/health.h"
 #include "kernel/log.h"
 #include "kernel/mem.h"
 
@@ -23,6 +24,10 @@ void panic(const char *fmt, ...)
     if (panic_expected)
         longjmp(panic_target, 1);
     abort();
+}
+
+void health_alive(void)
+{
 }
 
 static struct boot_info bi;
@@ -45,7 +50,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(&bi, 0, sizeof(bi));
-    quota = (struct quota){.name = "test", .limit = ~0ull};
+    quota = (struct quota){.limit = ~0ull};
     return 0;
 }
 

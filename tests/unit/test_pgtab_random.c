@@ -18,7 +18,7 @@ static struct pgtab table;
 static void begin(const struct pgtab_format *f, bool use_2m, bool use_1g)
 {
     fakes_mem_reset();
-    quota = (struct quota){.name = "test", .limit = ~0ull};
+    quota = (struct quota){.limit = ~0ull};
     assert_int_equal(pgtab_init(&table, f, &quota, use_2m, use_1g), HV_OK);
 }
 
@@ -79,21 +79,23 @@ static void encodings(void **state)
     (void)state;
     /* SDM 3C table 29-5: write-back is 6 in bits 5:3, bit 6 ignores the PAT, bit 7 is a big page;
      * 8 and 9: accessed and dirty. */
-    assert_int_equal(pgtab_ept.leaf(0x200000, PG_R | PG_W | PG_X, true), 0x2003f7);
-    assert_int_equal(pgtab_ept.leaf(0xfec00000, PG_R | PG_UC, false) & 0x3f, 0x01);
+    assert_int_equal(pgtab_leaf(&pgtab_ept, 0x200000, PG_R | PG_W | PG_X, true), 0x2003f7);
+    assert_int_equal(pgtab_leaf(&pgtab_ept, 0xfec00000, PG_R | PG_UC, false) & 0x3f, 0x01);
     /* SDM 3A table 4-19. */
-    assert_int_equal(pgtab_host.leaf(0x1000, PG_R | PG_X, false) & ~0x60ull, 0x1001);
-    assert_int_equal(pgtab_host.leaf(0x1000, PG_R | PG_W, false) & ~0x60ull, BIT(63) | 0x1003);
-    assert_int_equal(pgtab_host.leaf(0x200000, PG_R | PG_W | PG_USER | PG_UC, true) & ~0x60ull,
+    assert_int_equal(pgtab_leaf(&pgtab_host, 0x1000, PG_R | PG_X, false) & ~0x60ull, 0x1001);
+    assert_int_equal(pgtab_leaf(&pgtab_host, 0x1000, PG_R | PG_W, false) & ~0x60ull,
+                     BIT(63) | 0x1003);
+    assert_int_equal(pgtab_leaf(&pgtab_host, 0x200000, PG_R | PG_W | PG_USER | PG_UC, true) &
+                         ~0x60ull,
                      BIT(63) | 0x20009f);
     const struct pgtab_format *formats[] = {&pgtab_host, &pgtab_ept};
     for (u32 f = 0; f < 2; f++)
         for (u32 attr = PG_R; attr < 32; attr += 2) {
             u32 keep = f ? attr & (PG_R | PG_W | PG_X | PG_UC) : attr;
-            u64 entry = formats[f]->leaf(0x40000000, attr, true);
-            assert_true(formats[f]->present(entry));
-            assert_true(formats[f]->is_leaf(entry));
-            assert_int_equal(formats[f]->attr(entry), keep);
+            u64 entry = pgtab_leaf(formats[f], 0x40000000, attr, true);
+            assert_true(entry & formats[f]->present);
+            assert_true(entry & formats[f]->big);
+            assert_int_equal(pgtab_attr(formats[f], entry), keep);
         }
 }
 

@@ -1,4 +1,4 @@
-/* links: kernel/vlapic.c kernel/vlapic_route.c kernel/vlapic_timer.c kernel/vlapic_msr.c tests/unit/fakes.c */
+/* links: kernel/vlapic.c kernel/vlapic_route.c kernel/vlapic_timer.c tests/unit/fakes.c */
 /* The virtual local APIC: priorities, EOI, routing, timer modes, MSR and MMIO access rules. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,7 +63,7 @@ static int setup(void **state)
     fakes_mem_reset();
     memset(&vm, 0, sizeof(vm));
     memset(vcpus, 0, sizeof(vcpus));
-    quota = (struct quota){.name = "test", .limit = ~0ull};
+    quota = (struct quota){.limit = ~0ull};
     vm.quota = quota;
     armed = NULL;
     for (u32 i = 0; i < CPUS; i++) {
