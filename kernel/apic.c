@@ -46,7 +46,6 @@ void apic_init(void)
         mode = APIC_MMIO;
     }
     apic_cpu_init();
-    log_info("local APIC: %s, id %u", mode == APIC_MSR ? "x2APIC" : "xAPIC", apic_id());
 }
 
 void apic_cpu_init(void)

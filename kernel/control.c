@@ -203,10 +203,10 @@ void control_fault(void)
     f->rflags = RFLAGS_FIXED | RFLAGS_IF;
 }
 
-void control_exit(int code)
+i64 control_exit(const u64 args[6])
 {
     log_console_take();
-    log_error("control partition: exited with code %d", code);
+    log_error("control partition: exited with code %u", (u32)args[0]);
     restart();
 }
 

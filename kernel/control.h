@@ -57,7 +57,7 @@ void control_fault(void);
 
 /* SYS_WAIT: takes completions, then returns, or sleeps and resumes ring 3 later. */
 i64 control_wait(u64 deadline, u64 answered);
-void control_exit(int code) NORETURN; /* SYS_EXIT */
+i64 control_exit(const u64 args[6]); /* SYS_EXIT; does not return */
 /* SYS_MEM_MAP, SYS_MEM_UNMAP.  HV_ENOMEM from the latter: a big page could not be split; what
  * lay before it is gone. */
 i64 control_heap_map(const u64 args[6]);

@@ -3,7 +3,7 @@
  * The kernel runs with IF=0 throughout (only idle opens it for one instruction) and has one stack
  * a CPU, emptied at every scheduling point: nothing in the kernel ever blocks.
  *
- * Lock order: vm->lock, then vcpu->lock, then a CPU's runq lock, then mem lock, then log lock.
+ * Lock order: vcpu->lock, then a CPU's runq lock, then mem lock, then log lock.
  * Never take two locks of one kind. */
 #ifndef BULKHEAD_KERNEL_CPU_H
 #define BULKHEAD_KERNEL_CPU_H

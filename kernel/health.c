@@ -113,6 +113,6 @@ void health_start(void)
     struct timer *t = &ticks[this_cpu()->id];
 
     t->fire = tick;
-    if (cpu_count > 1 || cap & 0xff)
+    if (this_cpu()->id || cpu_count > 1 || (cap & 0xff))
         timer_set(t, tsc_read() + tsc_hz);
 }

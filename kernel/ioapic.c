@@ -49,8 +49,6 @@ void ioapic_init(void)
             ioapic_write(i, IOAPIC_ENTRY(n), ENTRY_MASKED);
             ioapic_write(i, IOAPIC_ENTRY(n) + 1, 0);
         }
-        log_info("I/O APIC at %lx: GSI %u to %u", host_platform.ioapics[i].address,
-                 ioapics[i].gsi_base, ioapics[i].gsi_base + ioapics[i].count - 1);
     }
 }
 

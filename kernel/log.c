@@ -28,11 +28,6 @@ static struct {
     struct record records[RECORDS]; /* by sequence number */
 } ring;
 
-static const char *const level_names[LOG_LEVELS] = {
-    [LOG_PANIC] = "panic: ", [LOG_ERROR] = "error: ", [LOG_WARN] = "warning: ",
-    [LOG_NOTICE] = "",       [LOG_INFO] = "",         [LOG_DEBUG] = "",
-};
-
 static void wake_control(struct timer *t)
 {
     (void)t;
@@ -53,7 +48,6 @@ void log_write(enum log_level level, const char *fmt, ...)
     __atomic_store_n(&ring.next, ring.next + 1, __ATOMIC_RELEASE);
     bool released = ring.released;
     if (!released && level <= CONSOLE_LEVEL) {
-        uart_write(level_names[level], strlen(level_names[level]));
         uart_write(r.text, r.len);
         uart_write("\n", 1);
     }

@@ -57,7 +57,6 @@ void main_boot(const struct boot_info *physical)
     paging_early();
     panic_init(&boot);
     mem_init(&boot); /* from here on phys_to_virt and mem_alloc work */
-    log_info("memory: %lu MiB in %u regions", mem_total() >> 20, boot.region_count);
     paging_init(&boot);
     cpu_tables_create(&boot_cpu); /* guard pages and stacks of their own for NMI, #DF, #MC */
     cpu_tables_load(&boot_cpu);
@@ -67,7 +66,6 @@ void main_boot(const struct boot_info *physical)
     ioapic_init();
     boot_cpu.apic_id = apic_id();
     tsc_hz = boot.tsc_hz;
-    log_info("TSC: %lu Hz (%.24s)", tsc_hz, boot.tsc_source);
     apic_timer_init(boot.apic_timer_hz);
     fpu_cpu_init();
     health_cpu_init();
@@ -78,8 +76,6 @@ void main_boot(const struct boot_info *physical)
     host_info->cpu_count = cpu_count;
     cpu_tables_reset_ports();
     mem_reclaim(&boot); /* nothing of the loader's is used any more */
-    host_info->mem_total = mem_total();
-    host_info->mem_kernel = quota_kernel.used + host_image_bytes();
     control_init(&boot);
     health_start();
     log_info("boot: %lu ticks in all", tsc_read() - entry_tsc);

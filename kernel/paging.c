@@ -51,8 +51,6 @@ void paging_init(const struct boot_info *bi)
     map_image(&bi->kernel);
     map_regions(bi);
     paging_cpu_init();
-    log_info("page tables: %lu KiB, %s pages", (u64)(paging_host.table_bytes / KIB),
-             big ? "1 GiB" : "2 MiB");
 }
 
 void paging_cpu_init(void)

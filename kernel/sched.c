@@ -107,8 +107,7 @@ static struct cpu *find_idle(const struct vcpu *v)
     return NULL;
 }
 
-/* The core with least to do that v may use; this one: it may use none. */
-static struct cpu *find_allowed(const struct vcpu *v)
+struct cpu *sched_place(const struct vcpu *v)
 {
     static u32 turn;
     struct cpu *best = NULL;
@@ -132,7 +131,7 @@ void sched_balance(void)
         struct cpu *to = NULL;
         spin_lock(&c->runq_lock);
         for (v = c->runq.head; v; v = v->runq_next) {
-            to = may_use(v, c) ? find_idle(v) : find_allowed(v);
+            to = may_use(v, c) ? find_idle(v) : sched_place(v);
             if (to && to != c) {
                 queue_take(c, v);
                 break;
@@ -143,11 +142,6 @@ void sched_balance(void)
             return;
         move_home(v, to);
     }
-}
-
-void sched_place(struct vcpu *v)
-{
-    v->cpu = find_allowed(v)->id;
 }
 
 /* The vCPU to run now, with on_cpu set and nothing blocking it; NULL: none. */
@@ -281,7 +275,7 @@ void sched_run(void)
         }
         struct vcpu *v = pick(c);
         if (v && !may_use(v, c))
-            move_home(v, find_allowed(v));
+            move_home(v, sched_place(v));
         else if (v)
             enter_guest(c, v);
         else

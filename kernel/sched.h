@@ -22,7 +22,8 @@ void sched_dequeue(struct vcpu *v); /* any core: take off its queue if it is on 
 void sched_end_handoff(void);
 /* Own core, ring 3 just blocked: enter the guest again whose exit it answered. */
 void sched_resume_handoff(struct vcpu *v, u64 now) NORETURN;
-void sched_place(struct vcpu *v); /* choose a home for a new vCPU */
+/* The core with least to do that v may use; this one: it may use none. */
+struct cpu *sched_place(const struct vcpu *v);
 /* Own core: hand waiting vCPUs to idle cores.  Called on a kick that found ring 3 running. */
 void sched_balance(void);
 

@@ -27,11 +27,3 @@ void *memset(void *at, int value, size_t n)
                  : "memory");
     return at;
 }
-
-size_t strlen(const char *s)
-{
-    size_t n = 0;
-    while (s[n])
-        n++;
-    return n;
-}

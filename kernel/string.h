@@ -6,6 +6,5 @@
 
 void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *at, int value, size_t n);
-size_t strlen(const char *s);
 
 #endif

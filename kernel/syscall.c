@@ -24,11 +24,6 @@ static i64 sys_null(const u64 args[6])
     return HV_OK;
 }
 
-static i64 sys_exit(const u64 args[6])
-{
-    control_exit((int)args[0]);
-}
-
 static i64 sys_log_write(const u64 args[6])
 {
     char text[LOG_TEXT];
@@ -121,7 +116,7 @@ typedef i64 syscall_fn(const u64 args[6]);
 
 static syscall_fn *const table[SYS_COUNT] = {
     [SYS_NULL] = sys_null,
-    [SYS_EXIT] = sys_exit,
+    [SYS_EXIT] = control_exit,
     [SYS_LOG_WRITE] = sys_log_write,
     [SYS_LOG_READ] = sys_log_read,
     [SYS_MEM_MAP] = control_heap_map,

@@ -236,12 +236,10 @@ enum hv_status vcpu_create(struct vm *vm, u32 index)
         goto free_page;
     exit_reset(v, false);
     hvm->unload(v);
-    sched_place(v);
+    v->cpu = sched_place(v)->id;
 
-    spin_lock(&vm->lock);
     __atomic_store_n(&vm->vcpus[index], v, __ATOMIC_RELEASE);
     vm->vcpu_count++;
-    spin_unlock(&vm->lock);
     if (vm->run_state == VM_RUNNING)
         vcpu_unblock(v, BLOCK_PAUSED);
     return HV_OK;
@@ -260,10 +258,8 @@ void vcpu_destroy(struct vcpu *v)
     if (vcpu_pull(v) != HV_OK)
         panic("vcpu_destroy: %s/%u may still run", vm->name, v->index);
     vcpu_let_go(v);
-    spin_lock(&vm->lock);
     vm->vcpus[v->index] = NULL;
     vm->vcpu_count--;
-    spin_unlock(&vm->lock);
     free_state(v);
     mem_free(&vm->quota, virt_to_phys(v), PAGE_SIZE);
 }

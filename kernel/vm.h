@@ -8,12 +8,10 @@
 #include "kernel/abi/syscall.h"
 #include "kernel/abi/vm_policy.h"
 #include "kernel/pgtab.h"
-#include "kernel/spinlock.h"
 
 struct vcpu;
 
 struct vm {
-    struct spinlock lock;
     char name[VM_NAME_LEN];
     u32 slot;
     u32 run_state; /* enum vm_run_state */
@@ -30,7 +28,6 @@ struct vm {
     u64 msr_filter[4];              /* by a hash (exit_msr.c); clear: certainly in no row */
     u16 doorbells[DOORBELL_GROUPS]; /* that the kernel answers */
     void *vendor;                   /* MSR bitmap page and the like */
-    u64 unknown_msr_count;
 };
 
 extern struct vm *vms[VM_SLOTS];

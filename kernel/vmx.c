@@ -160,8 +160,8 @@ static enum host_problem cpu_enable(struct host_info *hi)
 
 static enum hv_status vm_init(struct vm *vm)
 {
-    u64 caps = vmx_caps.word[VMX_EPT_VPID];
-    hpa_t apic = HPA_NONE;
+    u64 caps = vmx_caps.word[VMX_EPT_VPID], pa, size;
+    u32 attr;
     struct vmx_vm *x = vm->vendor;
     enum hv_status st;
 
@@ -171,22 +171,14 @@ static enum hv_status vm_init(struct vm *vm)
         return st;
     vm->npt.no_dirty = !(caps & EPT_CAP_ACCESSED_DIRTY);
     x->eptp = vm->npt.root.raw | EPTP_WALK_4 | EPTP_WB | (vm->npt.no_dirty ? 0 : EPTP_DIRTY);
-    if (vmx_caps.apicv && !(vm->policy->flags & POLICY_NO_APICV)) {
-        /* Its own page: what the CPU does not virtualise must not leak between VMs. */
-        apic = mem_alloc(&vm->quota, PAGE_SIZE);
-        st = hpa_valid(apic)
-                 ? pgtab_map(&vm->npt, VLAPIC_BASE_DEFAULT, apic.raw, PAGE_SIZE, PG_R | PG_W)
-                 : HV_ENOMEM;
-        if (st != HV_OK)
-            goto free_tables;
-        x->apic_access = apic;
-    }
-    return HV_OK;
-
-free_tables:
-    if (hpa_valid(apic))
-        mem_free(&vm->quota, apic, PAGE_SIZE);
-    pgtab_fini(&vm->npt);
+    if (!vmx_caps.apicv || (vm->policy->flags & POLICY_NO_APICV))
+        return HV_OK;
+    /* Its own page: what the CPU does not virtualise must not leak between VMs. */
+    st = pgtab_alloc(&vm->npt, VLAPIC_BASE_DEFAULT, PAGE_SIZE, PG_R | PG_W, PAGE_SIZE);
+    if (st == HV_OK && pgtab_lookup(&vm->npt, VLAPIC_BASE_DEFAULT, &pa, &attr, &size))
+        x->apic_access = HPA(pa);
+    else
+        pgtab_fini(&vm->npt);
     return st;
 }
 
@@ -195,7 +187,7 @@ static void vm_fini(struct vm *vm)
     struct vmx_vm *x = vm->vendor;
 
     if (hpa_valid(x->apic_access))
-        mem_free(&vm->quota, x->apic_access, PAGE_SIZE);
+        pgtab_free(&vm->npt, VLAPIC_BASE_DEFAULT, PAGE_SIZE);
     pgtab_fini(&vm->npt);
 }
 

@@ -149,11 +149,8 @@ static void save_debug(struct vcpu *v)
 {
     u64 *dr = vmx_of(v)->dr;
 
-    asm volatile("mov %%db0, %0" : "=r"(dr[0]));
-    asm volatile("mov %%db1, %0" : "=r"(dr[1]));
-    asm volatile("mov %%db2, %0" : "=r"(dr[2]));
-    asm volatile("mov %%db3, %0" : "=r"(dr[3]));
-    asm volatile("mov %%db6, %0" : "=r"(dr[6]));
+    asm volatile("mov %%dr0, %0; mov %%dr1, %1; mov %%dr2, %2; mov %%dr3, %3; mov %%dr6, %4"
+                 : "=r"(dr[0]), "=r"(dr[1]), "=r"(dr[2]), "=r"(dr[3]), "=r"(dr[6]));
 }
 
 static void load_debug(struct vcpu *v)
@@ -166,11 +163,9 @@ static void load_debug(struct vcpu *v)
     if (pc->dr_owner)
         save_debug(pc->dr_owner);
     pc->dr_owner = v;
-    asm volatile("mov %0, %%db0" : : "r"(dr[0]));
-    asm volatile("mov %0, %%db1" : : "r"(dr[1]));
-    asm volatile("mov %0, %%db2" : : "r"(dr[2]));
-    asm volatile("mov %0, %%db3" : : "r"(dr[3]));
-    asm volatile("mov %0, %%db6" : : "r"(dr[6]));
+    asm volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3; mov %4, %%dr6"
+                 :
+                 : "r"(dr[0]), "r"(dr[1]), "r"(dr[2]), "r"(dr[3]), "r"(dr[6]));
 }
 
 void vmx_own_debug(struct vcpu *v)

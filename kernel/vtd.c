@@ -209,16 +209,17 @@ bool vtd_has_registers(u64 base, u64 len)
 static void report(u64 where, u64 what)
 {
     u32 source = (u32)what & 0xffff, reason = (u32)(what >> 32) & 0xff;
+    bool interrupt = reason >= 0x20;
 
     faults++;
     if (faults & (faults - 1)) /* the 1st, 2nd, 4th, 8th...: a device may never stop */
         return;
     log_error("IOMMU: %02x:%02x.%u: %s %lx blocked, reason %u (fault %lu)", source >> 8,
               source >> 3 & 31, source & 7,
-              reason >= 0x20      ? "interrupt"
+              interrupt           ? "interrupt"
               : what & FAULT_READ ? "DMA read of"
                                   : "DMA write to",
-              reason >= 0x20 ? where >> 48 : where, reason, faults);
+              interrupt ? where >> 48 : where, reason, faults);
 }
 
 void vtd_fault(void)

@@ -72,11 +72,9 @@ struct host_info {
     u32 cpu_count;
     u32 restart_count; /* times the control partition was restarted (changes) */
     struct host_cpu cpus[CPU_MAX];
-    u64 mem_total;  /* bytes of RAM the kernel manages */
-    u64 mem_kernel; /* bytes of kernel image and tables */
-    u64 uart_port;  /* console 16550, granted to the control partition; 0: none */
-    u32 uart_gsi;   /* its interrupt for SYS_IRQ_BIND; ~0: poll */
-    u32 iommu;      /* HOST_IOMMU_* */
+    u64 uart_port; /* console 16550, granted to the control partition; 0: none */
+    u32 uart_gsi;  /* its interrupt for SYS_IRQ_BIND; ~0: poll */
+    u32 iommu;     /* HOST_IOMMU_* */
     u64 rsdp;
     struct boot_framebuffer framebuffer;
     u32 module_count;

@@ -86,7 +86,6 @@ static void start(void)
     info.hvm_problem = HOST_HVM_REFUSED; /* a Linux program runs no guests */
     info.cpu_count = 1;
     info.cpus[0].online = 1;
-    info.mem_total = GIB;
     info.uart_port = UART;
     info.uart_gsi = 4;
     load_config();
