@@ -1,4 +1,4 @@
-/* links: kernel/vm.c kernel/vcpu.c kernel/pgtab.c kernel/policy.c kernel/vlapic.c kernel/vlapic_route.c kernel/vlapic_timer.c kernel/vlapic_msr.c kernel/device.c kernel/vmx.c kernel/svm.c kernel/svm_vcpu.c tests/unit/vm_lab.c tests/unit/fakes.c */
+/* links: kernel/vm.c kernel/vcpu.c kernel/pgtab.c kernel/policy.c kernel/vlapic.c kernel/vlapic_route.c kernel/vlapic_timer.c kernel/device.c kernel/vmx.c kernel/svm.c kernel/svm_vcpu.c tests/unit/vm_lab.c tests/unit/fakes.c */
 /* Making a VM, its vCPUs, its memory and a device's memory: whichever allocation fails, the call
  * says so, what was there is as it was, a second try works, and the end frees every frame. */
 #include "tests/unit/vm_lab.h"

@@ -85,9 +85,10 @@ void sched_dequeue(struct vcpu *v)
 void sched_end_handoff(void)
 {
 }
-void sched_place(struct vcpu *v)
+struct cpu *sched_place(const struct vcpu *v)
 {
-    v->cpu = 0;
+    (void)v;
+    return &cpu;
 }
 void control_space_changed(void)
 {
@@ -141,7 +142,7 @@ static void flush(struct vm *vm)
 static void tables(struct pgtab *t, const struct pgtab_format *format, struct quota *q,
                    const char *name)
 {
-    *q = (struct quota){.name = name, .limit = ~0ull};
+    *q = (struct quota){.limit = ~0ull};
     if (pgtab_init(t, format, q, true, true) != HV_OK)
         panic("%s: no memory", name);
 }
