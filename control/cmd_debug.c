@@ -255,6 +255,50 @@ static enum hv_status run_written(const struct schema_args *args, struct out *ou
     return HV_OK;
 }
 
+/* Free bytes of the machine. */
+static u64 free_bytes(void)
+{
+    struct mem_stat m;
+
+    return sys_mem_stat(&m) < 0 ? 0 : m.free;
+}
+
+/* Start, a millisecond of running, power cut, until nothing is left of it. */
+static bool cycle(struct vm *vm, struct vm_error *e)
+{
+    if (!vm_start(vm, e))
+        return false;
+    fiber_sleep_until(clock_tsc() + sys_host_info()->tsc_hz / 1000);
+    if (vm->phase != PHASE_STOPPED && !vm_stop(vm, e))
+        return false;
+    while (vm->phase != PHASE_STOPPED)
+        fiber_yield();
+    return true;
+}
+
+static enum hv_status run_cycle(const struct schema_args *args, struct out *out)
+{
+    struct vm *vm = inventory_find(args_text(args, "vm"));
+    u64 count = MAX(args_number(args, "count", 100), 1ull), before = 0, start = 0;
+    struct vm_error e;
+
+    if (!vm)
+        return out_error(out, HV_ENOENT, "E_NOENT", "vm list", "there is no VM %s",
+                         args_text(args, "vm"));
+    for (u64 i = 0; i <= count; i++) { /* the first makes the heap as large as it will be */
+        if (!cycle(vm, &e))
+            return out_error(out, e.status, e.code, e.hint, "%s", e.text);
+        if (i == 0) {
+            before = free_bytes();
+            start = clock_tsc();
+        }
+    }
+    out_printf(out, "%llu starts and stops in %llu ms, %lld bytes fewer are free\n", (ull)count,
+               (ull)(clock_ticks_to_ns(clock_tsc() - start) / CLOCK_MS),
+               (long long)(before - free_bytes()));
+    return HV_OK;
+}
+
 static const struct schema_arg crash_args[] = {
     {"how", PLACE_OPTIONAL, ARG_ENUM,
      "null|read-kernel|write-kernel|write-code|write-host-info|run-data|port|privileged|msr|divide|"
@@ -283,6 +327,11 @@ static const struct schema_arg call_args[] = {
     {0},
 };
 
+static const struct schema_arg cycle_args[] = {
+    {"vm", PLACE_OBJECT, ARG_VM, .help = "its name or number"},
+    {"count", PLACE_KEY, ARG_NUMBER, NULL, "100", "how often"},
+    {0},
+};
 static const struct schema_arg written_args[] = {
     {"vm", PLACE_OBJECT, ARG_VM, .help = "its name or number"},
     {0},
@@ -298,6 +347,8 @@ static const struct schema_command commands[] = {
      run_mem},
     {"debug", "call", "make any system call and print what it returns", "debug call 0", ROLE_ADMIN,
      call_args, NULL, run_call},
+    {"debug", "cycle", "start a VM and cut its power, again and again; what memory that costs",
+     "debug cycle demo count=1000", ROLE_ADMIN, cycle_args, NULL, run_cycle},
     {"debug", "written", "memory that a VM has written since the last such command, or ever",
      "debug written demo", ROLE_ADMIN, written_args, NULL, run_written},
 };

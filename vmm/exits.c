@@ -427,7 +427,9 @@ static __attribute__((noinline)) bool serve_aftermath(struct vm *vm, u32 vcpu)
 bool exits_serve(u32 slot, u32 vcpu)
 {
     struct vm *vm = inventory_by_slot(slot);
-    if (!vm || !vm->state || vcpu >= vm->config.cpu_count)
+    /* A VM that is being made may find an exit announced that the slot's last one never had served;
+     * its own pages are not there yet. */
+    if (!vm || !vm->state || vm->phase == PHASE_STARTING || vcpu >= vm->config.cpu_count)
         return false;
     struct vcpu_page *p = vm_vcpu(vm, vcpu);
     u32 kind = p->kind;

@@ -247,6 +247,9 @@ def containment(c):
         assert re.search(r"neighbour +.*running", c.command("vm list"))
 
 
+STARTS = 1000
+
+
 @bochs("survival", limit=300, cpus=1, files=guests.files("counter", "flood_uart"))
 def survival(c):
     """The control partition dies; the guests do not notice more than a pause."""
@@ -266,6 +269,12 @@ def survival(c):
         for name in ("neighbour", "flood"):
             guests.remove(c, name)
         assert re.search(r"(?i)guests +0|0 in guests", c.command("host info"))
+    with c.check(f"{STARTS} starts and stops of a guest leave as many frames free as there were"):
+        guests.create(c, "short", "counter")
+        said = guests.must(c, f"debug cycle short count={STARTS}", 600)
+        assert f"{STARTS} starts and stops" in said and ", 0 bytes fewer are free" in said, said
+        print("        " + said.strip(), flush=True)
+        guests.must(c, "vm delete short --yes")
 
 
 DIRTY_FIELD = 16 << 20  # tests/guests/dirty.c

@@ -14,13 +14,13 @@ def free_kib(c):
     return int(re.search(r"(?m)^free +(\d+) KiB", c.command("host mem"))[1])
 
 
-@bochs("fuzz", limit=900, cpus=1, files=guests.files("watch", "fuzz"))
+@bochs("fuzz", limit=2400, cpus=1, files=guests.files("watch", "fuzz"))
 def fuzz_vid(c):
     fuzz(c, ACTIONS, may_stray=True)
 
 
 # Without virtual-interrupt delivery the kernel does what the CPU did.
-@bochs("fuzz-no-vid", limit=600, cpus=1, model="corei7_ivy_bridge_3770k",
+@bochs("fuzz-no-vid", limit=1500, cpus=1, model="corei7_ivy_bridge_3770k",
        files=guests.files("watch", "fuzz"))
 def fuzz_no_vid(c):
     with c.check("this CPU has no virtual-interrupt delivery"):
