@@ -255,6 +255,8 @@ static enum hv_status run_written(const struct schema_args *args, struct out *ou
     return HV_OK;
 }
 
+#define WARM_UP 50
+
 /* Free bytes of the machine. */
 static u64 free_bytes(void)
 {
@@ -285,10 +287,11 @@ static enum hv_status run_cycle(const struct schema_args *args, struct out *out)
     if (!vm)
         return out_error(out, HV_ENOENT, "E_NOENT", "vm list", "there is no VM %s",
                          args_text(args, "vm"));
-    for (u64 i = 0; i <= count; i++) { /* the first makes the heap as large as it will be */
+    for (u64 i = 0; i <= WARM_UP + count;
+         i++) { /* the first make the heap as large as it will be */
         if (!cycle(vm, &e))
             return out_error(out, e.status, e.code, e.hint, "%s", e.text);
-        if (i == 0) {
+        if (i == WARM_UP) {
             before = free_bytes();
             start = clock_tsc();
         }

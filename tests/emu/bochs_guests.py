@@ -250,7 +250,7 @@ def containment(c):
 STARTS = 1000
 
 
-@bochs("survival", limit=300, cpus=1, files=guests.files("counter", "flood_uart"))
+@bochs("survival", limit=900, cpus=1, files=guests.files("counter", "flood_uart"))
 def survival(c):
     """The control partition dies; the guests do not notice more than a pause."""
     with c.check("two guests run: one counts, one keeps the control partition busy"):

@@ -22,7 +22,7 @@ again("guest-power", bochs_guests.guest_power, limit=300, cpus=1,
       files=guests.files("power_button", "reboot", "counter"))
 again("containment", bochs_guests.containment, limit=300, cpus=1,
       files=guests.files("counter", *bochs_guests.CONTAINED))
-again("survival", bochs_guests.survival, limit=300, cpus=2,
+again("survival", bochs_guests.survival, limit=900, cpus=2,
       files=guests.files("counter", "flood_uart"))
 again("dirty-log", bochs_guests.dirty_log, limit=300, cpus=2, files=guests.files("dirty"))
 again("scheduler", bochs_guests.scheduler, limit=300, cpus=1, files=guests.files("busy"))
