@@ -229,7 +229,7 @@ static void completes(void **state)
     completes_to("vm start demo m", "mode=");
     completes_to("vm start demo mode=", "mode=clean mode=hard");
     completes_to("vm start demo d", "");
-    completes_to("vm create x cpu", "cpu= cpu.weight= cpu.pin= cpu.cap=");
+    completes_to("vm create x cpu", "cpu= cpu.weight= cpu.pin= cpu.cap= cpu.reserve=");
     completes_to("vm create x console=c", "console=com1");
     completes_to("vm list | ", "grep exclude count more json");
     completes_to("vm list | c", "count");
