@@ -286,6 +286,16 @@ static enum hv_status run_disk_list(const struct schema_args *args, struct out *
     return HV_OK;
 }
 
+/* The store knows from now on what the file is: a VM cannot open it as anything else. */
+static enum hv_status note_format(struct out *out, const char *text, const char *format)
+{
+    struct store_change change = {.kind = STORE_IMAGE, .format = format};
+    struct store *s = find(out, text, &change.path);
+    enum hv_status status = s ? store_apply(s, &change, 1) : HV_ENOENT;
+
+    return !s || status == HV_OK ? status : fail(out, status, "store list", store_error(s));
+}
+
 static enum hv_status run_disk_create(const struct schema_args *args, struct out *out)
 {
     struct image_options o = {.size = args_number(args, "size", 0),
@@ -305,7 +315,8 @@ static enum hv_status run_disk_create(const struct schema_args *args, struct out
         return status;
     status = format->create(file, &o, error);
     disk_close(file);
-    return status == HV_OK ? status : fail(out, status, "help disk create", error);
+    return status == HV_OK ? note_format(out, args_text(args, "path"), format->name)
+                           : fail(out, status, "help disk create", error);
 }
 
 static void show_image(struct out *out, const struct image *img)

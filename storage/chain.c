@@ -18,6 +18,12 @@ static enum hv_status open_files(struct chain *c, struct store *s, const char *f
         const struct store_image *img = &c->image[i];
         const char *name = !i && format && format[0] ? format : img->format;
 
+        if (img->format[0] && strcmp(name, img->format)) { /* written as another, it would be lost */
+            char why[64];
+
+            snprintf(why, sizeof(why), "the store knows it as %.15s", img->format);
+            return fail(error, HV_EINVAL, img->path, why);
+        }
         layers[i].format = image_format(name[0] ? name : "raw");
         if (!layers[i].format)
             return fail(error, HV_ENOSYS, img->path, "its format is not known");

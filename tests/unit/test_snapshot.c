@@ -193,6 +193,19 @@ static struct chain *open_disk(struct vm_dir *v, const struct vm_dir_state *s, u
     return c;
 }
 
+/* What the store knows as one format is never written as another. */
+static void refuses_another_format(struct vm_dir *v)
+{
+    char error[IMAGE_ERROR_MAX], path[STORE_PATH_MAX];
+    struct chain *c = NULL;
+
+    vm_dir_path(v, v->now.disk[0].file, path);
+    assert_string_equal(v->now.disk[0].format, "qcow2");
+    assert_int_equal(chain_open(v->store, path, "raw", false, &c, error), HV_EINVAL);
+    assert_non_null(strstr(error, "qcow2"));
+    assert_null(c);
+}
+
 static void expect_at(u32 line, struct vm_dir *v, enum hv_status status, enum hv_status wanted)
 {
     if (status != wanted)
@@ -344,6 +357,7 @@ static void by_hand(void *arg)
     model_init(&m);
     write_some(v, &m, 10);
     expect(v, snapshot_take(v, "s1", "before the patch", NULL), HV_OK);
+    refuses_another_format(v);
     model_take(&m, "s1");
     assert_string_equal(v->now.disk[0].file, "web1-disk0-000001.delta");
     vm_dir_path(v, v->now.disk[0].file, path);
