@@ -18,7 +18,8 @@ static enum hv_status open_files(struct chain *c, struct store *s, const char *f
         const struct store_image *img = &c->image[i];
         const char *name = !i && format && format[0] ? format : img->format;
 
-        if (img->format[0] && strcmp(name, img->format)) { /* written as another, it would be lost */
+        if (img->format[0] &&
+            strcmp(name, img->format)) { /* written as another, it would be lost */
             char why[64];
 
             snprintf(why, sizeof(why), "the store knows it as %.15s", img->format);

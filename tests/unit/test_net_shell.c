@@ -103,7 +103,7 @@ static void switches_ports_and_their_errors(void **state)
     says("E_EXISTS: there is a switch 'vsw0'");
     says("E_NAME: a name has");
     says("E_VALUE: mtu must be");
-    says("E_EXISTS: 'k0' is taken");
+    says("E_EXISTS: that name or address is taken");
     says("E_NO_SWITCH: no switch is named 'vsw9'");
     says("E_VALUE: vlan: '5000'");
     says("10,20-29 native none");
