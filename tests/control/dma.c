@@ -118,6 +118,19 @@ static bool log_has(const char *word)
     return false;
 }
 
+/* Another CPU may be the one that reports it. */
+static bool comes_to_log(const char *word)
+{
+    u64 end = now() + host->tsc_hz * 20;
+
+    while (!log_has(word)) {
+        if (now() >= end)
+            return false;
+        call(SYS_WAIT, now() + host->tsc_hz / 10, 0, 0, 0, 0);
+    }
+    return true;
+}
+
 static bool find(void)
 {
     for (edu = 0; edu < 256; edu++)
@@ -181,9 +194,11 @@ static void transfers(bool iommu)
         return;
     expect("no fault so far", log_has("blocked, reason"), false);
     transfer(MIB, EDU_BUFFER, 0); /* a frame that is not granted */
-    expect("DMA read outside the grant is reported", log_has("DMA read of 100000 blocked"), true);
+    expect("DMA read outside the grant is reported", comes_to_log("DMA read of 100000 blocked"),
+           true);
     transfer(EDU_BUFFER, 2 * MIB, TO_MEMORY);
-    expect("DMA write outside the grant is reported", log_has("DMA write to 200000 blocked"), true);
+    expect("DMA write outside the grant is reported", comes_to_log("DMA write to 200000 blocked"),
+           true);
     transfer(EDU_BUFFER, device + 1024, TO_MEMORY);
     expect("what was read outside is not there", words[128] == 0x1122334455667788, false);
     words[0] = 1;
@@ -216,10 +231,9 @@ static void interrupts(bool remapped)
     if (!remapped)
         return;
     config_write(at + 4, 4, 0xfee00000); /* the form that can name any vector */
-    config_write(at + 12, 2, 0xf0);
-    put(EDU_RAISE, 1);
-    (void)fires();
-    expect("a plain message is reported", log_has("interrupt"), true);
+    config_write(at + 12, 2, 0xe0);
+    put(EDU_RAISE, 1); /* blocked, or, as QEMU 7.2 lets it pass, a vector that nobody owns */
+    expect("a plain message is reported", comes_to_log("interrupt"), true);
 }
 
 void _start(void)

@@ -101,6 +101,6 @@ def disk_full(c):
         must(c, "vm stop full", 120)
         must(c, "vm set full disk0.format=qcow2")
         output = c.command("vm start full", 60)
-        assert "E_CORRUPT: disk0, ds1:e.raw" in output, output
+        assert "E_INVALID: disk0, ds1:e.raw: e.raw: the store knows it as raw." in output, output
         must(c, "vm set full disk0.file=ds9:x")
         assert "E_NO_STORE" in c.command("vm start full", 60)
