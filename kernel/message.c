@@ -43,7 +43,7 @@ enum exit_action message_io(struct vcpu *v, struct exit_io io, u32 insn_len)
 {
     struct vcpu_page *p = v->page;
 
-    if (doorbell_ring(v, io))
+    if (io.port >= DOORBELL_PORT && doorbell_ring(v, io))
         return EXIT_ADVANCE;
     v->io_size = io.size;
     v->io_in = io.in && !io.string;
