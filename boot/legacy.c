@@ -4,6 +4,7 @@
 
 #include <cpuid.h>
 
+#include "boot/port.h"
 #include "boot/tsc.h"
 #include "kernel/abi/x86_bits.h"
 
@@ -20,18 +21,6 @@ enum apic {
 #define DIVIDE_BY_1 0xbu
 #define BASE_X2APIC BIT(10)
 #define CALIBRATIONS 16 /* until one is right within a millionth of a second */
-
-static u8 inb(u16 port)
-{
-    u8 value;
-    asm volatile("inb %1, %0" : "=a"(value) : "d"(port));
-    return value;
-}
-
-static void outb(u16 port, u8 value)
-{
-    asm volatile("outb %0, %1" : : "a"(value), "d"(port));
-}
 
 /* To vectors 20H.., where nothing listens, and every line masked. */
 static void mask_pics(void)

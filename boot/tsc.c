@@ -4,6 +4,8 @@
 
 #include <cpuid.h>
 
+#include "boot/port.h"
+
 #define PM_TIMER_HZ 3579545ull /* ACPI 6.4, 4.8.3.3 */
 #define PIT_HZ 1193182ull
 #define FALLBACK_HZ 1000000000ull
@@ -22,18 +24,6 @@ u64 tsc_read(void)
     u32 low, high;
     asm volatile("rdtsc" : "=a"(low), "=d"(high));
     return (u64)high << 32 | low;
-}
-
-static u8 inb(u16 port)
-{
-    u8 value;
-    asm volatile("inb %1, %0" : "=a"(value) : "d"(port));
-    return value;
-}
-
-static void outb(u16 port, u8 value)
-{
-    asm volatile("outb %0, %1" : : "a"(value), "d"(port));
 }
 
 /* TSC ticks a second by a counter of `hz`, `bits` wide, over SPAN_US; 0: it stands still. */

@@ -56,13 +56,26 @@ def run_unit(program):
     return name, passed, failed, f"{passed} cases", out
 
 
+def seeds_of(short):
+    """The folder of a fuzzer's first inputs: files, or made of lines "NAME HEX"."""
+    folder, lines = f"tests/fuzz/corpus/{short}", f"tests/fuzz/corpus/{short}.hex"
+    if os.path.exists(lines):
+        folder = f"build/fuzz/seeds/{short}"
+        os.makedirs(folder, exist_ok=True)
+        with open(lines, encoding="ascii") as f:
+            for name, digits in map(str.split, f):
+                with open(os.path.join(folder, name), "wb") as seed:
+                    seed.write(bytes.fromhex(digits))
+    return folder
+
+
 def run_fuzz(program, seconds):
     name = os.path.basename(program)
     if not os.path.exists(program):
         return name, 0, 1, "", "did not build\n"
     short = name.removeprefix("fuzz_")
     work = f"build/fuzz/{short}"
-    seeds = f"tests/fuzz/corpus/{short}"
+    seeds = seeds_of(short)
     os.makedirs(work, exist_ok=True)
     command = [program, f"-artifact_prefix=build/fuzz/{short}-", "-timeout=60", "-print_final_stats=1",
                "-rss_limit_mb=1024", "-max_len=8192"]

@@ -1,6 +1,7 @@
-/* links: tests/unit/image_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/conf.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c storage/chain.c storage/merge.c storage/vm_dir.c storage/snapshot.c storage/snapshot_delete.c storage/snapshot_plan.c */
+/* links: tests/unit/image_lab.c tests/unit/store_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/conf.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c storage/chain.c storage/merge.c storage/vm_dir.c storage/snapshot.c storage/snapshot_delete.c storage/snapshot_plan.c */
 /* Trees of snapshots against a model in memory: random operations, a VM that goes on writing, the
- * power cut at every write, a full store at every allocation. */
+ * power cut at every write.  One file, since the model, the VM that writes and the cuts are the
+ * same for all of them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,7 @@
 
 #include "storage/snapshot.h"
 #include "tests/unit/image_lab.h"
+#include "tests/unit/store_lab.h"
 
 #define DISKS 2u
 #define STATES 40u
@@ -100,50 +102,6 @@ static void model_delete(struct model *m, const char *name)
 }
 
 /* ---- a store with a VM ----------------------------------------------------------------------- */
-
-static struct disk *device(u64 size)
-{
-    struct disk *d = lab_file("device");
-
-    assert_int_equal(disk_resize(d, size), HV_OK);
-    d->block_size = 512;
-    d->growable = false;
-    return d;
-}
-
-static struct store *mount(struct disk *d)
-{
-    char error[STORE_ERROR_MAX];
-    struct store *s = NULL;
-    enum hv_status status = store_mount(d, false, &s, error);
-
-    if (status != HV_OK)
-        print_message("mount: %s\n", error);
-    assert_int_equal(status, HV_OK);
-    return s;
-}
-
-static struct store *fresh(struct disk *d)
-{
-    char error[STORE_ERROR_MAX];
-
-    assert_int_equal(store_format(d, "ds1", error), HV_OK);
-    return mount(d);
-}
-
-static void on_problem(void *arg, const char *what)
-{
-    (void)arg;
-    print_message("check: %s\n", what);
-}
-
-static void check(struct store *s)
-{
-    u64 problems = 1;
-
-    assert_int_equal(store_check(s, on_problem, NULL, &problems), HV_OK);
-    assert_int_equal(problems, 0);
-}
 
 static struct vm_dir *load(struct store *s)
 {
@@ -344,8 +302,8 @@ static u32 files_in(struct store *s)
 /* Names and numbers of one tree, told step by step. */
 static void by_hand(void *arg)
 {
-    struct disk *d = device(96 * MIB);
-    struct store *s = fresh(d);
+    struct disk *d = store_lab_device(96 * MIB);
+    struct store *s = store_lab_fresh(d);
     struct vm_dir *v = make_vm(s);
     struct model m;
     struct merge_job job = {0};
@@ -403,7 +361,7 @@ static void by_hand(void *arg)
     write_some(v, &m, 10);
     compare(v, &m);
     assert_int_equal(files_in(s), DISKS + 1); /* nothing is left over */
-    check(s);
+    store_lab_check(s);
     vm_dir_free(v);
     model_free(&m);
     assert_int_equal(store_unmount(s), HV_OK);
@@ -442,8 +400,8 @@ static void random_step(struct vm_dir *v, struct model *m, u32 number, const str
 
 static void random_trees(void *arg)
 {
-    struct disk *d = device(160 * MIB);
-    struct store *s = fresh(d);
+    struct disk *d = store_lab_device(160 * MIB);
+    struct store *s = store_lab_fresh(d);
     struct vm_dir *v = make_vm(s);
     struct model m;
 
@@ -465,7 +423,7 @@ static void random_trees(void *arg)
     }
     compare(v, &m);
     assert_int_equal(files_in(s), DISKS + 1);
-    check(s);
+    store_lab_check(s);
     vm_dir_free(v);
     model_free(&m);
     assert_int_equal(store_unmount(s), HV_OK);
@@ -481,8 +439,8 @@ static void random_trees_hold_what_the_model_has(void **state)
 /* The VM writes all the time while snapshots come and go. */
 static void running(void *arg)
 {
-    struct disk *d = device(160 * MIB);
-    struct store *s = fresh(d);
+    struct disk *d = store_lab_device(160 * MIB);
+    struct store *s = store_lab_fresh(d);
     struct vm_dir *v = make_vm(s);
     struct model m;
     struct guest g;
@@ -506,7 +464,7 @@ static void running(void *arg)
     struct merge_job job = {0};
     expect(v, snapshot_collapse(v, &job), HV_OK);
     compare(v, &m);
-    check(s);
+    store_lab_check(s);
     vm_dir_free(v);
     model_free(&m);
     assert_int_equal(store_unmount(s), HV_OK);
@@ -522,8 +480,8 @@ static void snapshots_of_a_running_vm(void **state)
 /* 32 images over each other, and no more; each of them has its own contents. */
 static void deep(void *arg)
 {
-    struct disk *d = device(200 * MIB);
-    struct store *s = fresh(d);
+    struct disk *d = store_lab_device(200 * MIB);
+    struct store *s = store_lab_fresh(d);
     struct vm_dir *v = make_vm(s);
     struct model m;
     char name[VM_DIR_NAME];
@@ -666,14 +624,14 @@ static void work(struct disk *d, struct vm_dir *v, struct model *m)
 
 static void verify_cut(struct disk *after, u32 cut)
 {
-    struct store *s = mount(after);
+    struct store *s = store_lab_mount(after);
     struct vm_dir *v = load(s);
     u32 last = 0;
 
     while (last + 1 < moment_count && moments[last + 1].event <= cut)
         last++;
     const struct moment *next = last + 1 < moment_count ? &moments[last + 1] : NULL;
-    check(s);
+    store_lab_check(s);
     bool fine = holds(v, &moments[last], !next || !next->wrote) ||
                 (next && !next->wrote && holds(v, next, true));
     if (!fine)
@@ -696,8 +654,8 @@ static void verify_cut(struct disk *after, u32 cut)
 
 static void cuts(void *arg)
 {
-    struct disk *d = device(40 * MIB);
-    struct store *s = fresh(d);
+    struct disk *d = store_lab_device(40 * MIB);
+    struct store *s = store_lab_fresh(d);
     struct vm_dir *v = make_vm(s);
     struct model m;
 

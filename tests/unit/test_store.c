@@ -1,4 +1,4 @@
-/* links: tests/unit/image_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c */
+/* links: tests/unit/image_lab.c tests/unit/store_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c */
 /* Datastores: names, files, copies that share, a full store, and the power cut at every write. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,55 +10,9 @@
 
 #include "storage/store.h"
 #include "tests/unit/image_lab.h"
+#include "tests/unit/store_lab.h"
 
 typedef unsigned long long ull;
-
-static struct disk *device(u64 size)
-{
-    struct disk *d = lab_file("device");
-
-    assert_int_equal(disk_resize(d, size), HV_OK);
-    d->block_size = 512;
-    d->growable = false;
-    return d;
-}
-
-static struct store *mount(struct disk *d)
-{
-    char error[STORE_ERROR_MAX];
-    struct store *s = NULL;
-    enum hv_status status = store_mount(d, false, &s, error);
-
-    if (status != HV_OK)
-        print_message("mount: %s\n", error);
-    assert_int_equal(status, HV_OK);
-    return s;
-}
-
-static struct store *fresh(struct disk *d)
-{
-    char error[STORE_ERROR_MAX];
-    enum hv_status status = store_format(d, "ds1", error);
-
-    if (status != HV_OK)
-        print_message("format: %s\n", error);
-    assert_int_equal(status, HV_OK);
-    return mount(d);
-}
-
-static void on_problem(void *arg, const char *what)
-{
-    (void)arg;
-    print_message("check: %s\n", what);
-}
-
-static void check(struct store *s)
-{
-    u64 problems = 1;
-
-    assert_int_equal(store_check(s, on_problem, NULL, &problems), HV_OK);
-    assert_int_equal(problems, 0);
-}
 
 static struct disk *open_file(struct store *s, const char *path, bool read_only)
 {
@@ -89,8 +43,8 @@ static const char *list(struct store *s, const char *path)
 
 static void names(void *arg)
 {
-    struct disk *d = device(32 * MIB), *f;
-    struct store *s = fresh(d);
+    struct disk *d = store_lab_device(32 * MIB), *f;
+    struct store *s = store_lab_fresh(d);
     struct store_stat st;
 
     (void)arg;
@@ -120,9 +74,9 @@ static void names(void *arg)
     assert_int_equal(store_remove(s, "web1"), HV_OK);
     assert_int_equal(store_remove(s, ""), HV_EPERM);
     assert_int_equal(store_stat(s, "web1", &st), HV_ENOENT);
-    check(s);
+    store_lab_check(s);
     assert_int_equal(store_unmount(s), HV_OK);
-    s = mount(d);
+    s = store_lab_mount(d);
     assert_string_equal(list(s, ""), "b.conf ");
     assert_int_equal(store_unmount(s), HV_OK);
     assert_int_equal(disk_close(d), HV_OK);
@@ -136,8 +90,8 @@ static void names_and_directories(void **state)
 
 static void files(void *arg)
 {
-    struct disk *d = device(48 * MIB), *a, *b;
-    struct store *s = fresh(d);
+    struct disk *d = store_lab_device(48 * MIB), *a, *b;
+    struct store *s = store_lab_fresh(d);
     struct lab_model ma, mb;
     struct store_stat st;
     struct store_usage before, after;
@@ -173,9 +127,9 @@ static void files(void *arg)
     lab_compare(b, &mb);
     assert_int_equal(disk_close(a), HV_OK);
     assert_int_equal(disk_close(b), HV_OK);
-    check(s);
+    store_lab_check(s);
     assert_int_equal(store_unmount(s), HV_OK);
-    s = mount(d);
+    s = store_lab_mount(d);
     a = open_file(s, "a", true);
     b = open_file(s, "b", true);
     lab_compare(a, &ma);
@@ -209,8 +163,8 @@ static void files_and_copies(void **state)
 /* A qcow2 image in a file of the store, until the store is full, and after room was made. */
 static void image_in_store(void *arg)
 {
-    struct disk *d = device(40 * MIB), *f, *filler, *disk;
-    struct store *s = fresh(d);
+    struct disk *d = store_lab_device(40 * MIB), *f, *filler, *disk;
+    struct store *s = store_lab_fresh(d);
     struct lab_model m;
     struct image_options o = {.size = 8 * MIB};
     static u8 block[MIB];
@@ -248,7 +202,7 @@ static void image_in_store(void *arg)
     lab_check(f, "qcow2");
     assert_int_equal(disk_close(f), HV_OK);
     assert_int_equal(disk_close(filler), HV_OK);
-    check(s);
+    store_lab_check(s);
     assert_int_equal(store_unmount(s), HV_OK);
     disk_close(d);
     lab_model_free(&m);
@@ -413,7 +367,7 @@ static void verify(struct store *s, u32 cut)
 
 static void cut_store(void *arg)
 {
-    struct disk *d = device(32 * MIB);
+    struct disk *d = store_lab_device(32 * MIB);
     struct store *s;
     u32 cuts = 0;
     static u8 dirt[MIB];
@@ -423,10 +377,10 @@ static void cut_store(void *arg)
     memset(dirt, 0xee, sizeof(dirt)); /* what the disk held before belongs to nobody */
     for (u64 at = 0; at < d->size; at += sizeof(dirt))
         assert_int_equal(disk_write(d, at, dirt, sizeof(dirt)), HV_OK);
-    s = fresh(d);
+    s = store_lab_fresh(d);
     assert_int_equal(store_unmount(s), HV_OK);
     lab_record(d);
-    s = mount(d);
+    s = store_lab_mount(d);
     work(d, s);
     assert_int_equal(store_unmount(s), HV_OK);
     u32 events = lab_events(d);
@@ -436,8 +390,8 @@ static void cut_store(void *arg)
 
             after->block_size = 512;
             after->growable = false;
-            s = mount(after);
-            check(s);
+            s = store_lab_mount(after);
+            store_lab_check(s);
             verify(s, cut);
             assert_int_equal(store_unmount(s), HV_OK);
             assert_int_equal(disk_close(after), HV_OK);
