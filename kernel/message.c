@@ -8,6 +8,12 @@
 
 #define INSN_LEN_MAX 15u
 
+static __attribute__((noinline)) enum exit_action announce(struct vcpu *v)
+{
+    vcpu_announce(v);
+    return EXIT_RESCHED;
+}
+
 /* The page is filled. */
 static inline enum exit_action ask(struct vcpu *v, enum exit_kind kind)
 {
@@ -18,10 +24,9 @@ static inline enum exit_action ask(struct vcpu *v, enum exit_kind kind)
     p->action = 0;
     p->stats.forwarded++;
     __atomic_store_n(&p->state, EXIT_PENDING, __ATOMIC_RELEASE);
-    if (control_take(CONTROL_RUNNING))
-        this_cpu()->handoff = v; /* it keeps its place: sched_leave_guest() */
-    else
-        vcpu_announce(v);
+    if (!control_take(CONTROL_RUNNING))
+        return announce(v);
+    this_cpu()->handoff = v; /* it keeps its place: sched_leave_guest() */
     return EXIT_RESCHED;
 }
 
@@ -39,12 +44,10 @@ enum exit_action message_stop(struct vcpu *v, enum exit_kind kind, enum exit_fai
 /* What an IN or OUT of so many bytes moves. */
 static const u32 data_mask[5] = {[1] = 0xff, [2] = 0xffff, [4] = ~0u};
 
-enum exit_action message_io(struct vcpu *v, struct exit_io io, u32 insn_len)
+static inline enum exit_action ask_io(struct vcpu *v, struct exit_io io, u32 insn_len)
 {
     struct vcpu_page *p = v->page;
 
-    if (io.port >= DOORBELL_PORT && doorbell_ring(v, io))
-        return EXIT_ADVANCE;
     v->io_size = io.size;
     v->io_in = io.in && !io.string;
     p->insn_len = insn_len;
@@ -52,6 +55,18 @@ enum exit_action message_io(struct vcpu *v, struct exit_io io, u32 insn_len)
     __builtin_memcpy(&p->io, &io, sizeof(io));
     p->io.data = (u32)p->regs[REG_RAX] & data_mask[io.size];
     return ask(v, EXIT_IO);
+}
+
+static __attribute__((noinline)) enum exit_action high_port(struct vcpu *v, struct exit_io io,
+                                                            u32 insn_len)
+{
+    return doorbell_ring(v, io) ? EXIT_ADVANCE : ask_io(v, io, insn_len);
+}
+
+/* The usual way calls nothing, so that it saves no registers either. */
+enum exit_action message_io(struct vcpu *v, struct exit_io io, u32 insn_len)
+{
+    return io.port >= DOORBELL_PORT ? high_port(v, io, insn_len) : ask_io(v, io, insn_len);
 }
 
 enum exit_action message_mmio(struct vcpu *v, u64 gpa, bool write, bool fetch)
@@ -78,12 +93,19 @@ static void take_in(struct vcpu *v)
     *rax = v->io_size == 4 ? data : (*rax & ~(u64)mask) | (data & mask);
 }
 
+/* The guest goes on as it stands, or after its instruction. */
+static inline void take_page(struct vcpu *v, u32 action)
+{
+    hvm->take_page(v, action & REPLY_ADVANCE ? MIN(v->page->insn_len, INSN_LEN_MAX) : 0);
+}
+
 /* An answer that is more than a skipped instruction. */
 static __attribute__((noinline)) void complete(struct vcpu *v, u32 asked, u32 action)
 {
     struct vcpu_page *p = v->page;
     u32 vector = p->reply_vector, error = p->reply_error;
 
+    take_page(v, action);
     if (asked == EXIT_EXTINT)
         v->look = true; /* the PIC may have more */
     if (action & REPLY_STATE) {
@@ -103,16 +125,16 @@ static __attribute__((noinline)) void complete(struct vcpu *v, u32 asked, u32 ac
 
 void message_complete(struct vcpu *v)
 {
-    struct vcpu_page *p = v->page;
-    u32 action = p->action, asked = v->asked;
+    u32 action = v->page->action, asked = v->asked;
 
     v->asked = EXIT_NONE;
-    p->state = EXIT_FREE;
+    v->page->state = EXIT_FREE;
     if (v->io_in && asked == EXIT_IO)
         take_in(v);
-    hvm->take_page(v, action & REPLY_ADVANCE ? MIN(p->insn_len, INSN_LEN_MAX) : 0);
     if (action & ~REPLY_ADVANCE || asked == EXIT_EXTINT)
         complete(v, asked, action);
+    else
+        take_page(v, action);
 }
 
 static void take_requests(struct vcpu *v)

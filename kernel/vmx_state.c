@@ -224,15 +224,18 @@ void vmx_fill_page(struct vcpu *v)
     vmx_of(v)->rsp_in_page = true;
 }
 
+static __attribute__((noinline)) void take_rsp(struct vcpu *v)
+{
+    vmx_load(v);
+    if (vmx_of(v)->rsp_in_page)
+        vmcs_write(VMCS_GUEST_RSP, v->page->regs[REG_RSP]);
+    vmx_of(v)->rsp_in_page = false;
+}
+
 void vmx_take_page(struct vcpu *v, u64 bytes)
 {
-    struct vmx_vcpu *x = vmx_of(v);
-
-    vmx_load(v);
-    if (x->rsp_in_page) {
-        x->rsp_in_page = false;
-        vmcs_write(VMCS_GUEST_RSP, v->page->regs[REG_RSP]);
-    }
+    if (vmx_cpu()->loaded != v || vmx_of(v)->rsp_in_page)
+        take_rsp(v);
     if (bytes)
         skip(bytes);
 }

@@ -429,7 +429,7 @@ bool exits_serve(u32 slot, u32 vcpu)
     struct vm *vm = inventory_by_slot(slot);
     /* A VM that is being made may find an exit announced that the slot's last one never had served;
      * its own pages are not there yet. */
-    if (!vm || !vm->state || vm->phase == PHASE_STARTING || vcpu >= vm->config.cpu_count)
+    if (!vm || vcpu >= vm->served)
         return false;
     struct vcpu_page *p = vm_vcpu(vm, vcpu);
     u32 kind = p->kind;

@@ -92,6 +92,7 @@ static void detach(struct vm *vm)
     memcpy(vm->last_scrollback, vm->state->scrollback_space, sizeof(vm->last_scrollback));
     vm_devices_detach(vm);
     inventory_set_slot(vm->slot, NULL);
+    vm->served = 0;
     vm->state->magic = 0;
     vm->state = NULL;
     vm->hold = false;
@@ -254,6 +255,7 @@ bool vm_start(struct vm *vm, struct vm_error *e)
         platform_log(vm, "started: %u vCPUs, %llu MiB, %s", vm->config.cpu_count,
                      (unsigned long long)(vm->config.mem / MIB), vm->config.kernel);
         vm->phase = PHASE_RUNNING;
+        vm->served = vm->config.cpu_count;
         vm->starts++;
         vm->state->magic = VM_STATE_MAGIC;
         if (!vm_first_run_tsc)
@@ -483,6 +485,7 @@ static void reattach(const struct vm_info *info)
         return;
     }
     vm_sched_restore(s->dedicated);
+    vm->served = c.cpu_count;
     vm->phase = s->paused ? PHASE_PAUSED : PHASE_RUNNING;
     vm->state->held = 0; /* the kernel shows those exits again */
     for (u32 i = 0; i < VM_TIMER_COUNT; i++)

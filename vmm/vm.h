@@ -45,6 +45,7 @@ struct vm {
     struct loop_timer cap_timer, power_timer;
     struct vm_cap cap;
 
+    u32 served;                /* vCPUs whose exits may be served: 0 until the machine is whole */
     u32 serving;               /* vCPU whose exit is being served */
     struct vcpu_page *answer;  /* takes interrupt messages: its page, or exits_nobody */
     bool hold;                 /* ... and that must wait before it goes on */
