@@ -122,14 +122,16 @@ LINK := ld -nostdlib -static --gc-sections --build-id=sha1 -z max-page-size=4096
         --no-warn-rwx-segments --fatal-warnings -T linker.ld
 
 # $(call link_image,NAME,BASE,ENTRY,OBJECTS,LIBS)
+# With a C library its allocator is counted by control/rt/heap.c.
+HEAP_WRAP := --wrap=malloc --wrap=calloc --wrap=realloc --wrap=free
 define link_image
 $(B)/$(1).pass1.elf: $(4) $(5) $(B)/obj/$(1).pass1.sym.o linker.ld
-	$(Q)$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -o $$@ $(4) $(B)/obj/$(1).pass1.sym.o \
+	$(Q)$(LINK) $(if $(5),$(HEAP_WRAP)) --defsym=IMAGE_BASE=$(2) -e $(3) -o $$@ $(4) $(B)/obj/$(1).pass1.sym.o \
 	    $(5) $$(if $(5),$$(LIBGCC))
 
 $(B)/$(1).elf: $(B)/$(1).pass1.elf $(B)/obj/$(1).sym.o
 	$$(SAY) LD $$@
-	$(Q)$(LINK) --defsym=IMAGE_BASE=$(2) -e $(3) -Map=$(B)/$(1).map -o $$@ \
+	$(Q)$(LINK) $(if $(5),$(HEAP_WRAP)) --defsym=IMAGE_BASE=$(2) -e $(3) -Map=$(B)/$(1).map -o $$@ \
 	    $(4) $(B)/obj/$(1).sym.o $(5) $$(if $(5),$$(LIBGCC))
 	$(Q)nm -n $$@ >$(B)/$(1).sym
 

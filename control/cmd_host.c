@@ -180,23 +180,6 @@ static enum hv_status run_info(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
-static enum hv_status run_mem(const struct schema_args *args, struct out *out)
-{
-    struct mem_stat m;
-
-    (void)args;
-    if (sys_mem_stat(&m) < 0)
-        return out_error(out, HV_EIO, "E_KERNEL", "host log", "the kernel gave no figures");
-    out_field(out, "total", "%llu KiB", (ull)(m.total / KIB));
-    out_field(out, "free", "%llu KiB", (ull)(m.free / KIB));
-    out_field(out, "free 2 MiB chunks", "%llu", (ull)m.free_2m);
-    out_field(out, "kernel", "%llu KiB", (ull)(m.kernel / KIB));
-    out_field(out, "control partition", "%llu KiB of %llu", (ull)(m.control_used / KIB),
-              (ull)(m.control_limit / KIB));
-    out_field(out, "guests", "%llu KiB", (ull)(m.guests_used / KIB));
-    return HV_OK;
-}
-
 static void percent(struct out *out, u64 part, u64 all)
 {
     u64 tenths = all ? part * 1000 / all : 0;
@@ -358,7 +341,6 @@ static const struct schema_command commands[] = {
      ROLE_VIEW, NULL, NULL, run_info},
     {"host", "log", "the log of kernel and control partition",
      "host log level=notice count=20 | grep vm", ROLE_VIEW, log_args, NULL, run_log},
-    {"host", "mem", "who uses the memory", NULL, ROLE_VIEW, NULL, NULL, run_mem},
     {"host", "cpu", "what the CPUs spend their time on, and whether VMs share them",
      "host cpu 1 mode=dedicated", ROLE_VIEW, cpu_args, NULL, run_cpu},
     {"host", "reboot", "reset the machine", NULL, ROLE_ADMIN, yes_args, NULL, run_reboot},

@@ -154,7 +154,8 @@ test-qemu: $(CONTROL_TESTS)
 # ---- the control partition as a Linux program ----------------------------------------------------
 # The same sources over control/rt/host/ in place of the kernel: `build/host/bulkhead` is the shell
 # on this terminal, for tests and to try a change of the shell without an emulator.
-HOST_PROGRAM_SRC := $(filter-out control/rt/start.c control/rt/fault.c control/rt/seam.c control/rt/stack.c, \
+HOST_PROGRAM_SRC := $(filter-out control/rt/start.c control/rt/fault.c control/rt/seam.c control/rt/heap.c \
+        control/rt/stack.c, \
         $(foreach d,control/rt control vmm drivers net storage,$(wildcard $(d)/*.c)) \
         $(wildcard control/rt/host/*.c kernel/lib/*.c))
 HOST_PROGRAM_ASM := $(filter-out control/rt/start.S,$(foreach d,control/rt control vmm,$(wildcard $(d)/*.S)))

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "control/rt/loop.h"
 #include "control/rt/stack.h"
@@ -20,12 +21,16 @@ struct fiber {
     void (*fn)(void *arg);
     void *arg;
     void *data; /* fiber_data() */
+    bool live;
+    u64 ticks, runs, longest;
+    struct fiber *made_next; /* all stacks, in order of creation */
 };
 
 static struct fiber *current;
 static struct fiber *ready_head, *ready_tail;
 static struct fiber *idle; /* ended: their stacks serve again */
 static void *loop_rsp;
+static struct fiber *made, **made_end = &made;
 static u32 live;
 
 static void make_ready(struct fiber *f)
@@ -52,6 +57,7 @@ static void trampoline(void)
 
         f->fn(f->arg);
         live--;
+        f->live = false;
         f->next = idle;
         idle = f;
         leave();
@@ -75,6 +81,8 @@ static struct fiber *new_fiber(void)
     sp -= 6;
     memset(sp, 0, 6 * sizeof(*sp));
     f->rsp = sp;
+    *made_end = f;
+    made_end = &f->made_next;
     return f;
 }
 
@@ -91,6 +99,8 @@ struct fiber *fiber_spawn(const char *name, void (*fn)(void *arg), void *arg)
     f->arg = arg;
     f->data = NULL;
     f->waiting_on = NULL;
+    f->ticks = f->runs = f->longest = 0;
+    f->live = true;
     live++;
     make_ready(f);
     return f;
@@ -207,15 +217,49 @@ bool fiber_run_ready(void)
     struct fiber *f = ready_head;
 
     ready_head = ready_tail = NULL; /* those that become ready now have to wait for the next turn */
+    u64 then = f ? clock_tsc() : 0, now;
     while (f) {
         struct fiber *next = f->next;
 
         current = f;
+        f->runs++;
         fiber_switch(&loop_rsp, f->rsp);
         current = NULL;
+        now = clock_tsc();
+        f->ticks += now - then;
+        f->longest = MAX(f->longest, now - then);
+        then = now;
         f = next;
     }
     return ready_head != NULL;
+}
+
+/* Stacks begin zeroed: the deepest word that is not zero tells. */
+static u32 stack_used(const struct fiber *f)
+{
+    u64 end = (u64)f + ROUND_UP(sizeof(*f), 64);
+    const u64 *at = (const u64 *)(end - FIBER_STACK_SIZE);
+
+    while (at < (const u64 *)f && !*at)
+        at++;
+    return (u32)(end - (u64)at);
+}
+
+bool fiber_report(u32 i, struct fiber_report *out)
+{
+    const struct fiber *f = made;
+
+    while (f && i--)
+        f = f->made_next;
+    if (!f)
+        return false;
+    *out = (struct fiber_report){.name = f->name,
+                                 .live = f->live,
+                                 .ticks = f->ticks,
+                                 .runs = f->runs,
+                                 .longest = f->longest,
+                                 .stack_used = stack_used(f)};
+    return true;
 }
 
 bool fiber_any_ready(void)

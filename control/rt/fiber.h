@@ -41,4 +41,14 @@ bool fiber_run_ready(void);
 bool fiber_any_ready(void);
 u32 fiber_count(void);
 
+/* What `host top` shows of a stack and of the fiber that has it, or had it last. */
+struct fiber_report {
+    const char *name;
+    bool live;
+    u64 ticks, runs, longest; /* TSC ticks of that fiber in all and in its longest run */
+    u32 stack_used;           /* bytes, the most that any fiber used of this stack */
+};
+/* The i-th stack that was made, from 0.  False: there are no more. */
+MUST_CHECK bool fiber_report(u32 i, struct fiber_report *out);
+
 #endif

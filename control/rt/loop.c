@@ -14,6 +14,8 @@ static bool (*exit_fn)(u32 vm, u32 vcpu);
 static void (*doorbell_fn)(u32 vm, u32 doorbell);
 static void (*log_fn)(void);
 
+static struct loop_load loads[LOOP_PARTS];
+
 static struct loop_timer *timers; /* armed, earliest first */
 
 /* The exit handed over by the last SYS_WAIT, and the one whose answer goes with the next; 0: none.
@@ -88,6 +90,23 @@ void loop_complete(u32 vm, u32 vcpu)
     __atomic_or_fetch(&page->vm_complete, BIT(vm), __ATOMIC_RELEASE);
 }
 
+struct loop_load loop_load(enum loop_part part)
+{
+    return loads[part];
+}
+
+/* A handler ended that began at `then`; returns the time now. */
+static u64 charge(enum loop_part part, u64 then)
+{
+    struct loop_load *l = &loads[part];
+    u64 now = clock_tsc();
+
+    l->ticks += now - then;
+    l->longest = MAX(l->longest, now - then);
+    l->count++;
+    return now;
+}
+
 static u64 take(volatile u64 *word)
 {
     return *word ? __atomic_exchange_n(word, 0, __ATOMIC_ACQ_REL) : 0;
@@ -113,7 +132,7 @@ static void serve_vcpus(struct control_page *page)
 
 static void serve_doorbells(struct control_page *page)
 {
-    u64 vms = take(&page->vm_doorbells);
+    u64 vms = take(&page->vm_doorbells), then = clock_tsc();
 
     for (; vms; vms &= vms - 1) {
         u32 vm = (u32)__builtin_ctzll(vms);
@@ -125,17 +144,19 @@ static void serve_doorbells(struct control_page *page)
                 doorbell_fn(vm, 64 * word + (u32)__builtin_ctzll(bits));
         }
     }
+    charge(LOOP_DOORBELLS, then);
 }
 
 static void serve_irqs(struct control_page *page)
 {
-    u64 bits = take(&page->irq_pending);
+    u64 bits = take(&page->irq_pending), then = bits ? clock_tsc() : 0;
 
     for (; bits; bits &= bits - 1) {
         u32 bit = (u32)__builtin_ctzll(bits);
 
         if (irqs[bit].fn)
             irqs[bit].fn(irqs[bit].owner);
+        then = charge(LOOP_INTERRUPTS, then);
     }
 }
 
@@ -145,12 +166,13 @@ static void serve_timers(void)
 {
     if (!timers)
         return;
-    u64 now = clock_tsc();
+    u64 now = clock_tsc(), then = now;
     for (u32 budget = 64; timers && timers->deadline <= now && budget; budget--) {
         struct loop_timer *t = timers;
 
         loop_timer_cancel(t);
         t->fn(t->owner);
+        then = charge(LOOP_TIMERS, then);
     }
 }
 

@@ -37,6 +37,14 @@ void loop_on_log(void (*fn)(void));
 /* Marks a vCPU's page as served: the kernel takes it at the next SYS_WAIT. */
 void loop_complete(u32 vm, u32 vcpu);
 
+/* Time that handlers took, and the longest of them: what `host top` shows. */
+enum loop_part { LOOP_INTERRUPTS, LOOP_TIMERS, LOOP_DOORBELLS, LOOP_PARTS };
+struct loop_load {
+    u64 ticks, longest; /* TSC */
+    u64 count;          /* of handlers, or of wakes with doorbells */
+};
+struct loop_load loop_load(enum loop_part part);
+
 void loop_step(void);         /* one iteration; tests drive the loop with it */
 void loop_run(void) NORETURN; /* for ever */
 

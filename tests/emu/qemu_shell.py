@@ -62,6 +62,15 @@ def shell(c):
     with c.check("host info names the missing piece of an AMD CPU and the fix"):
         assert re.search(r"virtualisation +none: the CPU \(AuthenticAMD\) offers no AMD-V "
                          r"\(CPUID 8000_0001H.*" + TRY + r".*\+svm,\+npt", text), text
+    with c.check("host mem: by subsystem, host top: by handler and fiber with its stack"):
+        text = c.command("host mem")
+        for row in ("shell and runtime", "virtual machines", "drivers", "fibers' stacks"):
+            assert re.search(rf"(?m)^{row} +[1-9]\d* +\d+ +[1-9]", text), row + " is not in:\n" + text
+        text = c.command("host top")
+        assert re.search(r"(?m)^host +idle +\d+\.\d ", text), text
+        assert re.search(r"(?m)^loop +timers +\d+\.\d +[1-9]\d* times, longest ever \d+ us", text), text
+        assert re.search(r"(?m)^fiber +shell +\d+\.\d +[1-9]\d* runs, .*stack [1-9]\d* of 64 KiB",
+                         text), text
     with c.check("host log tells of the start"):
         assert re.search(r"(?i)boot", c.command("host log"))
     with c.check("the demo VM is defined"):

@@ -191,6 +191,80 @@ static void vcpu_exits_reach_the_hook(void **state)
     assert_int_equal(page->vcpu_complete[3], BIT(5));
 }
 
+static u32 find_report(const char *name, struct fiber_report *out)
+{
+    u32 found = 0;
+    struct fiber_report r;
+
+    for (u32 i = 0; fiber_report(i, &r); i++) {
+        if (strcmp(r.name, name))
+            continue;
+        *out = r;
+        found++;
+    }
+    return found;
+}
+
+static void deep(void *arg)
+{
+    volatile u8 much[20000];
+
+    memset((u8 *)much, 0xa5, sizeof(much));
+    *(u8 *)arg = much[19999];
+}
+
+static void the_report_tells_depth_and_runs(void **state)
+{
+    struct fiber_report r;
+    u8 byte = 0;
+
+    (void)state;
+    fiber_spawn("deep", deep, &byte);
+    assert_int_equal(find_report("deep", &r), 1);
+    assert_true(r.live);
+    drive();
+    assert_int_equal(byte, 0xa5);
+    assert_int_equal(find_report("deep", &r), 1);
+    assert_false(r.live);
+    assert_int_equal(r.runs, 1);
+    assert_true(r.stack_used > 20000 && r.stack_used < FIBER_STACK_SIZE);
+    assert_true(r.longest <= r.ticks);
+    assert_false(fiber_report(1000, &r));
+}
+
+static struct loop_timer busy_timer;
+static u32 interrupts;
+
+/* A device that always has more: it does its share and asks to be called again. */
+static void endless(void *owner)
+{
+    interrupts++;
+    loop_timer_set(owner, clock_tsc());
+}
+
+/* Others run after each share, whatever the driver still has to do. */
+static void a_busy_driver_starves_nobody(void **state)
+{
+    u64 before = loop_load(LOOP_INTERRUPTS).count;
+
+    (void)state;
+    busy_timer = (struct loop_timer){.fn = endless, .owner = &busy_timer};
+    loop_on_irq(9, endless, &busy_timer);
+    trace[0] = 0;
+    interrupts = 0;
+    sys_control_page()->irq_pending |= BIT(9);
+    fiber_spawn("a", yielder, "a");
+    for (int i = 0; i < 3; i++) {
+        sys_control_page()->irq_pending |= BIT(9);
+        loop_step();
+    }
+    assert_string_equal(trace, "aaa");
+    assert_true(interrupts >= 3 && interrupts <= 6);
+    assert_int_equal(loop_load(LOOP_INTERRUPTS).count - before, 3);
+    loop_timer_cancel(&busy_timer);
+    drive();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +274,8 @@ int main(void)
         cmocka_unit_test(timers_run_in_order_and_can_be_cancelled),
         cmocka_unit_test(stacks_are_used_again),
         cmocka_unit_test(vcpu_exits_reach_the_hook),
+        cmocka_unit_test(the_report_tells_depth_and_runs),
+        cmocka_unit_test(a_busy_driver_starves_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
