@@ -2,6 +2,7 @@
 #include "control/cmd_disk.h"
 
 #include "control/schema.h"
+#include "storage/partition.h"
 #include "storage/ram_disk.h"
 
 #define SECTOR 512u
@@ -24,7 +25,7 @@ static enum hv_status run_ram(const struct schema_args *args, struct out *out)
 static enum hv_status run_drop(const struct schema_args *args, struct out *out)
 {
     struct disk *d = disk_find(args_text(args, "name"));
-    if (!d || !ram_disk_is(d))
+    if (!d || (!ram_disk_is(d) && !partition_is(d)))
         return out_error(out, HV_ENOENT, "E_NO_DISK", "disk list",
                          "there is no disk '%s' in memory", args_text(args, "name"));
     if (disk_close(d) != HV_OK)
@@ -38,14 +39,14 @@ static const struct schema_arg ram_args[] = {
     {0},
 };
 static const struct schema_arg drop_args[] = {
-    {"name", PLACE_OBJECT, ARG_WORD, .help = "of a disk made by disk ram"},
+    {"name", PLACE_OBJECT, ARG_WORD, .help = "of a disk made by disk ram, or of a partition"},
     {0},
 };
 
 static const struct schema_command commands[] = {
     {"disk", "ram", "make a disk in memory: scratch space, lost when the host restarts",
      "disk ram scratch size=64M", ROLE_ADMIN, ram_args, NULL, run_ram},
-    {"disk", "drop", "forget a disk in memory, with all that is on it", NULL, ROLE_ADMIN, drop_args,
-     NULL, run_drop},
+    {"disk", "drop", "forget a disk in memory, with all that is on it; let go of a partition", NULL,
+     ROLE_ADMIN, drop_args, NULL, run_drop},
 };
 SCHEMA_COMMANDS(commands);

@@ -1,4 +1,4 @@
-/* `store ...` and `disk ...`: datastores and disk images.  The commands register themselves. */
+/* `store ...`: datastores.  The commands register themselves. */
 #ifndef BULKHEAD_CONTROL_CMD_STORE_H
 #define BULKHEAD_CONTROL_CMD_STORE_H
 

@@ -195,6 +195,7 @@ static enum hv_status collect(struct fat *f, const struct found *file, struct es
 
     out->disk = f->disk;
     out->size = out->count = 0;
+    out->length = file->size;
     while (out->size < file->size) {
         struct esp_extent *last = out->count ? &out->extent[out->count - 1] : NULL;
         u64 n = MIN((u64)f->cluster, ROUND_UP(file->size - out->size, (u64)f->disk->block_size));

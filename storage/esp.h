@@ -16,7 +16,8 @@ struct esp_extent { /* bytes of the disk */
 
 struct esp_file {
     struct disk *disk;
-    u64 size; /* bytes: of its clusters, as far as the file's own length reaches into them */
+    u64 size;   /* bytes: of its clusters, as far as the file's own length reaches into them */
+    u64 length; /* the file's own */
     u32 count;
     struct esp_extent extent[ESP_EXTENTS];
 };

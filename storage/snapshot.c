@@ -69,8 +69,8 @@ static enum hv_status new_tops(struct vm_dir *v, struct snapshot_plan *p, const 
         struct store_image first;
         u32 count;
         if (store_chain(v->store, base, &first, 1, &count) == HV_OK && !first.format[0])
-            snapshot_plan_add(p, STORE_IMAGE, base, NULL, d->format); /* known from now on */
-        snapshot_plan_add(p, STORE_IMAGE, path, base, "qcow2");
+            snapshot_plan_add_image(p, base, NULL, d->format, o.size); /* known from now on */
+        snapshot_plan_add_image(p, path, base, "qcow2", o.size);
         now->disk[i] = (struct vm_dir_disk){.number = d->number, .format = "qcow2"};
         memcpy(now->disk[i].file, name, sizeof(name));
         now->disk_count = i + 1;

@@ -21,6 +21,9 @@ struct snapshot_plan {
 void snapshot_plan_add(struct snapshot_plan *p, enum store_change_kind kind, const char *path,
                        const char *to, const char *format);
 /* A new file, which is removed if it all fails. */
+/* STORE_IMAGE: the file `path` is an image over `parent`, of a disk of `size` bytes. */
+void snapshot_plan_add_image(struct snapshot_plan *p, const char *path, const char *parent,
+                             const char *format, u64 size);
 void snapshot_plan_made(struct snapshot_plan *p, const char *path);
 /* Applies it with the new NAME.conf, or takes the new files away and v back to what it was. */
 enum hv_status snapshot_plan_end(struct snapshot_plan *p, struct vm_dir *v, enum hv_status status);

@@ -32,6 +32,16 @@ void snapshot_plan_add(struct snapshot_plan *p, enum store_change_kind kind, con
     c->format = keep(p, format);
 }
 
+void snapshot_plan_add_image(struct snapshot_plan *p, const char *path, const char *parent,
+                             const char *format, u64 size)
+{
+    u32 had = p->count;
+
+    snapshot_plan_add(p, STORE_IMAGE, path, parent, format);
+    if (p->count > had)
+        p->change[had].size = size;
+}
+
 void snapshot_plan_made(struct snapshot_plan *p, const char *path)
 {
     if (p->made_count < ARRAY_LEN(p->made))

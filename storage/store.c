@@ -39,10 +39,18 @@ static struct store *stores;
     "CREATE INDEX image_parent ON image(parent);"                                                  \
     "CREATE TABLE text(inode INTEGER PRIMARY KEY, bytes BLOB NOT NULL);"
 
-static const char upgrade[] = "BEGIN;" IMAGE_SCHEMA "PRAGMA user_version=2;COMMIT;";
+/* What version 3 has and version 2 has not.  thick: enum store_thickness. */
+#define SPACE_SCHEMA                                                                               \
+    "ALTER TABLE inode ADD COLUMN thick INTEGER NOT NULL DEFAULT 0;"                               \
+    "ALTER TABLE image ADD COLUMN size INTEGER NOT NULL DEFAULT 0;"
+
+static const char *const upgrade[] = {
+    [1] = "BEGIN;" IMAGE_SCHEMA SPACE_SCHEMA "PRAGMA user_version=3;COMMIT;",
+    [2] = "BEGIN;" SPACE_SCHEMA "PRAGMA user_version=3;COMMIT;",
+};
 
 static const char schema[] =
-    "PRAGMA user_version=2;"
+    "PRAGMA user_version=3;"
     "CREATE TABLE inode(id INTEGER PRIMARY KEY AUTOINCREMENT, directory INTEGER NOT NULL,"
     " size INTEGER NOT NULL, changed INTEGER NOT NULL);"
     "CREATE TABLE name(parent INTEGER NOT NULL, name TEXT NOT NULL, inode INTEGER NOT NULL,"
@@ -50,7 +58,7 @@ static const char schema[] =
     "CREATE INDEX name_inode ON name(inode);"
     "CREATE TABLE map(inode INTEGER NOT NULL, chunk INTEGER NOT NULL, units BLOB NOT NULL,"
     " PRIMARY KEY(inode, chunk)) WITHOUT ROWID;"
-    "INSERT INTO inode VALUES(1, 1, 0, 0);" IMAGE_SCHEMA;
+    "INSERT INTO inode VALUES(1, 1, 0, 0);" IMAGE_SCHEMA SPACE_SCHEMA;
 
 static const char settings[] = "PRAGMA locking_mode=EXCLUSIVE;"
                                "PRAGMA journal_mode=DELETE;"
@@ -139,7 +147,8 @@ static enum hv_status super_read(struct store *s)
                 s->database.length <= size && s->database.at <= size &&
                 s->journal.at == s->database.at + s->database.length && s->journal.length <= size &&
                 s->data_at == s->journal.at + s->journal.length && s->data_at <= size &&
-                s->units <= (size - s->data_at) / STORE_UNIT && s->units;
+                s->units <= (size - s->data_at) / STORE_UNIT && s->units &&
+                s->units <= STORE_UNITS_MAX;
     return fits ? HV_OK
                 : store_fail(s, HV_ECORRUPT, "its parts do not fit the disk of %llu bytes",
                              (ull)size);
@@ -161,11 +170,14 @@ static enum hv_status open_catalogue(struct store *s)
         status = store_sql(s, settings);
     if (status == HV_OK && sqlite3_exec(s->db, "PRAGMA user_version", on_version, &version, NULL))
         status = store_fail(s, HV_ECORRUPT, "its catalogue: %s", sqlite3_errmsg(s->db));
-    if (status == HV_OK && version == 1 && !s->read_only) {
-        status = store_end(s, store_sql(s, upgrade));
-        version = 2;
+    if (status == HV_OK && (version == 1 || version == 2)) {
+        status = s->read_only ? store_fail(s, HV_EPERM,
+                                           "it is of an older version; mount it once "
+                                           "where it can be written")
+                              : store_end(s, store_sql(s, upgrade[version]));
+        version = 3;
     }
-    if (status == HV_OK && version != 2)
+    if (status == HV_OK && version != 3)
         status = store_fail(s, HV_ECORRUPT, "it has no catalogue of a version that is known");
     if (status != HV_OK)
         return status;
@@ -183,6 +195,7 @@ enum hv_status store_mount(struct disk *device, bool read_only, struct store **o
         return HV_ENOMEM;
     s->device = device;
     s->read_only = read_only || device->read_only;
+    s->alerts = (struct store_alerts)STORE_ALERTS_USUAL;
     device->users++;
     enum hv_status status = super_read(s);
     if (status == HV_OK && store_find(s->name))
@@ -198,6 +211,7 @@ enum hv_status store_mount(struct disk *device, bool read_only, struct store **o
         at = &(*at)->next;
     *at = s;
     *out = s;
+    store_look_at_space(s);
     return HV_OK;
 }
 
@@ -269,7 +283,7 @@ enum hv_status store_format(struct disk *device, const char *name, char error[ST
         status = store_fail(s, HV_EBUSY, "the disk is in use");
     if (status == HV_OK) {
         strcpy(s->name, name);
-        s->units = (u32)MIN((device->size - s->data_at) / STORE_UNIT, STORE_NOWHERE - 1);
+        s->units = (u32)MIN((device->size - s->data_at) / STORE_UNIT, STORE_UNITS_MAX);
         status = write_super(s);
     }
     if (status == HV_OK)

@@ -114,8 +114,9 @@ static enum hv_status take_row(struct store *s, sqlite3_stmt *st, u32 *out, u32 
     for (u64 i = 0; i < len && chunk < ~0u && chunk * STORE_CHUNK + i < count; i++) {
         u32 unit = le32(blob + i * 4);
 
-        if (unit != STORE_NOWHERE && unit >= s->units)
-            return store_fail(s, HV_ECORRUPT, "a map names unit %u of %u", unit, s->units);
+        if (unit != STORE_NOWHERE && store_unit_of(unit) >= s->units)
+            return store_fail(s, HV_ECORRUPT, "a map names unit %u of %u", store_unit_of(unit),
+                              s->units);
         out[chunk * STORE_CHUNK + i] = unit;
     }
     return HV_OK;
@@ -156,7 +157,7 @@ enum hv_status store_load_refs(struct store *s)
         const u8 *blob = sqlite3_column_blob(st, 0);
 
         for (int i = 0; i + 4 <= sqlite3_column_bytes(st, 0); i += 4) {
-            u32 unit = le32(blob + i);
+            u32 unit = store_unit_of(le32(blob + i));
 
             if (unit < s->units)
                 s->refs[unit] += s->refs[unit] != 0xffff;
@@ -173,7 +174,7 @@ enum hv_status store_load_refs(struct store *s)
     return status == HV_ENOENT ? HV_OK : status;
 }
 
-static enum hv_status save_chunk(struct store_file *f, u32 chunk)
+enum hv_status store_save_chunk(struct store_file *f, u32 chunk)
 {
     struct store *s = f->store;
     u32 first = chunk * STORE_CHUNK, count = f->count > first ? f->count - first : 0;
@@ -204,7 +205,7 @@ enum hv_status store_save_file(struct store_file *f)
     status = store_sql(s, "BEGIN");
     for (u32 i = 0; i < chunks && status == HV_OK; i++)
         if (f->changed[i])
-            status = save_chunk(f, i);
+            status = store_save_chunk(f, i);
     if (status == HV_OK)
         status = store_run2(s, "UPDATE inode SET size=?2 WHERE id=?1", f->inode, f->size);
     if (status == HV_OK)
@@ -216,6 +217,7 @@ enum hv_status store_save_file(struct store_file *f)
         for (u32 i = 0; i < f->freed_count; i++)
             store_drop_unit(s, f->freed[i]);
         f->freed_count = 0;
+        store_look_at_space(s);
     }
     store_unlock(s);
     return status;

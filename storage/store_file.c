@@ -77,7 +77,7 @@ static enum hv_status make_room(struct store_file *f, u32 count)
     return HV_OK;
 }
 
-static void free_file(struct store_file *f)
+void store_file_free(struct store_file *f)
 {
     struct store_file **at = &f->store->files;
 
@@ -121,7 +121,7 @@ static void layer_release(struct image *img)
     struct store_file *f = img->priv;
 
     if (f && !--f->layers)
-        free_file(f);
+        store_file_free(f);
 }
 
 static enum hv_status map_units(struct image *img, u64 offset, u64 length, struct image_extent *e,
@@ -130,7 +130,7 @@ static enum hv_status map_units(struct image *img, u64 offset, u64 length, struc
     struct store_file *f = img->priv;
     u64 within = offset % STORE_UNIT;
     u32 n = (u32)(offset / STORE_UNIT), unit = n < f->count ? f->map[n] : STORE_NOWHERE;
-    bool there = unit != STORE_NOWHERE && !!f->shared[n] == shared;
+    bool there = !(unit & STORE_RESERVED) && !!f->shared[n] == shared; /* NOWHERE has it too */
 
     e->kind = there ? IMAGE_DATA : IMAGE_HOLE;
     e->at = there ? place(f->store, unit) + within : 0;
@@ -154,12 +154,28 @@ static enum hv_status shared_map(struct image *img, u64 offset, u64 length, stru
     return map_units(img, offset, length, e, true);
 }
 
+/* The units that were reserved for this place, as many as follow each other. */
+static void take_reserved(struct store_file *f, u32 n, u64 length, u64 *at, u64 *got)
+{
+    u32 unit = store_unit_of(f->map[n]), count = 1;
+
+    while (count * STORE_UNIT < length && n + count < f->count &&
+           f->map[n + count] == ((unit + count) | STORE_RESERVED))
+        count++;
+    *at = place(f->store, unit);
+    *got = count * STORE_UNIT;
+}
+
 static enum hv_status own_alloc(struct image *img, u64 offset, u64 length, u64 *at, u64 *got)
 {
     struct store_file *f = img->priv;
-    u32 unit = store_take_unit(f->store);
+    u32 unit, n = (u32)(offset / STORE_UNIT);
 
-    (void)offset;
+    if (n < f->count && store_is_reserved(f->map[n])) {
+        take_reserved(f, n, length, at, got);
+        return HV_OK;
+    }
+    unit = store_take_unit(f->store);
     if (unit == STORE_NOWHERE)
         return image_fail(img, HV_ENOSPC, "the store is full");
     *at = place(f->store, unit);
@@ -172,6 +188,7 @@ static enum hv_status own_alloc(struct image *img, u64 offset, u64 length, u64 *
         s->refs[next] = 1;
         s->free_units--;
     }
+    store_look_at_space(f->store);
     return HV_OK;
 }
 
@@ -180,6 +197,7 @@ static enum hv_status let_go(struct store_file *f, u32 n)
 {
     if (f->map[n] == STORE_NOWHERE)
         return HV_OK;
+    f->changed[n / STORE_CHUNK] = 1;
     if (f->freed_count == f->freed_room) {
         u32 room = MAX(f->freed_room * 2, 64u);
         u32 *more = realloc(f->freed, room * 4ull);
@@ -189,10 +207,9 @@ static enum hv_status let_go(struct store_file *f, u32 n)
         f->freed = more;
         f->freed_room = room;
     }
-    f->freed[f->freed_count++] = f->map[n];
+    f->freed[f->freed_count++] = store_unit_of(f->map[n]);
     f->map[n] = STORE_NOWHERE;
     f->shared[n] = 0;
-    f->changed[n / STORE_CHUNK] = 1;
     return HV_OK;
 }
 
@@ -203,9 +220,11 @@ static enum hv_status own_link(struct image *img, u64 offset, u64 length, u64 at
 
     for (u64 done = 0; done < length && status == HV_OK; done += STORE_UNIT) {
         u32 n = (u32)((offset + done) / STORE_UNIT);
+        u32 unit = (u32)((at + done - f->store->data_at) / STORE_UNIT);
 
-        status = let_go(f, n);
-        f->map[n] = (u32)((at + done - f->store->data_at) / STORE_UNIT);
+        if (f->map[n] != (unit | STORE_RESERVED))
+            status = let_go(f, n);
+        f->map[n] = unit;
         f->changed[n / STORE_CHUNK] = 1;
     }
     return status;
@@ -217,8 +236,16 @@ static enum hv_status own_unlink(struct image *img, u64 offset, u64 length, bool
     enum hv_status status = HV_OK;
 
     (void)zero; /* both layers have nothing there: zeros */
-    for (u64 done = 0; done < length && status == HV_OK; done += STORE_UNIT)
-        status = let_go(f, (u32)((offset + done) / STORE_UNIT));
+    for (u64 done = 0; done < length && status == HV_OK; done += STORE_UNIT) {
+        u32 n = (u32)((offset + done) / STORE_UNIT);
+
+        if (f->thick && f->map[n] != STORE_NOWHERE && !f->shared[n]) {
+            f->map[n] |= STORE_RESERVED; /* written whole before it is data again */
+            f->changed[n / STORE_CHUNK] = 1;
+        } else {
+            status = let_go(f, n);
+        }
+    }
     return status;
 }
 
@@ -263,8 +290,10 @@ static enum hv_status own_resize(struct image *img, u64 size)
 
     for (u32 n = count; n < f->count && status == HV_OK; n++)
         status = let_go(f, n);
-    if (status == HV_OK && size < f->size && tail && f->map[count - 1] != STORE_NOWHERE)
+    if (status == HV_OK && size < f->size && tail && !(f->map[count - 1] & STORE_RESERVED))
         status = clear_tail(img, count - 1, tail);
+    if (status == HV_OK && f->thick && count > f->count)
+        status = store_reserve_units(f, f->count, count);
     if (status != HV_OK)
         return status;
     f->count = count;
@@ -295,16 +324,18 @@ static const struct image_format shared_format = {
 /* ---- opening -----------------------------------------------------------------------------------
  */
 
-static enum hv_status load(struct store *s, u64 inode, u64 size, struct store_file **out)
+enum hv_status store_file_load(struct store *s, const struct store_stat *st,
+                               struct store_file **out)
 {
     struct store_file *f = calloc(1, sizeof(*f));
     u32 *map = NULL, count;
-    enum hv_status status = f ? store_load_map(s, inode, &map, &count) : HV_ENOMEM;
+    enum hv_status status = f ? store_load_map(s, st->inode, &map, &count) : HV_ENOMEM;
 
     if (status == HV_OK) {
         f->store = s;
-        f->inode = inode;
-        f->size = size;
+        f->inode = st->inode;
+        f->size = st->size;
+        f->thick = st->thickness != STORE_THIN;
         status = make_room(f, count);
     }
     if (status != HV_OK) {
@@ -315,7 +346,7 @@ static enum hv_status load(struct store *s, u64 inode, u64 size, struct store_fi
     f->count = count;
     for (u32 i = 0; i < count; i++) {
         f->map[i] = map[i];
-        f->shared[i] = map[i] != STORE_NOWHERE && s->refs[map[i]] > 1;
+        f->shared[i] = map[i] != STORE_NOWHERE && s->refs[store_unit_of(map[i])] > 1;
     }
     free(map);
     f->next = s->files;
@@ -324,8 +355,8 @@ static enum hv_status load(struct store *s, u64 inode, u64 size, struct store_fi
     return HV_OK;
 }
 
-static enum hv_status may_open(struct store *s, const struct store_stat *st, const char *path,
-                               bool read_only)
+enum hv_status store_file_may_open(struct store *s, const struct store_stat *st, const char *path,
+                                   bool read_only)
 {
     if (st->directory)
         return store_fail(s, HV_EINVAL, "'%.100s' is a directory", path);
@@ -350,11 +381,11 @@ enum hv_status store_open(struct store *s, const char *path, bool read_only, str
     store_lock(s);
     enum hv_status status = store_lookup(s, path, &st);
     if (status == HV_OK)
-        status = may_open(s, &st, path, read_only);
+        status = store_file_may_open(s, &st, path, read_only);
     if (status == HV_OK && st.text)
         status = store_text_disk(s, &st, path, out);
     else if (status == HV_OK)
-        status = load(s, st.inode, st.size, &f);
+        status = store_file_load(s, &st, &f);
     store_unlock(s);
     if (status != HV_OK || st.text)
         return status;
@@ -370,6 +401,6 @@ enum hv_status store_open(struct store *s, const char *path, bool read_only, str
     else
         store_fail(s, status, "%.150s", error);
     if (!--f->layers)
-        free_file(f);
+        store_file_free(f);
     return status;
 }

@@ -108,11 +108,14 @@ static enum hv_status set_image(struct store *s, const struct store_change *c)
         status = store_fail(s, HV_EINVAL, "'%.100s' is no image", c->path);
     if (status == HV_OK && c->format) {
         sqlite3_stmt *q = store_prepare(
-            s, "INSERT OR REPLACE INTO image(inode, parent, format) VALUES(?1, ?2, ?3)", st.inode,
-            to.inode);
+            s, "INSERT OR REPLACE INTO image(inode, parent, format, size) VALUES(?1, ?2, ?3, ?4)",
+            st.inode, to.inode);
+        u64 size = c->size ? c->size : to.image_size;
 
-        if (q)
+        if (q) {
             sqlite3_bind_text(q, 3, c->format, -1, SQLITE_TRANSIENT);
+            sqlite3_bind_int64(q, 4, (sqlite3_int64)(size ? size : st.image_size));
+        }
         return store_run(s, q);
     }
     return status == HV_OK
@@ -123,17 +126,20 @@ static enum hv_status set_image(struct store *s, const struct store_change *c)
 /* One image of the table, and its parent (0: none). */
 static enum hv_status get_image(struct store *s, u64 inode, struct store_image *out, u64 *parent)
 {
-    sqlite3_stmt *q = store_prepare(s, "SELECT format, parent FROM image WHERE inode=?", inode, 0);
+    sqlite3_stmt *q =
+        store_prepare(s, "SELECT format, parent, size FROM image WHERE inode=?", inode, 0);
     enum hv_status status = store_step(s, q);
 
     *parent = 0;
     out->inode = inode;
     out->format[0] = 0;
+    out->size = 0;
     if (status == HV_OK) {
         const char *format = (const char *)sqlite3_column_text(q, 0);
 
         snprintf(out->format, sizeof(out->format), "%s", format ? format : "");
         *parent = (u64)sqlite3_column_int64(q, 1);
+        out->size = MIN((u64)sqlite3_column_int64(q, 2), IMAGE_SIZE_MAX);
     }
     sqlite3_finalize(q);
     return status == HV_ENOENT ? HV_OK : status;
@@ -280,6 +286,8 @@ enum hv_status store_apply(struct store *s, const struct store_change *changes, 
     }
     if (status == HV_OK && links)
         status = links_hold(s);
+    if (status == HV_OK && links)
+        status = store_look_at_provision(s);
     status = store_end_units(s, status, &gone);
     store_unlock(s);
     return status;

@@ -11,6 +11,8 @@
 
 #define STORE_ROOT 1u /* inode of the root directory */
 #define STORE_NOWHERE 0xffffffffu
+#define STORE_RESERVED 0x80000000u /* in a map: the unit is this place's, and reads as zeros */
+#define STORE_UNITS_MAX 0x7ffffffeu
 #define STORE_CHUNK 1024u /* units in one row of the table `map` */
 
 struct store_region { /* of the device: one file of SQLite's */
@@ -38,6 +40,8 @@ struct store {
     u32 units;
     u16 *refs; /* by unit: how many maps have it, and one for a unit that is being written */
     u32 free_units, search;
+    struct store_alerts alerts;
+    bool warned[STORE_ALARMS];
     struct store_file *files; /* open ones */
 };
 
@@ -49,12 +53,23 @@ struct store_file { /* open: both layers of its disk refer to it */
     u32 count, room;
     u8 *shared;  /* a byte a unit of the file: others had it too when it was opened */
     u8 *changed; /* a bit a chunk: the catalogue has an older map */
-    u32 readers;
     bool writer;
+    bool thick; /* what it lets go of stays its own */
     u32 layers; /* that use this struct */
     u32 *freed; /* units that the catalogue still names for this file */
     u32 freed_count, freed_room;
 };
+
+/* The unit that an entry of a map names; STORE_NOWHERE: none. */
+static inline u32 store_unit_of(u32 entry)
+{
+    return entry == STORE_NOWHERE ? entry : entry & ~STORE_RESERVED;
+}
+
+static inline bool store_is_reserved(u32 entry)
+{
+    return entry != STORE_NOWHERE && (entry & STORE_RESERVED);
+}
 
 /* store_vfs.c */
 enum hv_status store_vfs_open(struct store *s, bool create);
@@ -72,6 +87,7 @@ enum hv_status store_sql(struct store *s, const char *sql);
 enum hv_status store_load_refs(struct store *s);
 enum hv_status store_load_map(struct store *s, u64 inode, u32 **map, u32 *count);
 enum hv_status store_save_file(struct store_file *f);
+enum hv_status store_save_chunk(struct store_file *f, u32 chunk); /* in a transaction */
 enum hv_status store_lookup(struct store *s, const char *path, struct store_stat *out);
 
 /* Statements; `sql` has at most the numbers ?1 and ?2. */
@@ -98,9 +114,22 @@ bool store_has_children(struct store *s, u64 inode); /* with the lock held */
 enum hv_status store_text_disk(struct store *s, const struct store_stat *st, const char *path,
                                struct disk **out);
 
+/* store_space.c */
+void store_look_at_space(struct store *s);               /* units were taken or given back */
+enum hv_status store_look_at_provision(struct store *s); /* with the lock held */
+/* Units for the places first..end-1 of the map, which has room for them; HV_ENOSPC: none. */
+enum hv_status store_reserve_units(struct store_file *f, u32 first, u32 end);
+
 /* store_file.c */
 u32 store_take_unit(struct store *s); /* STORE_NOWHERE: full */
 void store_drop_unit(struct store *s, u32 unit);
 struct store_file *store_file_find(struct store *s, u64 inode);
+/* Reads a file's map; it is one of the open files then. */
+enum hv_status store_file_load(struct store *s, const struct store_stat *st,
+                               struct store_file **out);
+void store_file_free(struct store_file *f);
+/* May the file be opened like this?  With the lock held. */
+enum hv_status store_file_may_open(struct store *s, const struct store_stat *st, const char *path,
+                                   bool read_only);
 
 #endif

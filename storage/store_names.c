@@ -64,7 +64,9 @@ static enum hv_status stat_inode(struct store *s, u64 inode, struct store_stat *
 {
     sqlite3_stmt *st = store_prepare(s,
                                      "SELECT directory, size, changed,"
-                                     " id IN (SELECT inode FROM text) FROM inode WHERE id=?",
+                                     " id IN (SELECT inode FROM text), thick,"
+                                     " (SELECT size FROM image WHERE inode=id)"
+                                     " FROM inode WHERE id=?",
                                      inode, 0);
     enum hv_status status = store_step(s, st);
     u32 *map = NULL, count = 0;
@@ -76,15 +78,20 @@ static enum hv_status stat_inode(struct store *s, u64 inode, struct store_stat *
         out->size = (u64)sqlite3_column_int64(st, 1);
         out->changed = sqlite3_column_int64(st, 2);
         out->text = sqlite3_column_int(st, 3);
+        out->thickness =
+            (enum store_thickness)MIN((u32)sqlite3_column_int(st, 4), (u32)STORE_EAGER);
+        out->image_size = MIN((u64)sqlite3_column_int64(st, 5), IMAGE_SIZE_MAX);
     }
     sqlite3_finalize(st);
     if (status == HV_OK && !out->directory && !out->text)
         status = store_load_map(s, inode, &map, &count);
     for (u32 i = 0; i < count && status == HV_OK; i++) {
-        bool there = map[i] != STORE_NOWHERE;
+        u32 unit = store_unit_of(map[i]);
+        bool there = unit != STORE_NOWHERE;
 
         out->allocated += there ? STORE_UNIT : 0;
-        out->shared += there && s->refs[map[i]] > 1 ? STORE_UNIT : 0;
+        out->reserved += store_is_reserved(map[i]) ? STORE_UNIT : 0;
+        out->shared += there && s->refs[unit] > 1 ? STORE_UNIT : 0;
     }
     free(map);
     return status;
@@ -210,7 +217,7 @@ enum hv_status store_unlink(struct store *s, const char *path, const struct stor
         status = store_run2(s, rows[i], st->inode, 0);
     for (u32 i = 0; i < count && status == HV_OK; i++)
         if (map[i] != STORE_NOWHERE)
-            gone->unit[gone->count++] = map[i];
+            gone->unit[gone->count++] = store_unit_of(map[i]);
     free(map);
     return status;
 }
@@ -221,6 +228,7 @@ enum hv_status store_end_units(struct store *s, enum hv_status status, struct st
     for (u32 i = 0; i < gone->count && status == HV_OK; i++)
         store_drop_unit(s, gone->unit[i]);
     free(gone->unit);
+    store_look_at_space(s);
     return status;
 }
 
@@ -276,7 +284,18 @@ enum hv_status store_rename(struct store *s, const char *from, const char *to)
     return status;
 }
 
-static enum hv_status copy_rows(struct store *s, const struct store_stat *from, const char *to)
+static enum hv_status copy_map(struct store *s, u64 inode, u32 *map, u32 count)
+{
+    struct store_file f = {.store = s, .inode = inode, .map = map, .count = count};
+    enum hv_status status = HV_OK;
+
+    for (u32 i = 0; i * STORE_CHUNK < count && status == HV_OK; i++)
+        status = store_save_chunk(&f, i);
+    return status;
+}
+
+static enum hv_status copy_rows(struct store *s, const struct store_stat *from, const char *to,
+                                u32 *map, u32 count)
 {
     u64 inode;
     enum hv_status status = store_sql(s, "BEGIN");
@@ -285,17 +304,14 @@ static enum hv_status copy_rows(struct store *s, const struct store_stat *from, 
         return status;
     status = store_make_inode(s, to, false, from->size, &inode);
     if (status == HV_OK)
-        status = store_run2(s,
-                            "INSERT INTO map(inode, chunk, units) "
-                            "SELECT ?1, chunk, units FROM map WHERE inode=?2",
-                            inode, from->inode);
+        status = copy_map(s, inode, map, count);
     if (status == HV_OK)
         status = store_run2(s, "INSERT INTO text SELECT ?1, bytes FROM text WHERE inode=?2", inode,
                             from->inode);
     if (status == HV_OK)
         status = store_run2(s,
-                            "INSERT INTO image SELECT ?1, format, parent FROM image "
-                            "WHERE inode=?2",
+                            "INSERT INTO image(inode, format, parent, size) "
+                            "SELECT ?1, format, parent, size FROM image WHERE inode=?2",
                             inode, from->inode);
     return store_end(s, status);
 }
@@ -316,10 +332,13 @@ enum hv_status store_copy(struct store *s, const char *from, const char *to)
     if (status == HV_OK)
         status = store_load_map(s, st.inode, &map, &count);
     for (u32 i = 0; i < count && status == HV_OK; i++)
+        if (store_is_reserved(map[i])) /* a copy has no room of its own, only what was written */
+            map[i] = STORE_NOWHERE;
+    for (u32 i = 0; i < count && status == HV_OK; i++)
         if (map[i] != STORE_NOWHERE && s->refs[map[i]] >= 0xfffe)
             status = store_fail(s, HV_E2BIG, "too many files share a unit");
     if (status == HV_OK)
-        status = copy_rows(s, &st, to);
+        status = copy_rows(s, &st, to, map, count);
     for (u32 i = 0; i < count && status == HV_OK; i++)
         if (map[i] != STORE_NOWHERE)
             s->refs[map[i]]++;
@@ -351,25 +370,4 @@ enum hv_status store_list(struct store *s, const char *path,
     sqlite3_finalize(q);
     store_unlock(s);
     return status == HV_ENOENT && dir.directory ? HV_OK : status;
-}
-
-enum hv_status store_usage(struct store *s, struct store_usage *out)
-{
-    store_lock(s);
-    sqlite3_stmt *q = store_prepare(
-        s, "SELECT total(size), sum(directory=0), sum(directory<>0) FROM inode", 0, 0);
-    enum hv_status status = store_step(s, q);
-
-    *out = (struct store_usage){
-        .capacity = s->units * STORE_UNIT,
-        .used = (s->units - s->free_units) * STORE_UNIT,
-    };
-    if (status == HV_OK) {
-        out->provisioned = (u64)sqlite3_column_int64(q, 0);
-        out->files = (u64)sqlite3_column_int64(q, 1);
-        out->directories = (u64)sqlite3_column_int64(q, 2);
-    }
-    sqlite3_finalize(q);
-    store_unlock(s);
-    return status;
 }

@@ -65,7 +65,8 @@ static bool copy_chain(struct cloning *k, const struct vm_dir_disk *d, struct vm
     else
         status = merge_images(s, c, c->count - 1, path, k->job, to->format, error);
     if (status == HV_OK) {
-        struct store_change change = {.kind = STORE_IMAGE, .path = path, .format = to->format};
+        struct store_change change = {
+            .kind = STORE_IMAGE, .path = path, .format = to->format, .size = c->disk->size};
 
         status = store_apply(s, &change, 1);
     }

@@ -9,6 +9,7 @@
 #include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "storage/chain.h"
+#include "storage/partition.h"
 #include "storage/ram_disk.h"
 #include "storage/store.h"
 #include "vmm/inventory.h"
@@ -102,8 +103,12 @@ bool vm_disk_find(const char *file, struct store **store, const char **path, str
 
 static bool find_device(u32 n, const char *name, struct disk **out, struct vm_error *e)
 {
-    struct disk *d = disk_find(name);
-    if (!d || (strcmp(d->ops->name, "physical") != 0 && !ram_disk_is(d)))
+    char why[120];
+    struct disk *d = partition_find(name, why);
+    if (!d)
+        return vm_error(e, HV_ENOENT, "E_NO_DISK", "host disk list, disk scan", "disk%u: %s", n,
+                        why);
+    if (strcmp(d->ops->name, "physical") != 0 && !ram_disk_is(d) && !partition_is(d))
         return vm_error(e, HV_ENOENT, "E_NO_DISK", "host disk list",
                         "disk%u: there is no physical disk '%s'", n, name);
     if (d->users)

@@ -1,4 +1,7 @@
 """A datastore on a physical disk: made, filled, read again after a reboot, and from outside."""
+import os
+import pathlib
+import re
 import subprocess
 
 from tests.emu.suite import qemu
@@ -31,6 +34,27 @@ def store_virtio(c):
         assert "E_EXISTS" in c.command("store mkdir ds1:web1", 60)
         assert "E_NO_STORE" in c.command("store ls ds9", 60)
         assert "E_CORRUPT" in c.command("disk info ds1:d.vdi format=qcow2", 60)
+    with c.check("thick disks have their room at once, and an alarm is logged when it gets tight"):
+        assert "E_" not in c.command("store set ds1 warn=20", 60)
+        assert "E_NO" not in c.command("disk create ds1:lazy.raw size=60M prov=lazy", 60)
+        assert "E_" not in c.command("disk create ds1:eager.raw size=8M prov=eager", 60)
+        output = c.command("store ls ds1", 60)
+        assert re.search(r"lazy.raw +60M +60M +0 +lazy", output), output
+        assert re.search(r"eager.raw +8M +8M +0 +eager", output), output
+        assert re.search(r"ds1 .* warning", c.command("store df ds1", 60))
+        assert "E_STORE_ALARM: store ds1" in c.command("host log", 60)
+        assert "E_NOSPACE" in c.command("disk create ds1:more.raw size=4G prov=lazy", 60)
+    with c.check("partitions are disks; a file of the ESP comes into the store, a disk goes out"):
+        boot = c.until("disk list", r"(?m)^((?!vd0)[a-z]+\d+) ", 120)[1]
+        assert "EFI system" in c.command(f"disk scan {boot}", 60)
+        assert "E_" not in c.command(f"store import {boot}:bulkhead/kernel.elf ds1:k.elf", 120)
+        assert "E_BUSY" in c.command("disk import vd0 ds1:x.qcow2", 60)
+        assert "E_" not in c.command("disk ram r0 size=64M", 60)
+        assert "E_" not in c.command("disk export ds1:lazy.raw r0", 120)
+        assert "E_" not in c.command("store rm ds1:lazy.raw", 60)
+        assert "E_" not in c.command("store create ds2 r0 --force", 60)
+        assert "E_" not in c.command("store export ds1:k.elf ds2:k.elf", 60)
+        assert "k.elf" in c.command("store ls ds2", 60)
     with c.check("it is the same after it was released and added again"):
         assert "E_" not in c.command("store release ds1", 60)
         assert "store ds1" in c.command("store add vd0", 60)
@@ -42,3 +66,9 @@ def store_virtio(c):
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
         text = done.stdout.decode()
         assert done.returncode == 0 and "web1/f.qcow2" in text, text
+        out = os.path.join(c.machine.folder, "k.elf")
+        subprocess.run(["tools/store-inspect", c.machine.data_path("d"), "get", "k.elf", out],
+                       check=True, timeout=60)
+        whole, part = pathlib.Path(out).read_bytes(), \
+            pathlib.Path("build/image/kernel.elf").read_bytes()
+        assert whole == part + bytes(-len(part) % 512)

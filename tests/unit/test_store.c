@@ -1,4 +1,4 @@
-/* links: tests/unit/image_lab.c tests/unit/store_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c */
+/* links: tests/unit/image_lab.c tests/unit/store_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c storage/store_space.c storage/store_tree.c */
 /* Datastores: names, files, copies that share, a full store, and the power cut at every write. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -214,6 +214,220 @@ static void an_image_in_a_store_that_gets_full(void **state)
     lab_run(image_in_store, NULL);
 }
 
+/* ---- room ------------------------------------------------------------------------------------
+ */
+
+static bool only_three(void *arg, u64 done, u64 total)
+{
+    (void)done, (void)total;
+    return ++*(u32 *)arg < 3;
+}
+
+static u64 used(struct store *s)
+{
+    struct store_usage u;
+
+    assert_int_equal(store_usage(s, &u), HV_OK);
+    return u.used / MIB;
+}
+
+static void make_file(struct store *s, const char *path, u64 size)
+{
+    struct disk *f;
+
+    assert_int_equal(store_make(s, path, false), HV_OK);
+    f = open_file(s, path, false);
+    assert_int_equal(disk_resize(f, size), HV_OK);
+    assert_int_equal(disk_close(f), HV_OK);
+}
+
+/* Random work on a file whose units it has from the beginning, beside one that gets them late. */
+static void thick(void *arg)
+{
+    struct disk *d = store_lab_device(48 * MIB), *a, *b;
+    static u8 dirt[MIB];
+    struct lab_model ma, mb;
+    struct store_stat st;
+    u32 calls = 0;
+
+    (void)arg;
+    lab_seed(5);
+    memset(dirt, 0xee, sizeof(dirt));
+    for (u64 at = 0; at < d->size; at += sizeof(dirt))
+        assert_int_equal(disk_write(d, at, dirt, sizeof(dirt)), HV_OK);
+    struct store *s = store_lab_fresh(d);
+    lab_model_init(&ma, 6 * MIB + 512);
+    lab_model_init(&mb, 6 * MIB + 512);
+    make_file(s, "lazy", ma.size);
+    make_file(s, "eager", mb.size);
+    assert_int_equal(store_reserve(s, "lazy", STORE_LAZY, NULL, NULL), HV_OK);
+    assert_int_equal(store_reserve(s, "eager", STORE_EAGER, only_three, &calls), HV_ETIMEDOUT);
+    assert_int_equal(used(s), 7); /* cancelled: as it was */
+    assert_int_equal(store_reserve(s, "eager", STORE_EAGER, NULL, NULL), HV_OK);
+    assert_int_equal(used(s), 14);
+    a = open_file(s, "lazy", false);
+    b = open_file(s, "eager", false);
+    assert_int_equal(store_reserve(s, "lazy", STORE_LAZY, NULL, NULL), HV_EBUSY);
+    lab_compare(a, &ma); /* zeros, whatever the disk had there */
+    lab_compare(b, &mb);
+    for (u32 i = 0; i < 80; i++) {
+        lab_step(a, &ma, 2 * MIB);
+        lab_step(b, &mb, 2 * MIB);
+    }
+    lab_compare(a, &ma);
+    lab_compare(b, &mb);
+    assert_int_equal(disk_discard(a, 0, 6 * MIB), HV_OK);
+    assert_int_equal(disk_zero(a, 0, 6 * MIB), HV_OK);
+    memset(ma.bytes, 0, 6 * MIB);
+    lab_compare(a, &ma);
+    assert_int_equal(used(s), 14); /* what was discarded stays its own */
+    assert_int_equal(disk_close(a), HV_OK);
+    assert_int_equal(disk_close(b), HV_OK);
+    assert_int_equal(store_unmount(s), HV_OK);
+    s = store_lab_mount(d);
+    assert_int_equal(used(s), 14);
+    assert_int_equal(store_stat(s, "lazy", &st), HV_OK);
+    assert_int_equal(st.thickness, STORE_LAZY);
+    assert_int_equal(st.allocated, 7 * MIB);
+    assert_true(st.reserved >= 6 * MIB);
+    a = open_file(s, "lazy", false);
+    lab_compare(a, &ma);
+    assert_int_equal(disk_resize(a, 9 * MIB), HV_OK); /* what it grows by as well */
+    assert_int_equal(disk_close(a), HV_OK);
+    assert_int_equal(used(s), 16);
+    /* A copy has what was written, and no room of its own. */
+    assert_int_equal(store_copy(s, "lazy", "copy"), HV_OK);
+    assert_int_equal(store_stat(s, "copy", &st), HV_OK);
+    assert_int_equal(st.allocated, st.shared);
+    assert_int_equal(st.thickness, STORE_THIN);
+    /* All or nothing, and a full store does not touch what has its room. */
+    make_file(s, "large", 64 * MIB);
+    assert_int_equal(store_reserve(s, "large", STORE_LAZY, NULL, NULL), HV_ENOSPC);
+    assert_int_equal(used(s), 16);
+    a = open_file(s, "large", false);
+    enum hv_status status = HV_OK;
+    for (u64 at = 0; status == HV_OK; at += MIB)
+        status = disk_write(a, at, dirt, MIB);
+    assert_int_equal(status, HV_ENOSPC);
+    assert_string_equal(store_state(s), "full");
+    b = open_file(s, "lazy", false);
+    for (u64 at = 0; at < 6 * MIB; at += MIB)
+        assert_int_equal(disk_write(b, at, dirt, MIB), HV_OK);
+    assert_int_equal(disk_flush(b), HV_OK);
+    assert_int_equal(disk_close(b), HV_OK);
+    assert_int_equal(disk_close(a), HV_OK);
+    static const char *const all[] = {"lazy", "eager", "copy", "large"};
+    for (u32 i = 0; i < ARRAY_LEN(all); i++)
+        assert_int_equal(store_remove(s, all[i]), HV_OK);
+    assert_int_equal(used(s), 0);
+    store_lab_check(s);
+    assert_int_equal(store_unmount(s), HV_OK);
+    disk_close(d);
+    lab_model_free(&ma);
+    lab_model_free(&mb);
+}
+
+static void thick_files_have_their_room(void **state)
+{
+    (void)state;
+    lab_run(thick, NULL);
+}
+
+/* The thin-provisioning slide in small: capacity 24, provisioned 140 %, used 80 %. */
+static void alarms_and_provision(void *arg)
+{
+    struct disk *d = store_lab_device(33 * MIB), *f;
+    struct store *s = store_lab_fresh(d);
+    struct store_usage u;
+    struct image_options o = {.size = 20 * MIB};
+    static u8 block[MIB];
+
+    (void)arg;
+    memset(block, 7, sizeof(block));
+    assert_int_equal(store_usage(s, &u), HV_OK);
+    assert_int_equal(u.capacity, 24 * MIB);
+    store_set_alerts(s, &(struct store_alerts){{50, 80, 120}});
+    assert_string_equal(store_state(s), "ok");
+    assert_int_equal(store_make(s, "d.qcow2", false), HV_OK);
+    f = open_file(s, "d.qcow2", false);
+    lab_create(f, "qcow2", &o);
+    assert_int_equal(disk_close(f), HV_OK);
+    struct store_change c = {
+        .kind = STORE_IMAGE, .path = "d.qcow2", .format = "qcow2", .size = o.size};
+    assert_int_equal(store_apply(s, &c, 1), HV_OK);
+    make_file(s, "d.raw", 14 * MIB);
+    assert_int_equal(store_usage(s, &u), HV_OK);
+    assert_int_equal(u.provisioned, 34 * MIB); /* 142 % */
+    assert_string_equal(store_state(s), "ok"); /* nobody has told it of an image since */
+    c = (struct store_change){.kind = STORE_IMAGE, .path = "d.raw", .format = "raw"};
+    assert_int_equal(store_apply(s, &c, 1), HV_OK);
+    assert_string_equal(store_state(s), "warning");
+    store_set_alerts(s, &(struct store_alerts){{50, 80, 0}});
+    assert_string_equal(store_state(s), "ok");
+    f = open_file(s, "d.raw", false);
+    for (u64 at = 0; at < 11 * MIB; at += MIB)
+        assert_int_equal(disk_write(f, at, block, MIB), HV_OK);
+    assert_string_equal(store_state(s), "warning");
+    assert_int_equal(disk_resize(f, 22 * MIB), HV_OK);
+    for (u64 at = 0; at < 19 * MIB; at += MIB)
+        assert_int_equal(disk_write(f, at, block, MIB), HV_OK);
+    assert_string_equal(store_state(s), "critical");
+    assert_int_equal(disk_resize(f, 0), HV_OK);
+    assert_int_equal(disk_close(f), HV_OK);
+    assert_string_equal(store_state(s), "ok");
+    assert_int_equal(store_unmount(s), HV_OK);
+    disk_close(d);
+}
+
+static void a_store_says_how_full_it_is(void **state)
+{
+    (void)state;
+    lab_run(alarms_and_provision, NULL);
+}
+
+/* A directory with an image over another: the copy's lies over the copy of the other. */
+static void tree(void *arg)
+{
+    struct disk *d = store_lab_device(40 * MIB);
+    struct store *s = store_lab_fresh(d);
+    struct store_image chain[3];
+    u32 count;
+
+    (void)arg;
+    assert_int_equal(store_make(s, "a", true), HV_OK);
+    assert_int_equal(store_make(s, "a/sub", true), HV_OK);
+    make_file(s, "a/base.raw", MIB);
+    make_file(s, "a/sub/top.qcow2", MIB);
+    struct store_change c[] = {
+        {.kind = STORE_IMAGE, .path = "a/base.raw", .format = "raw"},
+        {.kind = STORE_IMAGE, .path = "a/sub/top.qcow2", .to = "a/base.raw", .format = "qcow2"},
+        {.kind = STORE_PUT, .path = "a/a.conf", .text = "x", .length = 1},
+    };
+    assert_int_equal(store_apply(s, c, ARRAY_LEN(c)), HV_OK);
+    assert_int_equal(store_copy_tree(s, "a", "a/b"), HV_EINVAL);
+    assert_int_equal(store_copy_tree(s, "a", "b"), HV_OK);
+    assert_string_equal(list(s, "b"), "a.conf base.raw sub/ ");
+    assert_int_equal(store_chain(s, "b/sub/top.qcow2", chain, 3, &count), HV_OK);
+    assert_int_equal(count, 2);
+    assert_string_equal(chain[1].path, "b/base.raw");
+    assert_int_equal(store_copy_tree(s, "a", "b"), HV_EEXIST);
+    /* One that fails in the middle leaves nothing. */
+    struct disk *f = NULL;
+    assert_int_equal(store_open(s, "a/sub/top.qcow2", false, &f), HV_OK);
+    assert_int_equal(store_copy_tree(s, "a", "c"), HV_EBUSY);
+    assert_int_equal(disk_close(f), HV_OK);
+    assert_string_equal(list(s, ""), "a/ b/ ");
+    store_lab_check(s);
+    assert_int_equal(store_unmount(s), HV_OK);
+    disk_close(d);
+}
+
+static void directories_are_copied(void **state)
+{
+    (void)state;
+    lab_run(tree, NULL);
+}
+
 /* ---- power cuts -------------------------------------------------------------------------------
  */
 
@@ -265,6 +479,12 @@ static void work(struct disk *d, struct store *s)
         if (store_stat(s, file_name(file), &st) == HV_ENOENT)
             assert_int_equal(store_make(s, file_name(file), false), HV_OK);
         f = open_file(s, file_name(file), false);
+        if (file == 1 && f->size < SECTORS * 512) { /* one has its room from the beginning */
+            assert_int_equal(disk_resize(f, SECTORS * 512), HV_OK);
+            assert_int_equal(disk_close(f), HV_OK);
+            assert_int_equal(store_reserve(s, file_name(file), STORE_LAZY, NULL, NULL), HV_OK);
+            f = open_file(s, file_name(file), false);
+        }
         if (f->size < SECTORS * 512)
             assert_int_equal(disk_resize(f, SECTORS * 512), HV_OK);
         u32 first = deed_count;
@@ -415,6 +635,9 @@ int main(void)
         cmocka_unit_test(names_and_directories),
         cmocka_unit_test(files_and_copies),
         cmocka_unit_test(an_image_in_a_store_that_gets_full),
+        cmocka_unit_test(thick_files_have_their_room),
+        cmocka_unit_test(a_store_says_how_full_it_is),
+        cmocka_unit_test(directories_are_copied),
         cmocka_unit_test(a_power_cut_at_any_write_loses_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
