@@ -76,8 +76,8 @@ static void tell(struct store *s, enum store_alarm alarm, u64 percent)
         return;
     s->warned[alarm] = over;
     if (over)
-        log_warn("E_STORE_ALARM: store %s is %llu %% %s, the alarm is at %u %%. Try: store df %s",
-                 s->name, (unsigned long long)percent, what[alarm], limit, s->name);
+        log_warn("store %s is %llu %% %s: its alarm is at %u %%. Try: store df %s", s->name,
+                 (unsigned long long)percent, what[alarm], limit, s->name);
     else
         log_notice("store %s: %llu %% %s, below its alarm again", s->name,
                    (unsigned long long)percent, what[alarm]);
