@@ -151,6 +151,9 @@ static enum hv_status run_info(const struct schema_args *args, struct out *out)
     out_field(out, "version", "Bulkhead %s", BULKHEAD_VERSION);
     out_field(out, "virtualisation", "%s", text);
     out_field(out, "uptime", "%s", uptime(text, sizeof(text)));
+    if (clock_unix_ns())
+        clock_text(clock_unix_ns(), text);
+    out_field(out, "time", "%s", clock_unix_ns() ? text : "unknown. Try: net ntp set ADDRESS");
     out_field(out, "ready after", "%llu ticks, %llu ms from kernel entry",
               (ull)(cmd_host_ready_tsc - h->boot_tsc),
               (ull)(clock_ticks_to_ns(cmd_host_ready_tsc - h->boot_tsc) / CLOCK_MS));

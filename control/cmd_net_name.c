@@ -134,6 +134,10 @@ static enum hv_status ntp_show(const struct schema_args *args, struct out *out)
     }
     if (stack_time())
         out_field(out, "time", "%llu s since 1970", (ull)stack_time());
+    out_field(out, "clock", "%s",
+              stack_time()   ? "by NTP"
+              : clock_unix() ? "by the firmware"
+                             : "not set");
     out_end_object(out);
     return HV_OK;
 }

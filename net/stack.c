@@ -12,7 +12,7 @@
 #include "control/rt/random.h"
 
 static char host_name[STACK_HOST_NAME] = "bulkhead";
-static u64 time_base; /* unix ns less clock_ns() */
+static bool time_known;
 
 u32_t sys_now(void)
 {
@@ -29,18 +29,27 @@ void stack_assert(const char *text, const char *file, int line)
     log_assert_failed(file, line, text);
 }
 
+/* The host's clock follows the network's; a step that people would see is told of. */
 void stack_set_time(u32 seconds, u32 microseconds)
 {
-    u64 before = stack_time();
+    u64 before = clock_unix_ns(), now = seconds * CLOCK_SECOND + microseconds * CLOCK_US;
+    u64 step = before > now ? before - now : now - before;
+    char text[CLOCK_TEXT];
 
-    time_base = seconds * CLOCK_SECOND + microseconds * CLOCK_US - clock_ns();
+    clock_set_unix_ns(now);
+    time_known = true;
+    clock_text(now, text);
     if (!before)
-        log_info("time from the network: %u s since 1970", seconds);
+        log_notice("the clock was set by NTP: %s", text);
+    else if (step >= CLOCK_SECOND)
+        log_notice("the clock was set by NTP, %llu s %s: %s",
+                   (unsigned long long)(step / CLOCK_SECOND), now > before ? "forward" : "back",
+                   text);
 }
 
 u64 stack_time(void)
 {
-    return time_base ? (time_base + clock_ns()) / CLOCK_SECOND : 0;
+    return time_known ? (u64)clock_unix() : 0;
 }
 
 const char *stack_host_name(void)

@@ -15,7 +15,7 @@ u64 stack_poll(void);
 /* The name that DHCP servers are told. */
 const char *stack_host_name(void);
 void stack_set_host_name(const char *name);
-/* What SNTP last said: seconds since 1970 now, 0 before the first answer. */
+/* Seconds since 1970 now; 0 before SNTP's first answer, which sets the host's clock. */
 u64 stack_time(void);
 
 #endif

@@ -19,7 +19,9 @@ u64 platform_now(void)
 
 u64 platform_unix_ns(void)
 {
-    return (u64)sys_host_info()->boot_unix_time * NS_PER_SEC + clock_ns();
+    u64 now = clock_unix_ns();
+
+    return now ? now : clock_ns();
 }
 
 static void (*const owners[VM_TIMER_COUNT])(struct vm *vm) = {

@@ -1,11 +1,13 @@
 /* Time from the TSC.  Called from anywhere in the control partition. */
 #include "control/rt/clock.h"
 
+#include <stdio.h>
+
 #include "control/rt/sys.h"
 
 static u64 tsc_hz = CLOCK_SECOND; /* until clock_init */
 static u64 boot_tsc;
-static i64 boot_unix;
+static u64 boot_unix_ns; /* 0: unknown */
 
 void clock_init(void)
 {
@@ -13,7 +15,7 @@ void clock_init(void)
 
     tsc_hz = h->tsc_hz ? h->tsc_hz : CLOCK_SECOND;
     boot_tsc = h->boot_tsc;
-    boot_unix = h->boot_unix_time;
+    boot_unix_ns = h->boot_unix_time > 0 ? (u64)h->boot_unix_time * CLOCK_SECOND : 0;
 }
 
 u64 clock_tsc(void)
@@ -40,7 +42,42 @@ u64 clock_ns(void)
 
 i64 clock_unix(void)
 {
-    return boot_unix ? boot_unix + (i64)(clock_ns() / CLOCK_SECOND) : 0;
+    return (i64)(clock_unix_ns() / CLOCK_SECOND);
+}
+
+u64 clock_unix_ns(void)
+{
+    return boot_unix_ns ? boot_unix_ns + clock_ns() : 0;
+}
+
+void clock_set_unix_ns(u64 unix_ns)
+{
+    u64 ns = clock_ns();
+
+    boot_unix_ns = unix_ns > ns ? unix_ns - ns : 0;
+}
+
+/* Gregorian calendar, years counted from March: the leap day ends one. */
+static void date_of(u64 days, u32 *year, u32 *month, u32 *day)
+{
+    u64 shifted = days + 719468, era = shifted / 146097, d = shifted % 146097;
+    u64 y = (d - d / 1460 + d / 36524 - d / 146096) / 365,
+        in_year = d - (365 * y + y / 4 - y / 100);
+    u64 m = (5 * in_year + 2) / 153;
+
+    *day = (u32)(in_year - (153 * m + 2) / 5 + 1);
+    *month = (u32)(m < 10 ? m + 3 : m - 9);
+    *year = (u32)(y + 400 * era + (*month <= 2));
+}
+
+void clock_text(u64 unix_ns, char buf[CLOCK_TEXT])
+{
+    u64 us = unix_ns / CLOCK_US, s = us / 1000000;
+    u32 year, month, day;
+
+    date_of(s / 86400, &year, &month, &day);
+    snprintf(buf, CLOCK_TEXT, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ", year % 10000, month, day,
+             (u32)(s / 3600 % 24), (u32)(s / 60 % 60), (u32)(s % 60), (u32)(us % 1000000));
 }
 
 u64 clock_after(u64 ns)

@@ -33,6 +33,23 @@ def net_dhcp(c):
         assert "3 answered" in text, text
     with c.check("the name server came with the lease"):
         assert "10.0.2.3" in c.command("net dns show")
+    with c.check("syslog: the log goes to a server as RFC 5424 says"), \
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))  # QEMU's 10.0.2.2
+        server.settimeout(60)
+        text = c.command(f"host syslog set 10.0.2.2 port={server.getsockname()[1]} level=info")
+        assert "E_" not in text, text
+        got = server.recv(2048).decode()
+        assert re.match(r"<13[0-7]>1 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z bulkhead bulkhead - - "
+                        r'\[meta sequenceId="\d+"\] \S', got), got
+        seen = [got]
+        while not any("k0 has the address 10.0.2.15" in s for s in seen):
+            seen.append(server.recv(2048).decode())
+        assert re.search(r"(?m)^state +sends", c.command("host syslog show"))
+        assert "host syslog set 10.0.2.2" in c.command("host config show")
+        assert "E_VALUE" in c.command("host syslog set 10.0.2.2 port=70000")
+        c.command("host syslog off")
+        assert re.search(r"(?m)^state +off", c.command("host syslog show"))
     with c.check("the switch learned the router behind the uplink"):
         text = c.command("net mac list vsw0")
         assert re.search(r"52:55:0a:00:02:02 +0 +nic0 +learned", text), text
@@ -94,8 +111,20 @@ def echo_reply(f):
     return f[6:12] + mac("020000000001") + f[12:26] + f[30:34] + f[26:30] + icmp
 
 
-def serve(peer, seconds, want, tag=False):
-    """Answers ARP and echoes until `want` echoes were answered; all frames that came."""
+NTP_TIME = 4102444800  # 2100-01-01
+
+
+def ntp_reply(f):
+    """What an NTP server at 10.0.0.1 answers a client's packet: RFC 4330 section 5."""
+    stamp = (NTP_TIME + 2208988800 & 0xffffffff).to_bytes(4, "big") + bytes(4)
+    ntp = bytes([0x24, 1, 4, 0xec]) + bytes(8) + b"LOCL" + stamp + f[82:90] + stamp + stamp
+    udp = f[36:38] + f[34:36] + (8 + len(ntp)).to_bytes(2, "big") + b"\0\0"
+    return f[6:12] + mac("020000000001") + f[12:26] + f[30:34] + f[26:30] + udp + ntp
+
+
+def serve(peer, seconds, want, ntp=False):
+    """Answers ARP, echoes and NTP until `want` echoes (or questions for the time) were answered;
+    all frames that came."""
     seen, answered, end = [], 0, time.monotonic() + seconds
     peer.socket.settimeout(0.2)
     while time.monotonic() < end and answered < want:
@@ -111,6 +140,9 @@ def serve(peer, seconds, want, tag=False):
         elif inner[12:14] == b"\x08\0" and inner[23] == 1 and inner[34] == 8:
             reply = echo_reply(inner)
             answered += 1
+        elif inner[12:14] == b"\x08\0" and inner[23] == 17 and inner[36:38] == b"\0\x7b":
+            reply = ntp_reply(inner)
+            answered += ntp
         if reply:
             peer.send(reply[:12] + f[12:16] + reply[12:] if inner is not f else reply)
     return seen
@@ -145,6 +177,15 @@ def net_team(c):
         serve(peers[0], 20, 5)
         c.expect("5 sent, 5 answered", 20)
         c.prompt()
+    with c.check("NTP sets the host's clock"):
+        assert "E_" not in c.command("net ntp set 10.0.0.1")
+        for _ in range(10):
+            serve(peers[0], 10, 1, ntp=True)
+            if "clock was set by NTP" in c.command("host log"):
+                break
+        assert re.search(r"(?m)^time +2100-01-01T00:\d\d:", c.command("host info"))
+        assert re.search(r"(?m)^clock +by NTP", c.command("net ntp show"))
+        c.command("net ntp set off")
     with c.check("VLAN 10: on the wire the frames have the tag"):
         c.command("net kif set k0 vlan=10")
         c.send("net ping 10.0.0.1 count=3 interval=50ms\r")
