@@ -65,7 +65,8 @@ u32 syslog_format(char buf[SYSLOG_MOST], const struct syslog_record *r)
     return n;
 }
 
-/* ---- sending ---------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------
+ */
 static void on_found(const char *name, const ip_addr_t *address, void *owner)
 {
     (void)owner;
@@ -142,7 +143,8 @@ static void fiber_main(void *arg)
     syslog.running = false;
 }
 
-/* ---- host syslog ------------------------------------------------------------------------------ */
+/* ---- host syslog ------------------------------------------------------------------------------
+ */
 static enum hv_status show(const struct schema_args *args, struct out *out)
 {
     (void)args;

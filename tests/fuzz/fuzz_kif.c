@@ -6,6 +6,7 @@
 
 #include <lwip/tcp.h>
 
+#include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "net/kif.h"
 #include "net/ping.h"
@@ -19,12 +20,32 @@ static struct net_switch *sw;
 static struct kif *kif;
 static u32 port;
 
-u64 clock_ns(void);
 u64 random_u64(void);
 
 u64 clock_ns(void)
 {
     return now;
+}
+
+u64 clock_unix_ns(void)
+{
+    return 0;
+}
+
+i64 clock_unix(void)
+{
+    return 0;
+}
+
+void clock_set_unix_ns(u64 unix_ns)
+{
+    (void)unix_ns;
+}
+
+void clock_text(u64 unix_ns, char buf[CLOCK_TEXT])
+{
+    (void)unix_ns;
+    buf[0] = 0;
 }
 
 u64 random_u64(void)

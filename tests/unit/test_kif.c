@@ -13,6 +13,7 @@
 #include <lwip/dhcp.h>
 #include <lwip/dns.h>
 
+#include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "net/checksum.h"
 #include "net/kif.h"
@@ -27,12 +28,32 @@
 /* ---- what the runtime gives otherwise -------------------------------------------------------- */
 static u64 now = SECOND, seed = 1;
 
-u64 clock_ns(void);
 u64 random_u64(void);
 
 u64 clock_ns(void)
 {
     return now;
+}
+
+u64 clock_unix_ns(void)
+{
+    return 0;
+}
+
+i64 clock_unix(void)
+{
+    return 0;
+}
+
+void clock_set_unix_ns(u64 unix_ns)
+{
+    (void)unix_ns;
+}
+
+void clock_text(u64 unix_ns, char buf[CLOCK_TEXT])
+{
+    (void)unix_ns;
+    buf[0] = 0;
 }
 
 u64 random_u64(void)
