@@ -166,7 +166,7 @@ def relay(serial):
 def receive(serial):
     try:
         return serial.recv(65536)
-    except ConnectionError:
+    except OSError:  # the machine has ended, or its socket is closed already
         return b""
 
 

@@ -19,9 +19,9 @@ run: image ## start the image on KVM or QEMU (VTX=1: on Bochs), serial console o
 	@$(if $(filter bochs,$(EMULATOR))$(VTX),tools/fetch-bochs.sh)
 	@VTX=$(VTX) $(PYTHON) tools/run.py
 
-debug: image ## gdb on QEMU; BOCHS_DEBUG=1: the Bochs debugger
-	@$(if $(BOCHS_DEBUG),tools/fetch-bochs.sh --debugger)
-	@$(PYTHON) tools/run.py $(if $(BOCHS_DEBUG),--bochs-debug,--gdb)
+debug: image ## gdb on QEMU; VTX=1: the debugger of Bochs
+	@$(if $(VTX),tools/fetch-bochs.sh --debugger)
+	@$(PYTHON) tools/run.py $(if $(VTX),--bochs-debug,--gdb)
 
 console: ## the serial console of the machine that `make debug` runs
 	@$(PYTHON) tools/run.py --console
