@@ -19,6 +19,7 @@
 enum e1000_register { /* SDM table 13-2 */
                       REG_CTRL = 0x0000,
                       REG_STATUS = 0x0008,
+                      REG_EERD = 0x0014,
                       REG_ICR = 0x00c0,
                       REG_IMS = 0x00d0,
                       REG_IMC = 0x00d8,
@@ -62,6 +63,8 @@ enum e1000_register { /* SDM table 13-2 */
 #define TXDCTL_COUNT BIT(22)    /* 82574: must be set */
 #define RXCSUM_IP_TCP 0x300u
 #define RAH_VALID 0x80000000u
+#define EERD_START 0x01u /* 8254x; the word's number in bits 15:8, its value in 31:16 */
+#define EERD_DONE 0x10u
 
 struct rx_desc { /* SDM 3.2.3 */
     u64 address;
@@ -402,10 +405,32 @@ static bool allocate(struct card *c)
     return c->rx && c->tx;
 }
 
+/* The address that the card should have taken from its EEPROM at the reset (SDM 5.6.1), as Bochs'
+ * does not. */
+static enum hv_status load_mac(struct card *c)
+{
+    u32 word[3];
+
+    for (u32 i = 0; i < 3; i++) {
+        put(c, REG_EERD, i << 8 | EERD_START);
+        enum hv_status status =
+            pci_wait_register(c->registers + REG_EERD, EERD_DONE, EERD_DONE, 10 * CLOCK_MS);
+        if (status != HV_OK)
+            return status;
+        word[i] = get(c, REG_EERD) >> 16;
+    }
+    put(c, REG_RAL, word[0] | word[1] << 16);
+    put(c, REG_RAH, word[2] | RAH_VALID);
+    return HV_OK;
+}
+
 static enum hv_status read_mac(struct card *c)
 {
+    enum hv_status status = get(c, REG_RAH) & RAH_VALID ? HV_OK : load_mac(c);
     u32 low = get(c, REG_RAL), high = get(c, REG_RAH);
 
+    if (status != HV_OK)
+        return status;
     for (u32 i = 0; i < NIC_MAC_LEN; i++)
         c->nic.mac[i] = (u8)((u64)low >> (8 * i) | ((u64)high << 32) >> (8 * i));
     return (high & RAH_VALID) && !(c->nic.mac[0] & 1) ? HV_OK : HV_EIO;

@@ -2,7 +2,7 @@
 """`make bench`: what operations cost, on VT-x in Bochs and on AMD-V in QEMU, each with one CPU and
 a TSC that counts instructions.
 
-usage: bench.py [vtx] [svm]      default: both
+usage: bench.py [vtx] [nested] [host] [linux] [svm] [net]      default: all
 
 Prints a table each and writes build/bench.tsv (name, value, unit, target).  Ticks are the least of
 1,024 runs less those of an empty one; exits an operation come from `vm stats`.  Two runs agree to
@@ -16,7 +16,7 @@ import sys
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TOP)
 # pylint: disable=wrong-import-position
-from tests import bench_net
+from tests import bench_boot, bench_host, bench_io, bench_net, bench_vmcs
 from tests.emu import guests
 from tests.emu.emulator import BUILD, Bochs, Qemu
 from tests.emu.suite import IMAGE, LOGS, Console, Report, put_files
@@ -24,6 +24,7 @@ from tests.emu.suite import IMAGE, LOGS, Console, Report, put_files
 OPERATIONS = 1024
 FEW = 24  # a second run, to tell the exits of an operation from those of start and end
 MIB = 1 << 20
+BESIDES = r"memory besides +(\d+) KiB"
 
 # operation@setting of the VM: (row, target ticks or None, target exits or None, KVM, Xen)
 COSTS = {
@@ -43,9 +44,15 @@ COSTS = {
     # Both vCPUs share the CPU: the sending exit, the switch, the delivery.
     "ipi": ("irq.ipi", 2600, None, None, None),
     "ipi@apicv=off": ("irq.ipi.noapicv", 2700, None, None, None),
+    "switch": ("sched.switch", 1600, None, None, None),
     "doorbell@rng=yes": ("exit.doorbell", 400, None, 1367, None),
     "doorbell-memory@rng=yes": ("exit.doorbell.mmio", None, None, 9761, None),
 }
+
+SLOW = {"switch": 128}  # operations that take a slice of the scheduler's; as many of them
+# Weights of a vCPU and of another that is always busy on the same CPU: percent that its share may be off.
+SHARES = {"1:1": (100, 100), "2:1": (200, 100)}
+SHARE_OFF = 1  # whole percents: where in a slice a run begins is no two runs' same
 
 AMD = {"hypercall": "vmmcall"}  # what the same row runs there
 IDLE = {"timer-halted"}  # not there: the clock of an idle QEMU follows the host's
@@ -69,7 +76,7 @@ def run(c, operation, count=OPERATIONS):
     """(minimum, p99, exits of the whole run by class)"""
     vm = "bench"
     operation, _, setting = operation.partition("@")
-    guests.create(c, vm, "bench", cpu=2 if operation == "ipi" else 1,
+    guests.create(c, vm, "bench", cpu=2 if operation in ("ipi", "switch") else 1,
                   cmdline=f'"{operation} {count}"', **dict([setting.split("=")] if setting else []))
     guests.must(c, f"vm start {vm}")
     # Not a character may go over the line while it measures: attach and wait.  It stays halted when
@@ -92,15 +99,32 @@ def costs(c, amd=False):
         if amd and operation in IDLE:
             continue
         operation = AMD.get(operation, operation) if amd else operation
-        least, p99, exits = run(c, operation)
+        most = SLOW.get(operation, OPERATIONS)
+        least, p99, exits = run(c, operation, most)
         if least is None:
             print(f"no figure for {operation}", file=sys.stderr)
         if operation == "inject" and least is not None:
             least, p99 = least - base, p99 - base
+        if operation in SLOW:  # it only waits for its turn, and what else exits then is no part of it
+            rows.append(Row(name + ".ticks", least, "ticks", target, None, p99, kvm, xen))
+            continue
         few = run(c, operation, FEW)[2]
         count = (sum(exits.values()) - sum(few.values())) / (OPERATIONS - FEW)
         rows.append(Row(name + ".ticks", least, "ticks", target, count, p99, kvm, xen))
         rows.append(Row(name + ".exits", round(count, 1), "exits/op", target_exits))
+    return rows
+
+
+def fairness(c):
+    """How far its share is from what the weights give."""
+    rows = []
+    for name, (mine, others) in SHARES.items():
+        guests.start(c, "other", "busy", cpu_weight=others)
+        share, _, _ = run(c, f"share@cpu.weight={mine}", 1)
+        guests.remove(c, "other")
+        ideal = 10000 * mine / (mine + others)
+        off = None if share is None else round(abs(share - ideal) / ideal * 100)
+        rows.append(Row(f"sched.share.{name}", off, "% off", SHARE_OFF))
     return rows
 
 
@@ -113,13 +137,17 @@ def boot_and_memory(c):
     info = c.command("host info")
     kernel, control = re.search(r"hypervisor memory +(\d+) KiB kernel, (\d+) KiB", info).groups()
     show = c.command("vm show first")
-    besides = number(r"memory besides +(\d+) KiB", show)
+    besides = number(BESIDES, show)
+    guests.start(c, "rng", "power_button", rng="yes")
+    with_rng = number(BESIDES, c.command("vm show rng"))
+    guests.remove(c, "rng")
     return [
         Row("boot.prompt.ticks", number(r"ready after +(\d+) ticks", info), "ticks"),
         Row("boot.first_guest.ticks", number(r"first guest after +(\d+) ticks", info), "ticks",
             20_000_000, kvm=1_700_000_000),
         Row("memory.hypervisor.bytes", (int(kernel) + int(control)) * 1024, "bytes", 32 * MIB),
         Row("memory.guest.bytes", besides * 1024, "bytes", 65536, kvm=5 * MIB),
+        Row("memory.guest.rng.bytes", with_rng * 1024, "bytes", 65536, kvm=5 * MIB),
     ]
 
 
@@ -145,7 +173,7 @@ def show(rows):
         (r.name, text(r.value), r.unit, text(r.target),
          "-" if r.exits is None else f"{r.exits:.2f}", text(r.p99), text(r.kvm), text(r.xen),
          "" if r.good() else "MISSED")
-        for r in rows if r.unit != "exits/op" or r.target is not None]
+        for r in rows if not r.name.endswith(".exits") or r.target is not None]
     widths = [max(len(line[i]) for line in table) for i in range(len(head))]
     for line in table:
         cells = [line[i].ljust(w) if i in (0, 2, 8) else line[i].rjust(w)
@@ -156,7 +184,7 @@ def show(rows):
 def measure(machine, body):
     """The rows that body(console) makes on a machine that boots for it."""
     machine.copy_image(os.path.join(LOGS, machine.name))
-    put_files(machine.disk, guests.files("bench", "power_button") | FIRST)
+    put_files(machine.disk, guests.files("bench", "bench_io", "busy", "power_button") | FIRST)
     try:
         machine.start()
         c = Console(machine, Report(), 900)
@@ -168,7 +196,8 @@ def measure(machine, body):
 
 def vtx():
     machine = Bochs("bench", IMAGE, cpus=1, memory_mib=1024)
-    return measure(machine, lambda c: costs(c) + boot_and_memory(c) + sizes())
+    return measure(machine, lambda c: costs(c) + fairness(c) + boot_and_memory(c) +
+                   table(bench_io.rows(c)) + sizes())
 
 
 def svm():
@@ -180,11 +209,27 @@ def svm():
             for r in measure(machine, lambda c: costs(c, amd=True) + boot_and_memory(c))]
 
 
+def table(rows):
+    return [Row(*row) for row in rows]
+
+
+def nested():
+    return table(bench_vmcs.rows())
+
+
+def host():
+    return table(bench_host.rows())
+
+
+def linux():
+    return table(bench_boot.rows())
+
+
 def net():
     return [Row(name, value, "Mpps") for name, value in bench_net.rows().items()]
 
 
-TABLES = {"vtx": vtx, "svm": svm, "net": net}
+TABLES = {"vtx": vtx, "nested": nested, "host": host, "linux": linux, "svm": svm, "net": net}
 
 
 def main():

@@ -21,6 +21,7 @@ declare -A may=(
     [tests]="kernel/abi storage control/rt"
     [tests/guests]="tests/guests/lib kernel/abi"
     [tests/guests/lib]="kernel/abi"
+    [tests/bare]="kernel/abi boot"
     [tests/bench]="net"
     [tests/control]="kernel/abi"
     [tests/linux]=""

@@ -9,7 +9,7 @@ flags_of() { # FILE
         echo "$COMMON -ffreestanding -mno-red-zone -mgeneral-regs-only -mcmodel=kernel -fno-pic" \
             "-fno-pie -fno-stack-protector"
         ;;
-    boot/*)
+    boot/* | tests/bare/*)
         echo "$COMMON -ffreestanding -mno-red-zone -fshort-wchar -fPIC -fno-stack-protector" \
             "-isystem /usr/include/efi -isystem /usr/include/efi/x86_64 -DGNU_EFI_USE_MS_ABI" \
             "-DEFI_FUNCTION_WRAPPER"

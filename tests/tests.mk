@@ -134,8 +134,23 @@ build/bench/switch: tests/bench/switch.c $(call links_of,tests/unit/test_lacp.c)
 	$(SAY) HLD $@
 	$(Q)$(HOST_CC) -std=gnu11 $(WARNINGS) -O2 -g -I. -fno-strict-aliasing $^ -o $@
 
+# Linux on the bare machine: a UEFI application in the loader's place, of the loader's parts.
+build/obj/tests/bare/%.o: tests/bare/% | $(SETUP)
+	@mkdir -p $(@D)
+	$(SAY) CC $<
+	$(Q)$(CC) $(BOOT_CFLAGS) -c -o $@ $<
+build/bench/linux.so: build/obj/tests/bare/linux.c.o $(B)/boot.so
+	@mkdir -p $(@D)
+	$(Q)ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -z noexecstack \
+	    -T $(EFI_LIB)/elf_x86_64_efi.lds -o $@ $(EFI_LIB)/crt0-efi-x86_64.o $< \
+	    $(filter-out %/main.c.o,$(BOOT_OBJ)) -L$(EFI_LIB) -lefi -lgnuefi
+build/bench/linux.efi: build/bench/linux.so
+	$(SAY) EFI $@
+	$(Q)objcopy -j .text -j .sdata -j .data -j .dynamic -j .dynsym -j .rel -j .rela -j '.rel.*' \
+	    -j '.rela.*' -j .reloc --target efi-app-x86_64 --subsystem=10 $< $@
+
 .PHONY: bench
-bench: image guests-tests build/bench/switch ## the tables of costs on VT-x and AMD-V, and build/bench.tsv
+bench: image guests-tests build/bench/switch build/bench/linux.efi build/linux/bootmark ## the tables of costs on VT-x and AMD-V, and build/bench.tsv
 	@tools/fetch-bochs.sh
 	@$(PYTHON) tests/bench.py $(TABLES)
 

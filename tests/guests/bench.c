@@ -137,6 +137,62 @@ static u64 op_ipi(void)
     return arrived - start;
 }
 
+/* ---- sharing a CPU ---- */
+
+static volatile u64 stamp;  /* TSC when either vCPU last ran */
+static volatile u32 runner; /* and which one */
+
+static u64 until_mine(u32 me)
+{
+    for (;;) {
+        u64 now = rdtsc(), before = stamp;
+        u32 who = runner;
+        stamp = now;
+        runner = me;
+        if (who != me)
+            return now - before;
+    }
+}
+
+static void compete(unsigned index)
+{
+    for (;;)
+        (void)until_mine(index);
+}
+
+/* From the last instruction of one busy vCPU to the first of the other, when its time is up. */
+static u64 op_switch(void)
+{
+    return until_mine(0);
+}
+
+static void prepare_switch(void)
+{
+    guest_start_cpus(compete);
+    delay_ms(1);
+}
+
+#define AWAY 5000 /* ticks that no exit takes: it did not have the CPU */
+#define TURNS 100
+
+/* This vCPU's share of the CPU in so many turns, in 1/10000, whoever has the rest. */
+static u64 op_share(void)
+{
+    u64 last = rdtsc(), begin = 0, away = 0;
+
+    for (u32 turns = 0; turns <= TURNS;) {
+        u64 now = rdtsc();
+        if (now - last > AWAY) {
+            if (turns++)
+                away += now - last;
+            else
+                begin = now;
+        }
+        last = now;
+    }
+    return (last - begin - away) * 10000 / (last - begin) + nothing;
+}
+
 /* The doorbell of the entropy device, whose queue is empty; the control partition, asleep before,
  * has looked at it and sleeps again when this returns. */
 static struct virtio rng;
@@ -210,6 +266,8 @@ static const struct operation {
     {"inject", op_inject, prepare_inject},
     {"inject-base", op_inject_base, prepare_inject},
     {"ipi", op_ipi, prepare_ipi},
+    {"switch", op_switch, prepare_switch},
+    {"share", op_share, NULL},
     {"doorbell", op_doorbell, prepare_doorbell},
     {"doorbell-memory", op_doorbell_memory, prepare_doorbell},
 };

@@ -150,16 +150,22 @@ void virtio_put(struct virtio *d, u32 queue, u16 entry, void *buffer, u32 len, b
     offer(d, queue, entry);
 }
 
+void virtio_request_at(struct virtio *d, u32 queue, u16 first, void *head, u32 head_len, void *data,
+                       u32 len, bool device_writes, u8 *status)
+{
+    struct virtq_desc *desc = &d->queue[queue].desc[first];
+    u16 data_flags = (u16)(FLAG_NEXT | (device_writes ? FLAG_WRITE : 0));
+
+    desc[0] = (struct virtq_desc){(u64)head, head_len, FLAG_NEXT, (u16)(first + 1)};
+    desc[1] = (struct virtq_desc){(u64)data, len, data_flags, (u16)(first + 2)};
+    desc[2] = (struct virtq_desc){(u64)status, 1, FLAG_WRITE, 0};
+    offer(d, queue, first);
+}
+
 void virtio_request(struct virtio *d, u32 queue, void *head, u32 head_len, void *data, u32 len,
                     bool device_writes, u8 *status)
 {
-    struct virtq_desc *desc = d->queue[queue].desc;
-
-    desc[0] = (struct virtq_desc){(u64)head, head_len, FLAG_NEXT, 1};
-    desc[1] =
-        (struct virtq_desc){(u64)data, len, (u16)(FLAG_NEXT | (device_writes ? FLAG_WRITE : 0)), 2};
-    desc[2] = (struct virtq_desc){(u64)status, 1, FLAG_WRITE, 0};
-    offer(d, queue, 0);
+    virtio_request_at(d, queue, 0, head, head_len, data, len, device_writes, status);
 }
 
 void virtio_kick(const struct virtio *d, u32 queue)

@@ -50,6 +50,9 @@ void virtio_put(struct virtio *d, u32 queue, u16 entry, void *buffer, u32 len, b
 /* A request of three parts: `head` and `data` to the device or from it, then `status` from it. */
 void virtio_request(struct virtio *d, u32 queue, void *head, u32 head_len, void *data, u32 len,
                     bool device_writes, u8 *status);
+/* The same in descriptors `first` to `first` + 2, for several at a time. */
+void virtio_request_at(struct virtio *d, u32 queue, u16 first, void *head, u32 head_len, void *data,
+                       u32 len, bool device_writes, u8 *status);
 void virtio_kick(const struct virtio *d, u32 queue); /* by the port */
 void virtio_kick_memory(const struct virtio *d, u32 queue);
 bool virtio_wants_kick(const struct virtio *d, u32 queue, u16 before);

@@ -1,0 +1,180 @@
+"""`make bench`: instructions that a disk request of 4 KiB and a frame of 1,500 bytes take in kernel and
+control partition, and interrupts each; and those of mapping 1 GiB for a guest.  No guest runs: IDE
+and an Intel 82540 of Bochs, traced by its debugger.
+"""
+import os
+import re
+import socket
+import subprocess
+
+from tests.emu import guests
+from tests.emu.debugger import LINE, TIME, Traced, address_of, static_of, symbols, where
+from tests.emu.emulator import BUILD
+
+KERNEL = 1 << 63
+STEPS = 5000
+WARM = 8
+FRAME = bytes(6) + bytes.fromhex("525400aa0001" "88b5") + bytes(1500)
+GIB, STEP = 1024, 64  # MiB: what is given, and by one system call
+
+
+class Cost:
+    """Instructions and interrupts of a piece of a trace."""
+
+    def __init__(self, addresses, interrupt):
+        self.kernel = sum(a >= KERNEL for a in addresses)
+        self.control = len(addresses) - self.kernel
+        self.interrupts = addresses.count(interrupt)
+
+    def rows(self, name):
+        return [(f"{name}.kernel", self.kernel, "instructions", None),
+                (f"{name}.control", self.control, "instructions", None),
+                (f"{name}.interrupts", self.interrupts, "per op", None)]
+
+
+def steps(machine, end):
+    """The trace from here until end(all of it so far) is true: [(address, instruction)]."""
+    d, found, text = machine.debugger, [], ""
+    d.command("trace on")
+    while not end(found, text):
+        text = d.command(f"s {STEPS}")
+        found += [(int(a, 16), i) for a, i in LINE.findall(text)]
+    d.command("trace off")
+    return found
+
+
+def addresses(found):
+    return [a for a, _ in found]
+
+
+def disk_request(machine, table):
+    """From one request at the block layer's door to the next, one at a time."""
+    d, door = machine.debugger, address_of(table, "block_submit")
+    machine.stop()
+    machine.breakpoint(door)
+    machine.go()
+    machine.console.send("host disk test hd1 mode=read size=1M block=4K depth=1\r")
+    d.until_prompt()
+    for _ in range(WARM):
+        d.command("c")
+    found = min((steps(machine, lambda _, text: where(text) == door) for _ in range(3)), key=len)
+    machine.no_breakpoints()
+    machine.go()
+    machine.console.prompt(120)
+    return Cost(addresses(found), address_of(table, "irq_dispatch"))
+
+
+def wire():
+    """(a socket, the port that Bochs takes frames at): it sends to the port above its own."""
+    while True:
+        peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        peer.bind(("127.0.0.1", 0))
+        port = peer.getsockname()[1] - 1
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        peer.settimeout(1)
+        return peer, port
+
+
+def echo(peer, port):
+    """Sends a frame; True: it came back."""
+    peer.sendto(FRAME, ("127.0.0.1", port))
+    try:
+        while len(peer.recv(65536)) < len(FRAME):
+            pass
+    except TimeoutError:
+        return False
+    return True
+
+
+def echoed_frame(machine, table, peer, port):
+    """A frame comes, goes back, and is out: from its interrupt until the host is idle again."""
+    c, d = machine.console, machine.debugger
+    c.until("net uplink list", "nic0 +vsw0", 60)  # the first boot's network has the card
+    c.command("net kif remove k0")
+    c.command("net uplink remove nic0")
+    c.send("host nic echo nic0 seconds=1000\r")
+    for _ in range(60):
+        if echo(peer, port):
+            break
+    for _ in range(WARM):
+        assert echo(peer, port), "a frame did not come back"
+    machine.stop()
+    served, entry = static_of("serve", "drivers/e1000.c"), address_of(table, "common")
+    received = address_of(table, "nic_received")
+    machine.breakpoint(entry)
+    peer.sendto(FRAME, ("127.0.0.1", port))
+    found, handed = [], False
+    while True:
+        d.command("c")  # an interrupt, maybe a timer's
+        piece = steps(machine, lambda f, _: any(i.startswith("hlt") for _, i in f))
+        piece = piece[:1 + next(n for n, (_, i) in enumerate(piece) if i.startswith("hlt"))]
+        if served in addresses(piece):
+            handed |= received in addresses(piece)
+            found += piece
+        elif handed:
+            break
+    machine.no_breakpoints()
+    machine.go()
+    c.send("\x03")
+    c.prompt(60)
+    return Cost(addresses(found), address_of(table, "irq_dispatch"))
+
+
+def calls_of(function, called):
+    """Return addresses of the calls of `called` in the kernel's `function` (None: anywhere)."""
+    text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", os.path.join(BUILD, "kernel.elf")],
+                          check=True, stdout=subprocess.PIPE, encoding="ascii").stdout
+    if function:
+        text = re.search(rf"(?ms)^\w+ <{function}>:$.*?^$", text).group()
+    return [int(a, 16) for a in
+            re.findall(rf"call +\w+ <{called}>\n(?:\n\w+ <.*>:\n)? *(\w+):", text)]
+
+
+def time_of(text):
+    return int(TIME.findall(text)[-1])
+
+
+def map_memory(machine):
+    """Ticks of the kernel's part of giving a guest 1 GiB that is zeroed already."""
+    d, c, total = machine.debugger, machine.console, 0
+    guests.create(c, "big", "busy", mem=f"{GIB}M")
+    starts, ends = calls_of("vm_add_ram", "pgtab_alloc"), calls_of(None, "vm_add_ram")
+    machine.stop()
+    for address in starts + ends:
+        machine.breakpoint(address)
+    machine.go()
+    c.send("vm start big\r")
+    text = d.until_prompt()
+    for _ in range(GIB // STEP):
+        began, text = time_of(text), d.command("c")
+        total += time_of(text) - began
+        if _ < GIB // STEP - 1:
+            text = d.command("c")
+    machine.no_breakpoints()
+    machine.go()
+    c.prompt(60)
+    guests.remove(c, "big")
+    return total
+
+
+def rows():
+    """[(name, value, unit, target or None)]"""
+    table = symbols()
+    peer, port = wire()
+    card = ["pci: enabled=1, chipset=i440fx, slot2=e1000",
+            f"e1000: enabled=1, mac=52:54:00:12:34:56, ethmod=socket, ethdev={port}"]
+    with peer, Traced("bench-host", memory_mib=2048, data={"d": 8}, lines=card,
+                      files=guests.files("busy")) as machine:
+        result = [("ept.map.1GiB.ticks", map_memory(machine), "ticks", None)]
+        result += disk_request(machine, table).rows("host.disk.ide")
+        result += echoed_frame(machine, table, peer, port).rows("host.frame.echo.e1000")
+    return result
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(*row, sep="\t")
