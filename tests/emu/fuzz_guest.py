@@ -3,38 +3,65 @@ import os
 import re
 
 from tests.emu import guests
-from tests.emu.session import PATIENCE
+from tests.emu.session import PATIENCE, Timeout
 
 # The seeds of `make test`: life n of the guest in a boot has seed SEED + n, so that a run can be made
 # again.  `make fuzz-guests` sets FUZZ_SEED to another one; FUZZ_ACTIONS makes runs short.
 SEED = int(os.environ.get("FUZZ_SEED", 1))
 # A guest that says nothing new for so long, by the clock of the machine, hangs by its own doing.
-# Bochs' clock counts instructions; QEMU's is this machine's, which may be loaded.
-HANG_SECONDS, HANG_SECONDS_QEMU = 1, 15
+# Bochs' clock counts instructions; QEMU's is this machine's, which may be loaded: a hundred times what
+# it takes from one report to the next.
+HANG_SECONDS, HANG_SECONDS_QEMU = 1 * PATIENCE, 10
+# QEMU 7.2's emulation of AMD-V: what tests/guests/lib/fuzz_tables.h says that it does not survive.
+OPTIONS_QEMU = "tcg,mask=15,report=128,"
+# Words of its last will, if what the options take away was put together by the guest's own writes.
+QEMU_DIES = r"fatal: invalid tss.*|tcg_handle_interrupt.*"
+QEMU_DEATHS = 3
 
 
 class Fuzz:
     """Runs the fuzzing guest as often as it takes: what it does may well kill it."""
 
-    def __init__(self, c, actions, options=""):
-        self.c, self.options, self.seed = c, options, SEED
-        self.left, self.done = int(os.environ.get("FUZZ_ACTIONS", actions)), 0
-        self.deaths, self.strays = [], 0
+    def __init__(self, c, actions):
+        self.c, self.seed = c, SEED
+        self.options = OPTIONS_QEMU if c.machine.emulates_svm else ""
+        self.left, self.done, self.at = int(os.environ.get("FUZZ_ACTIONS", actions)), 0, 0
+        self.deaths, self.emulator_deaths, self.strays = [], [], 0
 
     def run(self):
-        guests.create(self.c, "fuzz", "fuzz")
+        self.begin()
         while self.left > 0:
-            last = self.once()
+            try:
+                last = self.once()
+            except (Timeout, OSError) as e:
+                last = self.emulator_died(e)
             self.done += last
             self.left -= max(last, 1)
             self.seed += 1
         guests.remove(self.c, "fuzz")
 
+    def begin(self):
+        guests.start(self.c, "neighbour", "watch")
+        guests.wait(self.c, "first count", lambda: guests.counter(self.c, "neighbour") > 0, 60)
+        guests.create(self.c, "fuzz", "fuzz")
+
+    def emulator_died(self, error):
+        """Not Bulkhead: it goes on in a machine of its own."""
+        with open(os.path.join(self.c.machine.folder, "emulator.out"), errors="replace") as f:
+            why = re.search(QEMU_DIES, f.read())
+        if not why or len(self.emulator_deaths) == QEMU_DEATHS:
+            raise error
+        self.emulator_deaths.append(f"seed {self.seed} after {self.at}: {why[0]}")
+        self.c.restart()
+        self.begin()
+        return self.at
+
     def once(self):
         """One life of the guest; returns how many actions it did."""
         guests.must(self.c, f"vm set fuzz cmdline={self.options}seed={self.seed},actions={self.left}")
         guests.must(self.c, "vm start fuzz")
-        at, moved = 0, 0
+        at = self.at = 0
+        moved = 0
         while True:
             self.c.pump(0.3)
             state = self.c.command("vm show fuzz")
@@ -46,7 +73,8 @@ class Fuzz:
             numbers = [int(n) for n in re.findall(rf"fuzz {self.seed} (\d+)", said)]
             now = uptime(state)
             if numbers and numbers[-1] > at:
-                at, moved = numbers[-1], now
+                at = self.at = numbers[-1]
+                moved = now
             why = self.died(state, said, numbers.count(0), now - moved)
             if why:
                 self.deaths.append(f"seed {self.seed} after {at}: {why}")
@@ -62,7 +90,7 @@ class Fuzz:
         if starts > 1:
             return "reset itself"
         limit = HANG_SECONDS_QEMU if self.c.machine.emulates_svm else HANG_SECONDS
-        return "hangs" if silent > limit * PATIENCE else None
+        return "hangs" if silent > limit else None
 
     def stop(self):
         self.c.command("vm stop fuzz")
@@ -76,17 +104,15 @@ def uptime(state):
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def fuzz(c, actions, may_stray=False, options=""):
+def fuzz(c, actions, may_stray=False):
     """may_stray: Bochs brings interrupts into IF=0, docs/testing.md."""
-    with c.check("the neighbour watches", vital=True):
-        guests.start(c, "neighbour", "watch")
-        guests.wait(c, "first count", lambda: guests.counter(c, "neighbour") > 0, 60)
-    f = Fuzz(c, actions, options)
+    f = Fuzz(c, actions)
     with c.check(f"{f.left} hostile actions from seed {f.seed}", vital=True):
         f.run()
     with c.check(f"{f.done} actions counted; the guest was started anew {len(f.deaths)} times, "
                  f"{f.strays} interrupts came into IF=0"):
-        print("".join(f"        {line}\n" for line in f.deaths), end="", flush=True)
+        for line in f.deaths + [f"QEMU ended: {line}" for line in f.emulator_deaths]:
+            print("        " + line, flush=True)
         assert may_stray or not f.strays
         assert len(f.deaths) < 20 + f.done / 1000
     with c.check("the neighbour lost nothing"):
@@ -97,5 +123,7 @@ def fuzz(c, actions, may_stray=False, options=""):
     with c.check("no memory is lost, and the kernel complains of nothing"):
         assert re.search(r"(?i)guests +0|0 in guests", c.command("host info"))
         log = c.command("host log level=error")
-        assert "VM entry failed" not in log and "panic" not in log.lower(), log
-        assert not [why for why in f.deaths if "VM entry" in why]
+        assert "panic" not in log.lower(), log
+        if not c.machine.emulates_svm:  # whose instructions make states that its VMRUN refuses
+            assert "VM entry failed" not in log, log
+            assert not [why for why in f.deaths if "VM entry" in why]

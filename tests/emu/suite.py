@@ -54,10 +54,20 @@ class EndOfBoot(Exception):
 class Console(Session):
     """The serial console of a machine that is being tested."""
 
-    def __init__(self, machine, report, limit):
+    def __init__(self, machine, report, limit, files=None):
         super().__init__(machine)
-        self.report, self.boot = report, machine.name
+        self.report, self.boot, self.files = report, machine.name, files or {}
         self.limit = time.monotonic() + limit * PATIENCE
+
+    def restart(self):
+        """The emulator has ended: the same machine anew, up to its prompt.  Logs are lost."""
+        self.machine.stop()
+        self.close()
+        self.machine.copy_image(self.machine.folder)
+        put_files(self.machine.disk, self.files)
+        self.machine.start()
+        super().__init__(self.machine)
+        self.prompt(self.machine.boot_seconds)
 
     @contextlib.contextmanager
     def check(self, name, vital=False):
@@ -99,7 +109,7 @@ class Boot:
             machine.copy_image(os.path.join(LOGS, self.tier, self.name))
             put_files(machine.disk, self.files)
             machine.start()
-            console = Console(machine, report, self.limit)
+            console = Console(machine, report, self.limit, self.files)
             if self.prompt:
                 with console.check("boots to the prompt", vital=True):
                     console.prompt(min(self.limit, machine.boot_seconds))

@@ -1,6 +1,7 @@
 /* A million things that no sane guest does: random instructions, MSRs, ports, MMIO, hypercalls,
  * control registers, segments, interrupts and NMIs.  The command line's seed=S,first=F,actions=N
  * makes actions F to F + N - 1 of seed S; "fuzz S F" every report=R actions says how far it came.
+ * mask=M leaves out what an emulator does not survive (lib/fuzz_tables.h).
  *
  * An action is code in the arena with registers for it; whatever ends it is fine.  It is the
  * hypervisor that is tested: it must go on, and so must the other guests. */
@@ -24,6 +25,8 @@ static u8 *code;        /* where the next byte goes */
 static unsigned window; /* page of it that is in use */
 static bool touched;    /* the action may have changed devices: the watchdog is armed anew */
 static bool apic_touched;
+static u64 mask; /* FUZZ_MASK_* */
+typedef u32 anywhere __attribute__((aligned(1), may_alias));
 
 static void byte(u32 v)
 {
@@ -165,6 +168,8 @@ static void msr(void)
         number = (u32)random_value();
     start_mode(!random_chance(16));
     f.rcx = number | (random_chance(8) ? random_next() << 32 : 0);
+    if (mask & FUZZ_MASK_RCX)
+        f.rcx = number;
     f.rax = (u32)value;
     f.rdx = value >> 32;
     if (random_chance(3)) {
@@ -315,6 +320,8 @@ static void segment(void)
     ldt[slot] = random_next();
     if (!random_chance(4)) /* present, code or data */
         ldt[slot] |= BIT(47) | BIT(44);
+    if (mask & FUZZ_MASK_LONG_BIG)
+        ldt[slot] &= ~BIT(54);
     start_mode(!random_chance(4));
     f.rax = random_chance(16) ? random_value() : selector;
     if (random_chance(3)) {
@@ -369,15 +376,29 @@ static const struct {
     {efer_xcr_debug, 2},
 };
 
+/* Whatever byte execution begins at; what is left of older actions goes on at both ends. */
+static void take_away_deadly(u8 *at)
+{
+    for (at -= 3; mask && at < code; at++)
+        for (u32 i = 0; i < fuzz_deadly_count; i++) {
+            const struct fuzz_deadly *d = &fuzz_deadly[i];
+            anywhere *four = (anywhere *)at;
+            if ((mask & d->option) && (*four & d->mask) == d->bytes)
+                *four ^= d->flip;
+        }
+}
+
 static void make_action(void)
 {
     u32 pick = random_below(100), i = 0;
 
     start();
+    u8 *first = code;
     while (pick >= kinds[i].weight)
         pick -= kinds[i++].weight;
     kinds[i].make();
     finish();
+    take_away_deadly(first);
 }
 
 /* ---- between actions
@@ -385,8 +406,7 @@ static void make_action(void)
 /* The PIT as an NMI, through the I/O APIC: it ends what loops with interrupts off. */
 static void arm_watchdog(void)
 {
-    u32 ticks =
-        (500 + random_below(2000)) * (guest_is_tcg() ? 10 : 1); /* its clock is the host's */
+    u32 ticks = 500 + random_below(2000);
 
     outb(0x43, 0x34);
     outb(0x40, (u8)ticks);
@@ -466,6 +486,7 @@ void guest_main(void)
     u64 every = random_option("report", REPORT_EVERY);
     bool armed = false, apic_armed = false;
 
+    mask = random_option("mask", 0);
     end_real_mode();
     arena_init();
     apic_enable_x2();

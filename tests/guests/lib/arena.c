@@ -42,6 +42,7 @@ static u64 gdt[16] __attribute__((aligned(16)));
 static struct tss64 tss __attribute__((aligned(16)));
 static struct table_pointer idtr;
 static u64 good_cr0, good_efer;
+static bool tcg;
 
 /* Everything the code finds comes from the frame, which is laid out as common: pops it. */
 void arena_enter(const struct frame *f, u64 cr3);
@@ -100,6 +101,10 @@ static void recover(void)
     asm volatile("mov %%dr7, %0" : "=r"(dr7));
     if (dr7 != 0x400)
         asm volatile("mov %0, %%dr7" : : "r"(0x400ull));
+    if (tcg) { /* which takes addresses here that are not canonical: no state to go on with */
+        wrmsr(0xc0000082, 0); /* LSTAR, KERNEL_GS_BASE */
+        wrmsr(0xc0000102, 0);
+    }
 }
 
 static void on_vector(struct frame *f)
@@ -213,6 +218,7 @@ void arena_init(void)
     }
     good_cr0 = read_cr0();
     good_efer = rdmsr(MSR_EFER);
+    tcg = guest_is_tcg();
     write_cr3((u64)table(SAFE_TOP));
     recover();
 }

@@ -144,6 +144,12 @@ const u32 fuzz_access_count = ARRAY_LEN(fuzz_accesses);
 const u8 fuzz_prefixes[13] = {0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36,
                               0x3e, 0x26, 0x64, 0x65, 0x66, 0xf3};
 
+const struct fuzz_deadly fuzz_deadly[] = {
+    {FUZZ_MASK_LTR, 0x38ffff, 0x18000f, 0x080000},
+    {FUZZ_MASK_CR0, 0x38ffff, 0x00220f, 0x200000},
+};
+const u32 fuzz_deadly_count = ARRAY_LEN(fuzz_deadly);
+
 const struct fuzz_range fuzz_msrs[] = {
     {0x0, 0x20},
     {0x10, 0x10},
