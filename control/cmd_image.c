@@ -8,13 +8,11 @@
 
 #include "control/place.h"
 #include "storage/chain.h"
+#include "storage/copy.h"
 #include "storage/partition.h"
 #include "storage/vmdk.h"
 
 typedef unsigned long long ull;
-
-#define COPY_PIECE (256 * KIB)
-#define LOOK_AHEAD (64 * MIB) /* of a source with holes, asked for at once */
 
 static enum hv_status run_disk_list(const struct schema_args *args, struct out *out)
 {
@@ -304,43 +302,6 @@ static enum hv_status run_disk_resize(const struct schema_args *args, struct out
     return status == HV_OK ? note_format(out, &o.place, format, size) : status;
 }
 
-/* How much from `at` on reads as zeros without looking. */
-static u64 hole_at(struct disk *from, u64 at)
-{
-    struct image_extent e;
-    u32 layer;
-
-    if (image_extent(from, at, MIN(from->size - at, LOOK_AHEAD), &e, &layer) != HV_OK)
-        return 0;
-    return e.kind == IMAGE_HOLE || e.kind == IMAGE_ZERO ? e.length : 0;
-}
-
-/* What reads as zeros is not written; on a device it is zeroed. */
-static enum hv_status copy_disk(struct out *out, struct disk *from, struct disk *to, bool device)
-{
-    u8 *buf = malloc(COPY_PIECE);
-    enum hv_status status = buf ? HV_OK : HV_ENOMEM;
-
-    for (u64 at = 0, n; at < from->size && status == HV_OK; at += n) {
-        u64 hole = hole_at(from, at);
-        bool zeros = hole;
-
-        n = hole ? hole : MIN(from->size - at, COPY_PIECE);
-        if (!hole) {
-            status = disk_read(from, at, buf, n);
-            zeros = !buf[0] && !memcmp(buf, buf + 1, n - 1);
-        }
-        if (status == HV_OK && !zeros)
-            status = disk_write(to, at, buf, n);
-        else if (status == HV_OK && device)
-            status = disk_zero(to, at, n);
-        if (out_cancelled(out))
-            status = HV_ETIMEDOUT;
-    }
-    free(buf);
-    return status == HV_OK ? disk_flush(to) : status;
-}
-
 static bool on_export(void *arg, u64 done)
 {
     (void)done;
@@ -376,7 +337,7 @@ static enum hv_status fill(struct out *out, const struct schema_args *args, stru
     status = open_one(out, format, false, to);
     if (status != HV_OK)
         return status;
-    status = copy_disk(out, from, to->disk, device);
+    status = copy_disk(from, to->disk, device, on_export, out);
     if (status != HV_OK)
         place_fail(out, status, "store df, disk list", "copying ended early");
     enum hv_status closed = disk_close(to->disk);

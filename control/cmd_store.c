@@ -254,7 +254,8 @@ static enum hv_status copy_text(struct out *out, const struct place *from, const
 {
     struct store_change c = {.kind = STORE_PUT};
     struct store *s = place_store(out, to, &c.path);
-    char *text = s ? malloc(from->length + 1) : NULL;
+    u64 whole = MIN(ROUND_UP(from->length, (u64)from->file->block_size), from->file->size);
+    char *text = s ? malloc(whole + 1) : NULL;
     enum hv_status status = !s ? HV_ENOENT : text ? HV_OK : HV_ENOMEM;
     struct store_stat st;
 
@@ -263,7 +264,7 @@ static enum hv_status copy_text(struct out *out, const struct place *from, const
     if (status == HV_OK && store_stat(s, c.path, &st) == HV_OK)
         status = HV_EEXIST;
     if (status == HV_OK)
-        status = disk_read(from->file, 0, text, from->length);
+        status = disk_read(from->file, 0, text, whole);
     c.text = text;
     c.length = (u32)from->length;
     if (status == HV_OK)
@@ -308,6 +309,23 @@ static bool is_small(const struct place *from)
     return from->store && store_stat(from->store, from->path, &st) == HV_OK && st.text;
 }
 
+/* From elsewhere: what is kept as text in a store, since its length counts by the byte. */
+static bool is_text(const struct place *from)
+{
+    static const char *const ends[] = {".conf", ".ovf", ".mf"};
+    u64 n = strlen(from->text);
+
+    if (from->store || from->length > STORE_TEXT_MAX)
+        return false;
+    for (u32 i = 0; i < ARRAY_LEN(ends); i++) {
+        u64 len = strlen(ends[i]);
+
+        if (n > len && !strcmp(from->text + n - len, ends[i]))
+            return true;
+    }
+    return false;
+}
+
 static enum hv_status run_transfer(const struct schema_args *args, struct out *out)
 {
     const char *target = args_text(args, "to");
@@ -316,9 +334,7 @@ static enum hv_status run_transfer(const struct schema_args *args, struct out *o
 
     if (status != HV_OK)
         return status;
-    u64 n = strlen(from.text);
-    bool conf = n > 5 && !strcmp(from.text + n - 5, ".conf") && from.length <= 64 * KIB;
-    if ((is_small(&from) || (conf && !from.store)) && strchr(target, ':')) {
+    if ((is_small(&from) || is_text(&from)) && strchr(target, ':')) {
         status = copy_text(out, &from, target);
         place_close(&from);
         return status;

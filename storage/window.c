@@ -28,9 +28,12 @@ static void on_done(struct disk_io *below)
 {
     struct part *p = below->owner;
     struct disk_io *io = p->io;
+    struct disk *d = io->disk;
     enum hv_status status = below->status;
 
     p->done += below->length;
+    if (d->growable && io->op == DISK_WRITE && status == HV_OK)
+        d->size = MAX(d->size, io->offset + p->done);
     if (status == HV_OK && p->done < io->length) {
         next_part(p);
         return;
@@ -108,6 +111,18 @@ struct disk *window_open(struct disk *whole, const char *kind, const char *name,
     w->disk.read_only = whole->read_only;
     whole->users++;
     return &w->disk;
+}
+
+struct disk *window_tail(struct disk *file, const char *name, u64 offset)
+{
+    struct window_piece all = {offset, DISK_SIZE_MAX - offset};
+    struct disk *d = window_open(file, "tail", name, &all, 1);
+
+    if (d) {
+        d->size = 0;
+        d->growable = true;
+    }
+    return d;
 }
 
 struct disk *window_whole(const struct disk *d)

@@ -15,6 +15,8 @@ struct window_piece { /* bytes of the other disk, multiples of its block_size, w
  * closed.  NULL: no memory. */
 struct disk *window_open(struct disk *whole, const char *kind, const char *name,
                          const struct window_piece *pieces, u32 count);
+/* What lies behind `offset` of a file that can grow, as an empty file that can grow. */
+struct disk *window_tail(struct disk *file, const char *name, u64 offset);
 struct disk *window_whole(const struct disk *d); /* NULL: it is no window */
 
 #endif

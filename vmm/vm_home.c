@@ -89,7 +89,7 @@ char *vm_home_settings(const struct vm_config *c)
     return text;
 }
 
-static bool take_settings(const char *text, struct vm_config *c, struct vm_error *e)
+bool vm_home_take_settings(const char *text, struct vm_config *c, struct vm_error *e)
 {
     struct conf_reader r;
     struct conf_line line;
@@ -131,7 +131,7 @@ bool vm_home_config(const struct vm_dir *v, const struct vm_dir_state *s, struct
 
     vm_config_default(out);
     snprintf(out->name, sizeof(out->name), "%s", v->name);
-    if (!take_settings(s->settings ? s->settings : "", out, e))
+    if (!vm_home_take_settings(s->settings ? s->settings : "", out, e))
         return false;
     if (snprintf(out->home, sizeof(out->home), "%s:%s", store_name(v->store), v->path) >=
         (int)sizeof(out->home))

@@ -28,8 +28,9 @@ MUST_CHECK bool vm_home_delete(const struct vm *vm, struct vm_error *e);
 MUST_CHECK bool vm_home_remove(struct vm_dir *v, struct vm_error *e);
 void vm_home_new_uuid(char text[VM_UUID_LEN]);
 
-/* Settings as text and back; disks are not in it.  The text is to be freed. */
+/* Settings as text and back; disks are not in it.  The text is to be freed.  E_CONFIG. */
 char *vm_home_settings(const struct vm_config *c);
+MUST_CHECK bool vm_home_take_settings(const char *text, struct vm_config *c, struct vm_error *e);
 /* A state of the directory as settings of a VM; store: that the directory is on. */
 MUST_CHECK bool vm_home_config(const struct vm_dir *v, const struct vm_dir_state *s,
                                struct vm_config *out, struct vm_error *e);

@@ -1,15 +1,73 @@
 """A datastore on a physical disk: made, filled, read again after a reboot, and from outside."""
+import hashlib
+import io
 import os
 import pathlib
 import re
 import subprocess
+import tarfile
+import tempfile
 
 from tests.emu.suite import qemu
 
 DISK = ["-device", "virtio-blk-pci,drive=d,disable-legacy=on"]
 
 
-@qemu("store-virtio", machine="q35", cpus=2, data={"d": 256}, extra=DISK, limit=240)
+DISK_BYTES = bytes((n * n >> 7) & 0xff for n in range(1 << 18)) + bytes(1 << 18) + b"end" * 512
+DISK_BYTES += bytes(-len(DISK_BYTES) % 512)
+OVF = """<?xml version="1.0"?>
+<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"
+ xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1" xmlns:rasd="r">
+<References><File ovf:href="app-disk1.vmdk" ovf:id="file1" ovf:size="%u"/></References>
+<DiskSection><Info/><Disk ovf:capacity="%u" ovf:diskId="vmdisk1" ovf:fileRef="file1"
+ ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/>
+</DiskSection><VirtualSystem ovf:id="app"><Info/><Name>app</Name><VirtualHardwareSection><Info/>
+<Item><rasd:ElementName>2 CPUs</rasd:ElementName><rasd:ResourceType>3</rasd:ResourceType>
+<rasd:VirtualQuantity>2</rasd:VirtualQuantity></Item>
+<Item><rasd:AllocationUnits>byte * 2^20</rasd:AllocationUnits><rasd:ElementName>mem
+</rasd:ElementName><rasd:ResourceType>4</rasd:ResourceType><rasd:VirtualQuantity>64
+</rasd:VirtualQuantity></Item>
+<Item><rasd:ElementName>ide</rasd:ElementName><rasd:ResourceType>5</rasd:ResourceType></Item>
+<Item><rasd:ElementName>disk 1</rasd:ElementName><rasd:HostResource>ovf:/disk/vmdisk1
+</rasd:HostResource><rasd:ResourceType>17</rasd:ResourceType></Item>
+<Item><rasd:ElementName>CD 1</rasd:ElementName><rasd:ResourceType>15</rasd:ResourceType></Item>
+</VirtualHardwareSection></VirtualSystem></Envelope>
+"""
+
+
+def package(algorithm, damage=False):
+    """An OVA with a disk that qemu-img made."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw, vmdk = os.path.join(folder, "raw"), os.path.join(folder, "app-disk1.vmdk")
+        pathlib.Path(raw).write_bytes(DISK_BYTES)
+        subprocess.run(["qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized",
+                        raw, vmdk], check=True, timeout=60)
+        disk = pathlib.Path(vmdk).read_bytes()
+    text = (OVF % (len(disk), len(DISK_BYTES))).encode()
+    lines = "".join(f"{algorithm.upper()}({name})= {hashlib.new(algorithm, data).hexdigest()}\n"
+                    for name, data in (("app.ovf", text), ("app-disk1.vmdk", disk))).encode()
+    if damage:
+        disk = disk[:5000] + bytes([disk[5000] ^ 1]) + disk[5001:]
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in (("app.ovf", text), ("app.mf", lines), ("app-disk1.vmdk", disk)):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def raw_of(folder, path, form):
+    out = os.path.join(folder, "compare.raw")
+    subprocess.run(["qemu-img", "convert", "-f", form, "-O", "raw", path, out], check=True,
+                   timeout=60)
+    return pathlib.Path(out).read_bytes()
+
+
+@qemu("store-virtio", machine="q35", cpus=2, data={"d": 256}, extra=DISK, limit=300,
+      files={"bulkhead/sha256.ova": lambda: package("sha256"),
+             "bulkhead/sha1.ova": lambda: package("sha1"),
+             "bulkhead/bad.ova": lambda: package("sha256", True)})
 def store_virtio(c):
     with c.check("the disk is there", vital=True):
         c.until("disk list", "vd0", 60)
@@ -55,6 +113,22 @@ def store_virtio(c):
         assert "E_" not in c.command("store create ds2 r0 --force", 60)
         assert "E_" not in c.command("store export ds1:k.elf ds2:k.elf", 60)
         assert "k.elf" in c.command("store ls ds2", 60)
+    with c.check("packages of other programs become VMs, if their hashes are right"):
+        for name in ("sha256", "sha1", "bad"):
+            assert "E_" not in c.command(f"store import {boot}:bulkhead/{name}.ova ds1:{name}.ova", 60)
+        assert "E_CHECKSUM: app-disk1.vmdk" in c.command("vm import ds1:bad.ova bad kernel=x", 60)
+        assert "bad/" not in c.command("store ls ds1", 60)
+        output = c.command("vm import ds1:sha256.ova app kernel=x", 60)
+        assert "VM app has number" in output and "Left out: CD 1: CD drive" in output, output
+        assert "VM two has number" in c.command("vm import ds1:sha1.ova two kernel=x", 60)
+        output = c.command("vm show app", 60)
+        assert re.search(r"(?m)^cpu +2\s*$", output) and re.search(r"(?m)^mem +64M", output), output
+    with c.check("a VM becomes a package"):
+        assert "E_" not in c.command(f"disk import {boot}:bulkhead/kernel.elf ds1:kd.qcow2", 60)
+        assert "E_" not in c.command("vm create p kernel=x mem=64M disk0.file=ds1:kd.qcow2 "
+                                     "disk0.format=qcow2", 60)
+        assert "E_" not in c.command("vm export p ds1:p.ova", 60)
+        assert "VM q has number" in c.command("vm import ds1:p.ova q", 60)
     with c.check("it is the same after it was released and added again"):
         assert "E_" not in c.command("store release ds1", 60)
         assert "store ds1" in c.command("store add vd0", 60)
@@ -69,6 +143,21 @@ def store_virtio(c):
         out = os.path.join(c.machine.folder, "k.elf")
         subprocess.run(["tools/store-inspect", c.machine.data_path("d"), "get", "k.elf", out],
                        check=True, timeout=60)
+        folder = c.machine.folder
+        for path in ("app/app-disk0.qcow2", "two/two-disk0.qcow2", "p.ova", "q/q-disk0.qcow2"):
+            subprocess.run(["tools/store-inspect", c.machine.data_path("d"), "get", path,
+                            os.path.join(folder, os.path.basename(path))], check=True, timeout=60)
+        for name in ("app", "two"):
+            assert raw_of(folder, os.path.join(folder, name + "-disk0.qcow2"), "qcow2") == DISK_BYTES
         whole, part = pathlib.Path(out).read_bytes(), \
             pathlib.Path("build/image/kernel.elf").read_bytes()
         assert whole == part + bytes(-len(part) % 512)
+        with tarfile.open(os.path.join(folder, "p.ova")) as archive:
+            names = archive.getnames()
+            assert names == ["p.ovf", "p.mf", "p-disk0.vmdk"], names
+            archive.extractall(folder)
+        for line in pathlib.Path(folder, "p.mf").read_text().splitlines():
+            name, digest = re.fullmatch(r"SHA256\((.*)\)= (\w+)", line).groups()
+            assert hashlib.sha256(pathlib.Path(folder, name).read_bytes()).hexdigest() == digest
+        assert raw_of(folder, os.path.join(folder, "p-disk0.vmdk"), "vmdk") == whole
+        assert raw_of(folder, os.path.join(folder, "q-disk0.qcow2"), "qcow2") == whole
