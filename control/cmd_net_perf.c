@@ -59,7 +59,8 @@ static enum hv_status run_perf(const struct schema_args *args, struct out *out)
 
 static const struct schema_arg perf_args[] = {
     {"host", PLACE_OBJECT, ARG_WORD, .help = "address or name"},
-    {"port", PLACE_KEY, ARG_NUMBER, NULL, "5001", "TCP port of a program that drops or sends bytes"},
+    {"port", PLACE_KEY, ARG_NUMBER, NULL, "5001",
+     "TCP port of a program that drops or sends bytes"},
     {"mode", PLACE_KEY, ARG_ENUM, "send|receive", "send", "who sends: this host, or the other"},
     {"size", PLACE_KEY, ARG_SIZE, NULL, "64M", "bytes to send"},
     {"seconds", PLACE_KEY, ARG_NUMBER, NULL, "60", "end it after that time"},
