@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "control/cmd_vm.h"
+#include "control/place.h"
 #include "control/schema.h"
 #include "control/shell.h"
 #include "control/task.h"
@@ -94,6 +95,21 @@ static u32 depth_of(struct vm_dir *v, const struct vm_dir_state *s)
     return depth;
 }
 
+/* What the images of a state take of the store, without those below them. */
+static u64 room_of(struct vm_dir *v, const struct vm_dir_state *s)
+{
+    char path[STORE_PATH_MAX];
+    struct store_stat st;
+    u64 sum = 0;
+
+    for (u32 i = 0; i < s->disk_count; i++) {
+        vm_dir_path(v, s->disk[i].file, path);
+        if (store_stat(v->store, path, &st) == HV_OK)
+            sum += st.allocated;
+    }
+    return sum;
+}
+
 /* The children of a snapshot ("": the roots), each before its own children. */
 static void list_below(struct vm_dir *v, const char *parent, struct out *out)
 {
@@ -107,6 +123,7 @@ static void list_below(struct vm_dir *v, const char *parent, struct out *out)
         when(s->time, text, sizeof(text));
         out_cell(out, "%*s%s", (int)(2 * MIN(depth_of(v, s), 20u)), "", s->name);
         out_cell(out, "%s", text);
+        place_size_cell(out, room_of(v, s));
         out_cell(out, "%s", !strcmp(v->now.parent, s->name) ? "now" : "");
         out_cell(out, "%s", s->description);
         list_below(v, s->name, out);
@@ -115,11 +132,15 @@ static void list_below(struct vm_dir *v, const char *parent, struct out *out)
 
 static enum hv_status list_snapshots(struct vm_dir *v, struct out *out)
 {
-    static const char *const columns[] = {"SNAPSHOT", "TAKEN", "HERE", "DESCRIPTION"};
-    static const u8 widths[] = {24, 20, 4, 0};
+    static const char *const columns[] = {"SNAPSHOT", "TAKEN", "SIZE", "HERE", "DESCRIPTION"};
+    static const u8 widths[] = {24, 20, 8, 4, 0};
+    char text[24];
 
     out_table(out, columns, widths, ARRAY_LEN(columns));
     list_below(v, "", out);
+    conf_format_size(room_of(v, &v->now), text, sizeof(text));
+    if (!out->json)
+        out_printf(out, "What was written since takes %s.\n", text);
     return HV_OK;
 }
 

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "control/rt/log.h"
+#include "drivers/nic.h"
+#include "net/stack.h"
 #include "vmm/inventory.h"
 #include "vmm/vm_disk.h"
 
@@ -439,9 +441,18 @@ bool vm_home_delete(const struct vm *vm, struct vm_error *e)
 /* ---- lock and log -----------------------------------------------------------------------------
  */
 
+/* The host's name and the address of its first network card: of two hosts that nobody named, each
+ * is another. */
 static const char *owner(void)
 {
-    return "bulkhead";
+    static char text[96];
+    const struct nic *n = nic_first();
+    static const u8 none[6];
+    const u8 *a = n ? n->mac : none;
+
+    snprintf(text, sizeof(text), "%.60s %02x:%02x:%02x:%02x:%02x:%02x", stack_host_name(), a[0],
+             a[1], a[2], a[3], a[4], a[5]);
+    return text;
 }
 
 bool vm_home_lock(const struct vm *vm, struct vm_error *e)

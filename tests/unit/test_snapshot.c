@@ -688,6 +688,95 @@ static void a_power_cut_at_any_write(void **state)
     lab_run(cuts, NULL);
 }
 
+/* ---- a full store -----------------------------------------------------------------------------
+ */
+
+/* All units but `left` are taken by another file. */
+static struct disk *fill_store(struct store *s, u64 left)
+{
+    struct store_usage u;
+    struct disk *f = NULL;
+    static u8 block[MIB];
+
+    assert_int_equal(store_make(s, "filler", false), HV_OK);
+    assert_int_equal(store_open(s, "filler", false, &f), HV_OK);
+    assert_int_equal(store_usage(s, &u), HV_OK);
+    memset(block, 0x55, sizeof(block));
+    for (u64 at = 0; u.used + at + left * MIB < u.capacity; at += MIB)
+        assert_int_equal(disk_write(f, at, block, MIB), HV_OK);
+    assert_int_equal(disk_flush(f), HV_OK);
+    return f;
+}
+
+/* With so many units left: what is asked for is done, or nothing has changed. */
+static u32 full_failures;
+
+static void full_with(u64 left)
+{
+    struct disk *d = store_lab_device(56 * MIB), *filler;
+    struct store *s = store_lab_fresh(d);
+    struct vm_dir *v = make_vm(s);
+    struct merge_job job = {0};
+    struct model m;
+    u32 failed = 0;
+
+    lab_seed(9);
+    model_init(&m);
+    write_some(v, &m, 10);
+    for (u32 i = 1; i < 3; i++) {
+        const char *name = i == 1 ? "s1" : "s2";
+
+        expect(v, snapshot_take(v, name, "", NULL), HV_OK);
+        model_take(&m, name);
+        write_some(v, &m, 6);
+    }
+    filler = fill_store(s, left);
+    for (u32 i = 0; i < 5; i++) {
+        enum hv_status status;
+        bool take = i % 2 == 0;
+        char name[VM_DIR_NAME];
+
+        snprintf(name, sizeof(name), "%s%u", take ? "t" : "s", (i + 1) / 2);
+        memset(&job, 0, sizeof(job));
+        job.direction = i == 1 ? MERGE_DOWN : MERGE_UP;
+        status = take ? snapshot_take(v, name, "", NULL) : snapshot_delete(v, name, &job, NULL);
+        if (status != HV_OK)
+            expect(v, status, HV_ENOSPC);
+        failed += status != HV_OK;
+        if (status == HV_OK && take)
+            model_take(&m, name);
+        else if (status == HV_OK)
+            model_delete(&m, name);
+        compare(v, &m);
+        store_lab_check(s);
+    }
+    full_failures += failed;
+    assert_int_equal(disk_close(filler), HV_OK);
+    assert_int_equal(store_remove(s, "filler"), HV_OK);
+    expect(v, snapshot_take(v, "last", "", NULL), HV_OK);
+    model_take(&m, "last");
+    compare(v, &m);
+    vm_dir_free(v);
+    model_free(&m);
+    assert_int_equal(store_unmount(s), HV_OK);
+    disk_close(d);
+}
+
+static void full(void *arg)
+{
+    (void)arg;
+    for (u64 left = 0; left < 14; left++)
+        full_with(left);
+    print_message("%u refused\n", full_failures);
+    assert_true(full_failures > 5);
+}
+
+static void a_full_store_changes_nothing(void **state)
+{
+    (void)state;
+    lab_run(full, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -695,6 +784,7 @@ int main(void)
         cmocka_unit_test(random_trees_hold_what_the_model_has),
         cmocka_unit_test(snapshots_of_a_running_vm),
         cmocka_unit_test(a_chain_of_32),
+        cmocka_unit_test(a_full_store_changes_nothing),
         cmocka_unit_test(a_power_cut_at_any_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
