@@ -216,97 +216,6 @@ static enum hv_status run_neighbors(const struct schema_args *args, struct out *
     return HV_OK;
 }
 
-/* ---- net capture ----------------------------------------------------------------------------- */
-#define CAPTURE_RECORDS 64u
-#define CAPTURE_BYTES 256u
-
-struct record {
-    u64 at;
-    u32 len, stored;
-    bool out;
-    char port[SWITCH_PORT_NAME];
-    u8 bytes[CAPTURE_BYTES];
-};
-
-struct capture {
-    struct record records[CAPTURE_RECORDS];
-    u32 head, tail, lost;
-    struct event more;
-};
-
-static void on_frame(void *owner, const struct switch_port *p, bool out, const struct net_frame *f,
-                     u16 tag, u64 now)
-{
-    struct capture *c = owner;
-    struct record *r = &c->records[c->head % CAPTURE_RECORDS];
-    struct frame_part part[3];
-    u8 tag_bytes[FRAME_TAG];
-
-    if (c->head - c->tail == CAPTURE_RECORDS) {
-        c->lost++;
-        return;
-    }
-    c->head++;
-    *r = (struct record){.at = now, .len = frame_out_len(f, tag), .out = out};
-    memcpy(r->port, p->name, sizeof(r->port));
-    u32 parts = frame_parts(f, tag, tag_bytes, part);
-    for (u32 i = 0; i < parts; i++) {
-        u32 n = MIN(part[i].len, CAPTURE_BYTES - r->stored);
-
-        memcpy(r->bytes + r->stored, part[i].at, n);
-        r->stored += n;
-    }
-    event_signal(&c->more);
-}
-
-static void print_record(struct out *out, const struct record *r, u32 bytes)
-{
-    char line[3 * 16 + 1];
-    u32 n = MIN(r->stored, bytes);
-
-    out_printf(out, "%llu.%06llu %s %s %u bytes\n", (ull)(r->at / CLOCK_SECOND),
-               (ull)(r->at / CLOCK_US % 1000000), r->port, r->out ? "out" : "in", r->len);
-    for (u32 i = 0; i < n; i += 16) {
-        for (u32 k = i; k < MIN(i + 16, n); k++)
-            snprintf(line + (k - i) * 3, 4, " %02x", r->bytes[k]);
-        out_printf(out, "  %04x %s\n", i, line);
-    }
-}
-
-static enum hv_status run_capture(const struct schema_args *args, struct out *out)
-{
-    struct switch_port *p = cmd_net_port(args, "port", out);
-    u64 count = args_number(args, "count", 20), bytes = args_number(args, "bytes", 64), seen = 0;
-    u64 end = clock_after(args_number(args, "seconds", 60) * CLOCK_SECOND);
-    const char *dir = args_text(args, "dir");
-    struct net_switch *sw;
-    struct capture *c;
-
-    if (!p)
-        return HV_ENOENT;
-    sw = p->sw;
-    if (sw->tap.frame)
-        return out_error(out, HV_EBUSY, "E_BUSY", "wait for it to end",
-                         "another capture runs on %s", sw->name);
-    c = calloc(1, sizeof(*c));
-    if (!c)
-        return out_error(out, HV_ENOMEM, "E_MEMORY", "host mem", "no memory");
-    sw->tap = (struct switch_tap){
-        .in = strcmp(dir, "out"), .out = strcmp(dir, "in"), .frame = on_frame, .owner = c};
-    portset_add(&sw->tap.ports, p->index);
-    while (seen < count && !out_cancelled(out) && clock_tsc() < end) {
-        if (c->tail == c->head)
-            fiber_wait(&c->more, MIN(end, clock_after(CLOCK_SECOND / 4)));
-        for (; c->tail != c->head && seen < count; c->tail++, seen++)
-            print_record(out, &c->records[c->tail % CAPTURE_RECORDS],
-                         (u32)MIN(bytes, CAPTURE_BYTES));
-    }
-    sw->tap = (struct switch_tap){0};
-    out_printf(out, "%llu frames%s\n", (ull)seen, c->lost ? ", and others that came too fast" : "");
-    free(c);
-    return HV_OK;
-}
-
 static const struct schema_arg uplink_args[] = {
     {"action", PLACE_OBJECT, ARG_ENUM, "list|add|remove", .help = "what to do"},
     {"switch", PLACE_OPTIONAL, ARG_WORD, .help = "name of the switch; for remove, of the card"},
@@ -329,15 +238,6 @@ static const struct schema_arg discovery_args[] = {
     {"mode", PLACE_OBJECT, ARG_ENUM, "off|listen|advertise|both", .help = "hear, tell, or both"},
     {0},
 };
-static const struct schema_arg capture_args[] = {
-    {"port", PLACE_OBJECT, ARG_WORD, .help = "name of the port"},
-    {"count", PLACE_KEY, ARG_NUMBER, NULL, "20", "frames"},
-    {"bytes", PLACE_KEY, ARG_NUMBER, NULL, "64", "bytes of each to show, 256 at most"},
-    {"seconds", PLACE_KEY, ARG_NUMBER, NULL, "60", "end after that time"},
-    {"dir", PLACE_KEY, ARG_ENUM, "in|out|both", "both", "in: what the port sends"},
-    {0},
-};
-
 static const struct schema_command commands[] = {
     {"net", "uplink", "network cards of switches", "net uplink add vsw0 nic0", ROLE_ADMIN,
      uplink_args, NULL, run_uplink},
@@ -348,7 +248,5 @@ static const struct schema_command commands[] = {
     {"net", "cdp", "neighbours by Cisco Discovery Protocol", "net cdp vsw0 listen", ROLE_OPERATE,
      discovery_args, NULL, run_cdp},
     {"net", "neighbors", "what LLDP and CDP heard", NULL, ROLE_VIEW, NULL, NULL, run_neighbors},
-    {"net", "capture", "show frames of a port as they pass", "net capture k0 count=5 bytes=128",
-     ROLE_OPERATE, capture_args, NULL, run_capture},
 };
 SCHEMA_COMMANDS(commands);

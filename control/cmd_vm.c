@@ -579,7 +579,7 @@ static const struct schema_command commands[] = {
     {"vm", "show", "its settings and state", NULL, ROLE_VIEW, vm_args, NULL, run_show},
     {"vm", "set",
      "change settings; cpu.weight, .pin, .cap and .reserve, trace.exceptions, diskN.iops, .bw and "
-     ".error at once, the rest while stopped",
+     ".error, nicN.switch and .vlan at once, also whole NICs; the rest while stopped",
      "vm set demo cpu.weight=200", ROLE_ADMIN, vm_args, &vm_config_schema, run_set},
     {"vm", "stats", "CPU time and exits of its vCPUs", "vm stats demo --exits", ROLE_VIEW,
      stats_args, NULL, run_stats},

@@ -147,6 +147,12 @@ u32 virtio_ack(const struct virtio *v)
     return mmio_read8(v->isr);
 }
 
+void virtio_config_vector(const struct virtio *v, u32 vector)
+{
+    if (v->pci->irq_mode == PCI_IRQ_MSIX)
+        mmio_write16(v->common + MSIX_CONFIG, (u16)(vector % v->pci->vectors));
+}
+
 static u64 ring_bytes(u16 size, u32 entry)
 {
     return 6 + (u64)size * entry;

@@ -48,7 +48,10 @@ MUST_CHECK enum hv_status virtio_reset(struct virtio *v); /* no DMA any more; in
 void virtio_ready(struct virtio *v);                      /* DRIVER_OK */
 MUST_CHECK bool virtio_broken(const struct virtio *v);    /* the device asks for a reset */
 u32 virtio_queues(const struct virtio *v);
+#define VIRTIO_ACK_CONFIG BIT(1)
 u32 virtio_ack(const struct virtio *v); /* line interrupts: reads and clears the cause */
+/* After virtio_start: changes of the device's configuration interrupt by this MSI-X vector. */
+void virtio_config_vector(const struct virtio *v, u32 vector);
 
 /* Between virtio_start and virtio_ready.  At most `slots` of `stride` descriptors; vector: 0 on, of
  * MSI-X, or not used.  HV_ENOENT: no such queue; HV_ENOMEM. */

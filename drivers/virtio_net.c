@@ -50,7 +50,8 @@ enum { RX = 0, TX = 1, CTRL = 2 };
 #define CTRL_SLOTS 2
 #define BUFFER 2048
 #define BUDGET 64
-#define LINK_EVERY CLOCK_SECOND
+enum { QUEUES, CONFIG_CHANGED, VECTORS }; /* of MSI-X */
+#define LINK_EVERY CLOCK_SECOND           /* for devices whose interrupts tell nothing of it */
 
 struct card;
 
@@ -303,8 +304,8 @@ static void serve(void *owner)
     struct card *c = owner;
     u32 budget = BUDGET, done;
 
-    if (c->pci->irq_mode != PCI_IRQ_MSIX)
-        (void)virtio_ack(&c->virtio);
+    if (c->pci->irq_mode != PCI_IRQ_MSIX && virtio_ack(&c->virtio) & VIRTIO_ACK_CONFIG)
+        look_at_link(c);
     c->nic.stats.interrupts++;
     do {
         done = receive(c, budget) + reclaim(c, BUDGET);
@@ -381,6 +382,8 @@ static enum hv_status bring_up(struct card *c)
     if (status == HV_OK && (c->virtio.device_len < CONFIG_LEAST || !(c->virtio.features & F_MAC)))
         status = HV_ENOSYS;
     if (status == HV_OK)
+        virtio_config_vector(&c->virtio, CONFIG_CHANGED);
+    if (status == HV_OK)
         status = start_queues(c);
     if (status == HV_OK)
         status = fill_buffers(c);
@@ -398,7 +401,7 @@ static enum hv_status probe(struct pci_device *pci)
     c->orders = dma_alloc(CTRL_SLOTS * sizeof(struct order));
     c->more = (struct loop_timer){.fn = serve, .owner = c};
     c->link = (struct loop_timer){.fn = look_at_link, .owner = c};
-    pci_interrupts(pci, 1);
+    pci_interrupts(pci, VECTORS);
     enum hv_status status = c->headers && c->orders ? bring_up(c) : HV_ENOMEM;
     if (status != HV_OK)
         return status; /* what it may still write to stays its own: it is not used for anything else
@@ -406,7 +409,9 @@ static enum hv_status probe(struct pci_device *pci)
     pci->state = c;
     describe(c);
     nic_register(&c->nic);
-    pci_on_interrupt(pci, 0, serve, c);
+    pci_on_interrupt(pci, QUEUES, serve, c);
+    if (pci->irq_mode == PCI_IRQ_MSIX && pci->vectors > CONFIG_CHANGED)
+        pci_on_interrupt(pci, CONFIG_CHANGED, look_at_link, c);
     virtio_ready(&c->virtio);
     virtq_kick(&c->rx);
     look_at_link(c);

@@ -12,7 +12,7 @@
 #include <netif/ethernet.h>
 
 #include "control/rt/log.h"
-#include "net/checksum.h"
+#include "net/offload.h"
 #include "net/route.h"
 #include "net/stack.h"
 #include "net/switches.h"
@@ -34,18 +34,6 @@ struct kif *kif_named(const char *name)
     return k;
 }
 
-/* A guest's driver leaves the TCP or UDP sum to the wire: here is the end of it. */
-static void finish_checksum(const struct net_frame *f, u8 *bytes, u32 len)
-{
-    u32 moved = len - f->len, start = f->csum_start + moved, at = start + f->csum_offset;
-    u16 sum;
-
-    if (start > len || at + 2 > len)
-        return;
-    sum = (u16)~checksum_sum(bytes + start, (int)(len - start));
-    memcpy(bytes + at, &sum, sizeof(sum));
-}
-
 /* As long as on a wire at least: lwIP 2.2.1 reads some IP headers before it looks at the length. */
 #define LEAST 60u
 
@@ -60,11 +48,9 @@ static void take_frame(struct kif *k, const struct switch_item *item)
         k->dropped++;
         return;
     }
-    frame_copy(item->frame, item->tag, p->payload, len);
+    offload_copy(item->frame, item->tag, p->payload, len);
     if (len < LEAST)
         memset((u8 *)p->payload + len, 0, LEAST - len);
-    if (item->frame->flags & FRAME_CSUM_NEEDED)
-        finish_checksum(item->frame, p->payload, len);
     k->queue[k->head++ % KIF_QUEUE] = p;
 }
 
@@ -76,7 +62,7 @@ static void deliver(void *owner, const struct switch_item *items, u32 count)
         kif_wake();
 }
 
-static const struct switch_port_ops ops = {deliver};
+static const struct switch_port_ops ops = {.deliver = deliver};
 
 static err_t send_frame(struct netif *n, struct pbuf *p)
 {

@@ -3,8 +3,23 @@
 
 #include <string.h>
 
-enum { SECTION = 0x0a0d0d0a, INTERFACE = 1, PACKET = 6, MAGIC = 0x1a2b3c4d, ETHERNET = 1 };
-enum { OPTION_END = 0, IF_NAME = 2, IF_TSRESOL = 9, EPB_FLAGS = 2 };
+enum {
+    SECTION = 0x0a0d0d0a,
+    INTERFACE = 1,
+    STATISTICS = 5,
+    PACKET = 6,
+    MAGIC = 0x1a2b3c4d,
+    ETHERNET = 1
+};
+enum {
+    OPTION_END = 0,
+    COMMENT = 1,
+    ISB_RECEIVED = 4,
+    ISB_DROPPED = 5,
+    IF_NAME = 2,
+    IF_TSRESOL = 9,
+    EPB_FLAGS = 2
+};
 
 struct writer {
     u8 *to;
@@ -101,4 +116,22 @@ u32 pcapng_packet(u8 *to, u32 size, u32 interface, const struct net_frame *f, u1
     option(&w, EPB_FLAGS, &direction, sizeof(direction));
     option(&w, OPTION_END, "", 0);
     return finish(&w);
+}
+
+void pcapng_statistics(u8 *to, u32 len, u32 interface, u64 time, u64 received, u64 dropped)
+{
+    struct writer w = {to, len, 0};
+
+    put32(&w, STATISTICS);
+    put32(&w, 0);
+    put32(&w, interface);
+    put32(&w, (u32)(time >> 32));
+    put32(&w, (u32)time);
+    option(&w, ISB_RECEIVED, &received, sizeof(received));
+    option(&w, ISB_DROPPED, &dropped, sizeof(dropped));
+    put32(&w, COMMENT | (len - w.at - 12) << 16); /* itself, the end and the block's length */
+    memset(to + w.at, ' ', len - w.at - 8);
+    w.at = len - 8;
+    option(&w, OPTION_END, "", 0);
+    finish(&w);
 }

@@ -16,4 +16,9 @@ u32 pcapng_interface(u8 *to, u32 size, const char *name, u32 snap_len);
 u32 pcapng_packet(u8 *to, u32 size, u32 interface, const struct net_frame *f, u16 tag, bool out,
                   u64 time, u32 snap_len);
 
+/* The last block of a file: what was captured and lost, padded to `len` bytes, a multiple of 4 of
+ * at least PCAPNG_STATISTICS_LEAST. */
+#define PCAPNG_STATISTICS_LEAST 60u
+void pcapng_statistics(u8 *to, u32 len, u32 interface, u64 time, u64 received, u64 dropped);
+
 #endif

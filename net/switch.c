@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "net/offload.h"
+
 const char *const switch_type_names[PORT_TYPES] = {
     [PORT_VM] = "vm", [PORT_KIF] = "kif", [PORT_UPLINK] = "uplink", [PORT_MIRROR] = "mirror"};
 
@@ -15,7 +17,7 @@ const char *const switch_drop_names[DROP_REASONS] = {
     [DROP_ROUTER] = "router-guard", [DROP_STANDBY] = "standby",
     [DROP_REFLECTED] = "reflected", [DROP_SHAPED] = "shaped",
     [DROP_LOST] = "lost",           [DROP_DOWN] = "link-down",
-    [DROP_NOWHERE] = "nowhere",
+    [DROP_NOWHERE] = "nowhere",     [DROP_OFFLOAD] = "bad-offload",
 };
 
 /* A station that moved from a guest's port to the outside within this time and is heard in a group
@@ -38,6 +40,11 @@ static void drop(struct net_switch *sw, struct switch_port *p, enum switch_drop 
         switch_tell(sw, SWITCH_STORM, p);
 }
 
+void switch_refuse(struct net_switch *sw, u32 port, enum switch_drop why)
+{
+    drop(sw, sw->ports[port], why);
+}
+
 /* 01-80-C2-00-00-00 to 0F, and 01-00-0C-CC-CC-CC and CD (CDP, PVST+). */
 static bool is_reserved(u64 dst)
 {
@@ -48,14 +55,15 @@ static bool is_reserved(u64 dst)
 static enum switch_drop check_frame(struct net_switch *sw, struct switch_port *in,
                                     struct net_frame *f, u64 now)
 {
+    u32 longest = f->gso_type ? (u32)f->header_len + f->gso_size : f->len;
     u64 src;
 
     if (!portset_has(&sw->up, in->index))
         return DROP_DOWN;
     if (!frame_parse(f))
         return DROP_RUNT;
-    if (f->len - f->network > sw->mtu && (!f->gso_type || f->len > FRAME_MAX))
-        return f->len < f->network ? DROP_RUNT : DROP_OVERSIZE;
+    if (longest - f->network > sw->mtu || f->len > FRAME_MAX)
+        return longest < f->network ? DROP_RUNT : DROP_OVERSIZE;
     src = frame_src(f);
     if (frame_mac_is_group(src) || !src)
         return DROP_SOURCE;
@@ -311,7 +319,7 @@ static bool pass_slow(struct net_switch *sw, struct switch_port *p, const struct
     if (d->bytes && !delay_room(d, f->len))
         at = SHAPE_DROP;
     else if (s->average)
-        at = shape_departure(s, f->len, at);
+        at = shape_departure(s, offload_wire_len(f), at);
     if (at == SHAPE_DROP) {
         drop(sw, p, DROP_SHAPED);
         return false;

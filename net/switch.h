@@ -49,8 +49,10 @@ enum switch_drop { /* why a frame went no further */
                    DROP_REFLECTED,  /* our own frame, come back from outside */
                    DROP_SHAPED,     /* no room in the shaper's queue */
                    DROP_LOST,       /* by link emulation */
-                   DROP_DOWN,       /* the port's link is down */
-                   DROP_NOWHERE,    /* no port to go out at */
+                   DROP_OFFLOAD, /* its sender asks for a sum or a cut that its bytes do not allow
+                                  */
+                   DROP_DOWN,    /* the port's link is down */
+                   DROP_NOWHERE, /* no port to go out at */
                    DROP_REASONS,
 };
 extern const char *const switch_drop_names[DROP_REASONS];
@@ -70,6 +72,7 @@ struct switch_port_ops {
     /* Frames for the port, SWITCH_BATCH at most; the bytes are good during the call only.  It may
      * call switch_input() for another port, but not add or remove ports. */
     void (*deliver)(void *owner, const struct switch_item *items, u32 count);
+    void (*link)(void *owner); /* NULL, or: the port went up or down by switch_link() */
 };
 
 struct net_switch;
@@ -206,6 +209,8 @@ enum switch_drop switch_route(struct net_switch *sw, struct switch_port *in, str
 void switch_input(struct net_switch *sw, u32 port, struct net_frame *frames, u32 count, u64 now);
 /* Sends one frame of the switch's own out at a port, in a VLAN. */
 void switch_send(struct net_switch *sw, struct switch_port *p, const u8 *data, u32 len, u16 vlan);
+/* Counts a frame that the owner of `port` could not make one of. */
+void switch_refuse(struct net_switch *sw, u32 port, enum switch_drop why);
 void switch_tell(struct net_switch *sw, enum switch_event e, const struct switch_port *p);
 /* For switch_clock.c: what has waited in a port's line of incoming or outgoing frames. */
 void switch_release(struct net_switch *sw, struct switch_port *p, u64 now);
@@ -216,6 +221,8 @@ void switch_link(struct net_switch *sw, u32 port, bool up, u64 speed, u64 now);
 /* A frame to the switch itself (LACP, LLDP, CDP), from an uplink. */
 void switch_control_frame(struct net_switch *sw, struct switch_port *in, const struct net_frame *f,
                           u64 now);
+/* Stations have moved here: tell the switches outside, at the next switch_poll(). */
+void switch_announce(struct net_switch *sw);
 /* Recomputes who carries, and announces what moved. */
 void switch_team_changed(struct net_switch *sw, u64 now);
 /* Does what is due; returns when it wants to be called next (ns). */

@@ -73,6 +73,12 @@ void switch_team_changed(struct net_switch *sw, u64 now)
     }
 }
 
+void switch_announce(struct net_switch *sw)
+{
+    sw->announce_left = ANNOUNCEMENTS;
+    sw->announce_at = sw->now;
+}
+
 void switch_link(struct net_switch *sw, u32 port, bool up, u64 speed, u64 now)
 {
     struct switch_port *p = sw->ports[port];
@@ -93,6 +99,8 @@ void switch_link(struct net_switch *sw, u32 port, bool up, u64 speed, u64 now)
         portset_remove(&sw->promiscuous, port);
     }
     switch_tell(sw, up ? SWITCH_LINK_UP : SWITCH_LINK_DOWN, p);
+    if (p->ops->link)
+        p->ops->link(p->owner);
     if (!l)
         return;
     l->up = up;

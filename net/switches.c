@@ -10,6 +10,7 @@ static struct {
     u32 count;
     u64 random;
     void (*event)(void *owner, enum switch_event e, const struct switch_port *p);
+    void (*watch)(const struct net_switch *sw);
 } host;
 
 void switches_init(u64 seed)
@@ -22,6 +23,11 @@ void switches_init(u64 seed)
 void switches_tell(void (*event)(void *owner, enum switch_event e, const struct switch_port *p))
 {
     host.event = event;
+}
+
+void switches_watch(void (*fn)(const struct net_switch *sw))
+{
+    host.watch = fn;
 }
 
 static bool good_name(const char *name)
@@ -71,6 +77,8 @@ enum hv_status switches_add(const char *name, u32 mtu, struct net_switch **out)
     (*out)->event = host.event;
     (*out)->event_owner = *out;
     host.list[host.count++] = *out;
+    if (host.watch)
+        host.watch(*out);
     return HV_OK;
 }
 

@@ -12,6 +12,8 @@
 void switches_init(u64 seed);
 /* Who hears of events of switches added from now on; the owner is the switch. */
 void switches_tell(void (*event)(void *owner, enum switch_event e, const struct switch_port *p));
+/* Told of each switch that is made. */
+void switches_watch(void (*fn)(const struct net_switch *sw));
 /* HV_EEXIST, HV_EINVAL (name), HV_E2BIG, HV_ENOMEM. */
 enum hv_status switches_add(const char *name, u32 mtu, struct net_switch **out);
 /* HV_EBUSY: it has ports that are not uplinks. */

@@ -6,8 +6,8 @@
 
 #include "control/rt/clock.h"
 #include "control/rt/dma.h"
-#include "net/checksum.h"
 #include "net/net.h"
+#include "net/offload.h"
 #include "net/switches.h"
 
 #define BUFFERS 256u
@@ -50,76 +50,140 @@ static void take_back(struct nic_frame *f)
         destroy(u);
 }
 
-static void finish_checksum(const struct net_frame *f, u8 *bytes, u32 len, u32 moved)
-{
-    u32 start = f->csum_start + moved, at = start + f->csum_offset;
-    u16 sum;
+/* Frames on their way to the card. */
+struct batch {
+    struct uplink *u;
+    struct nic_frame *frames[SWITCH_BATCH];
+    u32 count;
+};
 
-    if (start > len || at + 2 > len)
-        return;
-    sum = (u16)~checksum_sum(bytes + start, (int)(len - start));
-    memcpy(bytes + at, &sum, sizeof(sum));
+static void flush(struct batch *b)
+{
+    u32 taken = b->count ? nic_send(b->u->nic, b->frames, b->count) : 0;
+
+    for (u32 i = taken; i < b->count; i++) { /* its queue is full: here packets are lost */
+        b->u->nic->stats.tx_dropped++;
+        take_back(b->frames[i]);
+    }
+    b->count = 0;
 }
 
-/* Offloads go to the card when it has them; sums are made here when it has not. */
-static void describe(const struct uplink *u, const struct net_frame *f, struct buffer *b)
+/* Does the card what is left to do for this frame? */
+static bool card_can(const struct nic *n, const struct net_frame *f)
 {
-    u32 moved = b->frame.len - f->len;
+    u32 needs = f->flags & FRAME_CSUM_NEEDED ? NIC_CAN_CSUM : 0;
 
-    b->frame.flags = 0;
-    if (f->gso_type == FRAME_GSO_TCP4 || f->gso_type == FRAME_GSO_TCP6) {
-        b->frame.flags = f->gso_type == FRAME_GSO_TCP4 ? NIC_GSO_TCP4 : NIC_GSO_TCP6;
-        b->frame.gso_size = f->gso_size;
-        b->frame.header_len = (u16)(f->header_len + moved);
+    if (f->gso_type)
+        needs |= NIC_CAN_CSUM | (f->gso_type == FRAME_GSO_TCP4 ? NIC_CAN_TSO4 : NIC_CAN_TSO6);
+    return (n->capabilities & needs) == needs &&
+           (!f->gso_type || (f->flags & FRAME_CSUM_NEEDED && f->len + FRAME_TAG <= NIC_FRAME_MOST));
+}
+
+static void describe(const struct net_frame *f, u32 moved, struct nic_frame *out)
+{
+    if (f->gso_type) {
+        out->flags = f->gso_type == FRAME_GSO_TCP4 ? NIC_GSO_TCP4 : NIC_GSO_TCP6;
+        out->gso_size = f->gso_size;
+        out->header_len = (u16)(f->header_len + moved);
     }
-    if (!(f->flags & FRAME_CSUM_NEEDED))
-        return;
-    if (u->nic->capabilities & NIC_CAN_CSUM) {
-        b->frame.flags |= NIC_CSUM_NEEDED;
-        b->frame.csum_start = (u16)(f->csum_start + moved);
-        b->frame.csum_offset = f->csum_offset;
-    } else {
-        finish_checksum(f, b->bytes, b->frame.len, moved);
+    if (f->flags & FRAME_CSUM_NEEDED) {
+        out->flags |= NIC_CSUM_NEEDED;
+        out->csum_start = (u16)(f->csum_start + moved);
+        out->csum_offset = f->csum_offset;
     }
 }
 
-static bool fill(struct uplink *u, const struct switch_item *item, struct nic_frame **out)
+/* A buffer, in the batch; `len` bytes are in it when the caller has filled it. */
+static struct buffer *next_buffer(struct batch *b)
 {
-    struct buffer *b = u->free;
-    u32 len = b ? frame_copy(item->frame, item->tag, b->bytes, u->size) : 0;
+    struct buffer *buffer;
+
+    if (b->count == SWITCH_BATCH || !b->u->free)
+        flush(b);
+    buffer = b->u->free;
+    if (!buffer) {
+        b->u->nic->stats.tx_dropped++;
+        return NULL;
+    }
+    buffer->frame.data = buffer->bytes;
+    buffer->frame.flags = 0;
+    buffer->frame.more = NULL;
+    return buffer;
+}
+
+static void add(struct batch *b, struct buffer *buffer, u32 len)
+{
+    b->u->free = buffer->next;
+    b->u->in_flight++;
+    buffer->frame.len = len;
+    b->frames[b->count++] = &buffer->frame;
+}
+
+static void keep(struct nic_frame *f)
+{
+    (void)f; /* the switch has the bytes back when deliver() returns */
+}
+
+/* A segment that the card cuts is longer than a buffer: nic_send() copies it, since it is in pieces
+ * and not in memory that a card reaches. */
+static void send_long(struct batch *b, const struct switch_item *item)
+{
+    const struct net_frame *f = item->frame;
+    struct nic_frame piece[3] = {0}, *first = piece;
+    struct frame_part part[3];
+    u8 tag_bytes[FRAME_TAG];
+    u32 n = frame_parts(f, item->tag, tag_bytes, part);
+
+    for (u32 i = 0; i < n; i++) {
+        piece[i].data = (u8 *)(uintptr_t)part[i].at;
+        piece[i].len = part[i].len;
+        piece[i].more = i + 1 < n ? &piece[i + 1] : NULL;
+        piece[i].release = keep;
+    }
+    describe(f, frame_out_len(f, item->tag) - f->len, first);
+    flush(b);
+    if (!nic_send(b->u->nic, &first, 1))
+        b->u->nic->stats.tx_dropped++;
+}
+
+static void send_cut(struct batch *b, const struct switch_item *item)
+{
+    struct offload o;
+    struct buffer *buffer;
+    u32 len;
+
+    offload_start(&o, item->frame, item->tag);
+    while ((buffer = next_buffer(b)) && (len = offload_next(&o, buffer->bytes, b->u->size)))
+        add(b, buffer, len);
+}
+
+static void send_plain(struct batch *b, const struct switch_item *item)
+{
+    struct buffer *buffer = next_buffer(b);
+    u32 len = buffer ? frame_copy(item->frame, item->tag, buffer->bytes, b->u->size) : 0;
 
     if (!len)
-        return false;
-    u->free = b->next;
-    u->in_flight++;
-    b->frame.data = b->bytes;
-    b->frame.len = len;
-    b->frame.more = NULL;
-    describe(u, item->frame, b);
-    *out = &b->frame;
-    return true;
+        return;
+    describe(item->frame, len - item->frame->len, &buffer->frame);
+    add(b, buffer, len);
 }
 
 static void deliver(void *owner, const struct switch_item *items, u32 count)
 {
-    struct nic_frame *frames[SWITCH_BATCH];
-    struct uplink *u = owner;
-    u32 n = 0, taken;
+    struct batch b = {.u = owner};
 
     for (u32 i = 0; i < count; i++) {
-        if (fill(u, &items[i], &frames[n]))
-            n++;
+        if (!card_can(b.u->nic, items[i].frame))
+            send_cut(&b, &items[i]);
+        else if (items[i].frame->gso_type)
+            send_long(&b, &items[i]);
         else
-            u->nic->stats.tx_dropped++;
+            send_plain(&b, &items[i]);
     }
-    taken = n ? nic_send(u->nic, frames, n) : 0;
-    for (u32 i = taken; i < n; i++) { /* the card's queue is full: this is where packets are lost */
-        u->nic->stats.tx_dropped++;
-        take_back(frames[i]);
-    }
+    flush(&b);
 }
 
-static const struct switch_port_ops ops = {deliver};
+static const struct switch_port_ops ops = {.deliver = deliver};
 
 /* ---- from the card -----------------------------------------------------------------------------
  */
@@ -140,22 +204,20 @@ static void to_net_frame(const struct nic_frame *from, struct net_frame *f)
 }
 
 /* A frame in pieces is put together first. */
-static void receive_pieces(struct uplink *u, const struct nic_frame *from, u64 now)
+static bool gather(const struct nic_frame *from, struct net_frame *f)
 {
     static u8 whole[FRAME_MAX];
-    struct net_frame f;
     u32 len = 0;
 
-    to_net_frame(from, &f);
     for (const struct nic_frame *p = from; p; p = p->more) {
         if (p->len > sizeof(whole) - len)
-            return;
+            return false;
         memcpy(whole + len, p->data, p->len);
         len += p->len;
     }
-    f.data = whole;
-    f.len = len;
-    switch_input(u->port->sw, u->port->index, &f, 1, now);
+    f->data = whole;
+    f->len = len;
+    return true;
 }
 
 static void receive(void *owner, struct nic_frame *const *frames, u32 count)
@@ -166,13 +228,17 @@ static void receive(void *owner, struct nic_frame *const *frames, u32 count)
     u32 n = 0;
 
     for (u32 i = 0; i < count; i++) {
-        if (!frames[i]->more && n < NIC_BATCH) {
-            to_net_frame(frames[i], &batch[n++]);
+        struct net_frame *f = &batch[n];
+
+        to_net_frame(frames[i], f);
+        if ((frames[i]->more && !gather(frames[i], f)) || !offload_check(f)) {
+            switch_refuse(u->port->sw, u->port->index, DROP_OFFLOAD);
             continue;
         }
-        switch_input(u->port->sw, u->port->index, batch, n, now); /* keep the order */
-        n = 0;
-        receive_pieces(u, frames[i], now);
+        if (++n == NIC_BATCH || frames[i]->more) { /* there is one place to put pieces together */
+            switch_input(u->port->sw, u->port->index, batch, n, now);
+            n = 0;
+        }
     }
     switch_input(u->port->sw, u->port->index, batch, n, now);
     for (u32 i = 0; i < count; i++)

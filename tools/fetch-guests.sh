@@ -9,9 +9,14 @@ cd "$(dirname "$0")/.."
 . tools/lib.sh
 out=build/guests/demo
 kept=$cache/guests
-modules="acpi/button input/evdev virtio/virtio virtio/virtio_ring virtio/virtio_pci_legacy_dev
-    virtio/virtio_pci_modern_dev virtio/virtio_pci char/virtio_console char/hw_random/virtio-rng
-    block/virtio_blk virtio/virtio_balloon net/net_failover net/virtio_net"
+modules="drivers/acpi/button drivers/input/evdev drivers/virtio/virtio drivers/virtio/virtio_ring
+    drivers/virtio/virtio_pci_legacy_dev drivers/virtio/virtio_pci_modern_dev
+    drivers/virtio/virtio_pci drivers/char/virtio_console drivers/char/hw_random/virtio-rng
+    drivers/block/virtio_blk drivers/virtio/virtio_balloon drivers/net/net_failover
+    drivers/net/virtio_net net/core/failover net/llc/llc net/802/stp net/802/garp net/802/mrp
+    net/8021q/8021q"
+# For the machine at the other end of a bond, which the tests start; not in the demo guest.
+bond_modules="net/tls/tls drivers/net/bonding/bonding"
 
 fetch_kernel() {
     private_apt bookworm deb
@@ -25,18 +30,23 @@ fetch_kernel() {
         die "$package cannot be fetched. Try: check the network, then run the command again."
     dpkg-deb -f "$kept"/*.deb Package Version | sed 's/^[^ ]* //' | tr '\n' ' ' > "$kept/version"
     dpkg-deb -x "$kept"/*.deb "$kept/new"
-    mkdir -p "$kept/modules"
+    mkdir -p "$kept/modules" "$kept/bond"
     for module in $modules; do
-        cp "$kept"/new/lib/modules/*/kernel/drivers/"$module.ko" "$kept/modules"
+        cp "$kept"/new/lib/modules/*/kernel/"$module.ko" "$kept/modules"
     done
-    cp "$kept"/new/lib/modules/*/kernel/net/core/failover.ko "$kept/modules"
+    for module in $bond_modules; do
+        cp "$kept"/new/lib/modules/*/kernel/"$module.ko" "$kept/bond"
+    done
     cp "$kept"/new/boot/vmlinuz-* "$kept/vmlinuz"
     rm -rf "$kept/new" "$kept"/*.deb
 }
 
-[ -f "$kept/vmlinuz" ] && [ -f "$kept/modules/virtio_net.ko" ] || fetch_kernel
+[ -f "$kept/vmlinuz" ] && [ -f "$kept/bond/bonding.ko" ] || fetch_kernel
 mkdir -p "$out"
 cp "$kept/vmlinuz" "$out/vmlinuz"
 /usr/bin/python3 tools/mkinitrd.py "$out/initrd.img" tools/demo-init /bin/busybox \
     "$kept"/modules/*.ko
+mkdir -p build/guests-bond
+/usr/bin/python3 tools/mkinitrd.py build/guests-bond/initrd.img tools/demo-init /bin/busybox \
+    "$kept"/modules/*.ko "$kept"/bond/*.ko
 say "demo guest: $(cat "$kept/version")and busybox $(dpkg-query -W -f '${Version}' busybox-static)"

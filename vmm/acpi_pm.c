@@ -92,6 +92,13 @@ void acpi_pm_power_button(struct vm *vm)
     update_sci(vm, a);
 }
 
+void acpi_pm_event(struct vm *vm, u32 gpe)
+{
+    struct acpi_pm *a = &vm->state->acpi;
+    a->gpe_status |= (u16)BIT(gpe);
+    update_sci(vm, a);
+}
+
 u32 acpi_pm_reset_in(struct vm *vm, u16 port, u8 size)
 {
     (void)port;

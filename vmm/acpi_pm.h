@@ -15,6 +15,7 @@ struct vm;
 #define ACPI_PM_TIMER 0x608    /* 4 bytes */
 #define ACPI_GPE0 0x620        /* status 2 bytes, enable 2 bytes */
 #define ACPI_GPE0_LEN 4
+#define ACPI_GPE_HOTPLUG 1 /* _E01 in dsdt.asl */
 #define ACPI_RESET_PORT 0xcf9
 #define ACPI_RESET_VALUE 0x06
 #define ACPI_SCI 9
@@ -32,6 +33,7 @@ void acpi_pm_reset(struct vm *vm);
 u32 acpi_pm_in(struct vm *vm, u16 port, u8 size); /* 600h..623h */
 void acpi_pm_out(struct vm *vm, u16 port, u8 size, u32 value);
 void acpi_pm_power_button(struct vm *vm);
+void acpi_pm_event(struct vm *vm, u32 gpe); /* sets its status bit */
 
 u32 acpi_pm_reset_in(struct vm *vm, u16 port, u8 size); /* cf9h */
 void acpi_pm_reset_out(struct vm *vm, u16 port, u8 size, u32 value);

@@ -5,6 +5,15 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "BULKHD", "GUEST", 1)
     // SLP_TYP values of S5: ACPI_S5_TYPE in vmm/acpi_pm.h
     Name (\_S5, Package () { 5, 5, 0, 0 })
 
+    Scope (\_GPE)
+    {
+        Method (_E01, 0, Serialized) // ACPI_GPE_HOTPLUG in vmm/acpi_pm.h
+        {
+            \_SB.PCI0.LOOK (\_SB.PCI0.CAME, 1)
+            \_SB.PCI0.LOOK (\_SB.PCI0.LEAV, 3)
+        }
+    }
+
     Scope (\_SB)
     {
         Device (COM1)
@@ -70,6 +79,47 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "BULKHD", "GUEST", 1)
                 Package () { 0x001EFFFF, 0, 0, 18 },
                 Package () { 0x001FFFFF, 0, 0, 19 }
             })
+
+            // Slots whose device may come and go: vmm/pci_hotplug.c.  Bit n is slot n.
+            OperationRegion (HPLG, SystemIO, 0x0630, 0x0C)
+            Field (HPLG, DWordAcc, NoLock, WriteAsZeros)
+            {
+                CAME, 32, // slots with a new device; reading clears
+                LEAV, 32, // slots whose device is to be let go; reading clears
+                EJCT, 32  // written: the device may be taken out
+            }
+            Device (S04)
+            {
+                Name (_ADR, 0x00040000)
+                Name (_SUN, 4)
+                Method (_EJ0, 1) { EJCT = 0x10 }
+            }
+            Device (S05)
+            {
+                Name (_ADR, 0x00050000)
+                Name (_SUN, 5)
+                Method (_EJ0, 1) { EJCT = 0x20 }
+            }
+            Device (S06)
+            {
+                Name (_ADR, 0x00060000)
+                Name (_SUN, 6)
+                Method (_EJ0, 1) { EJCT = 0x40 }
+            }
+            Device (S07)
+            {
+                Name (_ADR, 0x00070000)
+                Name (_SUN, 7)
+                Method (_EJ0, 1) { EJCT = 0x80 }
+            }
+            // Notify: 1 look at the slot, 3 let its device go (ACPI 6.4, table 5.166).
+            Method (LOOK, 2, Serialized)
+            {
+                If (Arg0 & 0x10) { Notify (S04, Arg1) }
+                If (Arg0 & 0x20) { Notify (S05, Arg1) }
+                If (Arg0 & 0x40) { Notify (S06, Arg1) }
+                If (Arg0 & 0x80) { Notify (S07, Arg1) }
+            }
         }
 
         // The memory of ECAM belongs to nobody else (PCI Firmware Specification 3.2, 4.1.2).

@@ -9,6 +9,7 @@
 #include "vmm/insn.h"
 #include "vmm/inventory.h"
 #include "vmm/mmio_emulate.h"
+#include "vmm/pci_hotplug.h"
 
 #define LAPIC_BASE 0xfee00000ull
 #define STRING_BATCH 64 /* elements of INS/OUTS done at one exit */
@@ -37,6 +38,7 @@ static const struct port_range ports[] = {
     {0x92, 0x92, acpi_pm_port92_in, acpi_pm_port92_out},
     {0x600, 0x60b, acpi_pm_in, acpi_pm_out},
     {0x620, 0x623, acpi_pm_in, acpi_pm_out},
+    {PCI_HOTPLUG_PORT, PCI_HOTPLUG_PORT + 11, pci_hotplug_in, pci_hotplug_out},
     {0xcf8, 0xcf8, pci_config_in, pci_config_out},
     {0xcf9, 0xcf9, acpi_pm_reset_in, acpi_pm_reset_out},
     {0xcfa, 0xcff, pci_config_in, pci_config_out},

@@ -8,6 +8,7 @@
 #include "vmm/exits.h"
 
 #include "control/rt/sys.h"
+#include "vmm/vm_nic.h"
 #include "vmm/vm_sched.h"
 
 static struct vm *first;
@@ -114,6 +115,10 @@ static bool needs_stop(const struct vm_config *old, const struct vm_config *new)
         same.disk[i].bw = new->disk[i].bw;
         same.disk[i].error = new->disk[i].error;
     }
+    for (u32 i = 0; i < VM_NICS; i++) {
+        if (!vm_nic_needs_stop(&old->nic[i], &new->nic[i]))
+            same.nic[i] = new->nic[i];
+    }
     return memcmp(&same, new, sizeof(same)) != 0;
 }
 
@@ -127,13 +132,16 @@ bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error 
     if (vm->phase != PHASE_STOPPED && needs_stop(&vm->config, c))
         return vm_error(e, HV_EBUSY, "E_STATE",
                         "vm stop, or change only cpu.weight, cpu.pin, cpu.cap, cpu.reserve, "
-                        "diskN.iops and diskN.bw",
+                        "diskN.iops, diskN.bw, nicN.switch and nicN.vlan",
                         "VM %s is %s; this can change only while it is stopped", vm->config.name,
                         vm_phase_name(vm));
     if (vm->phase != PHASE_STOPPED && !vm_sched_admit(vm, c, e))
         return false;
+    struct vm_config new = *c;
+    if ((vm->phase == PHASE_RUNNING || vm->phase == PHASE_PAUSED) && !vm_nic_change(vm, &new, e))
+        return false;
     bool exceptions = c->trace_exceptions != vm->config.trace_exceptions;
-    vm->config = *c;
+    vm->config = new;
     vm_apply(vm, exceptions);
     return true;
 }

@@ -93,6 +93,7 @@ struct pci_device {
 
 struct pci_bus {
     struct pci_device *slot[PCI_SLOTS];
+    struct pci_device *doorbells[DOORBELL_GROUPS]; /* whose ports each group is */
 };
 
 struct pci_identity {

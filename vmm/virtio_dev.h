@@ -68,6 +68,7 @@ struct virtio_device {
     u32 index;                              /* of nic0, nic1... */
     char label[16];                         /* "nic0" */
     u32 doorbells;                          /* queues whose doorbells the kernel answers */
+    u32 group;                              /* of doorbells: where BAR 0 is */
     u32 again;                              /* queues to be looked at when the timer fires */
     struct loop_timer timer;
 };

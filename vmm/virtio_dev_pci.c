@@ -275,16 +275,34 @@ static void put_capability(struct pci_device *pci, const struct region *r)
     memcpy(config, &c, len);
 }
 
-/* The kernel answers the doorbells as long as they are where its table has them. */
+static void name_doorbells(struct virtio_device *d, u32 group, u32 mask)
+{
+    struct pci_bus *bus = &d->pci.vm->pci;
+    u32 slot = d->pci.vm->slot;
+    if (group == d->group && mask == d->doorbells)
+        return;
+    if (group != d->group && bus->doorbells[d->group] == &d->pci) {
+        if (sys_vm_doorbells(slot, d->group, 0) != HV_OK)
+            return;
+        bus->doorbells[d->group] = NULL;
+    }
+    if (sys_vm_doorbells(slot, group, mask) != HV_OK)
+        return;
+    bus->doorbells[group] = mask ? &d->pci : NULL;
+    d->group = group;
+    d->doorbells = mask;
+}
+
+/* The kernel answers the doorbells where BAR 0 is, which is as large as a group of them, if that is
+ * where groups are. */
 static void moved(struct pci_device *pci)
 {
     struct virtio_device *d = device(pci);
-    u32 home = (PCI_IO_BASE + pci->slot * PCI_IO_SLOT) | PCI_BAR_IO, mask = 0;
-    if (pci_get32(pci->state, PCI_BAR0 + 4 * BAR_PORTS) == home &&
-        (pci_get16(pci->state, PCI_COMMAND) & PCI_COMMAND_IO))
+    u32 bar = pci_get32(pci->state, PCI_BAR0 + 4 * BAR_PORTS) & ~3u, mask = 0;
+    u32 group = (bar - PCI_IO_BASE) / PCI_IO_SLOT;
+    if (group < DOORBELL_GROUPS && (pci_get16(pci->state, PCI_COMMAND) & PCI_COMMAND_IO))
         mask = (u32)BIT(virtio_dev_queue_count(d)) - 1;
-    if (mask != d->doorbells && sys_vm_doorbells(pci->vm->slot, pci->slot, mask) == HV_OK)
-        d->doorbells = mask;
+    name_doorbells(d, group < DOORBELL_GROUPS ? group : pci->slot, mask);
 }
 
 static void reset(struct pci_device *pci)
@@ -326,14 +344,22 @@ void virtio_dev_pci_attach(struct virtio_device *d, struct vm *vm, u32 slot,
     d->state = &area->virtio;
     d->model_state = area->model;
     d->doorbells = ~0u; /* unknown */
+    d->group = slot;
     pci_attach(&vm->pci, &d->pci);
     moved(&d->pci);
+}
+
+void virtio_dev_pci_detach(struct virtio_device *d)
+{
+    name_doorbells(d, d->group, 0);
+    pci_detach(&d->pci.vm->pci, &d->pci);
+    pci_intx(&d->pci, false);
 }
 
 void virtio_dev_pci_doorbell(u32 slot, u32 doorbell)
 {
     struct vm *vm = inventory_by_slot(slot);
-    struct pci_device *pci = vm ? vm->pci.slot[doorbell / DOORBELL_GROUP] : NULL;
+    struct pci_device *pci = vm ? vm->pci.doorbells[doorbell / DOORBELL_GROUP] : NULL;
     if (pci && pci->ops == &ops)
         virtio_dev_kick(device(pci), doorbell % DOORBELL_GROUP);
 }

@@ -14,6 +14,8 @@
  * it to life; after a restart of the control partition the state is as it was. */
 void virtio_dev_pci_attach(struct virtio_device *d, struct vm *vm, u32 slot,
                            struct virtio_area *area);
+/* Off the bus: nobody rings it any more. */
+void virtio_dev_pci_detach(struct virtio_device *d);
 /* A doorbell that the kernel answered: loop_on_doorbell(). */
 void virtio_dev_pci_doorbell(u32 slot, u32 doorbell);
 void virtio_dev_pci_interrupt(struct virtio_device *d, u16 vector, u8 isr);

@@ -10,6 +10,7 @@
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
 #include "control/rt/sys.h"
+#include "net/switches.h"
 #include "vmm/exits.h"
 #include "vmm/features.h"
 #include "vmm/inventory.h"
@@ -18,6 +19,7 @@
 #include "vmm/vm_devices.h"
 #include "vmm/vm_disk.h"
 #include "vmm/vm_home.h"
+#include "vmm/vm_nic.h"
 #include "vmm/vm_reserve.h"
 #include "vmm/vm_sched.h"
 
@@ -447,6 +449,7 @@ void vm_init(void)
     exits_init();
     loop_on_exit(exits_serve);
     loop_on_doorbell(virtio_dev_pci_doorbell);
+    switches_watch(vm_nic_found);
 }
 
 /* *c: the configuration in it. */

@@ -16,7 +16,11 @@
     {"nic" #n, "vlan", CONF_NUMBER, M(nic[n].vlan), .max = 4094,                                   \
      .help = "VLAN of its switch port; 0: none", .example = "10"},                                 \
     {"nic" #n, "mac", CONF_MAC, M(nic[n].mac),                                                     \
-     .help = "address; auto: one is generated at the first start", .example = "auto"}
+     .help = "address; auto: one is generated at the first start", .example = "auto"},             \
+    {"nic" #n, "queues", CONF_NUMBER, M(nic[n].queues), .max = VM_NIC_QUEUES,                      \
+     .help = "pairs of queues, at most 4; 0: one a vCPU", .example = "2"},                         \
+    {"nic" #n, "mirror", CONF_BOOL, M(nic[n].mirror),                                              \
+     .help = "a probe: it gets the frames of `net mirror`, and nothing else", .example = "no"}
 #define DISK(n)                                                                                    \
     {"disk" #n, "file", CONF_STORE, M(disk[n].file), .help = "disk image on a datastore",          \
      .example = "ds1:web/d.qcow2"},                                                                \

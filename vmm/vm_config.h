@@ -17,12 +17,15 @@ enum vm_apicv { VM_APICV_AUTO, VM_APICV_ON, VM_APICV_OFF };
 enum vm_console { VM_CONSOLE_COM1, VM_CONSOLE_VIRTIO, VM_CONSOLE_NONE };
 
 #define VM_NICS 4
+#define VM_NIC_QUEUES 4u
 #define VM_SWITCH_NAME 16
 
 struct vm_nic {                     /* a virtio network device */
     char to_switch[VM_SWITCH_NAME]; /* "": there is no such NIC */
-    u32 vlan;                       /* 0: untagged, as the port's switch says */
     u64 mac;                        /* 0: one is generated at the first start */
+    u16 vlan;                       /* 0: untagged, as the port's switch says */
+    u8 queues;                      /* pairs; 0: one a vCPU, as far as there are */
+    bool mirror;                    /* it only gets copies of other ports' frames */
 };
 
 #define VM_DISKS 8
@@ -93,6 +96,11 @@ static inline bool vm_config_has_disks(const struct vm_config *c)
     for (u32 i = 0; i < VM_DISKS; i++)
         any |= vm_config_has_disk(c, i);
     return any;
+}
+
+static inline u32 vm_nic_queues(const struct vm_config *c, u32 n)
+{
+    return c->nic[n].queues ? c->nic[n].queues : MIN(c->cpu_count, VM_NIC_QUEUES);
 }
 
 #define VM_DISK_FORMATS "raw|qcow2|vmdk|vhd|vhdx|vdi"

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/pci_hotplug.h"
 #include "vmm/virtio_dev_blk.h"
 #include "vmm/virtio_dev_console.h"
 #include "vmm/virtio_dev_net.h"
@@ -20,6 +21,7 @@ struct device_row {
     /* NULL: it is connected to nothing */
     bool (*open)(struct virtio_device *d, struct vm_error *e);
     void (*close)(struct virtio_device *d);
+    bool spare; /* it has an area in the VM's state even if it is not wanted */
 };
 
 static bool wants_console(const struct vm_config *c, u32 index)
@@ -42,7 +44,7 @@ static bool wants_nic(const struct vm_config *c, u32 index)
 #define NIC(n)                                                                                     \
     {                                                                                              \
         "nic" #n, n, 4 + n, &virtio_dev_net_model, wants_nic, virtio_dev_net_open,                 \
-            virtio_dev_net_close                                                                   \
+            virtio_dev_net_close, true                                                             \
     }
 
 static bool wants_disk(const struct vm_config *c, u32 index)
@@ -53,12 +55,12 @@ static bool wants_disk(const struct vm_config *c, u32 index)
 #define DISK(n)                                                                                    \
     {                                                                                              \
         "disk" #n, n, 8 + n, &virtio_dev_blk_model, wants_disk, virtio_dev_blk_open,               \
-            virtio_dev_blk_close                                                                   \
+            virtio_dev_blk_close, false                                                            \
     }
 
 static const struct device_row rows[] = {
-    {"console", 0, 2, &virtio_dev_console_model, wants_console, NULL, NULL},
-    {"rng", 0, 3, &virtio_dev_rng_model, wants_rng, NULL, NULL},
+    {"console", 0, 2, &virtio_dev_console_model, wants_console, NULL, NULL, false},
+    {"rng", 0, 3, &virtio_dev_rng_model, wants_rng, NULL, NULL, false},
     NIC(0),
     NIC(1),
     NIC(2),
@@ -73,11 +75,16 @@ static const struct device_row rows[] = {
     DISK(7),
 };
 
+static bool has_area(const struct device_row *row, const struct vm_config *c)
+{
+    return row->spare || row->wanted(c, row->index);
+}
+
 u32 vm_devices_count(const struct vm_config *c)
 {
     u32 count = 0;
     for (u32 i = 0; i < ARRAY_LEN(rows); i++)
-        count += rows[i].wanted(c, rows[i].index);
+        count += has_area(&rows[i], c);
     return count;
 }
 
@@ -89,7 +96,15 @@ static bool attach(struct vm *vm, u32 n, const struct device_row *row, struct vm
     snprintf(d->label, sizeof(d->label), "%s", row->label);
     virtio_dev_pci_attach(d, vm, row->slot, vm_state_area(vm->state, n));
     d->close = row->close;
-    return !row->open || row->open(d, e);
+    if (!row->open || row->open(d, e))
+        return true;
+    virtio_dev_pci_detach(d);
+    return false;
+}
+
+static bool is_on_bus(const struct vm *vm, const struct virtio_device *d)
+{
+    return d->model && vm->pci.slot[d->pci.slot] == &d->pci;
 }
 
 bool vm_devices_attach(struct vm *vm, struct vm_error *e)
@@ -105,16 +120,50 @@ bool vm_devices_attach(struct vm *vm, struct vm_error *e)
                         "the control partition has no memory for the devices of %s",
                         vm->config.name);
     for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].wanted(&vm->config, rows[i].index) && !attach(vm, n++, &rows[i], e))
+        if (rows[i].wanted(&vm->config, rows[i].index) && !attach(vm, n, &rows[i], e))
             return false;
+        n += has_area(&rows[i], &vm->config);
     }
     return true;
+}
+
+bool vm_devices_plug_nic(struct vm *vm, u32 index, struct vm_error *e)
+{
+    const struct device_row *row = rows;
+    u32 n = 0;
+    for (; row->model != &virtio_dev_net_model || row->index != index; row++)
+        n += has_area(row, &vm->config);
+    memset(vm_state_area(vm->state, n), 0, sizeof(struct virtio_area));
+    if (!attach(vm, n, row, e))
+        return false;
+    struct virtio_device *d = &vm->devices[n];
+    d->pci.ops->reset(&d->pci);
+    pci_hotplug_came(vm, row->slot);
+    platform_log(vm, "%s was put in", d->label);
+    return true;
+}
+
+void vm_devices_unplug(struct vm *vm, u32 slot)
+{
+    for (u32 i = 0; vm->devices && i < vm->state->device_count; i++) {
+        struct virtio_device *d = &vm->devices[i];
+        if (!is_on_bus(vm, d) || d->pci.slot != slot || d->model != &virtio_dev_net_model)
+            continue;
+        virtio_dev_reset(d);
+        loop_timer_cancel(&d->timer);
+        virtio_dev_pci_detach(d);
+        d->close(d);
+        memset(&vm->config.nic[d->index], 0, sizeof(vm->config.nic[d->index]));
+        vm_state_set_config(vm->state, &vm->config);
+        platform_log(vm, "%s was taken out", d->label);
+    }
 }
 
 void vm_devices_resume(struct vm *vm)
 {
     for (u32 i = 0; vm->devices && i < vm->state->device_count; i++)
-        virtio_dev_resume(&vm->devices[i]);
+        if (is_on_bus(vm, &vm->devices[i]))
+            virtio_dev_resume(&vm->devices[i]);
 }
 
 void vm_devices_detach(struct vm *vm)
@@ -122,7 +171,7 @@ void vm_devices_detach(struct vm *vm)
     for (u32 i = 0; vm->devices && i < vm->state->device_count; i++) {
         struct virtio_device *d = &vm->devices[i];
         loop_timer_cancel(&d->timer);
-        if (d->close)
+        if (d->close && is_on_bus(vm, d))
             d->close(d);
     }
     free(vm->devices);
@@ -133,7 +182,7 @@ void vm_devices_detach(struct vm *vm)
 struct virtio_device *vm_devices_find(struct vm *vm, const char *label)
 {
     for (u32 i = 0; vm->devices && i < vm->state->device_count; i++) {
-        if (strcmp(vm->devices[i].label, label) == 0)
+        if (is_on_bus(vm, &vm->devices[i]) && strcmp(vm->devices[i].label, label) == 0)
             return &vm->devices[i];
     }
     return NULL;

@@ -10,6 +10,7 @@
 #include "kernel/abi/types.h"
 #include "vmm/acpi_pm.h"
 #include "vmm/ioapic.h"
+#include "vmm/pci_hotplug.h"
 #include "vmm/pic.h"
 #include "vmm/pit.h"
 #include "vmm/platform.h"
@@ -49,7 +50,8 @@ struct vm_state {
     struct acpi_pm acpi;
     u32 pci_address; /* port cf8h */
     u32 device_count;
-    u32 has_disks;
+    u8 has_disks;
+    struct pci_hotplug hotplug;
 
     /* What nobody claims is told once each. */
     u32 unclaimed_ports, unclaimed_pages;

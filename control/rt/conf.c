@@ -222,12 +222,7 @@ static bool store_number(const struct conf_key *k, u8 *at, struct conf_span v,
         }
         return fail(err, hint, "%s is not between %s and %s", shown(v, buf), low, high);
     }
-    if (k->size == sizeof(u32)) {
-        u32 narrow = (u32)n;
-        memcpy(at, &narrow, sizeof(narrow));
-    } else {
-        memcpy(at, &n, sizeof(n));
-    }
+    memcpy(at, &n, k->size); /* little-endian, and max fits */
     return true;
 }
 

@@ -70,7 +70,8 @@ static void copy_frames(void *owner, const struct switch_item *items, u32 count)
     received += count;
 }
 
-static const struct switch_port_ops counting = {count_frames}, copying = {copy_frames};
+static const struct switch_port_ops counting = {.deliver = count_frames},
+                                    copying = {.deliver = copy_frames};
 
 static struct net_switch *make_switch(u32 guests, const struct switch_port_ops *ops, u32 vlans)
 {
@@ -179,7 +180,7 @@ static void send_frames(void *owner, const struct switch_item *items, u32 count)
 
 static void forward(const char *names[2])
 {
-    static const struct switch_port_ops ops = {send_frames};
+    static const struct switch_port_ops ops = {.deliver = send_frames};
     struct switch_config c = {.name = "bench", .seed = 1};
     struct net_switch *sw = switch_create(&c);
     static struct vectors v;

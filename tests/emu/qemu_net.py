@@ -1,15 +1,22 @@
 """The host's own network: DHCP at first boot, IPv4 and IPv6, teams, discovery on the wire."""
+import gzip
 import json
 import os
 import re
 import socket
 import struct
+import subprocess
+import threading
 import time
 
 from tests.emu.bad_frames import broken
 from tests.emu.netlab import HERE, NetLab, Transfers, dnsmasq, flood
+from tests.emu import decode, vdisk
 from tests.emu.qemu_nics import Peer, wire
+from tests.emu.emulator import BUILD, TOP
+from tests.emu.session import PATIENCE
 from tests.emu.suite import qemu
+from tests.emu.vdisk import Cpio, read
 
 USER = ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]
 
@@ -163,10 +170,128 @@ def until_frame(peer, seconds, good):
     return None
 
 
-@qemu("net-team", machine="q35", cpus=2,
+def repeat(peer, frames, over):
+    """Sends the frames again and again until `over` is set."""
+    while not over.wait(0.05):
+        for f in frames:
+            peer.send(f)
+
+
+def capture_to_file(c, peer):
+    """Frames from outside, captured into a datastore; what tshark finds in that file."""
+    sent = [mac("ffffffffffff") + mac("020000000001") + b"\x88\xb5" + bytes([i]) * (46 + 31 * i)
+            for i in range(4)]
+    over = threading.Event()
+    sender = threading.Thread(target=repeat, args=(peer, sent, over))
+    sender.start()
+    try:
+        text = c.command("net capture nic0 file=ds1:wire.pcapng count=20 dir=in seconds=100", 200)
+    finally:
+        over.set()
+        sender.join()
+    assert "20 frames in ds1:wire.pcapng, 0 lost" in text, text
+    path = os.path.join(c.machine.folder, "wire.pcapng")
+    subprocess.run(["tools/store-inspect", c.machine.data_path("d"), "get", "wire.pcapng", path],
+                   check=True, cwd=TOP)
+    got = decode.fields(path, "frame.interface_name", "eth.type", "frame.len")
+    assert len(got) == 20 and {row[0] for row in got} == {"nic0"}, got
+    ours = [row[2] for row in got if row[1] == "0x88b5"]
+    lengths = [str(len(f)) for f in sent]
+    first = lengths.index(ours[0])
+    assert ours == [lengths[(first + i) % 4] for i in range(len(ours))] and len(ours) > 12, ours
+
+
+BOND = """#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover \
+        net_failover virtio_net tls; do
+    insmod /lib/modules/$m.ko
+done
+insmod /lib/modules/bonding.ko mode=802.3ad miimon=100 lacp_rate=fast
+ip addr add 10.0.0.7/24 dev bond0
+ip link set bond0 up
+echo +eth0 >/sys/class/net/bond0/bonding/slaves
+echo +eth1 >/sys/class/net/bond0/bonding/slaves
+while :; do
+    cat /proc/net/bonding/bond0
+    echo end of bond
+    sleep 1
+done
+"""
+
+
+class Bond:
+    """Debian's kernel in a QEMU of its own, at the other end of both wires, with its bonding driver."""
+
+    def __init__(self, c):
+        folder = c.machine.folder
+        cpio = Cpio()
+        cpio.add("init-bond", 0o100755, BOND.encode())
+        initrd = os.path.join(folder, "bond.img")
+        with open(initrd, "wb") as f:
+            f.write(read(os.path.join(BUILD, "guests-bond", "initrd.img")))
+            f.write(gzip.compress(cpio.finish(), mtime=0))
+        self.path = os.path.join(folder, "bond.txt")
+        command = ["qemu-system-x86_64", "-accel", "tcg", "-m", "256", "-nodefaults", "-display", "none",
+                   "-no-reboot", "-kernel", os.path.join(BUILD, "guests", "demo", "vmlinuz"),
+                   "-initrd", initrd, "-append", "console=ttyS0 quiet rdinit=/init-bond",
+                   "-serial", "file:" + self.path]
+        for n in ("n0", "n1"):
+            ends = {end: os.path.join(folder, f"{n}.{end}") for end in ("peer", "qemu")}
+            os.unlink(ends["peer"])
+            command += ["-netdev", f"dgram,id={n},local.type=unix,local.path={ends['peer']},"
+                        f"remote.type=unix,remote.path={ends['qemu']}",
+                        "-device", f"virtio-net-pci,netdev={n},romfile=,speed=1000,duplex=full"]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def until(self, good, seconds):
+        """The latest of its reports that is good."""
+        end, report = time.monotonic() + seconds * PATIENCE, ""
+        while time.monotonic() < end and self.process.poll() is None:
+            if os.path.exists(self.path):
+                with open(self.path, encoding="latin-1") as f:
+                    report = f.read().split("end of bond")[-2:][0]
+                if good(report):
+                    return report
+            time.sleep(0.2)
+        raise AssertionError("not in the bond's reports; the last:\n" + report[-3000:])
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def lacp_with_linux(c, peers, monitor):
+    switch = re.search(r"(?m)^address +(\S+)", c.command("net switch show vsw0"))[1]
+    for p in peers:
+        p.socket.close()
+    bond = Bond(c)
+    try:
+        with c.check("Linux's bonding driver and the switch agree on one group of both links"):
+            bond.until(lambda r: f"Partner Mac Address: {switch}" in r and "Number of ports: 2" in r, 60)
+            c.until("net team show vsw0", r"(?s)nic0 +link up, carries.*nic1 +link up, carries", 60)
+        with c.check("it is reached, over the link that each side has chosen"):
+            c.until("net ping 10.0.0.7 count=3 interval=20ms", "3 answered", 60)
+        with c.check("passive, with slow timers, it is the same: Linux speaks first"):
+            c.command("net team set vsw0 policy=lacp lacp=passive timers=slow")
+            c.until("net team show vsw0", r"(?s)nic0 +link up, carries.*nic1 +link up, carries", 100)
+            c.until("net ping 10.0.0.7 count=3 interval=20ms", "3 answered", 60)
+        with c.check("one link is cut: the group goes on with the other"):
+            monitor.do("set_link", name="d0", up=False)
+            c.until("net team show vsw0", r"(?s)nic0 +link down.*nic1 +link up, carries", 30)
+            bond.until(lambda r: "Number of ports: 1" in r, 60)
+            c.until("net ping 10.0.0.7 count=3 interval=20ms", "3 answered", 60)
+    finally:
+        bond.close()
+
+
+@qemu("net-team", machine="q35", cpus=2, limit=300, data={"d": 64},
       extra=wire("n0") + wire("n1") +
       ["-device", "virtio-net-pci,netdev=n0,id=d0,romfile=",
        "-device", "virtio-net-pci,netdev=n1,id=d1,romfile=",
+       "-device", "virtio-blk-pci,drive=d,disable-legacy=on",
        "-qmp", "unix:{folder}/qmp,server=on,wait=off"])
 def net_team(c):
     peers, monitor = [Peer(c, "n0"), Peer(c, "n1")], Monitor(c)
@@ -199,11 +324,25 @@ def net_team(c):
     with c.check("LLDP and CDP frames are on both wires"):
         c.command("net lldp vsw0 both")
         c.command("net cdp vsw0 both")
-        for p in peers:
-            assert until_frame(p, 10, lambda f: f[12:14] == b"\x88\xcc")
+        lldp = [until_frame(p, 50, lambda f: f[12:14] == b"\x88\xcc") for p in peers]
         c.command("net cdp vsw0 both")
-        for p in peers:
-            assert until_frame(p, 10, lambda f: f[:6] == mac("01000ccccccc"))
+        cdp = [until_frame(p, 50, lambda f: f[:6] == mac("01000ccccccc")) for p in peers]
+        assert all(lldp) and all(cdp)
+    with c.check("tshark decodes them, and complains of nothing"):
+        path = os.path.join(c.machine.folder, "discovery.pcap")
+        decode.write(path, lldp + cdp)
+        complaints = decode.fields(path, "_ws.expert.message", "_ws.malformed", "cdp.checksum.status")
+        assert all(not row[0] and not row[1] and row[2] in ("", "1") for row in complaints), complaints
+        rows = decode.fields(path, "lldp.tlv.system.name", "lldp.port.id", "lldp.time_to_live")
+        assert [row[:2] for row in rows[:2]] == [["bulkhead", "nic0"], ["bulkhead", "nic1"]], rows
+        assert all(int(row[2]) > 0 for row in rows[:2]), rows
+        rows = decode.fields(path, "cdp.deviceid", "cdp.portid", "cdp.capabilities.switch")
+        assert rows[2:] == [["bulkhead", "nic0", "1"], ["bulkhead", "nic1", "1"]], rows
+    with c.check("a capture of the first wire lies on a datastore, and tshark reads it"):
+        vdisk.make_store(c, vdisk.data_disk(c))
+        capture_to_file(c, peers[0])
+        assert "E_EXISTS" in c.command("net capture nic0 file=ds1:wire.pcapng")
+        assert "E_NO_STORE" in c.command("net capture nic0 file=ds7:wire.pcapng")
     with c.check("a neighbour that speaks LLDP is shown"):
         peers[0].send(mac("0180c200000e") + mac("020000000009") + b"\x88\xcc" +
                       b"\x02\x07\x04" + mac("020000000009") + b"\x04\x05\x05Gi01" +
@@ -230,6 +369,7 @@ def net_team(c):
         c.command("net team set vsw0 policy=lacp timers=fast")
         for p in peers:
             assert until_frame(p, 10, lambda f: f[12:14] == b"\x88\x09" and f[14] == 1)
+    lacp_with_linux(c, peers, monitor)
     with c.check("nothing in the log is an error"):
         log = c.command("host log | grep ERROR")
         assert not log, log

@@ -33,7 +33,8 @@ again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
       files=bochs_demo.config(bochs_demo.section("pair", 2)))
 again("virtio", bochs_virtio.virtio, limit=400, cpus=2, files=bochs_virtio.FILES,
       data=bochs_virtio.DATA, extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"])
-again("network", bochs_network.network, limit=400, cpus=2, files=bochs_network.FILES)
+again("network", lambda c: bochs_network.network(c, 2), limit=400, cpus=2,
+      files=bochs_network.FILES_2)
 
 
 @qemu("svm-images", **SVM, limit=400, cpus=2, files=bochs_images.FILES, image=bochs_images.IMAGE)

@@ -1,4 +1,4 @@
-/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/route.c net/ping.c */
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/route.c net/ping.c net/offload.c */
 /* Any bytes as frames for a kernel interface with lwIP on it, while it asks for DHCP, has a
  * listening TCP port and pings. */
 #include <stdlib.h>
@@ -73,7 +73,7 @@ static void hear(void *owner, const struct switch_item *items, u32 count)
     (void)items;
     (void)count;
 }
-static const struct switch_port_ops ops = {hear};
+static const struct switch_port_ops ops = {.deliver = hear};
 
 static err_t on_accept(void *owner, struct tcp_pcb *pcb, err_t e)
 {

@@ -1,9 +1,10 @@
-/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c */
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c net/offload.c net/checksum.c */
 /* Any bytes as frames at any port of a switch that has everything switched on.  What comes out is
  * never longer than what went in and a tag, and no parser reads beyond its frame. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/offload.h"
 #include "net/switch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -20,9 +21,15 @@ static void take(void *owner, const struct switch_item *items, u32 count)
         u32 len = frame_copy(items[i].frame, items[i].tag, out, sizeof(out));
         if (!len || len > MAX(longest, 512u) + FRAME_TAG)
             abort();
+        struct offload o;
+        offload_start(&o, items[i].frame, items[i].tag);
+        for (u32 n = 0; (len = offload_next(&o, out, sizeof(out))); n++) {
+            if (n > longest)
+                abort();
+        }
     }
 }
-static const struct switch_port_ops ops = {take};
+static const struct switch_port_ops ops = {.deliver = take};
 
 static struct net_switch *make(void)
 {
@@ -79,6 +86,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(bytes, data, len);
         longest = MAX(longest, len);
         struct net_frame f = {.data = bytes, .len = len, .gso_type = flags >> 6};
+        f.gso_size = flags & 63;
+        f.flags = f.gso_type || flags & 1 ? FRAME_CSUM_NEEDED : 0;
+        f.csum_start = (u16)(flags * 2);
+        f.csum_offset = 16;
+        if (!offload_check(&f)) {
+            f.gso_type = FRAME_GSO_NONE;
+            f.flags = 0;
+        }
         now += (u64)(flags & 63) * 50000000;
         if (flags % 7 == 0)
             switch_set_team(sw, (enum team_policy)(flags % TEAM_POLICIES), flags & 1, true, true);

@@ -1,4 +1,4 @@
-/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/pcapng.c */
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/pcapng.c net/offload.c net/checksum.c */
 /* What the switch does beyond forwarding: policies, shaping, snooping, teams, mirrors.  One file:
  * each case is short, and all stand on the same few ports and frames. */
 #include <setjmp.h>
@@ -37,7 +37,7 @@ static void take(void *owner, const struct switch_item *items, u32 count)
         l->bytes += l->len;
     }
 }
-static const struct switch_port_ops ops = {take};
+static const struct switch_port_ops ops = {.deliver = take};
 
 static void on_event(void *owner, enum switch_event e, const struct switch_port *p)
 {

@@ -356,16 +356,20 @@ static void doorbells_follow_the_bar(void **state)
     assert_int_equal(group, SLOT);
     assert_int_equal(named, 1);
     u64 before = calls;
-    set_config(PCI_BAR0, 4, home + PCI_IO_SLOT);
+    set_config(PCI_BAR0, 4, home + PCI_IO_SLOT); /* the old group's no more, the new one's */
+    assert_int_equal(group, SLOT + 1);
+    assert_int_equal(named, 1);
+    set_config(PCI_BAR0, 4, 0xf000); /* where no groups are */
     assert_int_equal(named, 0);
     set_config(PCI_BAR0, 4, home);
+    assert_int_equal(group, SLOT);
     assert_int_equal(named, 1);
     set_config(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
     assert_int_equal(named, 0);
     set_config(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
     set_config(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_IO);
     assert_int_equal(named, 1);
-    assert_int_equal(calls - before, 4);
+    assert_int_equal(calls - before, 7);
 
     assert_true(negotiate(VIRTIO_F_VERSION_1));
     open_queue(0);

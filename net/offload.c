@@ -1,0 +1,146 @@
+/* Checksums and segmentation in software; called by the owners of ports and by the switch. */
+#include "net/offload.h"
+
+#include <string.h>
+
+#include "net/checksum.h"
+
+#define TCP 6u
+#define TCP_HEADER 20u
+#define TCP_SUM 16u /* offset of the checksum */
+#define TCP_FLAGS 13u
+#define TCP_FIN BIT(0)
+#define TCP_PSH BIT(3)
+#define TCP_CWR BIT(7)
+
+static bool to_be_cut(const struct net_frame *f)
+{
+    return f->gso_type == FRAME_GSO_TCP4 || f->gso_type == FRAME_GSO_TCP6;
+}
+
+bool offload_check(struct net_frame *f)
+{
+    struct frame_ip ip;
+
+    f->header_len = 0;
+    if (f->flags & FRAME_CSUM_NEEDED &&
+        (f->csum_start < FRAME_HEADER || (u32)f->csum_start + f->csum_offset + 2 > f->len))
+        return false;
+    if (!f->gso_type)
+        return true;
+    if (!to_be_cut(f) || !f->gso_size || f->len > FRAME_MAX || !frame_parse(f) || !frame_ip(f, &ip))
+        return false;
+    if (ip.protocol != TCP || ip.version != (f->gso_type == FRAME_GSO_TCP4 ? 4 : 6) ||
+        ip.len < TCP_HEADER)
+        return false;
+    u32 header = (f->data[ip.offset + 12] >> 4) * 4u;
+    if (header < TCP_HEADER || header >= ip.len || ip.offset + ip.len != f->len)
+        return false;
+    if (f->flags & FRAME_CSUM_NEEDED && (f->csum_start != ip.offset || f->csum_offset != TCP_SUM))
+        return false;
+    f->header_len = (u16)(ip.offset + header);
+    return true;
+}
+
+static u32 pieces(const struct net_frame *f)
+{
+    return (f->len - f->header_len + f->gso_size - 1) / f->gso_size;
+}
+
+u32 offload_wire_len(const struct net_frame *f)
+{
+    return f->gso_type && f->header_len ? f->len + (pieces(f) - 1) * f->header_len : f->len;
+}
+
+void offload_start(struct offload *o, const struct net_frame *f, u16 tag)
+{
+    struct frame_ip ip;
+
+    *o = (struct offload){.frame = f, .tag = tag};
+    if (!f->gso_type || !f->header_len || !frame_ip(f, &ip))
+        return;
+    o->payload = f->len - f->header_len;
+    o->transport = ip.offset;
+    o->version = ip.version;
+}
+
+static void put_sum(u8 *at, u16 sum, bool never_zero)
+{
+    if (never_zero && !sum)
+        sum = 0xffff; /* zero would say that there is none (RFC 768) */
+    memcpy(at, &sum, sizeof(sum));
+}
+
+u32 offload_copy(const struct net_frame *f, u16 tag, void *to, u32 size)
+{
+    u32 len = frame_copy(f, tag, to, size), start = f->csum_start + len - f->len;
+    u8 *bytes = to;
+
+    if (len && f->flags & FRAME_CSUM_NEEDED && start + f->csum_offset + 2 <= len)
+        put_sum(bytes + start + f->csum_offset,
+                (u16)~checksum_sum(bytes + start, (int)(len - start)), true);
+    return len;
+}
+
+/* The sum of what stands before a transport header: addresses, length, protocol. */
+static u16 pseudo_header(const u8 *ip, u32 version, u32 len)
+{
+    u8 p[40] = {0};
+
+    memcpy(p, ip + (version == 4 ? 12 : 8), version == 4 ? 8 : 32);
+    frame_put32(p + 32, len);
+    frame_put32(p + 36, TCP);
+    return checksum_sum(p, sizeof(p));
+}
+
+static void fix_ip(const struct offload *o, u8 *ip, u32 len)
+{
+    if (o->version == 6) {
+        frame_put16(ip + 4, len - 40);
+        return;
+    }
+    u32 header = (ip[0] & 15u) * 4;
+    frame_put16(ip + 2, len);
+    frame_put16(ip + 4, frame_be16(ip + 4) + o->count);
+    frame_put16(ip + 10, 0);
+    put_sum(ip + 10, (u16)~checksum_sum(ip, (int)header), false);
+}
+
+static void fix_tcp(const struct offload *o, u8 *tcp, const u8 *ip, u32 len, bool last)
+{
+    u16 part[2] = {pseudo_header(ip, o->version, len), 0};
+
+    frame_put32(tcp + 4, frame_be32(tcp + 4) + o->done);
+    if (!last)
+        tcp[TCP_FLAGS] &= (u8) ~(TCP_FIN | TCP_PSH);
+    if (o->count)
+        tcp[TCP_FLAGS] &= (u8)~TCP_CWR; /* RFC 3168: only in the first */
+    frame_put16(tcp + TCP_SUM, 0);
+    part[1] = checksum_sum(tcp, (int)len);
+    put_sum(tcp + TCP_SUM, (u16)~checksum_sum(part, sizeof(part)), false);
+}
+
+u32 offload_next(struct offload *o, void *to, u32 size)
+{
+    const struct net_frame *f = o->frame;
+    u8 *bytes = to;
+
+    if (!o->payload)
+        return o->count++ ? 0 : offload_copy(f, o->tag, bytes, size);
+    if (o->done == o->payload)
+        return 0;
+    struct net_frame headers = *f;
+    headers.len = f->header_len;
+    u32 len = MIN((u32)f->gso_size, o->payload - o->done),
+        at = frame_copy(&headers, o->tag, bytes, size);
+    if (!at || len > size - at)
+        return 0;
+    i32 moved = (i32)(at - f->header_len); /* a tag may have come or gone */
+    memcpy(bytes + at, f->data + f->header_len + o->done, len);
+    u8 *ip = bytes + (f->network + moved), *tcp = bytes + ((i32)o->transport + moved);
+    fix_ip(o, ip, (u32)(bytes + at + len - ip));
+    fix_tcp(o, tcp, ip, (u32)(bytes + at + len - tcp), o->done + len == o->payload);
+    o->done += len;
+    o->count++;
+    return at + len;
+}

@@ -1,0 +1,21 @@
+/* NICs of a VM that runs: put in, taken out, moved to another switch or VLAN.
+ *
+ * In a fiber: a NIC leaves when the guest lets it go, which is waited for. */
+#ifndef BULKHEAD_VMM_VM_NIC_H
+#define BULKHEAD_VMM_VM_NIC_H
+
+#include "net/switch.h"
+#include "vmm/vm.h"
+
+/* True if the two differ in what can change only while the VM is stopped: address, queues or
+ * kind of a NIC that stays. */
+bool vm_nic_needs_stop(const struct vm_nic *old, const struct vm_nic *new);
+/* Makes vm->config.nic what *to has, one NIC after the other; what is generated on the way is put
+ * into *to.  E_NOENT, E_NOSPACE, E_EXIST: as at a start.  E_TIMEOUT: the guest keeps it.  At an
+ * error the NICs before that one have changed. */
+MUST_CHECK bool vm_nic_change(struct vm *vm, struct vm_config *to, struct vm_error *e);
+
+/* For switches_watch(): NICs that waited for this switch are connected. */
+void vm_nic_found(const struct net_switch *sw);
+
+#endif
