@@ -92,6 +92,7 @@ struct port {
     struct block_request *requests[SLOTS];
     u32 busy, usable; /* slots */
     bool alone;       /* the one command that is out is not a queued one */
+    bool held;        /* no command is started: one of SMART goes on */
 };
 
 struct controller {
@@ -182,7 +183,7 @@ static bool submit(struct block_device *b, struct block_request *r)
         p->identity.queued && r->tries == 0 && (r->op == BLOCK_READ || r->op == BLOCK_WRITE);
 
     /* 1.6.4 of SATA's NCQ rules: queued commands and others are never out together. */
-    if (p->alone || (p->busy && !may_queue) || !(p->usable & ~p->busy))
+    if (p->held || p->alone || (p->busy && !may_queue) || !(p->usable & ~p->busy))
         return false;
     u32 slot = (u32)__builtin_ctz(p->usable & ~p->busy);
     p->busy |= 1u << slot;
@@ -330,7 +331,73 @@ static enum hv_status reset(struct block_device *b)
     return status;
 }
 
-static const struct block_ops ops = {.submit = submit, .poll = poll, .reset = reset};
+/* One command of SMART by slot 0, polled, while nothing else is out.  In a fiber. */
+static enum hv_status smart_command(struct port *p, u32 what, u8 *data)
+{
+    u64 end_tsc = clock_after(IDENTIFY_NS);
+    u32 n = 0;
+
+    fill_fis(p->tables[0].fis, ATA_SMART, ATA_SMART_KEY, 1, what);
+    if (data)
+        put_prd(&p->tables[0], &n, dma_address(data), ATA_IDENTIFY_LEN);
+    fill_header(p, 0, n, false);
+    mmio_barrier();
+    mmio_write32(p->registers + P_CI, 1);
+    while ((mmio_read32(p->registers + P_CI) & 1) &&
+           !(mmio_read32(p->registers + P_IS) & IS_ERRORS)) {
+        if (clock_tsc() > end_tsc)
+            return HV_ETIMEDOUT;
+        fiber_sleep_until(clock_after(100 * CLOCK_US));
+    }
+    bool failed = (mmio_read32(p->registers + P_IS) & IS_ERRORS) ||
+                  (mmio_read32(p->registers + P_TFD) & (ATA_ERROR | ATA_FAULT));
+    clear_errors(p);
+    if (!failed)
+        return HV_OK;
+    return restart(p) ? HV_EIO : HV_ETIMEDOUT;
+}
+
+static enum hv_status smart(struct port *p, struct block_health *h)
+{
+    const u8 *answer = p->memory->received + 0x40; /* the register FIS: 4.2.1 */
+    enum hv_status status = smart_command(p, ATA_SMART_DATA, p->scratch);
+
+    if (status != HV_OK || !ata_smart(h, p->scratch))
+        return status;
+    h->known = true;
+    status = smart_command(p, ATA_SMART_STATUS, NULL);
+    if (status == HV_OK)
+        h->failing = ((u32)answer[5] << 8 | (u32)answer[6] << 16) == ATA_SMART_FAILING;
+    return status == HV_EIO ? HV_OK : status; /* it tells of attributes alone */
+}
+
+static enum hv_status health(struct block_device *b, struct block_health *h)
+{
+    struct port *p = b->driver;
+    u64 end_tsc = clock_after(IDENTIFY_NS);
+
+    if (!p->identity.smart)
+        return HV_ENOSYS;
+    if (p->held)
+        return HV_EBUSY;
+    p->held = true;
+    while ((p->busy || b->resetting) && !b->gone && clock_tsc() < end_tsc)
+        fiber_sleep_until(clock_after(CLOCK_MS));
+    enum hv_status status = HV_EBUSY;
+    if (!p->busy && !b->resetting && !b->gone) {
+        mmio_write32(p->registers + P_IE, 0);
+        status = smart(p, h);
+        mmio_write32(p->registers + P_IE, IE_WANTED);
+    }
+    p->held = false;
+    if (status == HV_ETIMEDOUT)
+        block_stuck(b, "SMART is not answered");
+    block_room(b);
+    return status;
+}
+
+static const struct block_ops ops = {
+    .submit = submit, .poll = poll, .reset = reset, .health = health};
 
 /* ---- bringing up --------------------------------------------------------------------------------
  */

@@ -34,6 +34,7 @@ enum e1000_register { /* SDM table 13-2 */
                       REG_TDLEN = 0x3808,
                       REG_TDH = 0x3810,
                       REG_TDT = 0x3818,
+                      REG_RXDCTL = 0x2828,
                       REG_TXDCTL = 0x3828,
                       REG_RXCSUM = 0x5000,
                       REG_MTA = 0x5200,
@@ -60,7 +61,9 @@ enum e1000_register { /* SDM table 13-2 */
 #define RCTL_NO_CRC 0x04000000u
 #define TCTL_ON 0x0004010au     /* enabled, short frames padded, collisions as in 13.4.33 */
 #define TIPG_COPPER 0x00602008u /* 13.4.34 */
-#define TXDCTL_COUNT BIT(22)    /* 82574: must be set */
+#define QUEUE_ON                                                                                   \
+    BIT(25) /* 82576 and later, of RXDCTL and TXDCTL: 82576 datasheet 8.10.9, 8.12.15 */
+#define TXDCTL_COUNT BIT(22) /* 82574: must be set */
 #define RXCSUM_IP_TCP 0x300u
 #define RAH_VALID 0x80000000u
 #define EERD_START 0x01u /* 8254x; the word's number in bits 15:8, its value in 31:16 */
@@ -300,6 +303,25 @@ static void empty_rings(struct card *c)
     c->rx_next = c->tx_next = c->tx_oldest = 0;
 }
 
+/* The 82576 and its successors keep the old registers of queue 0 as aliases and still take legacy
+ * descriptors, but have each queue switched on; bit 22 of TXDCTL is reserved there. */
+static bool has_queues(const struct card *c)
+{
+    u16 device = c->pci->device;
+
+    return device == 0x10c9 || device == 0x1533 || device == 0x1539 || device == 0x1521;
+}
+
+static void start_queues(struct card *c)
+{
+    if (has_queues(c)) {
+        put(c, REG_TXDCTL, get(c, REG_TXDCTL) | (u32)QUEUE_ON);
+        put(c, REG_RXDCTL, get(c, REG_RXDCTL) | (u32)QUEUE_ON);
+    } else {
+        put(c, REG_TXDCTL, get(c, REG_TXDCTL) | (u32)TXDCTL_COUNT);
+    }
+}
+
 /* SDM 14.3 to 14.5.  In a fiber. */
 static enum hv_status start(struct card *c)
 {
@@ -325,7 +347,7 @@ static enum hv_status start(struct card *c)
     put(c, REG_TDLEN, RING * sizeof(*c->tx));
     put(c, REG_TDH, 0);
     put(c, REG_TDT, 0);
-    put(c, REG_TXDCTL, get(c, REG_TXDCTL) | (u32)TXDCTL_COUNT);
+    start_queues(c);
     put(c, REG_TIPG, TIPG_COPPER);
     put(c, REG_TCTL, TCTL_ON);
     apply_filter(c);
@@ -473,6 +495,11 @@ static const struct driver_id ids[] = {
     {0x8086, 0x100f, 0, 0, "Intel 82545EM"},
     {0x8086, 0x1026, 0, 0, "Intel 82545GM"},
     {0x8086, 0x10d3, 0, 0, "Intel 82574L"},
+    /* By their datasheets alone: nothing here emulates them. */
+    {0x8086, 0x10c9, 0, 0, "Intel 82576"},
+    {0x8086, 0x1533, 0, 0, "Intel I210"},
+    {0x8086, 0x1539, 0, 0, "Intel I211"},
+    {0x8086, 0x1521, 0, 0, "Intel I350"},
     {0},
 };
 static const struct driver e1000 = {.name = "e1000", .ids = ids, .probe = probe};

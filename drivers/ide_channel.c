@@ -340,8 +340,6 @@ static enum hv_status reset(struct block_device *b)
     return status;
 }
 
-static const struct block_ops ops = {.submit = submit, .poll = poll, .reset = reset};
-
 /* 512 bytes of IDENTIFY DEVICE, polled, as long as interrupts are off. */
 static enum hv_status identify(struct ide_channel *c, u32 number, u16 *id)
 {
@@ -360,6 +358,58 @@ static enum hv_status identify(struct ide_channel *c, u32 number, u16 *id)
         id[i] = port_in16(c->command + DATA);
     return status;
 }
+
+/* One command of SMART, polled, with interrupts off; data: 512 bytes, or NULL for the status. */
+static enum hv_status smart_command(const struct ide_unit *u, u8 what, u16 *data)
+{
+    const struct ide_channel *c = u->channel;
+
+    select_unit(c, u->number);
+    put_registers(u, what, ATA_SMART_KEY, 1);
+    port_out8(c->command + COMMAND, ATA_SMART);
+    settle(c);
+    enum hv_status status = wait_ready(c, IDENTIFY_NS);
+    u8 state = port_in8(c->command + COMMAND);
+    if (status == HV_OK && ((state & (ATA_ERROR | ATA_FAULT)) || (data && !(state & ATA_DATA))))
+        status = HV_EIO;
+    for (u32 i = 0; data && i < ATA_IDENTIFY_LEN / 2 && status == HV_OK; i++)
+        data[i] = port_in16(c->command + DATA);
+    return status;
+}
+
+static enum hv_status health(struct block_device *b, struct block_health *h)
+{
+    struct ide_unit *u = b->driver, *other = u->channel->units[!u->number];
+    struct ide_channel *c = u->channel;
+    u64 end_tsc = clock_after(IDENTIFY_NS);
+    u16 data[ATA_IDENTIFY_LEN / 2];
+
+    if (!u->identity.smart)
+        return HV_ENOSYS;
+    if (c->held)
+        return HV_EBUSY;
+    c->held = true;
+    while (c->request && clock_tsc() < end_tsc)
+        fiber_sleep_until(clock_after(CLOCK_MS));
+    enum hv_status status = HV_EBUSY;
+    if (!c->request) {
+        port_out8(c->control, CONTROL_QUIET);
+        status = smart_command(u, ATA_SMART_DATA, data);
+        h->known = status == HV_OK && ata_smart(h, (const u8 *)data);
+        if (h->known && smart_command(u, ATA_SMART_STATUS, NULL) == HV_OK)
+            h->failing = ((u32)port_in8(c->command + MID) << 8 | (u32)port_in8(c->command + HIGH)
+                                                                     << 16) == ATA_SMART_FAILING;
+        port_out8(c->control, 0);
+    }
+    c->held = false;
+    block_room(b);
+    if (other)
+        block_room(&other->block);
+    return status;
+}
+
+static const struct block_ops ops = {
+    .submit = submit, .poll = poll, .reset = reset, .health = health};
 
 static void describe(struct ide_unit *u)
 {

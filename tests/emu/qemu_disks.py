@@ -65,6 +65,8 @@ def disk_ahci(c):
     with c.check("both disks, a serial number"):
         output = c.command("host disk list")
         assert "NUMBER9" in output and "sd1" in output and "QEMU HARDDISK" in output, output
+    with c.check("its health, by SMART"):
+        assert re.search(r"(?m)^sd0 .* good, \d+ C", output), output
     works(c, "sd0", "d")
 
 
@@ -86,6 +88,8 @@ def disk_ide(c):
     with c.check("all three disks, a serial number"):
         output = c.command("host disk list")
         assert "NUMBER10" in output and "hd2" in output and "QEMU HARDDISK" in output, output
+    with c.check("its health, by SMART"):
+        assert re.search(r"(?m)^hd0 .* good, \d+ C", output), output
     works(c, "hd0", "d")
     works(c, "hd1", "e")
     fails_once(c, "hd2", "f")
