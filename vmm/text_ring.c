@@ -25,6 +25,6 @@ u32 text_ring_read(const struct text_ring *r, u64 *pos, void *buf, u32 len)
     u32 n = 0;
     *pos = MIN(MAX(*pos, text_ring_oldest(r)), r->written);
     while (n < len && *pos < r->written)
-        out[n++] = r->data[(*pos)++ & (r->size - 1)];
+        out[n++] = r->data[(*pos)++ % r->size];
     return n;
 }

@@ -8,7 +8,7 @@
 
 struct text_ring {
     u64 written; /* bytes ever put; the last MIN(written, size) are there */
-    u32 size;    /* bytes of data[], a power of two */
+    u32 size;    /* bytes of data[] */
     u32 pad;
     u8 data[];
 };
@@ -22,7 +22,7 @@ u64 text_ring_oldest(const struct text_ring *r);
 u32 text_ring_read(const struct text_ring *r, u64 *pos, void *buf, u32 len);
 static inline void text_ring_putc(struct text_ring *r, u8 byte)
 {
-    r->data[r->written++ & (r->size - 1)] = byte;
+    r->data[r->written++ % r->size] = byte;
 }
 
 #endif

@@ -23,10 +23,11 @@
 #define VM_STATE_MAGIC 0x65746174536d5642ull /* "BVmState" */
 #define VM_STATE_VERSION 1
 
-/* Sizes of the rings.  A guest's memory beside its RAM is to stay under 64 KiB in all, of which
- * this state may be three pages: a crash report fits the log, some screens the scroll-back. */
+/* Sizes of the rings.  A guest's memory beside its RAM is to stay within 64 KiB in all, of which
+ * this state and one virtio device may be three pages: a crash report fits the log, some screens
+ * the scroll-back. */
 #define VM_LOG_BYTES 2048
-#define VM_SCROLLBACK_BYTES 8192
+#define VM_SCROLLBACK_BYTES 6912
 
 #define VM_UNCLAIMED_PORTS 32
 #define VM_UNCLAIMED_PAGES 8
@@ -68,7 +69,8 @@ struct vm_state {
     };
 };
 
-_Static_assert(sizeof(struct vm_state) <= 3 * PAGE_SIZE, "the budget of a guest");
+_Static_assert(sizeof(struct vm_state) + sizeof(struct virtio_area) <= 3 * PAGE_SIZE,
+               "the budget of a guest");
 
 /* Behind it: one struct virtio_area a device and, if it has disks or a home, what the configuration
  * has from its disks on. */

@@ -522,12 +522,13 @@ static void ring_forgets_the_oldest(void **unused)
     char buf[32];
     u64 pos = 0;
     (void)unused;
-    text_ring_init(&s.r, 16);
+    text_ring_init(&s.r, 12); /* any size will do */
     assert_int_equal(text_ring_read(&s.r, &pos, buf, 8), 0);
     text_ring_put(&s.r, "abcdefghijklmnopqrst", 20);
     assert_int_equal(text_ring_read(&s.r, &pos, buf, 8), 8);
-    assert_memory_equal(buf, "efghijkl", 8);
-    assert_int_equal(text_ring_read(&s.r, &pos, buf, 32), 8);
+    assert_memory_equal(buf, "ijklmnop", 8);
+    assert_int_equal(text_ring_read(&s.r, &pos, buf, 32), 4);
+    assert_memory_equal(buf, "qrst", 4);
     assert_int_equal(text_ring_read(&s.r, &pos, buf, 32), 0);
     pos = 1000;
     assert_int_equal(text_ring_read(&s.r, &pos, buf, 32), 0);
