@@ -6,8 +6,8 @@
  *   disk DEPTH COUNT            COUNT reads of 4 KiB, DEPTH at a time, in batches
  *
  * Drivers as Linux's: event index, interrupts by MSI-X, a doorbell only if it is asked for, HLT
- * when there is nothing to do.  Prints "BENCH send ticks N of N" or "BENCH disk ticks N of N", and
- * stays halted. */
+ * when there is nothing to do.  Prints "BENCH WHAT least TICKS worst TICKS of N", of its bursts or
+ * batches of N, and stays halted. */
 #include "tests/guests/lib/apic.h"
 #include "tests/guests/lib/cpu.h"
 #include "tests/guests/lib/guest.h"
@@ -33,6 +33,7 @@ struct packet {
 } __attribute__((packed));
 
 static struct virtio device;
+static u64 began, least = ~0ull, worst; /* of a burst or batch */
 static struct packet in[VIRTIO_ENTRIES], out[VIRTIO_ENTRIES];
 static u8 own[6];
 static u16 next_out;
@@ -54,6 +55,24 @@ static u32 number(u32 index)
     for (; *at >= '0' && *at <= '9'; at++)
         n = n * 10 + (u32)(*at - '0');
     return n;
+}
+
+static void batch_begins(void)
+{
+    began = rdtsc();
+}
+
+static void batch_ends(void)
+{
+    u64 ticks = rdtsc() - began;
+
+    least = MIN(least, ticks);
+    worst = MAX(worst, ticks);
+}
+
+static void report(const char *what, u32 of)
+{
+    print("BENCH %s least %012lu worst %012lu of %06u\n", what, least, worst, of);
 }
 
 static void open_device(u32 type, u32 queues)
@@ -160,14 +179,15 @@ static void send(void)
     while (receive_frame(peer, 100000000) != ANSWER);
     for (u64 quiet = rdtsc() + QUIET; rdtsc() < quiet;)
         ;
-    u64 start = rdtsc();
     for (u32 n = 0; n < count; n++) {
+        batch_begins();
         for (u32 i = 0; i < burst; i++)
             send_frame(peer, DATA, size);
         while (receive_frame(from, 0) != ANSWER)
             ;
+        batch_ends();
     }
-    print("BENCH send ticks %012lu of %06u\n", rdtsc() - start, count * burst);
+    report("send", burst);
 }
 
 /* ---- disk ------------------------------------------------------------------------------------ */
@@ -199,8 +219,8 @@ static void disk(void)
     open_device(2, 1);
     for (u64 quiet = rdtsc() + QUIET; rdtsc() < quiet;)
         ;
-    u64 start = rdtsc();
     for (u32 asked = 0; asked < count; asked += depth) {
+        batch_begins();
         for (u32 i = 0; i < depth; i++)
             ask(i, asked + i);
         for (u32 done = 0; done < depth;) {
@@ -212,8 +232,9 @@ static void disk(void)
             check_equal(answers[entry / 3], 0, "answer to a read");
             done++;
         }
+        batch_ends();
     }
-    print("BENCH disk ticks %012lu of %06u\n", rdtsc() - start, count);
+    report("disk", depth);
 }
 
 void guest_main(void)
