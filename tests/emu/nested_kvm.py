@@ -1,16 +1,22 @@
 """The image as a guest of Linux's KVM with nested VT-x, as under Proxmox: the host's own view, the
-demo guest, and test guests of what KVM has to pass on.  Not part of `make test`: make test-nested."""
+demo guest, and the test guests of one CPU.  Not part of `make test`: make test-nested."""
 import re
 
 from tests.emu import guests
 from tests.emu.bochs_demo import guest_command, section, start, state, to_shell
-from tests.emu.bochs_guests import ONE_CPU
+from tests.emu.bochs_guests import ONE_CPU, run_guests
 from tests.emu.suite import nested
 
-GUESTS = [g for g in ONE_CPU if not g.startswith("avx")]
+# Not of KVM under Bochs: `features`, since KVM makes what is written to SYSENTER_ESP and _EIP canonical,
+# where a processor answers #GP (arch/x86/kvm/x86.c, __kvm_set_msr()); and `doorbell`, which spins with
+# IF=0 for what a timer brings: KVM has nested preemption timers by an interrupt of its own, and that
+# does not exit in Bochs from a guest with IF=0 (docs/testing.md).
+NOT_THERE = ("features", "doorbell")
+GUESTS = [g for g in ONE_CPU if not g.startswith("avx") and g not in NOT_THERE]
+FILES = guests.files(*GUESTS) | {"bulkhead/bulkhead.conf": section("demo", 1)}
 
 
-@nested("kvm", limit=3600, files=guests.files(*GUESTS) | {"bulkhead/bulkhead.conf": section("demo", 1)})
+@nested("kvm", limit=3600, files=FILES)
 def kvm(c):
     with c.check("host info says who is outside, and what it lets us use"):
         text = c.command("host info", 120)
@@ -25,8 +31,4 @@ def kvm(c):
         c.send("poweroff -f\r")
         c.prompt(120)
         assert state(c, "demo") == "stopped"
-    for guest in GUESTS:
-        with c.check(guest):
-            guests.start(c, guest, guest)
-            guests.wait_verdict(c, guest, guest, guests.case(guest)["seconds"] * 10)
-            guests.remove(c, guest)
+    run_guests(c, GUESTS)
