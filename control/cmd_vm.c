@@ -292,9 +292,14 @@ static enum hv_status run_console(const struct schema_args *args, struct out *ou
     struct vm *vm = the_vm(args, out);
     if (!vm)
         return HV_ENOENT;
+    u32 port = (u32)MIN(args_number(args, "port", 0), (u64)VM_CONSOLE_PORTS);
     if (!args_flag(args, "dump"))
-        return cmd_vm_console(vm, out);
-    print_ring(out, vm_scrollback(vm));
+        return cmd_vm_console(vm, port, out);
+    const struct text_ring *said = cmd_vm_console_said(vm, port);
+    if (!said)
+        return out_error(out, HV_ENOENT, "E_NOENT", "vm set console=virtio console.ports=2",
+                         "VM %s has no console port %u now", vm->config.name, port);
+    print_ring(out, said);
     return HV_OK;
 }
 
@@ -551,6 +556,7 @@ static const struct schema_arg shutdown_args[] = {
 static const struct schema_arg console_args[] = {
     VM_ARG,
     {"dump", PLACE_FLAG, ARG_WORD, .help = "print what it has said so far, also of a stopped one"},
+    {"port", PLACE_KEY, ARG_NUMBER, NULL, "0", "another port of a virtio console, 1 to 3"},
     {0},
 };
 static const struct schema_arg stats_args[] = {

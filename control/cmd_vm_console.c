@@ -15,6 +15,7 @@
 /* One a VM. */
 struct view {
     struct vm *vm;
+    u32 port; /* of a virtio console; 0: the VM's console, whatever that is */
     struct terminal *terminal;
     struct event news, pumped;
     bool left, pump_ended;
@@ -39,16 +40,24 @@ static void on_news(struct vm *vm)
 
 static void on_input(void *owner, const u8 *bytes, u32 len)
 {
-    struct vm *vm = owner;
-    struct virtio_device *port;
+    const struct view *v = owner;
+    struct vm *vm = v->vm;
     if (!vm->state)
         return;
     /* A full queue drops what is typed, as a real line does. */
-    port = vm->config.console == VM_CONSOLE_VIRTIO ? vm_devices_find(vm, "console") : NULL;
-    if (port)
-        (void)virtio_dev_console_input(port, bytes, len);
+    struct virtio_device *console = vm_devices_find(vm, "console");
+    if (console)
+        (void)virtio_dev_console_input(console, v->port, bytes, len);
     else
         (void)uart_input(vm, bytes, len);
+}
+
+const struct text_ring *cmd_vm_console_said(struct vm *vm, u32 port)
+{
+    const struct virtio_device *console = port ? vm_devices_find(vm, "console") : NULL;
+    if (!port)
+        return vm_scrollback(vm);
+    return console ? virtio_dev_console_ring(console, port) : NULL;
 }
 
 /* Shows what the scroll-back has beyond console_pos, at the speed of the terminal. */
@@ -59,7 +68,8 @@ static void pump(void *arg)
     char buf[256];
     while (!v->left) {
         bool running = vm->state != NULL;
-        u32 n = text_ring_read(vm_scrollback(vm), &vm->console_pos, buf, sizeof(buf));
+        const struct text_ring *said = cmd_vm_console_said(vm, v->port);
+        u32 n = said ? text_ring_read(said, &vm->console_pos, buf, sizeof(buf)) : 0;
         if (n)
             terminal_write(v->terminal, buf, n);
         else if (!running)
@@ -85,7 +95,7 @@ static u64 start_of_screen(const struct text_ring *r)
 
 static enum hv_status attach(struct view *v)
 {
-    struct terminal_raw raw = {.input = on_input, .owner = v->vm};
+    struct terminal_raw raw = {.input = on_input, .owner = v};
     char what[64];
     snprintf(what, sizeof(what), "VM %s", v->vm->config.name);
     enum hv_status st = terminal_attach(v->terminal, &raw, what);
@@ -96,9 +106,9 @@ static enum hv_status attach(struct view *v)
     return st;
 }
 
-enum hv_status cmd_vm_console(struct vm *vm, struct out *out)
+enum hv_status cmd_vm_console(struct vm *vm, u32 port, struct out *out)
 {
-    struct view v = {.vm = vm, .terminal = shell_terminal()};
+    struct view v = {.vm = vm, .port = port, .terminal = shell_terminal()};
     if (!vm->state)
         return out_error(out, HV_EBUSY, "E_STATE", "vm start", "VM %s is %s", vm->config.name,
                          vm_phase_name(vm));
@@ -107,7 +117,11 @@ enum hv_status cmd_vm_console(struct vm *vm, struct out *out)
                          vm->config.name);
     if (view_of(vm) || !v.terminal)
         return out_error(out, HV_EBUSY, "E_BUSY", "Ctrl-] . there", "the console is in use");
-    vm->console_pos = start_of_screen(vm_scrollback(vm));
+    const struct text_ring *said = cmd_vm_console_said(vm, port);
+    if (!said)
+        return out_error(out, HV_ENOENT, "E_NOENT", "vm set console=virtio console.ports=2",
+                         "VM %s has no console port %u", vm->config.name, port);
+    vm->console_pos = start_of_screen(said);
     if (!fiber_spawn("vm console", pump, &v))
         return out_error(out, HV_ENOMEM, "E_NOMEM", "vm delete", "no memory for another fiber");
     v.next = views;

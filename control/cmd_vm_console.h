@@ -7,6 +7,9 @@
 
 /* In the shell's fiber: shows the end of the scroll-back and what comes, sends what is typed,
  * until the user leaves or the VM stops. */
-enum hv_status cmd_vm_console(struct vm *vm, struct out *out);
+enum hv_status cmd_vm_console(struct vm *vm, u32 port, struct out *out);
+
+/* What a port has said; NULL: the VM has no such port now. */
+const struct text_ring *cmd_vm_console_said(struct vm *vm, u32 port);
 
 #endif

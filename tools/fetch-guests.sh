@@ -17,9 +17,6 @@ modules="drivers/acpi/button drivers/input/evdev drivers/virtio/virtio drivers/v
     net/8021q/8021q"
 # For the machine at the other end of a bond, which the tests start; not in the demo guest.
 bond_modules="net/tls/tls drivers/net/bonding/bonding"
-# For a machine with KVM (tools/mknested.sh).
-kvm_modules="arch/x86/kvm/kvm arch/x86/kvm/kvm-intel virt/lib/irqbypass drivers/ata/libata
-    drivers/ata/ata_piix drivers/scsi/scsi_common drivers/scsi/scsi_mod drivers/scsi/sd_mod"
 
 fetch_kernel() {
     private_apt bookworm deb
@@ -33,21 +30,18 @@ fetch_kernel() {
         die "$package cannot be fetched. Try: check the network, then run the command again."
     dpkg-deb -f "$kept"/*.deb Package Version | sed 's/^[^ ]* //' | tr '\n' ' ' > "$kept/version"
     dpkg-deb -x "$kept"/*.deb "$kept/new"
-    mkdir -p "$kept/modules" "$kept/bond" "$kept/kvm"
+    mkdir -p "$kept/modules" "$kept/bond"
     for module in $modules; do
         cp "$kept"/new/lib/modules/*/kernel/"$module.ko" "$kept/modules"
     done
     for module in $bond_modules; do
         cp "$kept"/new/lib/modules/*/kernel/"$module.ko" "$kept/bond"
     done
-    for module in $kvm_modules; do
-        cp "$kept"/new/lib/modules/*/kernel/"$module.ko" "$kept/kvm"
-    done
     cp "$kept"/new/boot/vmlinuz-* "$kept/vmlinuz"
     rm -rf "$kept/new" "$kept"/*.deb
 }
 
-[ -f "$kept/vmlinuz" ] && [ -f "$kept/bond/bonding.ko" ] && [ -f "$kept/kvm/kvm.ko" ] || fetch_kernel
+[ -f "$kept/vmlinuz" ] && [ -f "$kept/bond/bonding.ko" ] || fetch_kernel
 mkdir -p "$out"
 cp "$kept/vmlinuz" "$out/vmlinuz"
 /usr/bin/python3 tools/mkinitrd.py "$out/initrd.img" tools/demo-init /bin/busybox \

@@ -10,7 +10,7 @@ TEST_IMAGES := $(B)/third-party/xen $(B)/third-party/vmlinux # and $(B)/third-pa
 SETUP := setup
 IMAGE_DEPS := $(DEMO_FILES)
 
-.PHONY: setup run debug console test test-qemu test-bochs test-nested
+.PHONY: setup run debug console test test-qemu test-bochs
 
 setup: ## install the Debian packages that are missing
 	@tools/setup.sh
@@ -35,10 +35,6 @@ test-qemu: image guests-tests $(B)/third-party.img ## tests of the image in QEMU
 test-bochs: image guests-tests $(TEST_IMAGES) ## tests that need VT-x, in Bochs; CASES="name ..." for some of them
 	@tools/fetch-bochs.sh
 	@$(PYTHON) tests/emu/run.py bochs $(CASES)
-
-test-nested: image guests-tests ## the image under Linux's KVM on VT-x, in Bochs: some ten minutes; CASES=
-	@tools/fetch-bochs.sh
-	@$(PYTHON) tests/emu/run.py nested $(CASES)
 
 $(TEST_IMAGES) &: tools/fetch-images.sh $(DEMO_FILES) | setup
 	@tools/fetch-images.sh

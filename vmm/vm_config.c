@@ -73,6 +73,8 @@ static const struct conf_key keys[] = {
      .example = "yes"},
     {"console", NULL, CONF_ENUM, M(console), .values = "com1|virtio|none",
      .help = "port that `vm console` shows", .example = "com1"},
+    {"console", "ports", CONF_NUMBER, M(console_ports), .max = VM_CONSOLE_PORTS,
+     .help = "ports of a virtio console, at most 4; the first is the VM's console", .example = "2"},
     {"apicv", NULL, CONF_ENUM, M(apicv), .values = "auto|on|off",
      .help = "let the CPU deliver interrupts; auto: where it does so correctly", .example = "auto"},
     {"rng", NULL, CONF_BOOL, M(rng), .help = "a virtio entropy device", .example = "yes"},

@@ -19,6 +19,7 @@ enum vm_console { VM_CONSOLE_COM1, VM_CONSOLE_VIRTIO, VM_CONSOLE_NONE };
 #define VM_NICS 4
 #define VM_NIC_QUEUES 4u
 #define VM_SWITCH_NAME 16
+#define VM_CONSOLE_PORTS 4u
 
 struct vm_nic {                     /* a virtio network device */
     char to_switch[VM_SWITCH_NAME]; /* "": there is no such NIC */
@@ -75,7 +76,8 @@ struct vm_config {
     bool autostart;
     u32 console; /* enum vm_console */
     bool rng;
-    u32 apicv; /* enum vm_apicv */
+    u8 console_ports; /* of a virtio console; 0: one */
+    u32 apicv;        /* enum vm_apicv */
     struct vm_nic nic[VM_NICS];
     /* From here on: vm_state.h keeps them apart, for VMs that have a disk or a home. */
     struct vm_disk disk[VM_DISKS];

@@ -59,7 +59,8 @@ static bool wants_disk(const struct vm_config *c, u32 index)
     }
 
 static const struct device_row rows[] = {
-    {"console", 0, 2, &virtio_dev_console_model, wants_console, NULL, NULL, false},
+    {"console", 0, 2, &virtio_dev_console_model, wants_console, virtio_dev_console_open,
+     virtio_dev_console_close, false},
     {"rng", 0, 3, &virtio_dev_rng_model, wants_rng, NULL, NULL, false},
     NIC(0),
     NIC(1),

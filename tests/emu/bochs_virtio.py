@@ -5,7 +5,7 @@ from tests.emu.bochs_demo import back_in_shell, check_typing, guest_command, lea
     to_shell
 from tests.emu.suite import bochs
 
-FILES = vdisk.files(vdisk.section("vio", 1, "rng: yes", "console: virtio",
+FILES = vdisk.files(vdisk.section("vio", 1, "rng: yes", "console: virtio,ports=2",
                                   "disk0: file=ds1:/v.qcow2,format=qcow2")) | \
     vdisk.test_guest("hostile_blk")
 DATA = {"d": 64}
@@ -30,6 +30,22 @@ def hostile(c):
         assert not log, log
 
 
+def second_port(c):
+    with c.check("a second port of the console is a line of its own, both ways"):
+        guest_command(c, "port=$(ls /dev/vport*p1); cat /sys/class/virtio-ports/vport*p1/name; "
+                      "echo from the guest >$port; head -n1 <$port >/tmp/line & true")
+        leave(c)
+        c.until("vm console vio port=1 --dump", "from the guest", 60)
+        c.send("vm console vio port=1\r")
+        c.expect("from the guest", 60)
+        c.send("from the host\n")
+        leave(c)
+        assert "E_NOENT" in c.command("vm console vio port=2")
+        back_in_shell(c, "vio")
+        text = guest_command(c, "until grep -q . /tmp/line; do sleep 1; done; cat /tmp/line", 120)
+        assert text.strip().endswith("from the host"), text
+
+
 @bochs("virtio", cpus=1, limit=900, files=FILES, data=DATA)
 def virtio(c):
     with c.check("a store and an image are made on the second disk", vital=True):
@@ -51,6 +67,7 @@ def virtio(c):
     with c.check("the entropy device gives bytes, other ones each time"):
         first, second = bytes_of_entropy(c)
         assert len(first) == len(second) == 32 and first != second, (first, second)
+    second_port(c)
     with c.check("its disk holds what it is given"):
         vdisk.load(c, "run", "vda", 1, 100, 2)
     with c.check("after a crash of the control partition the devices go on"):

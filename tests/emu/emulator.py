@@ -229,25 +229,3 @@ debug: action=ignore
         if self.terminal:
             environment["BOCHS_PROMPT"] = "1"
         return [os.path.join(TOP, "tools", "bochs-run"), config], environment
-
-
-class NestedKvm(Bochs):
-    """QEMU with KVM, as on a server whose hypervisor is Linux: KVM has the VT-x of Bochs."""
-
-    kind = "KVM in Bochs"
-    boot_seconds = 1200
-    CONFIG = Bochs.CONFIG.replace("disk.img", "boot.img")
-
-    def data_lines(self):
-        return ['ata0-slave: type=disk, path="root.img", mode=flat, cylinders=0']
-
-    def start(self):
-        subprocess.run(["tools/mknested.sh", self.folder], cwd=TOP, check=True)
-        super().start()
-
-    def stop(self):
-        super().stop()
-        for name in ("boot.img", "root.img", "boot.img.lock", "root.img.lock"):
-            path = os.path.join(self.folder, name)
-            if os.path.exists(path):
-                os.remove(path)

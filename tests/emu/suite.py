@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 
-from tests.emu.emulator import BUILD, Bochs, EmulatorError, NestedKvm, Qemu
+from tests.emu.emulator import BUILD, Bochs, EmulatorError, Qemu
 from tests.emu.session import PATIENCE, Session, Timeout
 
 IMAGE = os.path.join(BUILD, "bulkhead.img")
@@ -162,4 +162,3 @@ def declare(tier, kind):
 
 qemu = declare("qemu", Qemu)
 bochs = declare("bochs", Bochs)
-nested = declare("nested", NestedKvm)

@@ -220,7 +220,7 @@ static void sets_and_shows_from_the_shell(void **state)
             assert_string_equal(buf, "1-2");
         if (!strcmp(k->key, "cmdline"))
             assert_string_equal(buf, "a=1,b=2 c");
-        if (!strcmp(k->key, "console"))
+        if (!strcmp(k->key, "console") && !k->sub)
             assert_string_equal(buf, "com1");
     }
 }
