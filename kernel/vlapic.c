@@ -6,6 +6,7 @@
 #include "kernel/vlapic_timer.h"
 #include "kernel/x86.h"
 
+#define ESR_ILLEGAL_REGISTER 0x80u
 #define VERSION 0x00050014u /* integrated, six LVT entries */
 #define PAGE_STATE 0x800u   /* the CPU uses only the first 1 KiB of the page: our struct follows */
 
@@ -251,8 +252,7 @@ u32 vlapic_write(struct vcpu *v, u32 offset, u32 value)
         write_svr(l, masked);
         return VLAPIC_EVENTS;
     case APIC_ESR:
-        vlapic_set_reg(l, APIC_ESR, l->errors);
-        l->errors = 0;
+        vlapic_set_reg(l, APIC_ESR, __atomic_exchange_n(&l->errors, 0, __ATOMIC_RELAXED));
         return 0;
     case APIC_ICR:
         vlapic_set_reg(l, offset, masked);
@@ -295,6 +295,9 @@ enum hv_status vlapic_access(struct vcpu *v, u32 offset, bool write, u32 *value)
         *value = write ? 0 : ~0u; /* nothing answers at that address */
         return HV_OK;
     }
+    const struct vlapic_register *r = &vlapic_registers[offset / 16];
+    if ((!r->x2apic && !r->writable) || offset == APIC_SELF_IPI)
+        vlapic_error(v, ESR_ILLEGAL_REGISTER);
     if (!write) {
         *value = vlapic_read(v, offset);
         return HV_OK;

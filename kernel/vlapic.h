@@ -4,11 +4,8 @@
  * virtual-interrupt delivery serves most of them without an exit; the same code does all of it in
  * software elsewhere.  Requests from other cores go through two atomic bitmaps (`edge`, in the
  * format of a posted-interrupt descriptor, and `level`) and are merged by the vCPU's own core. */
-#ifndef BULKHEAD_KERNEL_VLAPIC_H
-#define BULKHEAD_KERNEL_VLAPIC_H
+#pragma once
 
-#include "kernel/abi/status.h"
-#include "kernel/abi/types.h"
 #include "kernel/apic_registers.h"
 #include "kernel/vcpu.h"
 
@@ -59,7 +56,7 @@ struct vlapic {
     bool tmr_changed;      /* EOI-exit bitmap is stale */
     bool timer_dirty;      /* arm or cancel v->apic_timer on the home core */
     u32 eoi_vector;
-    u32 errors;         /* ESR bits since the last write to it */
+    u32 errors;         /* ESR bits since the last write to it; any core adds to them */
     u64 timer_deadline; /* host TSC; 0: not running */
     u64 timer_period;   /* host TSC ticks; 0: not periodic */
     u64 guest_deadline; /* IA32_TSC_DEADLINE as written */
@@ -128,6 +125,8 @@ void vlapic_post(struct vcpu *v, u32 vector, bool level); /* and request, kick *
 void vlapic_take_messages(struct vcpu *v);                /* those of the reply in its page */
 void vlapic_take_messages_here(struct vcpu *v);           /* the same; v is this_cpu()->handoff */
 void vlapic_lint0(struct vcpu *v, bool level);            /* the PIC's INTR output */
+void vlapic_error(struct vcpu *v,
+                  u32 error); /* a bit of ESR, and what its LVT says: SDM 3A 11.5.3 */
 
 /* The vCPU does not run (SYS_VCPU_APIC), or on its own core.  32-bit register at `offset` of the
  * xAPIC page.  The write returns VLAPIC_* bits for the caller to act on. */
@@ -167,5 +166,3 @@ int vlapic_highest_isr(const struct vlapic *l);
 int vlapic_pending(struct vcpu *v);          /* vector above PPR, or -1 */
 void vlapic_ack(struct vcpu *v, u32 vector); /* it is being injected: IRR to ISR */
 bool vlapic_extint(struct vcpu *v);          /* the PIC's request reaches this CPU */
-
-#endif

@@ -7,7 +7,8 @@
 #define ICR_SHORTHAND BITS(19, 18)
 enum shorthand { TO_DESTINATION, TO_SELF, TO_ALL, TO_OTHERS };
 
-#define ESR_SEND_ILLEGAL BIT(5)
+#define ESR_SEND_ILLEGAL 0x20u
+#define ESR_RECEIVE_ILLEGAL 0x40u
 
 /* SDM 3A figures 11-26, 11-27. */
 #define MSI_ADDRESS_FIXED 0xfeeull
@@ -52,12 +53,24 @@ void vlapic_post(struct vcpu *v, u32 vector, bool level)
     vcpu_request(v, REQUEST_EVENT);
 }
 
+void vlapic_error(struct vcpu *v, u32 error)
+{
+    u32 lvt = vlapic_reg(v->lapic, APIC_LVT_ERROR);
+
+    __atomic_or_fetch(&v->lapic->errors, error, __ATOMIC_RELAXED);
+    if (!(lvt & APIC_LVT_MASKED))
+        vlapic_post(v, lvt & (u32)APIC_LVT_VECTOR, false);
+}
+
 static void deliver(struct vcpu *v, const struct apic_message *m)
 {
     switch (m->mode) {
     case DELIVER_FIXED:
     case DELIVER_LOWEST:
-        vlapic_post(v, m->vector, m->level);
+        if (m->vector < 16)
+            vlapic_error(v, ESR_RECEIVE_ILLEGAL);
+        else
+            vlapic_post(v, m->vector, m->level);
         break;
     case DELIVER_NMI:
         vcpu_request(v, REQUEST_NMI);
@@ -112,8 +125,8 @@ u32 vlapic_send(struct vcpu *v, u32 icr, u32 dest)
     u32 shorthand = (u32)FIELD_GET(ICR_SHORTHAND, icr);
 
     if (fixed && m.vector < 16) {
-        v->lapic->errors |= (u32)ESR_SEND_ILLEGAL;
-        return 0;
+        vlapic_error(v, ESR_SEND_ILLEGAL);
+        return VLAPIC_EVENTS;
     }
     /* INIT level de-assert only synchronised arbitration of old CPUs. */
     if (m.mode == DELIVER_INIT && (icr & ICR_LEVEL) && !(icr & ICR_ASSERT))
@@ -168,14 +181,13 @@ void vlapic_take_messages_here(struct vcpu *v)
     u32 data = p->msi[0].data, vector = data & MSI_DATA_VECTOR;
 
     /* The usual one: fixed, edge-triggered, to the very CPU whose exit was served. */
-    if (p->msi_count != 1 || p->msi[0].address != (MSI_ADDRESS_FIXED << 20) + (v->index << 12) ||
-        (data & (APIC_DELIVERY | MSI_DATA_LEVEL))) {
-        vlapic_take_messages(v);
-        return;
-    }
-    p->msi_count = 0;
-    if (vlapic_accept(v, vector, false))
+    if (p->msi_count == 1 && p->msi[0].address == (MSI_ADDRESS_FIXED << 20) + (v->index << 12) &&
+        !(data & (APIC_DELIVERY | MSI_DATA_LEVEL)) && vlapic_accept(v, vector, false)) {
+        p->msi_count = 0;
         v->raised = vector;
+    } else {
+        vlapic_take_messages(v);
+    }
 }
 
 void vlapic_lint0(struct vcpu *v, bool level)

@@ -6,7 +6,14 @@
 
 #define SVR_ENABLE 0x100
 #define ESR_SEND_ILLEGAL 0x20
+#define ESR_RECEIVE_ILLEGAL 0x40
+#define ESR_ILLEGAL_REGISTER 0x80
+#define RESERVED_REGISTER 0x90
+#define ERROR_VECTOR 0x76 /* not one of vector_of() */
+#define COM1 0x3f8
+#define UART_PIN 4
 #define CLASSES 16
+#define LIMIT_MS 2000
 
 static volatile u64 taken[CLASSES], depth, deepest;
 static volatile u32 ppr_seen[CLASSES];
@@ -68,6 +75,49 @@ static void writable(void)
     apic_write(APIC_TPR, 0);
 }
 
+/* ESR as a write shows it, with how many error interrupts came since the last time. */
+static void expect_error(u32 esr, u64 interrupts, const char *what)
+{
+    static u64 before;
+    u64 start = rdtsc();
+
+    do /* a device may take its time */
+        take_interrupts();
+    while (guest_count[ERROR_VECTOR] - before < interrupts &&
+           rdtsc() - start < LIMIT_MS * tsc_per_ms());
+    apic_write(APIC_ESR, 0);
+    check_equal(apic_read(APIC_ESR), esr, what);
+    check_equal(guest_count[ERROR_VECTOR] - before, interrupts, what);
+    before = guest_count[ERROR_VECTOR];
+}
+
+/* SDM 3A 11.5.3: each error is an interrupt by the error's LVT, unless it is masked. */
+static void error_interrupts(void)
+{
+    apic_write(APIC_LVT_ERROR, ERROR_VECTOR);
+    apic_ipi(0, APIC_ICR_SELF | APIC_ICR_ASSERT | 8);
+    expect_error(ESR_SEND_ILLEGAL, 1, "an illegal vector is sent");
+    outb(COM1 + 4, 0x0b); /* OUT2 lets the interrupt out */
+    ioapic_route(UART_PIN, 9, 0);
+    outb(COM1 + 1, 2); /* its transmitter is empty: an edge */
+    expect_error(ESR_RECEIVE_ILLEGAL, 1, "an illegal vector comes");
+    outb(COM1 + 1, 0);
+    ioapic_route(UART_PIN, APIC_LVT_MASKED, 0);
+    if (!apic_is_x2()) {
+        (void)apic_read(RESERVED_REGISTER);
+        expect_error(ESR_ILLEGAL_REGISTER, 1, "a reserved register is read");
+        apic_write(RESERVED_REGISTER, 1);
+        expect_error(ESR_ILLEGAL_REGISTER, 1, "a reserved register is written");
+        apic_write(APIC_LVT_ERROR, APIC_LVT_MASKED | ERROR_VECTOR);
+        apic_write(RESERVED_REGISTER, 1);
+        expect_error(ESR_ILLEGAL_REGISTER, 0, "a reserved register is written, masked");
+    }
+    apic_write(APIC_LVT_ERROR, APIC_LVT_MASKED);
+    apic_ipi(0, APIC_ICR_SELF | APIC_ICR_ASSERT | 8);
+    expect_error(ESR_SEND_ILLEGAL, 0, "an illegal vector is sent, masked");
+    expect_error(0, 0, "no error");
+}
+
 /* SDM 3A 11.5.3: the illegal vector is noted, and read after a write to ESR. */
 static void errors(void)
 {
@@ -83,6 +133,7 @@ static void errors(void)
     apic_write(APIC_ESR, 0);
     check_equal(apic_read(APIC_ESR), 0, "ESR, cleared");
     check(!apic_bit(APIC_IRR, 8), "an illegal vector is requested");
+    error_interrupts();
 }
 
 static void on_class(struct frame *f)
