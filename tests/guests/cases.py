@@ -15,6 +15,7 @@ DEFAULT = {
 CASES = {
     "ipi": {"cpus": 2},
     "ipi_storm": {"cpus": 4, "seconds": 60},
+    "ipi_flood": {"cpus": 2, "seconds": 300, "ends": "asked", "reference": False},
     "destinations": {"cpus": 4, "seconds": 60},
     "shootdown": {"cpus": 4, "seconds": 60},
     "pause_spin": {"cpus": 2},
