@@ -12,12 +12,14 @@ enum uart { DATA = 0, ENABLES = 1, FIFO = 2, LINE = 3, MODEM = 4, SCRATCH = 7 };
 
 /* Local APIC: SDM 3A table 11-1. */
 enum apic {
+    APIC_IRR = 0x200,
     APIC_LVT_TIMER = 0x320,
     APIC_INITIAL = 0x380,
     APIC_CURRENT = 0x390,
     APIC_DIVIDE = 0x3e0
 };
 #define LVT_MASKED 0x10000u
+#define LVT_TSC_DEADLINE 0x40000u
 #define DIVIDE_BY_1 0xbu
 #define BASE_X2APIC BIT(10)
 #define CALIBRATIONS 16 /* until one is right within a millionth of a second */
@@ -66,13 +68,13 @@ static void apic_write(u64 base, u32 at, u32 value)
         *(volatile u32 *)((base & BITS(51, 12)) + at) = value;
 }
 
-static u32 apic_count(u64 base)
+static u32 apic_read(u64 base, u32 at)
 {
     u32 low, high;
 
     if (!(base & BASE_X2APIC))
-        return *(volatile u32 *)((base & BITS(51, 12)) + APIC_CURRENT);
-    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(MSR_X2APIC + APIC_CURRENT / 16));
+        return *(volatile u32 *)((base & BITS(51, 12)) + at);
+    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(MSR_X2APIC + at / 16));
     return low;
 }
 
@@ -86,7 +88,7 @@ static u64 measure(u64 base, u64 tsc_hz, u64 *doubt)
     while (tsc_read() - started < tsc_hz / 1000)
         asm volatile("pause");
     u64 end = tsc_read();
-    u32 counted = ~0u - apic_count(base);
+    u32 counted = ~0u - apic_read(base, APIC_CURRENT);
     u64 ended = tsc_read();
     apic_write(base, APIC_INITIAL, 0);
     *doubt = (started - start) + (ended - end);
@@ -110,6 +112,34 @@ static u64 apic_timer_hz(u64 tsc_hz)
     return best;
 }
 
+static void set_deadline(u64 tsc)
+{
+    /* The fence: SDM 3A 11.5.4.1. */
+    asm volatile("mfence\n\twrmsr"
+                 :
+                 : "c"(MSR_TSC_DEADLINE), "a"((u32)tsc), "d"((u32)(tsc >> 32))
+                 : "memory");
+}
+
+/* Does a deadline wait for its time?  Bochs compares it with a clock that a warm reset does not set
+ * back as it does the TSC, so that each one fires at once.  Interrupts are off; one that was
+ * requested is the kernel's, as one of its own timer. */
+static bool deadline_holds(u64 tsc_hz)
+{
+    u64 base = apic_base(), start = tsc_read(), deadline = start + tsc_hz / 100;
+    u32 word = APIC_IRR + BOOT_TIMER_VECTOR / 32 * 16;
+
+    apic_write(base, APIC_LVT_TIMER, LVT_TSC_DEADLINE | BOOT_TIMER_VECTOR);
+    set_deadline(deadline);
+    while (tsc_read() - start < tsc_hz / 10000)
+        asm volatile("pause");
+    bool fired = apic_read(base, word) >> BOOT_TIMER_VECTOR % 32 & 1;
+    bool early = tsc_read() < deadline;
+    set_deadline(0);
+    apic_write(base, APIC_LVT_TIMER, LVT_MASKED);
+    return !(fired && early);
+}
+
 void legacy_prepare(struct boot_info *bi)
 {
     u32 a, b, c = 0, d;
@@ -118,6 +148,6 @@ void legacy_prepare(struct boot_info *bi)
     if (bi->serial_port > 0xfff8 || !set_up_uart((u16)bi->serial_port))
         bi->serial_port = 0;
     __get_cpuid(1, &a, &b, &c, &d);
-    if (!(c & BIT(24))) /* no TSC-deadline mode */
+    if (!(c & BIT(24)) || !deadline_holds(bi->tsc_hz)) /* no TSC-deadline mode */
         bi->apic_timer_hz = apic_timer_hz(bi->tsc_hz);
 }

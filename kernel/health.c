@@ -1,16 +1,24 @@
 /* Every second each CPU sends the next one an interrupt that it answers by a store (VECTOR_PING);
  * one that stays in the kernel, so with interrupts off, for ten of them gets an NMI and tells where
- * it is.  Machine checks: SDM 3B chapter 16.  Own core, but for cpu->quiet. */
+ * it is.  A CPU that is alone gets an NMI from the real-time clock every second (MC146818, the
+ * update-ended interrupt).  Machine checks: SDM 3B chapter 16.  Own core, but for cpu->quiet. */
 #include "kernel/health.h"
 
 #include "kernel/apic.h"
+#include "kernel/host.h"
+#include "kernel/ioapic.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "kernel/timer.h"
+#include "kernel/vtd.h"
 #include "kernel/x86.h"
 
 #define QUIET_LIMIT 10 /* seconds */
+#define RTC_IRQ 8
+#define RTC_B 0x0b
+#define RTC_C 0x0c            /* reading it ends the interrupt */
+#define RTC_UPDATE_ENDED 0x10 /* of both */
 #define MCG_CAP 0x179u
 #define MCG_STATUS 0x17au
 #define MCG_CTL 0x17bu
@@ -26,7 +34,31 @@
 
 static struct timer ticks[CPU_MAX];
 static volatile u32 stray_nmis;
-static u64 cap; /* MCG_CAP; 0: no machine checks */
+static u64 cap;    /* MCG_CAP; 0: no machine checks */
+static bool alone; /* NMIs of the real-time clock come */
+
+static u8 rtc_read(u8 reg)
+{
+    outb(0x70, reg);
+    return inb(0x71);
+}
+
+/* Nobody else uses the clock: ring 3 does not get its ports. */
+static void watch_alone(void)
+{
+    u32 target = cpus[0]->apic_id;
+    u32 high = vtd_remap(VTD_WATCHDOG, VECTOR_NMI, target, false, ~0u)
+                   ? VTD_WATCHDOG << 17 | 1 << 16
+                   : target << 24;
+
+    if (!ioapic_route(host_platform.isa[RTC_IRQ].gsi, APIC_NMI & 0x700, high, false,
+                      host_platform.isa[RTC_IRQ].active_low))
+        return;
+    alone = true;
+    u8 b = rtc_read(RTC_B);
+    outb(0x71, b | RTC_UPDATE_ENDED);
+    (void)rtc_read(RTC_C);
+}
 
 /* Logs what the banks have and clears them; panics, leaving them to the firmware, if it is an error
  * that the machine cannot go on with.  f: at a machine check. */
@@ -69,11 +101,15 @@ void health_machine_check(const struct user_frame *f)
 
 void health_nmi(const struct user_frame *f)
 {
-    panic_stop();
+    bool clock = alone && (rtc_read(RTC_C) & RTC_UPDATE_ENDED);
+
+    if (panic_stop())
+        return;
+    this_cpu()->quiet += clock;
     if (!(f->cs & 3) && this_cpu()->quiet > QUIET_LIMIT)
         panic_at(f, "cpu %u is stuck in the kernel, for %u s now", this_cpu()->id,
                  this_cpu()->quiet);
-    stray_nmis++; /* it may have interrupted log_write, so nothing can be logged here */
+    stray_nmis += !clock; /* it may have interrupted log_write, so nothing can be logged here */
 }
 
 static void tick(struct timer *t)
@@ -84,7 +120,9 @@ static void tick(struct timer *t)
     if (strays)
         log_warn("%u NMIs came that nobody here sent", strays);
     look_at_banks(NULL);
-    if (next != this_cpu()) {
+    if (next == this_cpu()) {
+        health_alive();
+    } else {
         if (++next->quiet > QUIET_LIMIT + 3)
             panic("cpu %u is stuck and takes no NMI", next->id);
         apic_send(next->apic_id, next->quiet > QUIET_LIMIT ? APIC_NMI : APIC_FIXED | VECTOR_PING);
@@ -113,6 +151,7 @@ void health_start(void)
     struct timer *t = &ticks[this_cpu()->id];
 
     t->fire = tick;
-    if (this_cpu()->id || cpu_count > 1 || (cap & 0xff))
-        timer_set(t, tsc_read() + tsc_hz);
+    timer_set(t, tsc_read() + tsc_hz);
+    if (cpu_count == 1 && !this_cpu()->id)
+        watch_alone();
 }

@@ -1,15 +1,14 @@
 /* Physical interrupts: vectors, the I/O APIC, IPIs. */
-#ifndef BULKHEAD_KERNEL_IRQ_H
-#define BULKHEAD_KERNEL_IRQ_H
+#pragma once
 
+#include "kernel/abi/boot_info.h"
 #include "kernel/abi/status.h"
 #include "kernel/abi/syscall.h"
-#include "kernel/abi/types.h"
 
 enum irq_vector {
     VECTOR_DEVICE_FIRST = 0x30, /* + bit of control_page.irq_pending */
     VECTOR_DEVICE_LAST = 0x6f,
-    VECTOR_TIMER = 0xf0,
+    VECTOR_TIMER = BOOT_TIMER_VECTOR,
     VECTOR_KICK = 0xf1,   /* look at cpu->attention; nothing else */
     VECTOR_CALL = 0xf2,   /* run a function (cpu_call) */
     VECTOR_POSTED = 0xf3, /* posted-interrupt notification */
@@ -30,5 +29,3 @@ void cpu_call_others(void (*fn)(void *), void *arg);
 MUST_CHECK enum hv_status irq_bind(u32 source, u32 bit, struct irq_message *message);
 i64 irq_unmask(const u64 args[6]);
 void irq_release_all(void); /* masks every line; messages have no effect any more */
-
-#endif

@@ -170,10 +170,11 @@ void panic_at(const struct user_frame *f, const char *fmt, ...)
     end();
 }
 
-void panic_stop(void)
+bool panic_stop(void)
 {
-    if (panicking)
+    if (panicking && panicking != this_cpu()->id + 1)
         halt();
+    return panicking;
 }
 
 void panic_init(const struct boot_info *bi)

@@ -54,8 +54,6 @@ enum vtd_register { /* VT-d chapter 11.4 */
 #define WAIT_AND_STORE (0x25 | BIT(32))
 
 #define DOMAIN 1
-#define REMAP_ENTRIES 256 /* one page; IRTA size 7 */
-
 struct pair {
     u64 low, high;
 };
@@ -179,7 +177,7 @@ void vtd_detach_all(void)
             for (u32 i = 0; i < PAGE_SIZE / sizeof(*context); i++)
                 context[i].low = 0;
         }
-    for (u32 i = 0; i < REMAP_ENTRIES; i++)
+    for (u32 i = 0; i < VTD_WATCHDOG; i++)
         remaps[i].low = 0;
     if (pgtab_unmap(&domain, 0, domain.address_limit) != HV_OK) /* whole leaves only */
         panic("IOMMU: cannot unmap");
@@ -193,7 +191,8 @@ bool vtd_remap(u32 index, u32 vector, u32 apic_id, bool level, u32 function)
     /* VT-d 9.10: fixed delivery; a message only from the function it was made for. */
     remaps[index].high = function == ~0u ? 0 : function | 1 << 18;
     remaps[index].low = (u64)(all_ecap & ECAP_X2APIC ? apic_id : apic_id << 8) << 32 |
-                        vector << 16 | (level ? BIT(4) : 0) | 1;
+                        vector << 16 | (vector == VECTOR_NMI ? BIT(7) : 0) | (level ? BIT(4) : 0) |
+                        1;
     forget_all();
     return true;
 }

@@ -14,6 +14,7 @@
 
 #define BOOT_INFO_MAGIC 0x646165686b6c7542ull /* "Bulkhead" */
 #define BOOT_INFO_VERSION 5
+#define BOOT_TIMER_VECTOR 0xf0 /* the local APIC's: one such interrupt may wait at the start */
 #define BOOT_SEGMENTS 8
 #define BOOT_MODULES 64
 #define BOOT_MEMORY_REGIONS 512
@@ -119,7 +120,7 @@ struct boot_info {
     u64 trampoline;      /* a free 4 KiB page below 1 MiB for starting CPUs; 0: none */
     u64 tsc_hz;          /* TSC ticks a second */
     char tsc_source[24]; /* how that was found: "CPUID 15H", "ACPI PM timer", ...; "guess" */
-    u64 apic_timer_hz; /* of the local APIC's timer, not divided; 0: it has the TSC-deadline mode */
+    u64 apic_timer_hz; /* of the local APIC's timer, not divided; 0: its TSC-deadline mode works */
     i64 unix_time;     /* seconds UTC from the firmware clock; 0: unknown */
 
     struct boot_image kernel;
