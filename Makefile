@@ -39,6 +39,8 @@ KERNEL_SRC := $(filter-out kernel/asm_offsets.c,$(wildcard kernel/*.c kernel/*.S
 KERNEL_OBJ := $(KERNEL_SRC:%=$(B)/obj/kernel/%.o)
 KERNEL_CFLAGS := $(CFLAGS_ALL) $(NO_PIC) -ffreestanding -mno-red-zone -mgeneral-regs-only \
         -mcmodel=kernel
+# No indirect branch but those of kernel/branches.S.
+KERNEL_CFLAGS += -mindirect-branch=thunk-extern -mindirect-branch-register -fno-jump-tables
 KERNEL_BASE := 0xffffffff80000000
 KERNEL_ENTRY := kernel_entry
 

@@ -4,7 +4,6 @@
 
 #include "kernel/apic_registers.h"
 #include "kernel/irq.h"
-#include "kernel/log.h"
 #include "kernel/paging.h"
 #include "kernel/timer.h"
 #include "kernel/x86.h"

@@ -1,6 +1,5 @@
 /* The physical local APIC: x2APIC where offered, else xAPIC.  Own core unless stated. */
-#ifndef BULKHEAD_KERNEL_APIC_H
-#define BULKHEAD_KERNEL_APIC_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -19,5 +18,3 @@ void apic_timer_arm(u64 deadline);
 #define APIC_NMI 0x4400u
 #define APIC_INIT 0x4500u
 #define APIC_STARTUP 0x4600u
-
-#endif

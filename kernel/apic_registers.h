@@ -1,6 +1,5 @@
 /* Registers of the local APIC, the physical one and the guests'. */
-#ifndef BULKHEAD_KERNEL_APIC_REGISTERS_H
-#define BULKHEAD_KERNEL_APIC_REGISTERS_H
+#pragma once
 
 /* Register offsets: SDM 3A table 11-1. */
 #define APIC_ID 0x20u
@@ -27,5 +26,3 @@
 #define APIC_TIMER_CURRENT 0x390u
 #define APIC_TIMER_DIVIDE 0x3e0u
 #define APIC_SELF_IPI 0x3f0u
-
-#endif

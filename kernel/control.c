@@ -113,7 +113,7 @@ void control_enter(u64 result)
         write_cr3(read_cr3());
     }
     if (hvm)
-        hvm->to_user();
+        hvm_to_user();
     wrmsr(MSR_FS_BASE, control.fs_base); /* a VM exit loads the host's */
     syscall_resume((i64)result);
 }

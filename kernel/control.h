@@ -1,10 +1,8 @@
 /* The control partition: one ring-3 process with one thread, which runs on whichever core last
  * gave it work.  It is scheduled before any vCPU, since every exit it serves blocks one. */
-#ifndef BULKHEAD_KERNEL_CONTROL_H
-#define BULKHEAD_KERNEL_CONTROL_H
+#pragma once
 
 #include "kernel/abi/control_page.h"
-#include "kernel/abi/status.h"
 #include "kernel/cpu.h"
 #include "kernel/pgtab.h"
 
@@ -66,5 +64,3 @@ i64 control_heap_unmap(const u64 args[6]);
 /* The only ways a user pointer is used: checked against the lower half's page tables. */
 MUST_CHECK enum hv_status user_read(void *dst, u64 user, u64 len);
 MUST_CHECK enum hv_status user_write(u64 user, const void *src, u64 len);
-
-#endif

@@ -5,13 +5,11 @@
  *
  * Lock order: vcpu->lock, then a CPU's runq lock, then mem lock, then log lock.
  * Never take two locks of one kind. */
-#ifndef BULKHEAD_KERNEL_CPU_H
-#define BULKHEAD_KERNEL_CPU_H
+#pragma once
 
 #include "kernel/abi/fault.h"
 #include "kernel/abi/layout.h"
 #include "kernel/abi/syscall.h"
-#include "kernel/abi/types.h"
 #include "kernel/runq.h"
 #include "kernel/spinlock.h"
 
@@ -85,5 +83,3 @@ static inline void cpu_account(struct cpu *c, enum cpu_activity next, u64 now)
     c->mark = now;
     c->accounting = next;
 }
-
-#endif

@@ -1,6 +1,5 @@
 /* Segments, task state and stacks of each CPU. */
-#ifndef BULKHEAD_KERNEL_CPU_TABLES_H
-#define BULKHEAD_KERNEL_CPU_TABLES_H
+#pragma once
 
 /* Selectors; entry.S has the first two too. */
 #define SEL_KERNEL_CODE 0x08
@@ -10,7 +9,6 @@
 #define SEL_TSS 0x30
 
 #ifndef __ASSEMBLER__
-#include "kernel/abi/types.h"
 #include "kernel/cpu.h"
 
 #define CPU_STACK_SIZE (16 * KIB)
@@ -31,6 +29,4 @@ u64 cpu_tables_tss(const struct cpu *c);
 void cpu_tables_reset_ports(void);
 /* All CPUs: let ring 3 use ports [first, first + count). */
 void cpu_tables_grant_ports(u32 first, u32 count);
-#endif
-
 #endif

@@ -1,11 +1,9 @@
 /* Devices granted to the control partition: configuration space, registers, memory for DMA.
  *
  * The system calls run on the control thread's core, one at a time. */
-#ifndef BULKHEAD_KERNEL_DEVICE_H
-#define BULKHEAD_KERNEL_DEVICE_H
+#pragma once
 
 #include "kernel/abi/boot_info.h"
-#include "kernel/abi/types.h"
 
 void device_init(const struct boot_info *bi); /* boot CPU; bi stays valid */
 /* The control partition failed: no claimed function writes memory any more when this returns, and
@@ -19,5 +17,3 @@ i64 device_config(const u64 args[6]); /* SYS_PCI_CONFIG */
 i64 device_claim(const u64 args[6]);  /* SYS_DEV_CLAIM */
 i64 device_bar(const u64 args[6]);    /* SYS_DEV_BAR */
 i64 device_dma(const u64 args[6]);    /* SYS_DMA_MAP */
-
-#endif

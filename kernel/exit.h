@@ -2,8 +2,7 @@
  *
  * Handlers run on the vCPU's own core in the exit path, take and return values in v->page->regs and
  * say what the backend does next; they neither lock nor allocate. */
-#ifndef BULKHEAD_KERNEL_EXIT_H
-#define BULKHEAD_KERNEL_EXIT_H
+#pragma once
 
 #include "kernel/abi/hypercall.h"
 #include "kernel/hvm.h"
@@ -69,4 +68,3 @@ MUST_CHECK enum hv_status exit_set_state(struct vcpu *v, const struct vcpu_state
 /* SDM 3A table 10-1; an INIT keeps PAT, CD and NW, XCR0 and the FPU, MTRRs and the TSC. */
 void exit_reset(struct vcpu *v, bool init);
 void exit_startup(struct vcpu *v, u32 sipi_vector);
-#endif

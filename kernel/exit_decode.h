@@ -1,8 +1,7 @@
 /* VT-x exit reasons, qualifications and interruption information in words C can use.
  *
  * Pure: raw words in, structs out; unit-tested on the host.  SDM 3C 28.2 and appendix C. */
-#ifndef BULKHEAD_KERNEL_EXIT_DECODE_H
-#define BULKHEAD_KERNEL_EXIT_DECODE_H
+#pragma once
 
 #include "kernel/abi/exit_class.h"
 #include "kernel/abi/vmx_reason.h"
@@ -84,5 +83,3 @@ enum exit_cr_type { CR_MOV_TO, CR_MOV_FROM };
 #define APICQ_OFFSET BITS(11, 0)
 #define APICQ_TYPE BITS(15, 12)
 enum exit_apic_type { APIC_LINEAR_READ, APIC_LINEAR_WRITE };
-
-#endif

@@ -3,7 +3,6 @@
 #include "kernel/exit_msr.h"
 
 #include "kernel/speculation.h"
-#include "kernel/timer.h"
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 

@@ -6,8 +6,7 @@
  * the guest's; SDM 1, 13.5.2).  CR0.TS is set whenever the registers are not ring 3's, so that its
  * first use is an #NM; as host CR0 of a VMCS it is set by each VM exit.
  * All functions: own core. */
-#ifndef BULKHEAD_KERNEL_FPU_H
-#define BULKHEAD_KERNEL_FPU_H
+#pragma once
 
 #include "kernel/vcpu.h"
 
@@ -26,5 +25,3 @@ void fpu_release(void *area);
 /* The guest executed XSETBV and `value` was checked. */
 void fpu_set_xcr0(struct vcpu *v, u64 value);
 u32 fpu_area_bytes(u64 xcr0); /* CPUID DH.0 EBX for that XCR0 */
-
-#endif

@@ -1,6 +1,5 @@
 /* Is this machine well: a watchdog over each CPU, NMIs, machine checks. */
-#ifndef BULKHEAD_KERNEL_HEALTH_H
-#define BULKHEAD_KERNEL_HEALTH_H
+#pragma once
 
 #include "kernel/cpu.h"
 
@@ -10,5 +9,3 @@ void health_alive(void);    /* in long work: this CPU is not stuck */
 void health_waiting(void);  /* in a loop that waits for other CPUs */
 void health_nmi(const struct user_frame *f);
 void health_machine_check(const struct user_frame *f);
-
-#endif

@@ -2,7 +2,6 @@
 #include "kernel/host.h"
 
 #include "kernel/hvm.h"
-#include "kernel/log.h"
 #include "kernel/mem.h"
 #include "kernel/paging.h"
 #include "kernel/string.h"

@@ -1,9 +1,7 @@
 /* What the control partition may know about the machine (struct host_info), and its reset. */
-#ifndef BULKHEAD_KERNEL_HOST_H
-#define BULKHEAD_KERNEL_HOST_H
+#pragma once
 
 #include "kernel/abi/host_info.h"
-#include "kernel/abi/status.h"
 #include "kernel/cpu.h"
 
 extern struct host_info *host_info;        /* at KERNEL_HOST_INFO; valid after host_init */
@@ -15,5 +13,3 @@ i64 host_now(void);                                        /* seconds UTC; 0: un
 u64 host_image_bytes(void);                                /* of the kernel image in memory */
 /* SYS_HOST_RESET.  Returns HV_ENOSYS when the machine cannot be powered off. */
 i64 host_reset(const u64 args[6]);
-
-#endif

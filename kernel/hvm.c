@@ -1,6 +1,7 @@
 /* Picks the backend that fits the CPU; boot CPU, once. */
 #include "kernel/hvm.h"
 
+#include "kernel/paging.h"
 #include "kernel/x86.h"
 
 const struct hvm_ops *hvm;
@@ -14,6 +15,21 @@ static const struct {
     {0x80000001, 2, &hvm_svm},
 };
 
+extern u8 branches_hvm[];
+
+/* Each a JMP with 32 bits of distance, in the order of branches.S. */
+static void point_jumps(void)
+{
+    const u64 targets[] = {(u64)hvm->run, (u64)hvm->to_user, (u64)hvm->fill_page,
+                           (u64)hvm->take_page, (u64)hvm->take_events};
+
+    for (u32 i = 0; i < ARRAY_LEN(targets); i++) {
+        u8 *jump = branches_hvm + 5 * i;
+        u32 distance = (u32)(targets[i] - (u64)(jump + 5));
+        paging_patch(jump + 1, &distance, sizeof(distance));
+    }
+}
+
 void hvm_detect(struct host_info *hi)
 {
     for (u32 i = 0; i < ARRAY_LEN(backends) && !hvm; i++) {
@@ -21,5 +37,7 @@ void hvm_detect(struct host_info *hi)
         if (cpuid(leaf & 0x80000000, 0).eax >= leaf && (cpuid(leaf, 0).ecx & BIT(backends[i].bit)))
             hvm = backends[i].ops;
     }
+    if (hvm)
+        point_jumps();
     hi->hvm = hvm ? hvm->kind : HOST_HVM_NONE;
 }

@@ -10,11 +10,9 @@
  *   VMMCALL and CR4 bits that vm->policy does not allow always exit and end in exit*.c, which has
  *   the answers; exceptions of v->exceptions exit, are noted in the page and go on to the guest;
  *   instructions for virtualisation, MONITOR and MWAIT are #UD. */
-#ifndef BULKHEAD_KERNEL_HVM_H
-#define BULKHEAD_KERNEL_HVM_H
+#pragma once
 
 #include "kernel/abi/host_info.h"
-#include "kernel/abi/status.h"
 #include "kernel/vcpu.h"
 
 /* Registers that neutral code reads and writes while the vCPU is in its exit path. */
@@ -78,7 +76,11 @@ struct hvm_ops {
 
 extern const struct hvm_ops *hvm; /* NULL: none */
 extern const struct hvm_ops hvm_vmx, hvm_svm;
+/* The same without an indirect branch, for what is part of most exits: branches.S. */
+NORETURN void hvm_run(struct vcpu *v);
+void hvm_to_user(void);
+void hvm_fill_page(struct vcpu *v);
+void hvm_take_page(struct vcpu *v, u64 bytes);
+enum hvm_events hvm_take_events(struct vcpu *v);
 
 void hvm_detect(struct host_info *hi); /* picks `hvm` by CPUID */
-
-#endif

@@ -1,6 +1,5 @@
 /* The interrupt descriptor table, one for all CPUs, and the first C code of every vector. */
-#ifndef BULKHEAD_KERNEL_IDT_H
-#define BULKHEAD_KERNEL_IDT_H
+#pragma once
 
 #include "kernel/cpu.h"
 
@@ -9,5 +8,3 @@ void idt_cpu_init(void); /* each CPU, its TSS loaded: load; NMI, #DF, #MC on the
 void idt_handle(struct user_frame *f); /* from vectors.S; returning resumes what was interrupted */
 
 /* For a backend's host state. */
-
-#endif

@@ -1,6 +1,5 @@
 /* The physical I/O APICs. */
-#ifndef BULKHEAD_KERNEL_IOAPIC_H
-#define BULKHEAD_KERNEL_IOAPIC_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -8,5 +7,3 @@ void ioapic_init(void); /* boot CPU, after platform_init: map them, mask every i
 /* Program and unmask an input; `target` is the entry's high half.  False: no such input. */
 MUST_CHECK bool ioapic_route(u32 gsi, u32 vector, u32 target, bool level, bool active_low);
 void ioapic_mask(u32 gsi, bool masked); /* keeps the rest */
-
-#endif

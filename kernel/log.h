@@ -2,11 +2,9 @@
  *
  * Records go to the ring; until the control partition has taken the console (log_console_release)
  * they are printed as well.  Callable on any core in any context; takes the log lock. */
-#ifndef BULKHEAD_KERNEL_LOG_H
-#define BULKHEAD_KERNEL_LOG_H
+#pragma once
 
 #include "kernel/abi/syscall.h"
-#include "kernel/abi/types.h"
 
 void log_write(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
@@ -29,5 +27,3 @@ void panic(const char *fmt, ...) PRINTF_LIKE(1, 2) NORETURN;
         if (!(x))                                                                                  \
             panic("%s:%d: %s", __FILE__, __LINE__, #x);                                            \
     } while (0)
-
-#endif

@@ -2,12 +2,10 @@
  *
  * All RAM is cut into 2 MiB chunks; a chunk is free, whole (in a 2 MiB or 1 GiB block) or split
  * into 512 frames under a bitmap.  Callable on any core; takes the memory lock. */
-#ifndef BULKHEAD_KERNEL_MEM_H
-#define BULKHEAD_KERNEL_MEM_H
+#pragma once
 
 #include "kernel/abi/boot_info.h"
 #include "kernel/abi/layout.h"
-#include "kernel/abi/types.h"
 
 struct quota {
     u64 used;  /* bytes; changed under the memory lock */
@@ -58,5 +56,3 @@ static inline void mem_page_free(struct quota *q, void *page)
     if (page)
         mem_free(q, virt_to_phys(page), PAGE_SIZE);
 }
-
-#endif

@@ -32,7 +32,7 @@ static inline enum exit_action ask(struct vcpu *v, enum exit_kind kind)
 
 enum exit_action message_stop(struct vcpu *v, enum exit_kind kind, enum exit_failure why, u64 value)
 {
-    hvm->fill_page(v);
+    hvm_fill_page(v);
     v->page->failure = why;
     v->page->failure_value = value;
     v->activity = VCPU_SHUTDOWN;
@@ -71,7 +71,7 @@ enum exit_action message_io(struct vcpu *v, struct exit_io io, u32 insn_len)
 
 enum exit_action message_mmio(struct vcpu *v, u64 gpa, bool write, bool fetch)
 {
-    hvm->fill_page(v);
+    hvm_fill_page(v);
     v->page->mmio.gpa = gpa;
     v->page->mmio.write = write;
     v->page->mmio.fetch = fetch;
@@ -96,7 +96,7 @@ static void take_in(struct vcpu *v)
 /* The guest goes on as it stands, or after its instruction. */
 static inline void take_page(struct vcpu *v, u32 action)
 {
-    hvm->take_page(v, action & REPLY_ADVANCE ? MIN(v->page->insn_len, INSN_LEN_MAX) : 0);
+    hvm_take_page(v, action & REPLY_ADVANCE ? MIN(v->page->insn_len, INSN_LEN_MAX) : 0);
 }
 
 /* An answer that is more than a skipped instruction. */
@@ -171,9 +171,9 @@ bool message_prepare(struct vcpu *v)
         return false;
     if (v->activity == VCPU_ACTIVE || v->activity == VCPU_HALTED) {
         vlapic_merge(v);
-        switch (hvm->take_events(v)) {
+        switch (hvm_take_events(v)) {
         case EVENTS_PIC:
-            hvm->fill_page(v);
+            hvm_fill_page(v);
             ask(v, EXIT_EXTINT);
             return false;
         case EVENTS_DELIVER:

@@ -1,7 +1,6 @@
 /* Exit messages to the control partition and their answers, and what comes before an entry: the
  * same on every vendor.  All on the vCPU's own core, its state loaded. */
-#ifndef BULKHEAD_KERNEL_MESSAGE_H
-#define BULKHEAD_KERNEL_MESSAGE_H
+#pragma once
 
 #include "kernel/exit.h"
 
@@ -21,5 +20,3 @@ enum exit_action message_eoi(struct vcpu *v, u32 vector);
 void message_complete(struct vcpu *v);
 /* Take requests and events; false: it must not run now. */
 bool message_prepare(struct vcpu *v);
-
-#endif

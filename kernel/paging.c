@@ -2,6 +2,7 @@
 #include "kernel/paging.h"
 
 #include "kernel/log.h"
+#include "kernel/string.h"
 #include "kernel/x86.h"
 
 struct pgtab paging_host;
@@ -67,6 +68,15 @@ void paging_cpu_init(void)
     write_cr4(CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_PGE | CR4_MCE | CR4_DE |
               (leaf7 & BIT(7) ? CR4_SMEP : 0) | (leaf7 & BIT(20) ? CR4_SMAP : 0) |
               (leaf7c & BIT(2) ? CR4_UMIP : 0));
+}
+
+void paging_patch(void *at, const void *bytes, u64 len)
+{
+    u64 cr0 = read_cr0();
+
+    write_cr0(cr0 & ~CR0_WP);
+    memcpy(at, bytes, len);
+    write_cr0(cr0);
 }
 
 volatile void *paging_map_mmio(hpa_t at, u64 len)

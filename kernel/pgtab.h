@@ -1,10 +1,8 @@
 /* One four-level table builder for every format: the host's page tables, EPT, and later NPT and
  * VT-d.  Pure: reaches memory through mem_alloc/mem_free and phys_to_virt only. */
-#ifndef BULKHEAD_KERNEL_PGTAB_H
-#define BULKHEAD_KERNEL_PGTAB_H
+#pragma once
 
 #include "kernel/abi/status.h"
-#include "kernel/abi/types.h"
 #include "kernel/mem.h"
 
 /* Neutral attributes; each format encodes them. */
@@ -69,5 +67,3 @@ MUST_CHECK enum hv_status pgtab_take_written(struct pgtab *t, u64 va, u64 len, u
 /* Share the subtree of one top-level entry with another table of the same format. */
 u64 pgtab_top_entry(const struct pgtab *t, unsigned index);
 void pgtab_set_top_entry(struct pgtab *t, unsigned index, u64 entry);
-
-#endif

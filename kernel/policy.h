@@ -1,6 +1,5 @@
 /* Checks the policy tables that the control partition hands over for a new VM.  Pure. */
-#ifndef BULKHEAD_KERNEL_POLICY_H
-#define BULKHEAD_KERNEL_POLICY_H
+#pragma once
 
 #include "kernel/abi/status.h"
 #include "kernel/abi/vm_policy.h"
@@ -13,5 +12,3 @@
  * the first row of that leaf, 0: none. */
 MUST_CHECK enum hv_status policy_check(const struct vm_policy *p,
                                        u8 index[POLICY_GROUPS][POLICY_LEAVES]);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Virtual run time is real run time times RUNQ_WEIGHT_NORMAL / weight, so equal virtual times are
  * shares in proportion to the weights.  The caller holds the lock of the core's queue. */
-#ifndef BULKHEAD_KERNEL_RUNQ_H
-#define BULKHEAD_KERNEL_RUNQ_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -31,5 +30,3 @@ void runq_wake(const struct runq *q, struct vcpu *v, u64 bonus);
 void runq_started(struct runq *q, const struct vcpu *v);
 /* v goes from one core to another, whose virtual times have nothing in common but their floors. */
 void runq_transfer(const struct runq *from, const struct runq *to, struct vcpu *v);
-
-#endif

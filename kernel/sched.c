@@ -8,7 +8,6 @@
 #include "kernel/control.h"
 #include "kernel/hvm.h"
 #include "kernel/irq.h"
-#include "kernel/log.h"
 #include "kernel/message.h"
 #include "kernel/timer.h"
 #include "kernel/vcpu.h"
@@ -192,7 +191,7 @@ static NORETURN void enter_guest(struct cpu *c, struct vcpu *v)
     cpu_account(c, CPU_GUEST, now);
     if (__atomic_fetch_and(&v->requests, ~REQUEST_REPLY, __ATOMIC_ACQ_REL) & REQUEST_REPLY)
         message_complete(v);
-    hvm->run(v);
+    hvm_run(v);
 }
 
 /* The running vCPU gives up this core. */
@@ -228,7 +227,7 @@ void sched_resume_handoff(struct vcpu *v, u64 now)
     c->handoff = NULL;
     cpu_account(c, CPU_GUEST, now);
     message_complete(v);
-    hvm->run(v);
+    hvm_run(v);
 }
 
 static void idle(struct cpu *c)

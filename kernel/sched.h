@@ -1,7 +1,6 @@
 /* Which entity runs next on this core: ring 3 if it is ready here, else the vCPU with the least
  * weighted run time, else idle. */
-#ifndef BULKHEAD_KERNEL_SCHED_H
-#define BULKHEAD_KERNEL_SCHED_H
+#pragma once
 
 #include "kernel/cpu.h"
 
@@ -26,5 +25,3 @@ void sched_resume_handoff(struct vcpu *v, u64 now) NORETURN;
 struct cpu *sched_place(const struct vcpu *v);
 /* Own core: hand waiting vCPUs to idle cores.  Called on a kick that found ring 3 running. */
 void sched_balance(void);
-
-#endif

@@ -1,6 +1,5 @@
 /* Starting the other CPUs. */
-#ifndef BULKHEAD_KERNEL_SMP_H
-#define BULKHEAD_KERNEL_SMP_H
+#pragma once
 
 #include "kernel/abi/boot_info.h"
 #include "kernel/cpu.h"
@@ -8,5 +7,3 @@
 void smp_init(const struct boot_info *bi);                  /* boot CPU: start all, wait for each */
 void smp_release(void);                                     /* boot is over: they may schedule */
 void smp_cpu_main(struct cpu *c) __attribute__((noreturn)); /* from trampoline.S */
-
-#endif

@@ -1,10 +1,8 @@
 /* The lower half of the address space: what an instance of the control partition has mapped. */
-#ifndef BULKHEAD_KERNEL_SPACE_H
-#define BULKHEAD_KERNEL_SPACE_H
+#pragma once
 
 #include "kernel/abi/boot_info.h"
 #include "kernel/abi/status.h"
-#include "kernel/abi/types.h"
 
 /* All act on control.space, on the control thread's core (or at boot). */
 
@@ -18,5 +16,3 @@ void space_clear(const struct boot_info *bi);
 MUST_CHECK enum hv_status space_map_private(u64 va, u64 len, u32 attr);
 /* First hole of len bytes in [from, end) aligned to `align`; 0: none. */
 MUST_CHECK u64 space_find_hole(u64 from, u64 end, u64 len, u64 align);
-
-#endif

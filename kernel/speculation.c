@@ -4,6 +4,8 @@
 
 #include "kernel/cpu_tables.h"
 #include "kernel/hvm.h"
+#include "kernel/irq.h"
+#include "kernel/paging.h"
 #include "kernel/string.h"
 #include "kernel/vmx.h"
 #include "kernel/x86.h"
@@ -19,37 +21,63 @@
 #define CPUID_FLUSH_CMD BIT(28)
 #define CPUID_SSBD BIT(31)
 
-u32 speculation_used;
+u32 speculation_used = SPECULATION_RETPOLINE;
 u64 speculation_guest_ctrl;
 u32 speculation_host_ctrl; /* IA32_SPEC_CTRL of the host; for speculation_exit.S */
 
 void speculation_exit_guarded(void);
 extern u8 vmx_guard_fast[], vmx_guard_slow[]; /* five bytes of NOP each */
+extern u8 branches_indirect[];                /* 16 thunks of 32 bytes */
 
 static u32 offered(u32 edx)
 {
-    return SPECULATION_RSB |
+    if (!hvm || hvm->kind != HOST_HVM_VMX)
+        return SPECULATION_RETPOLINE;
+    return SPECULATION_RETPOLINE | SPECULATION_RSB |
            (edx & CPUID_IBRS_IBPB ? SPECULATION_GUEST_CTRL | SPECULATION_IBRS | SPECULATION_IBPB
                                   : 0) |
            (edx & CPUID_FLUSH_CMD ? SPECULATION_L1D : 0) |
            (edx & CPUID_MD_CLEAR ? SPECULATION_VERW : 0);
 }
 
-/* CALL speculation_enter, or a NOP of the same length.  No guest runs, so no CPU is near; each
- * serialises by an IRET or a VM entry before it comes here. */
+/* CALL speculation_enter, or a NOP of the same length. */
 static void patch(u8 *site, bool call)
 {
     static const u8 nop[5] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
     u32 distance = (u32)((u64)speculation_enter - (u64)(site + sizeof(nop)));
-    u64 cr0 = read_cr0();
+    u8 code[5] = {0xe8};
 
-    write_cr0(cr0 & ~CR0_WP);
-    memcpy(site, nop, sizeof(nop));
-    if (call) {
-        site[0] = 0xe8;
-        memcpy(site + 1, &distance, sizeof(distance));
+    memcpy(code + 1, &distance, sizeof(distance));
+    paging_patch(site, call ? code : nop, sizeof(code));
+}
+
+/* Puts speculation_used into the code. */
+static void patch_all(void)
+{
+    bool guarded = speculation_used & ~(u32)(SPECULATION_RSB | SPECULATION_RETPOLINE);
+    const u8 retpoline[3] = {0xe8, 7, 0}; /* as built: the head of a CALL */
+
+    patch(vmx_guard_fast, guarded);
+    patch(vmx_guard_slow, guarded);
+    for (u8 r = 0; r < 16; r++) {
+        const u8 plain[3] = {0x40 | r >> 3, 0xff, 0xe0 | (r & 7)}; /* JMP *register */
+        paging_patch(branches_indirect + 32 * r,
+                     speculation_used & SPECULATION_RETPOLINE ? retpoline : plain, sizeof(plain));
     }
-    write_cr0(cr0);
+}
+
+/* On every CPU but the caller's, which waits for them: the last to come patches while the others
+ * stand here, so none is near those places.  Each serialises by IRET before it goes on. */
+static void gather(void *arg)
+{
+    volatile u32 *missing = arg;
+
+    if (__atomic_sub_fetch(missing, 1, __ATOMIC_SEQ_CST) == 1) {
+        patch_all();
+        *missing = 0;
+    }
+    while (*missing)
+        cpu_relax();
 }
 
 i64 speculation_set(const u64 args[6])
@@ -59,7 +87,7 @@ i64 speculation_set(const u64 args[6])
 
     if (wanted == speculation_used)
         return HV_OK;
-    if (!hvm || hvm->kind != HOST_HVM_VMX || (wanted & ~(u64)offered(edx)))
+    if (wanted & ~(u64)offered(edx))
         return HV_EINVAL;
     for (u32 i = 0; i < VM_SLOTS; i++)
         if (vms[i])
@@ -70,8 +98,11 @@ i64 speculation_set(const u64 args[6])
         !(wanted & SPECULATION_GUEST_CTRL)
             ? 0
             : IBRS | (edx & CPUID_STIBP ? STIBP : 0) | (edx & CPUID_SSBD ? SSBD : 0);
-    patch(vmx_guard_fast, wanted & ~(u64)SPECULATION_RSB);
-    patch(vmx_guard_slow, wanted & ~(u64)SPECULATION_RSB);
+    u32 missing = cpu_count;
+    if (cpu_count == 1)
+        patch_all();
+    else
+        cpu_call_others(gather, &missing);
     return HV_OK;
 }
 

@@ -1,9 +1,7 @@
 /* Speculation controls at the border between host and guest, VT-x. */
-#ifndef BULKHEAD_KERNEL_SPECULATION_H
-#define BULKHEAD_KERNEL_SPECULATION_H
+#pragma once
 
 #include "kernel/abi/speculation.h"
-#include "kernel/abi/status.h"
 #include "kernel/vcpu.h"
 
 #define MSR_SPEC_CTRL 0x48u
@@ -17,5 +15,3 @@ i64 speculation_set(const u64 args[6]);
 u64 speculation_exit_entry(void); /* HOST_RIP */
 /* Called from sites in vmx_enter.S that are patched for it: before an entry, IF=0. */
 void speculation_enter(void);
-
-#endif

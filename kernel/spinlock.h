@@ -1,6 +1,5 @@
 /* Ticket lock.  IF is 0 everywhere in the kernel, so no interrupt variant exists. */
-#ifndef BULKHEAD_KERNEL_SPINLOCK_H
-#define BULKHEAD_KERNEL_SPINLOCK_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -19,5 +18,3 @@ static inline void spin_unlock(struct spinlock *l)
 {
     __atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);
 }
-
-#endif

@@ -1,10 +1,7 @@
 /* The string functions that gcc may call by itself, and the few others the kernel uses. */
-#ifndef BULKHEAD_KERNEL_STRING_H
-#define BULKHEAD_KERNEL_STRING_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
 void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *at, int value, size_t n);
-
-#endif

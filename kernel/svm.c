@@ -2,7 +2,6 @@
  * struct hvm_ops; cpu_enable on each CPU at boot, the rest as hvm.h says. */
 #include "kernel/svm.h"
 
-#include "kernel/cpu_tables.h"
 #include "kernel/exit.h"
 #include "kernel/log.h"
 #include "kernel/paging.h"

@@ -1,6 +1,5 @@
 /* AMD-V on each CPU: what it offers, switching it on, the permission maps; the backend's table. */
-#ifndef BULKHEAD_KERNEL_SVM_H
-#define BULKHEAD_KERNEL_SVM_H
+#pragma once
 
 #include "kernel/hvm.h"
 #include "kernel/vmcb.h"
@@ -32,5 +31,3 @@ extern struct svm_cpu svm_cpus[CPU_MAX];
 /* Physical addresses of the permission maps: every port and every MSR intercepted, but the MSRs
  * that VMRUN, VMLOAD and VMSAVE switch. */
 extern hpa_t svm_iopm, svm_msrpm;
-
-#endif

@@ -1,6 +1,5 @@
 /* Events into the guest on AMD-V: the only writer of VMCB.EVENTINJ, windows, single steps. */
-#ifndef BULKHEAD_KERNEL_SVM_EVENT_H
-#define BULKHEAD_KERNEL_SVM_EVENT_H
+#pragma once
 
 #include "kernel/svm_vcpu.h"
 
@@ -14,5 +13,3 @@ void svm_skip(struct vcpu *v, u64 bytes);
 /* #DB exit: true when it was a step of ours and the guest must not see it. */
 bool svm_step_done(struct vcpu *v);
 enum hvm_events svm_take_events(struct vcpu *v);
-
-#endif

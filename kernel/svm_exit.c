@@ -4,7 +4,6 @@
 #include "kernel/exit.h"
 #include "kernel/exit_decode.h"
 #include "kernel/fpu.h"
-#include "kernel/log.h"
 #include "kernel/message.h"
 #include "kernel/sched.h"
 #include "kernel/svm_event.h"

@@ -1,6 +1,5 @@
 /* The run loop of AMD-V vCPUs and its exits. */
-#ifndef BULKHEAD_KERNEL_SVM_EXIT_H
-#define BULKHEAD_KERNEL_SVM_EXIT_H
+#pragma once
 
 #include "kernel/svm_vcpu.h"
 
@@ -13,5 +12,3 @@ void svm_enter(u64 vmcb, u64 *regs, u64 host_area, struct vcpu *v);
 bool svm_fast(struct vcpu *v);
 
 void svm_fill_page(struct vcpu *v); /* what every message says */
-
-#endif

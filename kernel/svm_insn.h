@@ -2,8 +2,7 @@
  * the register of a MOV to a control register, for CPUs without decode assists.
  *
  * Pure; the bytes are the guest's.  APM 3, 1.2 (prefixes) and appendix A. */
-#ifndef BULKHEAD_KERNEL_SVM_INSN_H
-#define BULKHEAD_KERNEL_SVM_INSN_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -12,5 +11,3 @@
 /* Bytes of the instruction, 0: none that is intercepted here, or cut off.  *reg: the general
  * register (enum vcpu_reg) of MOV CRn, else 0. */
 u32 svm_insn_length(const u8 *bytes, u32 count, bool mode64, u32 *reg);
-
-#endif

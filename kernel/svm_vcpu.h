@@ -1,6 +1,5 @@
 /* One vCPU on AMD-V: its VMCB, how it starts, its registers, its ASID. */
-#ifndef BULKHEAD_KERNEL_SVM_VCPU_H
-#define BULKHEAD_KERNEL_SVM_VCPU_H
+#pragma once
 
 #include "kernel/svm.h"
 
@@ -58,5 +57,3 @@ void svm_vcpu_flush(struct vm *vm);
 struct vmcb_segment *svm_vcpu_segment(struct vmcb *m, u32 index); /* enum vcpu_segment_index */
 /* VMX access-rights format of the shared page. */
 u32 svm_vcpu_access(const struct vmcb_segment *seg);
-
-#endif

@@ -1,7 +1,6 @@
 /* The system calls that act on VMs: rows of the system-call table, on the control partition's core.
  */
-#ifndef BULKHEAD_KERNEL_SYS_VM_H
-#define BULKHEAD_KERNEL_SYS_VM_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -23,5 +22,3 @@ i64 sys_vcpu_lint(const u64 args[6]);
 i64 sys_vcpu_nmi(const u64 args[6]);
 i64 sys_vcpu_apic(const u64 args[6]);
 i64 sys_vcpu_sched(const u64 args[6]);
-
-#endif

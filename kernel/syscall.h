@@ -1,6 +1,5 @@
 /* The door from ring 3: the gate and the table of calls. */
-#ifndef BULKHEAD_KERNEL_SYSCALL_H
-#define BULKHEAD_KERNEL_SYSCALL_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -11,5 +10,3 @@ i64 syscall_main(u64 number, const u64 args[6]);
 void syscall_entry(void);
 /* Enter ring 3 with the registers in control.frame and this rax. */
 void syscall_resume(i64 result) __attribute__((noreturn));
-
-#endif

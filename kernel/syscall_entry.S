@@ -27,12 +27,9 @@ syscall_entry:
     jne 1f
     call control_wait
     jmp 2f
-1:  push %r9                        /* args[6] */
-    push %r8
-    push %r10
-    push %rdx
-    push %rsi
-    push %rdi
+1:  .irp r, r9, r8, r10, rdx, rsi, rdi  /* args[6] */
+    push %\r
+    .endr
     mov %rax, %rdi
     mov %rsp, %rsi
     call syscall_main
@@ -47,14 +44,9 @@ syscall_resume:                     /* rdi = result */
     mov FRAME(R13), %r13
     mov FRAME(R14), %r14
     mov FRAME(R15), %r15
-    xor %ecx, %ecx                  /* nothing of the kernel's leaks */
-    xor %edx, %edx
-    xor %esi, %esi
-    xor %edi, %edi
-    xor %r8d, %r8d
-    xor %r9d, %r9d
-    xor %r10d, %r10d
-    xor %r11d, %r11d
+    .irp r, ecx, edx, esi, edi, r8d, r9d, r10d, r11d    /* nothing of the kernel's leaks */
+    xor %\r, %\r
+    .endr
     mov $FRAME(RIP), %rsp
     swapgs
     iretq

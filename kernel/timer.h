@@ -3,8 +3,7 @@
  * cpu->deadline is always the earliest; the hardware timer (local APIC) is armed for it while the
  * core idles or runs ring 3, the VMX preemption timer (or the APIC timer where there is none)
  * while it runs a guest. */
-#ifndef BULKHEAD_KERNEL_TIMER_H
-#define BULKHEAD_KERNEL_TIMER_H
+#pragma once
 
 #include "kernel/apic.h"
 #include "kernel/cpu.h"
@@ -37,5 +36,3 @@ static inline void timer_arm_hardware(void)
     if (c->armed != c->deadline)
         apic_timer_arm(c->armed = c->deadline);
 }
-
-#endif

@@ -1,8 +1,6 @@
 /* A virtual CPU: its run state, its exit page, and what the vendor keeps. */
-#ifndef BULKHEAD_KERNEL_VCPU_H
-#define BULKHEAD_KERNEL_VCPU_H
+#pragma once
 
-#include "kernel/abi/status.h"
 #include "kernel/abi/vcpu_page.h"
 #include "kernel/cpu.h"
 #include "kernel/timer.h"
@@ -111,5 +109,3 @@ void vcpu_block(struct vcpu *v, u32 reason); /* then return EXIT_RESCHED */
 /* From any core: */
 void vcpu_unblock(struct vcpu *v, u32 reason);  /* enqueue if nothing else blocks it */
 void vcpu_request(struct vcpu *v, u32 request); /* set, unblock HLT/SIPI as fits, kick */
-
-#endif

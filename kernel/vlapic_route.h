@@ -1,6 +1,5 @@
 /* Who gets an interrupt message: destinations of IPIs and MSIs (SDM 3A 11.6.2, 11.11, 11.12.10). */
-#ifndef BULKHEAD_KERNEL_VLAPIC_ROUTE_H
-#define BULKHEAD_KERNEL_VLAPIC_ROUTE_H
+#pragma once
 
 #include "kernel/vlapic.h"
 
@@ -15,5 +14,3 @@ struct apic_message {
 
 /* Does `m` address v?  Reads v's ID, LDR and DFR only. */
 bool vlapic_match(const struct vcpu *v, const struct apic_message *m);
-
-#endif

@@ -1,7 +1,6 @@
 /* The timer of the virtual local APIC: one-shot, periodic and TSC-deadline (SDM 3A 11.5.4).
  * Its functions are declared in vlapic.h. */
-#ifndef BULKHEAD_KERNEL_VLAPIC_TIMER_H
-#define BULKHEAD_KERNEL_VLAPIC_TIMER_H
+#pragma once
 
 #include "kernel/vlapic.h"
 
@@ -12,5 +11,3 @@
 u64 vlapic_deadline_read(struct vcpu *v); /* IA32_TSC_DEADLINE */
 void vlapic_deadline_write(struct vcpu *v, u64 value);
 void vlapic_deadline_moved(struct vcpu *v); /* v->msrs.tsc_offset changed */
-
-#endif

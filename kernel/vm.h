@@ -1,10 +1,8 @@
 /* A VM as the kernel sees it: an address space, a policy and vCPUs in one of VM_SLOTS slots. */
-#ifndef BULKHEAD_KERNEL_VM_H
-#define BULKHEAD_KERNEL_VM_H
+#pragma once
 
 #include "kernel/abi/doorbell.h"
 #include "kernel/abi/layout.h"
-#include "kernel/abi/status.h"
 #include "kernel/abi/syscall.h"
 #include "kernel/abi/vm_policy.h"
 #include "kernel/pgtab.h"
@@ -47,5 +45,3 @@ MUST_CHECK enum hv_status vm_written(struct vm *vm, u64 gpa, u64 len, u64 *writt
 /* On return no vCPU of it executes.  Control partition's core only. */
 void vm_pause(struct vm *vm);
 void vm_run(struct vm *vm);
-
-#endif

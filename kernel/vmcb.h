@@ -1,7 +1,6 @@
 /* The virtual machine control block of AMD-V: layout, intercept bits, exit codes (AMD APM volume 2,
  * 24593 rev. 3.42, appendices B and C). */
-#ifndef BULKHEAD_KERNEL_VMCB_H
-#define BULKHEAD_KERNEL_VMCB_H
+#pragma once
 
 #include "kernel/abi/exit_class.h"
 #include "kernel/abi/types.h"
@@ -162,5 +161,3 @@ _Static_assert(sizeof(struct vmcb) == PAGE_SIZE, "one page");
 /* EXITINFO1 of a CR write with decode assists. */
 #define CR_INFO_MOV BIT(63)
 #define CR_INFO_REG BITS(3, 0)
-
-#endif

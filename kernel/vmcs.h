@@ -2,8 +2,7 @@
  *
  * The four enums keep a field from being read with the wrong width; a VMREAD or VMWRITE that fails
  * is our mistake and panics with the field's encoding.  They act on this CPU's current VMCS. */
-#ifndef BULKHEAD_KERNEL_VMCS_H
-#define BULKHEAD_KERNEL_VMCS_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -161,5 +160,3 @@ VMCS_ACCESS(32, vmcs32, u32)
 VMCS_ACCESS(64, vmcs64, u64)
 VMCS_ACCESS(, vmcs_nat, u64)
 #undef VMCS_ACCESS
-
-#endif

@@ -3,8 +3,7 @@
  * vmx.c switches VT-x on and is the table of hvm.h; vmx_fast.c serves frequent exits, vmx_state.c
  * reads and writes registers; vmx_vcpu.c makes and loads VMCSs; vmx_event.c
  * injects; vmx_exit.c handles exits.  All of it runs on the vCPU's own core. */
-#ifndef BULKHEAD_KERNEL_VMX_H
-#define BULKHEAD_KERNEL_VMX_H
+#pragma once
 
 #include "kernel/hvm.h"
 #include "kernel/vmcs.h"
@@ -60,5 +59,3 @@ static inline struct vmx_cpu *vmx_cpu(void)
 void vmx_launch(void) NORETURN;
 void vmx_resume(void) NORETURN;
 void vmx_exit_entry(void);
-
-#endif

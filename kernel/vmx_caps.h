@@ -1,11 +1,9 @@
 /* Which VT-x controls and features are used on this machine: a pure function of capability MSRs.
  *
  * vmx.c reads the MSRs; unit tests replay recorded ones.  SDM 3D appendix A. */
-#ifndef BULKHEAD_KERNEL_VMX_CAPS_H
-#define BULKHEAD_KERNEL_VMX_CAPS_H
+#pragma once
 
 #include "kernel/abi/host_info.h"
-#include "kernel/abi/types.h"
 #include "kernel/abi/vmx_bits.h"
 /* All four or none: one model of each kind of local APIC. */
 #define PROC2_APICV                                                                                \
@@ -31,5 +29,3 @@ bool vmx_caps_solve(const struct vmx_msrs *m, struct vmx_caps *out, u64 used[VMX
                     u64 lacking[VMX_WORDS]);
 /* May a CPU with these MSRs run what was solved on the boot CPU? */
 bool vmx_caps_fit(const struct vmx_caps *c, const struct vmx_msrs *m);
-
-#endif

@@ -11,6 +11,14 @@
 
 #define REG(n) (8 * (n))(%rax)
 
+.macro load_scratch                 /* all but RAX that C may change, and what vmx_fast() does */
+    mov REG(1), %rcx ; mov REG(2), %rdx ; mov REG(3), %rbx
+    mov REG(5), %rbp ; mov REG(6), %rsi ; mov REG(7), %rdi
+    .irp n, 8, 9, 10, 11
+    mov REG(\n), %r\n
+    .endr
+.endm
+
     .section .text
     .globl vmx_launch
 vmx_launch:
@@ -25,20 +33,10 @@ vmx_guard_slow:                     /* five bytes, patched by speculation.c */
     .byte 0x0f, 0x1f, 0x44, 0, 0    /* NOP */
     mov %gs:CPU_GUEST_REGS, %rax
     test %r14d, %r14d               /* survives in ZF: MOV changes no flags */
-    mov REG(1), %rcx
-    mov REG(2), %rdx
-    mov REG(3), %rbx
-    mov REG(5), %rbp
-    mov REG(6), %rsi
-    mov REG(7), %rdi
-    mov REG(8), %r8
-    mov REG(9), %r9
-    mov REG(10), %r10
-    mov REG(11), %r11
-    mov REG(12), %r12
-    mov REG(13), %r13
-    mov REG(14), %r14
-    mov REG(15), %r15
+    load_scratch
+    .irp n, 12, 13, 14, 15
+    mov REG(\n), %r\n
+    .endr
     mov (%rax), %rax
     jnz 2f
     vmresume
@@ -51,16 +49,11 @@ vmx_guard_slow:                     /* five bytes, patched by speculation.c */
 vmx_exit_entry:
     push %rax
     mov %gs:CPU_GUEST_REGS, %rax
-    mov %rcx, REG(1)
-    mov %rdx, REG(2)
-    mov %rbx, REG(3)
-    mov %rbp, REG(5)
-    mov %rsi, REG(6)
-    mov %rdi, REG(7)
-    mov %r8, REG(8)
-    mov %r9, REG(9)
-    mov %r10, REG(10)
-    mov %r11, REG(11)
+    mov %rcx, REG(1) ; mov %rdx, REG(2) ; mov %rbx, REG(3)
+    mov %rbp, REG(5) ; mov %rsi, REG(6) ; mov %rdi, REG(7)
+    .irp n, 8, 9, 10, 11
+    mov %r\n, REG(\n)
+    .endr
     pop (%rax)
     xor %ebp, %ebp                  /* backtraces end here */
     mov %gs:CPU_RUNNING, %rdi       /* struct vcpu */
@@ -78,16 +71,7 @@ vmx_exit_entry:
 vmx_guard_fast:                     /* likewise */
     .byte 0x0f, 0x1f, 0x44, 0, 0    /* NOP */
     mov %gs:CPU_GUEST_REGS, %rax
-    mov REG(1), %rcx
-    mov REG(2), %rdx
-    mov REG(3), %rbx
-    mov REG(5), %rbp
-    mov REG(6), %rsi
-    mov REG(7), %rdi
-    mov REG(8), %r8
-    mov REG(9), %r9
-    mov REG(10), %r10
-    mov REG(11), %r11
+    load_scratch
     mov (%rax), %rax
     vmresume
     jmp refused
@@ -97,20 +81,13 @@ settle:
 slow:
     mov %eax, %edx                  /* enum vmx_todo */
     mov %gs:CPU_GUEST_REGS, %rax
-    mov %r12, REG(12)
-    mov %r13, REG(13)
-    mov %r14, REG(14)
-    mov %r15, REG(15)
-    xor %ebx, %ebx                  /* nothing of the guest's reaches C, not even speculatively */
-    xor %ecx, %ecx
-    xor %r8d, %r8d
-    xor %r9d, %r9d
-    xor %r10d, %r10d
-    xor %r11d, %r11d
-    xor %r12d, %r12d
-    xor %r13d, %r13d
-    xor %r14d, %r14d
-    xor %r15d, %r15d
+    .irp n, 12, 13, 14, 15
+    mov %r\n, REG(\n)
+    .endr
+    /* Nothing of the guest's reaches C, not even speculatively. */
+    .irp r, ebx, ecx, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
+    xor %\r, %\r
+    .endr
     mov %gs:CPU_RUNNING, %rdi
     cmp $VMX_LEAVE, %edx
     jne 1f

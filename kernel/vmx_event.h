@@ -1,6 +1,5 @@
 /* Events into the guest. */
-#ifndef BULKHEAD_KERNEL_VMX_EVENT_H
-#define BULKHEAD_KERNEL_VMX_EVENT_H
+#pragma once
 
 #include "kernel/vmx.h"
 
@@ -13,5 +12,3 @@ bool vmx_reflect(struct vcpu *v, u32 info);
 void vmx_interrupt(struct vcpu *v, u32 vector);
 bool vmx_interrupts_open(struct vcpu *v); /* one could be injected now */
 enum hvm_events vmx_take_events(struct vcpu *v);
-
-#endif

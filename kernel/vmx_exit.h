@@ -1,6 +1,5 @@
 /* From VM exit to VM entry.  vmx_enter.S calls the first two, on an empty stack. */
-#ifndef BULKHEAD_KERNEL_VMX_EXIT_H
-#define BULKHEAD_KERNEL_VMX_EXIT_H
+#pragma once
 
 #include "kernel/exit.h"
 #include "kernel/vmx.h"
@@ -8,5 +7,3 @@
 void vmx_exit(struct cpu *c, struct vcpu *v, u32 todo); /* enum vmx_todo */
 void vmx_entry_refused(struct cpu *c, struct vcpu *v) NORETURN;
 void vmx_run(struct vcpu *v) NORETURN; /* hvm->run */
-
-#endif

@@ -7,14 +7,11 @@
 #include "kernel/exit_decode.h"
 #include "kernel/message.h"
 #include "kernel/vmx_event.h"
-#include "kernel/vmx_exit.h"
 #include "kernel/vmx_state.h"
 #include "kernel/x86.h"
 
 #define BLOCKED_BY_STI_MOVSS 3u
 #define likely(x) __builtin_expect(!!(x), 1)
-
-typedef u32 fast_fn(struct vcpu *v); /* enum vmx_todo */
 
 /* Fields that every VMCS has, of a VMCS that is current: the access cannot fail. */
 static inline u64 known(u32 field)
@@ -46,6 +43,7 @@ static __attribute__((noinline)) u32 special_cpuid(struct vcpu *v, const struct 
     return advance();
 }
 
+/* These return enum vmx_todo. */
 static u32 fast_cpuid(struct vcpu *v)
 {
     struct vcpu_page *p = v->page;
@@ -110,17 +108,21 @@ static u32 fast_io(struct vcpu *v)
     return a == EXIT_ADVANCE ? advance() : VMX_LEAVE;
 }
 
-static fast_fn *const fast[] = {
-    [REASON_CPUID] = fast_cpuid, [REASON_VMCALL] = fast_vmcall, [REASON_IO] = fast_io,
-    [REASON_RDMSR] = fast_rdmsr, [REASON_WRMSR] = fast_wrmsr,
-};
-
+/* By comparisons, the most frequent first: no indirect branch, which would have to be guarded. */
 u32 vmx_fast(struct vcpu *v)
 {
     u64 reason = known(VMCS_EXIT_REASON);
 
     /* The vectoring field is valid when its bit 31 is set. */
-    if (!likely(reason < ARRAY_LEN(fast) && fast[reason] && (i32)known(VMCS_VECTORING_INFO) >= 0))
+    if (!likely((i32)known(VMCS_VECTORING_INFO) >= 0))
         return VMX_FULL;
-    return fast[reason](v);
+    if (reason == REASON_CPUID)
+        return fast_cpuid(v);
+    if (reason == REASON_VMCALL)
+        return fast_vmcall(v);
+    if (reason == REASON_IO)
+        return fast_io(v);
+    if (reason == REASON_RDMSR)
+        return fast_rdmsr(v);
+    return reason == REASON_WRMSR ? fast_wrmsr(v) : VMX_FULL;
 }

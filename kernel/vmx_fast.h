@@ -1,6 +1,5 @@
 /* The exits a guest makes most; called by vmx_enter.S before all registers are saved. */
-#ifndef BULKHEAD_KERNEL_VMX_FAST_H
-#define BULKHEAD_KERNEL_VMX_FAST_H
+#pragma once
 
 #include "kernel/vmx.h"
 
@@ -13,5 +12,3 @@ enum vmx_todo {
     VMX_LEAVE,  /* handled; the vCPU waits for something */
 };
 u32 vmx_fast(struct vcpu *v);
-
-#endif

@@ -1,6 +1,5 @@
 /* Guest registers in the VMCS: single ones for exits, all of them for the control partition. */
-#ifndef BULKHEAD_KERNEL_VMX_STATE_H
-#define BULKHEAD_KERNEL_VMX_STATE_H
+#pragma once
 
 #include "kernel/vmx.h"
 
@@ -18,5 +17,3 @@ bool vmx_take_cr0(const struct vcpu *v, u64 value);
 bool vmx_take_cr4(struct vcpu *v, u64 value);
 void vmx_advance(void);   /* skip the instruction that exited */
 void vmx_trap_step(void); /* a single-stepped instruction that we executed still traps */
-
-#endif

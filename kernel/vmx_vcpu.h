@@ -1,7 +1,6 @@
 /* VMCSs: made, loaded, reset, moved between CPUs; registers that guest, ring 3 and other guests
  * share. */
-#ifndef BULKHEAD_KERNEL_VMX_VCPU_H
-#define BULKHEAD_KERNEL_VMX_VCPU_H
+#pragma once
 
 #include "kernel/vmx.h"
 
@@ -24,5 +23,3 @@ void vmx_flush_vcpu(const struct vmx_vcpu *x); /* INVVPID on this CPU */
 void vmx_set_proc(struct vmx_vcpu *x, u32 clear, u32 set); /* processor-based controls */
 void vmx_write_exceptions(const struct vcpu *v);           /* v->exceptions is new */
 void vmx_apic_changed(struct vcpu *v); /* the mode of its local APIC, or msrs.spec_live, is new */
-
-#endif

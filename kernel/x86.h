@@ -1,8 +1,6 @@
 /* Instructions that C cannot express. */
-#ifndef BULKHEAD_KERNEL_X86_H
-#define BULKHEAD_KERNEL_X86_H
+#pragma once
 
-#include "kernel/abi/types.h"
 #include "kernel/abi/x86_bits.h"
 
 struct cpuid_regs {
@@ -138,5 +136,3 @@ static inline void cpu_relax(void)
 {
     asm volatile("pause" : : : "memory");
 }
-
-#endif

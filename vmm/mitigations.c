@@ -31,6 +31,11 @@ static bool has(const struct mitigation_words *w, u32 bit)
     return w->capable >> bit & 1;
 }
 
+static bool no_enhanced_ibrs(const struct mitigation_words *w)
+{
+    return !has(w, IBRS_ALL);
+}
+
 static bool always(const struct mitigation_words *w)
 {
     (void)w;
@@ -55,6 +60,7 @@ static bool stale_buffers(const struct mitigation_words *w)
     return !has(w, MDS_NO) || mmio || (has(w, RFDS_CLEAR) && !has(w, RFDS_NO));
 }
 
+#define LEAF7_NONE 32 /* code alone, on any CPU */
 #define LEAF7_MD_CLEAR 10
 #define LEAF7_IBRS_IBPB 26
 #define LEAF7_FLUSH_CMD 28
@@ -65,6 +71,7 @@ static const struct {
     bool (*needed)(const struct mitigation_words *w);
     const char *name, *note;
 } rows[] = {
+    {SPECULATION_RETPOLINE, LEAF7_NONE, no_enhanced_ibrs, "retpolines", "Spectre v2"},
     {SPECULATION_IBRS, LEAF7_IBRS_IBPB, always, "IBRS in the host", "Spectre v2"},
     {SPECULATION_IBPB, LEAF7_IBRS_IBPB, always, "IBPB between VMs", "Spectre v2"},
     {SPECULATION_RSB, LEAF7_IBRS_IBPB, return_stack, "return stack filled at exit", "Spectre RSB"},
@@ -74,12 +81,17 @@ static const struct {
      "IA32_SPEC_CTRL, IA32_PRED_CMD"},
 };
 
+static bool possible(const struct mitigation_words *w, u32 i)
+{
+    return rows[i].leaf7 == LEAF7_NONE || (w->vmx && (w->leaf7 >> rows[i].leaf7 & 1));
+}
+
 u32 mitigations_choose(const struct mitigation_words *w, bool off)
 {
     u32 use = 0;
 
-    for (u32 i = 0; i < ARRAY_LEN(rows) && w->vmx && !off; i++)
-        if ((w->leaf7 >> rows[i].leaf7 & 1) && rows[i].needed(w))
+    for (u32 i = 0; i < ARRAY_LEN(rows) && !off; i++)
+        if (possible(w, i) && rows[i].needed(w))
             use |= rows[i].use;
     return use;
 }
@@ -92,12 +104,9 @@ bool mitigations_line(const struct mitigation_words *w, u32 used, u32 i, struct 
     if (used & rows[i].use) {
         out->state = FEATURE_ACTIVE;
         out->note = rows[i].note;
-    } else if (!w->vmx) {
+    } else if (!possible(w, i)) {
         out->state = FEATURE_ABSENT;
-        out->note = "done on VT-x only";
-    } else if (!(w->leaf7 >> rows[i].leaf7 & 1)) {
-        out->state = FEATURE_ABSENT;
-        out->note = "the CPU or its microcode has no means";
+        out->note = w->vmx ? "the CPU or its microcode has no means" : "done on VT-x only";
     } else {
         out->state = FEATURE_UNUSED;
         out->note = rows[i].needed(w) ? "mitigations: off" : "the CPU is not affected";

@@ -10,5 +10,6 @@
 #define SPECULATION_IBPB 8       /* barrier when a CPU enters another VM than before */
 #define SPECULATION_L1D 16       /* the L1 data cache is flushed before an entry */
 #define SPECULATION_VERW 32      /* buffers of the CPU are cleared before an entry */
+#define SPECULATION_RETPOLINE 64 /* indirect branches of the kernel are not predicted */
 
 #endif

@@ -52,6 +52,9 @@ def cleared(c):
 def panic_alone(c):
     panic(c)
     cleared(c)
+    with c.check("the only CPU hangs: the clock's NMI finds it"):
+        stop(c, "debug stop hang", r"cpu 0 is stuck in the kernel, for \d+ s now", 300)
+        assert re.search(r"[0-9a-f]{16} panic_call\+0x", record(c))
 
 
 @bochs("watchdog", limit=600, cpus=2)
