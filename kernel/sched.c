@@ -208,6 +208,17 @@ static void leave(struct cpu *c, struct vcpu *v, u64 now)
     release(v);
 }
 
+void sched_spins(struct vcpu *v)
+{
+    struct cpu *c = this_cpu();
+
+    spin_lock(&c->runq_lock);
+    if (c->runq.head)
+        v->vruntime = MAX(v->vruntime, c->runq.head->vruntime);
+    spin_unlock(&c->runq_lock);
+    c->last = NULL;
+}
+
 void sched_end_handoff(void)
 {
     struct cpu *c = this_cpu();

@@ -12,6 +12,8 @@ void sched_run(void) NORETURN;
  * cpu->deadline has passed: account it, fire timers, requeue it if it still may run, sched_run().
  */
 void sched_leave_guest(struct vcpu *v) NORETURN;
+/* Own core: v only waits for another vCPU, so whoever is queued here runs before it. */
+void sched_spins(struct vcpu *v);
 /* v->lock held, nothing blocks it, it is neither queued nor on a CPU: put on its home's queue and
  * make that core look.  Any core. */
 void sched_enqueue(struct vcpu *v);

@@ -31,8 +31,11 @@ extern u8 branches_indirect[];                /* 16 thunks of 32 bytes */
 
 static u32 offered(u32 edx)
 {
-    if (!hvm || hvm->kind != HOST_HVM_VMX)
+    if (!hvm)
         return SPECULATION_RETPOLINE;
+    if (hvm->kind != HOST_HVM_VMX) /* APM 3, CPUID 8000_0008H EBX */
+        return SPECULATION_RETPOLINE | SPECULATION_RSB |
+               (cpuid(0x80000008, 0).ebx & BIT(12) ? SPECULATION_IBPB : 0);
     return SPECULATION_RETPOLINE | SPECULATION_RSB |
            (edx & CPUID_IBRS_IBPB ? SPECULATION_GUEST_CTRL | SPECULATION_IBRS | SPECULATION_IBPB
                                   : 0) |

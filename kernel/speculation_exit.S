@@ -6,6 +6,19 @@
 
     .section .text
     .balign 64
+    .globl speculation_fill_stack
+speculation_fill_stack:             /* the CPU's stack of return addresses; changes EAX */
+    mov $FILLS, %eax
+2:  call 3f
+    int3
+3:  call 4f
+    int3
+4:  dec %eax
+    jnz 2b
+    add $(FILLS * 16), %rsp
+    lfence
+    ret
+
     .globl speculation_exit_guarded
 speculation_exit_guarded:
     push %rax
@@ -26,15 +39,7 @@ speculation_exit_guarded:
     wrmsr
 1:  testl $SPECULATION_RSB, speculation_used(%rip)
     jz 5f
-    mov $FILLS, %eax
-2:  call 3f
-    int3
-3:  call 4f
-    int3
-4:  dec %eax
-    jnz 2b
-    add $(FILLS * 16), %rsp
-    lfence
+    call speculation_fill_stack
 5:  pop %rdx
     pop %rcx
     pop %rax

@@ -2,6 +2,7 @@
  * last look at cpu->attention and VMRUN; with the host's IF=1 at VMRUN and V_INTR_MASKING a physical
  * interrupt that waits, or comes, is an exit at once (APM 2, 15.21.1).  It comes back with IF=0 and
  * GIF=1: an NMI that waited is taken here, an interrupt waits on. */
+#include "kernel/abi/speculation.h"
 #include "kernel/asm_offsets.h"
 
     .section .text.hot, "ax"
@@ -33,7 +34,10 @@ svm_enter:      /* rdi = VMCB, rdx = host's VMSAVE area (physical), rsi = regs[]
     .irp r, ebp, ebx, ecx, edx, esi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
     xor %\r, %\r
     .endr
-    call svm_fast                   /* still with the guest's FS, GS, TR */
+    testl $SPECULATION_RSB, speculation_used(%rip)
+    jz 2f
+    call speculation_fill_stack
+2:  call svm_fast                   /* still with the guest's FS, GS, TR */
     test %al, %al
     mov (%rsp), %rsi                /* MOV changes no flags */
     mov 8(%rsp), %rax

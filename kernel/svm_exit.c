@@ -6,6 +6,7 @@
 #include "kernel/fpu.h"
 #include "kernel/message.h"
 #include "kernel/sched.h"
+#include "kernel/speculation.h"
 #include "kernel/svm_event.h"
 #include "kernel/svm_fetch.h"
 #include "kernel/svm_insn.h"
@@ -166,6 +167,12 @@ static enum exit_action host_interrupt(struct vcpu *v)
     return EXIT_RESUME;
 }
 
+static enum exit_action pause_loop(struct vcpu *v)
+{
+    sched_spins(v);
+    return EXIT_RESCHED;
+}
+
 static enum exit_action iret(struct vcpu *v)
 {
     struct svm_vcpu *s = svm_of(v);
@@ -287,7 +294,7 @@ static const struct {
     [0x73] = ALWAYS(EXIT_UD, CLASS_OTHER), /* RSM */
     [0x74] = ON(iret, CLASS_NMI_WINDOW),
     [0x76] = ALWAYS(EXIT_ADVANCE, CLASS_INVD), /* nothing a guest owns bypasses the caches */
-    [0x77] = ALWAYS(EXIT_RESCHED, CLASS_PAUSE),
+    [0x77] = ON(pause_loop, CLASS_PAUSE),
     [0x78] = ON(exit_hlt, CLASS_HLT),
     [0x7a] = ALWAYS(EXIT_UD, CLASS_VMX_INSN), /* INVLPGA */
     [0x7b] = ON(io, CLASS_IO),
@@ -385,6 +392,8 @@ static void enter(struct cpu *c, struct vcpu *v)
 
     m->rax = regs[REG_RAX];
     m->rsp = regs[REG_RSP];
+    if (speculation_used & SPECULATION_IBPB)
+        speculation_enter();
     svm_enter(s->vmcb_pa.raw, regs, svm_cpus[c->id].host.raw, v);
     regs[REG_RAX] = m->rax;
     regs[REG_RSP] = m->rsp;

@@ -142,7 +142,12 @@ u32 vlapic_send(struct vcpu *v, u32 icr, u32 dest)
         m.dest = wide ? ~0u : 0xff;
         m.logical = false;
     }
-    route(v->vm, &m, shorthand == TO_OTHERS ? v : NULL);
+    bool others = shorthand == TO_OTHERS;
+    if (!others && m.mode == DELIVER_FIXED && vlapic_match(v, &m)) {
+        vlapic_accept(v, m.vector, false); /* the short way, as above */
+        others = true;
+    }
+    route(v->vm, &m, others ? v : NULL);
     return VLAPIC_EVENTS;
 }
 

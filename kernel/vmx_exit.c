@@ -101,6 +101,7 @@ static enum exit_action on_preemption_timer(struct vcpu *v)
 static enum exit_action on_pause(struct vcpu *v)
 {
     (void)on_preemption_timer(v);
+    sched_spins(v);
     return EXIT_ADVANCE_RESCHED;
 }
 

@@ -34,7 +34,7 @@ static inline u32 advance(void)
     set_known(VMCS_GUEST_RIP, known(VMCS_GUEST_RIP) + known(VMCS_EXIT_INSN_LEN));
     if (!likely(!(blocked & BLOCKED_BY_STI_MOVSS)))
         set_known(VMCS_GUEST_INTERRUPTIBILITY, blocked & ~(u64)BLOCKED_BY_STI_MOVSS);
-    return likely(!(known(VMCS_GUEST_RFLAGS) & RFLAGS_TF)) ? VMX_GO : VMX_TRAP;
+    return known(VMCS_GUEST_RFLAGS) & RFLAGS_TF; /* VMX_GO or VMX_TRAP */
 }
 
 static __attribute__((noinline)) u32 special_cpuid(struct vcpu *v, const struct cpuid_row *row)
@@ -43,8 +43,10 @@ static __attribute__((noinline)) u32 special_cpuid(struct vcpu *v, const struct 
     return advance();
 }
 
-/* These return enum vmx_todo. */
-static u32 fast_cpuid(struct vcpu *v)
+/* These return enum vmx_todo.  Apart, so that each saves the registers that it needs itself. */
+#define APART static __attribute__((noinline)) u32
+
+APART fast_cpuid(struct vcpu *v)
 {
     struct vcpu_page *p = v->page;
     const struct cpuid_row *row = exit_cpuid_row(v->vm, (u32)p->regs[REG_RAX]);
@@ -59,7 +61,7 @@ static u32 fast_cpuid(struct vcpu *v)
     return advance();
 }
 
-static u32 fast_vmcall(struct vcpu *v)
+APART fast_vmcall(struct vcpu *v)
 {
     struct vcpu_page *p = v->page;
 
@@ -81,14 +83,14 @@ static __attribute__((noinline)) u32 special_msr(enum exit_action a)
     return a == EXIT_ADVANCE_EVENTS ? VMX_EVENTS : VMX_LEAVE;
 }
 
-static u32 fast_rdmsr(struct vcpu *v)
+APART fast_rdmsr(struct vcpu *v)
 {
     v->page->stats.exits[CLASS_RDMSR]++;
     enum exit_action a = exit_rdmsr(v);
     return likely(a == EXIT_ADVANCE) ? advance() : special_msr(a);
 }
 
-static u32 fast_wrmsr(struct vcpu *v)
+APART fast_wrmsr(struct vcpu *v)
 {
     v->page->stats.exits[CLASS_WRMSR]++;
     enum exit_action a = exit_wrmsr(v);
@@ -96,7 +98,7 @@ static u32 fast_wrmsr(struct vcpu *v)
 }
 
 /* Of the registers only RAX matters, and it is in the page. */
-static u32 fast_io(struct vcpu *v)
+APART fast_io(struct vcpu *v)
 {
     u64 q = known(VMCS_EXIT_QUALIFICATION);
 
@@ -108,7 +110,8 @@ static u32 fast_io(struct vcpu *v)
     return a == EXIT_ADVANCE ? advance() : VMX_LEAVE;
 }
 
-/* By comparisons, the most frequent first: no indirect branch, which would have to be guarded. */
+/* By comparisons, fewest for the way to ring 3: no indirect branch, which would have to be guarded.
+ */
 u32 vmx_fast(struct vcpu *v)
 {
     u64 reason = known(VMCS_EXIT_REASON);
@@ -116,13 +119,14 @@ u32 vmx_fast(struct vcpu *v)
     /* The vectoring field is valid when its bit 31 is set. */
     if (!likely((i32)known(VMCS_VECTORING_INFO) >= 0))
         return VMX_FULL;
-    if (reason == REASON_CPUID)
-        return fast_cpuid(v);
-    if (reason == REASON_VMCALL)
-        return fast_vmcall(v);
     if (reason == REASON_IO)
         return fast_io(v);
-    if (reason == REASON_RDMSR)
-        return fast_rdmsr(v);
-    return reason == REASON_WRMSR ? fast_wrmsr(v) : VMX_FULL;
+    if (reason > REASON_IO) {
+        if (reason == REASON_RDMSR)
+            return fast_rdmsr(v);
+        return reason == REASON_WRMSR ? fast_wrmsr(v) : VMX_FULL;
+    }
+    if (reason == REASON_CPUID)
+        return fast_cpuid(v);
+    return reason == REASON_VMCALL ? fast_vmcall(v) : VMX_FULL;
 }

@@ -60,30 +60,38 @@ static bool stale_buffers(const struct mitigation_words *w)
     return !has(w, MDS_NO) || mmio || (has(w, RFDS_CLEAR) && !has(w, RFDS_NO));
 }
 
-#define LEAF7_NONE 32 /* code alone, on any CPU */
+#define CODE 32  /* code alone, on any CPU */
+#define NEVER 33 /* not done there */
+#define AMD_IBPB 12
 #define LEAF7_MD_CLEAR 10
 #define LEAF7_IBRS_IBPB 26
 #define LEAF7_FLUSH_CMD 28
 
 static const struct {
     u32 use;  /* SPECULATION_* */
-    u8 leaf7; /* CPUID 7.0 EDX bit that tells of the means */
+    u8 leaf7; /* CPUID 7.0 EDX bit that tells of the means on VT-x, or CODE */
+    u8 amd;   /* the same of 8000_0008H EBX on AMD-V, or CODE or NEVER */
     bool (*needed)(const struct mitigation_words *w);
     const char *name, *note;
 } rows[] = {
-    {SPECULATION_RETPOLINE, LEAF7_NONE, no_enhanced_ibrs, "retpolines", "Spectre v2"},
-    {SPECULATION_IBRS, LEAF7_IBRS_IBPB, always, "IBRS in the host", "Spectre v2"},
-    {SPECULATION_IBPB, LEAF7_IBRS_IBPB, always, "IBPB between VMs", "Spectre v2"},
-    {SPECULATION_RSB, LEAF7_IBRS_IBPB, return_stack, "return stack filled at exit", "Spectre RSB"},
-    {SPECULATION_L1D, LEAF7_FLUSH_CMD, l1_terminal_fault, "L1D flush before entry", "L1TF"},
-    {SPECULATION_VERW, LEAF7_MD_CLEAR, stale_buffers, "VERW before entry", "MDS, MMIO, RFDS"},
-    {SPECULATION_GUEST_CTRL, LEAF7_IBRS_IBPB, always, "IBRS, STIBP, SSBD for guests",
+    {SPECULATION_RETPOLINE, CODE, CODE, no_enhanced_ibrs, "retpolines", "Spectre v2"},
+    {SPECULATION_IBRS, LEAF7_IBRS_IBPB, NEVER, always, "IBRS in the host", "Spectre v2"},
+    {SPECULATION_IBPB, LEAF7_IBRS_IBPB, AMD_IBPB, always, "IBPB between VMs", "Spectre v2"},
+    {SPECULATION_RSB, LEAF7_IBRS_IBPB, CODE, return_stack, "return stack filled at exit",
+     "Spectre RSB"},
+    {SPECULATION_L1D, LEAF7_FLUSH_CMD, NEVER, l1_terminal_fault, "L1D flush before entry", "L1TF"},
+    {SPECULATION_VERW, LEAF7_MD_CLEAR, NEVER, stale_buffers, "VERW before entry",
+     "MDS, MMIO, RFDS"},
+    {SPECULATION_GUEST_CTRL, LEAF7_IBRS_IBPB, NEVER, always, "IBRS, STIBP, SSBD for guests",
      "IA32_SPEC_CTRL, IA32_PRED_CMD"},
 };
 
 static bool possible(const struct mitigation_words *w, u32 i)
 {
-    return rows[i].leaf7 == LEAF7_NONE || (w->vmx && (w->leaf7 >> rows[i].leaf7 & 1));
+    if (rows[i].leaf7 == CODE || (w->svm && rows[i].amd == CODE))
+        return true;
+    return (w->vmx && (w->leaf7 >> rows[i].leaf7 & 1)) ||
+           (w->svm && rows[i].amd < CODE && (w->amd >> rows[i].amd & 1));
 }
 
 u32 mitigations_choose(const struct mitigation_words *w, bool off)
@@ -106,7 +114,8 @@ bool mitigations_line(const struct mitigation_words *w, u32 used, u32 i, struct 
         out->note = rows[i].note;
     } else if (!possible(w, i)) {
         out->state = FEATURE_ABSENT;
-        out->note = w->vmx ? "the CPU or its microcode has no means" : "done on VT-x only";
+        out->note = w->vmx || rows[i].amd != NEVER ? "the CPU or its microcode has no means"
+                                                   : "done on VT-x only";
     } else {
         out->state = FEATURE_UNUSED;
         out->note = rows[i].needed(w) ? "mitigations: off" : "the CPU is not affected";
@@ -127,8 +136,11 @@ struct mitigation_words mitigations_words(const struct host_info *h)
 {
     u32 leaf7 = cpuid_native(0, 0).eax >= 7 ? cpuid_native(7, 0).edx : 0;
 
-    return (struct mitigation_words){h->hvm == HOST_HVM_VMX && h->hvm_problem == HOST_HVM_WORKS,
-                                     leaf7, h->arch_capabilities};
+    bool works = h->hvm_problem == HOST_HVM_WORKS, svm = h->hvm == HOST_HVM_SVM;
+    u32 amd = svm ? cpuid_native(0x80000008, 0).ebx : 0;
+
+    return (struct mitigation_words){works && h->hvm == HOST_HVM_VMX, leaf7, h->arch_capabilities,
+                                     works && svm, amd};
 }
 
 static u32 in_use;

@@ -7,9 +7,11 @@
 #include "vmm/features.h"
 
 struct mitigation_words {
-    bool vmx;    /* VT-x is in use; nothing is done on AMD-V */
+    bool vmx;    /* VT-x is in use */
     u32 leaf7;   /* CPUID 7.0 EDX */
     u64 capable; /* IA32_ARCH_CAPABILITIES, 0 if there is none */
+    bool svm;    /* AMD-V is in use */
+    u32 amd;     /* CPUID 8000_0008H EBX */
 };
 
 /* Pure: the argument of SYS_SPECULATION. */

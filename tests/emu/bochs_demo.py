@@ -208,6 +208,11 @@ def demo_four_on_two(c):
     four_vcpus(c, 2)
 
 
+@bochs("demo-4cpu-4host", cpus=4, limit=900, files=config(section("quad", 4)))
+def demo_four_on_four(c):
+    four_vcpus(c, 4)
+
+
 @bochs("demo-2.7", cpus=1, limit=1200, flavour="debian12")
 def demo_on_27(c):
     with c.check("the demo guest boots on Debian 12's Bochs 2.7", vital=True):

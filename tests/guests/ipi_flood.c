@@ -1,6 +1,6 @@
-/* Ten million interrupts between vCPUs (the command line may have another number, in thousands), none
- * lost and none twice: ipi_storm's way of counting, with broadcasts and handlers of few instructions,
- * so that it takes seconds.
+/* Ten million interrupts between vCPUs (the command line may have another number, in thousands),
+ * none lost and none twice: ipi_storm's way of counting, with broadcasts and handlers of few
+ * instructions, so that it takes seconds.
  *
  * A vCPU sends each vector of its own to all, itself too, and sends it again only when all have
  * taken it: nothing may merge, so what was received can be counted exactly. */
@@ -22,7 +22,8 @@ static volatile u32 ready, done;
 static volatile bool go;
 static u32 rounds, cpus, each; /* vectors of a vCPU */
 
-/* 16 bytes a vector.  The task register tells which vCPU this is (load_tables): 40H + 16 * index. */
+/* 16 bytes a vector.  The task register tells which vCPU this is (load_tables): 40H + 16 * index.
+ */
 asm(".balign 16\n"
     "flood_stubs:\n"
     ".set vector, 0\n"
@@ -55,7 +56,8 @@ static void flood(unsigned me)
 {
     for (u32 round = 1; round <= rounds; round++) {
         for (u32 k = 0; k < each; k++)
-            wrmsr(MSR_X2APIC + APIC_ICR / 16, APIC_ICR_ALL | APIC_ICR_ASSERT | (FIRST + me * each + k));
+            wrmsr(MSR_X2APIC + APIC_ICR / 16,
+                  APIC_ICR_ALL | APIC_ICR_ASSERT | (FIRST + me * each + k));
         u64 start = rdtsc();
         while (flood_taken[me] != round * each * cpus) {
             pause();

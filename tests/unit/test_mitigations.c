@@ -69,7 +69,7 @@ static void chooses(void **state)
 {
     (void)state;
     for (u32 i = 0; i < ARRAY_LEN(profiles); i++) {
-        struct mitigation_words w = {true, profiles[i].leaf7, profiles[i].capable};
+        struct mitigation_words w = {true, profiles[i].leaf7, profiles[i].capable, false, 0};
         u32 use = mitigations_choose(&w, false);
         if (use != profiles[i].use)
             fail_msg("%s: %x, not %x", profiles[i].cpu, use, profiles[i].use);
@@ -77,6 +77,18 @@ static void chooses(void **state)
         w.vmx = false;
         assert_int_equal(mitigations_choose(&w, false), use & RETPOLINE);
     }
+}
+
+static void less_on_amd(void **state)
+{
+    struct mitigation_words w = {.svm = true};
+
+    (void)state;
+    assert_int_equal(mitigations_choose(&w, false), RETPOLINE | SPECULATION_RSB);
+    w.amd = BIT(12) | BIT(14) | BIT(15);
+    w.leaf7 = ~0u;
+    assert_int_equal(mitigations_choose(&w, false), RETPOLINE | SPECULATION_RSB | SPECULATION_IBPB);
+    assert_int_equal(mitigations_choose(&w, true), 0);
 }
 
 static enum feature_state state_of(const struct mitigation_words *w, u32 used, const char *name,
@@ -95,7 +107,7 @@ static enum feature_state state_of(const struct mitigation_words *w, u32 used, c
 
 static void says_why(void **state)
 {
-    struct mitigation_words w = {true, SPEC | FLUSH | CAPS, BIT(0)};
+    struct mitigation_words w = {true, SPEC | FLUSH | CAPS, BIT(0), false, 0};
     u32 use = mitigations_choose(&w, false);
 
     (void)state;
@@ -105,6 +117,7 @@ static void says_why(void **state)
     assert_int_equal(state_of(&w, 0, "IBRS in the host", "mitigations: off"), FEATURE_UNUSED);
     w.vmx = false;
     assert_int_equal(state_of(&w, 0, "IBRS in the host", "VT-x only"), FEATURE_ABSENT);
+    assert_int_equal(state_of(&w, 0, "IBPB between VMs", "no means"), FEATURE_ABSENT);
 }
 
 static void guests_see_what_holds(void **state)
@@ -135,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chooses),
         cmocka_unit_test(says_why),
+        cmocka_unit_test(less_on_amd),
         cmocka_unit_test(guests_see_what_holds),
         cmocka_unit_test(a_refusal_leaves_none),
     };
