@@ -233,10 +233,11 @@ enum exit_action exit_wrmsr(struct vcpu *v)
     u32 msr = (u32)r[REG_RCX];
     u64 value = (u32)r[REG_RAX] | r[REG_RDX] << 32;
     const struct own *o = &own[msr & 0xff];
+    enum kind kind = kind_of(o, msr);
 
-    switch (kind_of(o, msr)) {
-    case APIC:
+    if (kind == APIC) /* the frequent ones */
         return exit_apic_result(v, vlapic_msr_write(v, msr, value));
+    switch (kind) {
     case TSC:
         return move_tsc(v, value - (tsc_read() + v->msrs.tsc_offset));
     case ADJUST:

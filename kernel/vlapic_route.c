@@ -186,13 +186,14 @@ void vlapic_take_messages_here(struct vcpu *v)
     u32 data = p->msi[0].data, vector = data & MSI_DATA_VECTOR;
 
     /* The usual one: fixed, edge-triggered, to the very CPU whose exit was served. */
-    if (p->msi_count == 1 && p->msi[0].address == (MSI_ADDRESS_FIXED << 20) + (v->index << 12) &&
-        !(data & (APIC_DELIVERY | MSI_DATA_LEVEL)) && vlapic_accept(v, vector, false)) {
-        p->msi_count = 0;
-        v->raised = vector;
-    } else {
+    if (p->msi_count != 1 || p->msi[0].address != (MSI_ADDRESS_FIXED << 20) + (v->index << 12) ||
+        (data & (APIC_DELIVERY | MSI_DATA_LEVEL)) || vector < 16) {
         vlapic_take_messages(v);
+        return;
     }
+    p->msi_count = 0;
+    if (vlapic_accept(v, vector, false))
+        v->raised = vector;
 }
 
 void vlapic_lint0(struct vcpu *v, bool level)
