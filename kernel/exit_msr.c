@@ -96,9 +96,7 @@ static inline bool surely_unknown(struct vm *vm, u32 msr)
 {
     u32 h = hash(msr);
 
-    if (vm->msr_filter[h >> 6] >> (h & 63) & 1)
-        return false;
-    return true;
+    return !(vm->msr_filter[h >> 6] >> (h & 63) & 1);
 }
 
 /* The row for an MSR; NULL: none.  By halving: rows are sorted and do not overlap. */

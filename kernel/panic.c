@@ -141,33 +141,36 @@ static void end(void)
     halt();
 }
 
-void panic(const char *fmt, ...)
+/* f: registers of what was interrupted; NULL: none are known. */
+static NORETURN void report(const struct user_frame *f, u64 rip, u64 rbp, const char *fmt,
+                            va_list ap)
 {
     char text[256];
-    va_list ap;
 
     begin();
-    va_start(ap, fmt);
     fmt_vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
     print("\nPANIC on cpu %u: %s\n", this_cpu()->id, text);
-    backtrace((u64)__builtin_return_address(0), *(const u64 *)__builtin_frame_address(0));
+    if (f)
+        print_registers(f);
+    backtrace(rip, rbp);
     end();
+}
+
+void panic(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    report(NULL, (u64)__builtin_return_address(0), *(const u64 *)__builtin_frame_address(0), fmt,
+           ap);
 }
 
 void panic_at(const struct user_frame *f, const char *fmt, ...)
 {
-    char text[160];
     va_list ap;
 
-    begin();
     va_start(ap, fmt);
-    fmt_vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    print("\nPANIC on cpu %u: %s\n", this_cpu()->id, text);
-    print_registers(f);
-    backtrace(f->rip, f->rbp);
-    end();
+    report(f, f->rip, f->rbp, fmt, ap);
 }
 
 bool panic_stop(void)

@@ -35,7 +35,7 @@ i64 sys_vm_create(const u64 args[6])
         enum hv_status st = vm_get(args[0], &vm);                                                  \
         return st == HV_OK ? call##_of(vm, args) : st;                                             \
     }                                                                                              \
-    static i64 call##_of(struct vm *vm, const u64 args[6])
+    static i64 call##_of(struct vm *vm, const u64 args[6] UNUSED)
 #define ON_VCPU(call)                                                                              \
     static i64 call##_of(struct vcpu *v, const u64 args[6]);                                       \
     i64 call(const u64 args[6])                                                                    \
@@ -44,11 +44,10 @@ i64 sys_vm_create(const u64 args[6])
         enum hv_status st = vcpu_find(args[0], args[1], &v);                                       \
         return st == HV_OK ? call##_of(v, args) : st;                                              \
     }                                                                                              \
-    static i64 call##_of(struct vcpu *v, const u64 args[6])
+    static i64 call##_of(struct vcpu *v, const u64 args[6] UNUSED)
 
 ON_VM(sys_vm_destroy)
 {
-    (void)args;
     if (vm->run_state != VM_PAUSED)
         return HV_EBUSY;
     vm_destroy(vm);
@@ -75,14 +74,12 @@ ON_VM(sys_vm_written)
 
 ON_VM(sys_vm_run)
 {
-    (void)args;
     vm_run(vm);
     return HV_OK;
 }
 
 ON_VM(sys_vm_pause)
 {
-    (void)args;
     vm_pause(vm);
     return HV_OK;
 }
@@ -125,7 +122,6 @@ ON_VCPU(sys_vcpu_reset)
 {
     enum hv_status st = v->blocked & BLOCK_PAUSED ? vcpu_pull(v) : HV_EBUSY;
 
-    (void)args;
     if (st != HV_OK)
         return st;
     exit_reset(v, false);
@@ -143,7 +139,6 @@ ON_VCPU(sys_vcpu_get)
 {
     enum hv_status st = vcpu_pull(v);
 
-    (void)args;
     if (st == HV_OK)
         exit_get_state(v, &v->page->full);
     return st;
@@ -156,7 +151,6 @@ ON_VCPU(sys_vcpu_set)
 {
     enum hv_status st = vcpu_pull(v);
 
-    (void)args;
     if (st != HV_OK)
         return st;
     memcpy(&state_copy, &v->page->full, sizeof(state_copy));
@@ -171,7 +165,6 @@ ON_VCPU(sys_vcpu_lint)
 
 ON_VCPU(sys_vcpu_nmi)
 {
-    (void)args;
     vcpu_request(v, REQUEST_NMI);
     return HV_OK;
 }

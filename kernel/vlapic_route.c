@@ -131,20 +131,14 @@ u32 vlapic_send(struct vcpu *v, u32 icr, u32 dest)
     /* INIT level de-assert only synchronised arbitration of old CPUs. */
     if (m.mode == DELIVER_INIT && (icr & ICR_LEVEL) && !(icr & ICR_ASSERT))
         return 0;
-    if (shorthand == TO_SELF || (!shorthand && !m.logical && dest == v->index)) {
-        if (fixed)
-            vlapic_accept(v, m.vector, false);
-        else
-            deliver(v, &m);
-        return VLAPIC_EVENTS;
-    }
-    if (shorthand >= TO_ALL) {
-        m.dest = wide ? ~0u : 0xff;
+    if (shorthand) {
+        m.dest = shorthand == TO_SELF ? v->index : wide ? ~0u : 0xff;
         m.logical = false;
     }
+    /* The short way to its own IRR. */
     bool others = shorthand == TO_OTHERS;
     if (!others && m.mode == DELIVER_FIXED && vlapic_match(v, &m)) {
-        vlapic_accept(v, m.vector, false); /* the short way, as above */
+        vlapic_accept(v, m.vector, false);
         others = true;
     }
     route(v->vm, &m, others ? v : NULL);

@@ -160,3 +160,8 @@ VMCS_ACCESS(32, vmcs32, u32)
 VMCS_ACCESS(64, vmcs64, u64)
 VMCS_ACCESS(, vmcs_nat, u64)
 #undef VMCS_ACCESS
+
+/* Guest interruptibility state: SDM 3C table 25-3. */
+#define BLOCKED_BY_STI_MOVSS BITS(1, 0)
+#define BLOCKED_BY_NMI BIT(3)
+#define ACCESS_DPL BITS(6, 5) /* of SS: the CPL, SDM 3C 25.4.1 */

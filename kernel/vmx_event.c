@@ -8,10 +8,6 @@
 #include "kernel/vmx_vcpu.h"
 #include "kernel/x86.h"
 
-/* Interruptibility state: SDM 3C table 25-3. */
-#define BLOCKED_BY_STI_MOVSS BITS(1, 0)
-#define BLOCKED_BY_NMI BIT(3)
-
 static u32 pending_entry(void)
 {
     u32 info = vmcs_read32(VMCS_ENTRY_INTR_INFO);

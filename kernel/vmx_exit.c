@@ -18,9 +18,6 @@
 #include "kernel/x86.h"
 
 #define DR7_GD BIT(13)
-#define BLOCKED_BY_STI_MOVSS BITS(1, 0)
-#define BLOCKED_BY_NMI BIT(3)
-#define ACCESS_DPL BITS(6, 5)
 #define ACCESS_UNUSABLE BIT(16)
 
 /* IRET had unblocked NMIs before it faulted: it will do so again (SDM 3C 28.2.3). */

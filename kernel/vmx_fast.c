@@ -10,7 +10,6 @@
 #include "kernel/vmx_state.h"
 #include "kernel/x86.h"
 
-#define BLOCKED_BY_STI_MOVSS 3u
 #define likely(x) __builtin_expect(!!(x), 1)
 
 /* Fields that every VMCS has, of a VMCS that is current: the access cannot fail. */
@@ -65,7 +64,7 @@ APART fast_vmcall(struct vcpu *v)
 {
     struct vcpu_page *p = v->page;
 
-    if (!likely(!(known(VMCS_GUEST_SS_ACCESS) & BITS(6, 5)))) /* DPL: the guest's CPL */
+    if (!likely(!(known(VMCS_GUEST_SS_ACCESS) & ACCESS_DPL)))
         return VMX_FULL;
     p->stats.exits[CLASS_HYPERCALL]++;
     p->regs[REG_RAX] = exit_hypercall_value(p->regs[REG_RAX]);

@@ -8,9 +8,7 @@
 #include "kernel/vmx_vcpu.h"
 #include "kernel/x86.h"
 
-#define BLOCKED_BY_STI_MOVSS 3u
 #define PENDING_DEBUG_BS BIT(14)
-#define ACCESS_DPL BITS(6, 5)
 #define ACCESS_L BIT(13)
 #define PDPTE_PRESENT BIT(0)
 #define PDPTE_RESERVED (BITS(2, 1) | BITS(8, 5) | BITS(63, 52))

@@ -27,6 +27,8 @@ typedef int64_t i64;
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define MUST_CHECK __attribute__((warn_unused_result))
+/* An argument that an interface has and a function may not need. */
+#define UNUSED __attribute__((unused))
 #define NORETURN __attribute__((noreturn))
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
 
