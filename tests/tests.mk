@@ -193,6 +193,14 @@ build/host/bench_images: $(BENCH_IMAGES_SRC) | $(HOST_LIB)
 	$(Q)$(HOST_CC) -std=gnu11 $(WARNINGS) -fno-strict-aliasing -fno-omit-frame-pointer -O2 -g -I. \
 	    -isystem build/lib/include $^ $(HOST_LIB) -lm -o $@
 
+# Disks and TCP beside Debian's Linux on the same emulated machine.
+build/bench/rate.img: build/linux/rate tools/mkinitrd.py
+	@mkdir -p $(@D)
+	$(Q)$(PYTHON) tools/mkinitrd.py $@ $< /bin/busybox .cache/guests/modules/*.ko
+.PHONY: bench-linux
+bench-linux: image build/bench/rate.img ## disks and TCP beside Debian's Linux on the same QEMU machine
+	@$(PYTHON) tests/bench_linux.py
+
 .PHONY: bench-images
 bench-images: build/host/bench_images ## CPU a request of each image format beside QEMU's driver
 	@build/host/bench_images | tee build/bench-images.tsv

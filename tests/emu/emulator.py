@@ -40,6 +40,7 @@ class Machine:
     kind = None
     boot_seconds = 120  # until the prompt, with a core to itself
     terminal = False    # the emulator itself gets the terminal, for its debugger: True, or a pty
+    pass_fds = ()         # descriptors that it inherits
     emulates_svm = False  # its guests run on QEMU's idea of AMD-V
 
     def __init__(self, name, image, cpus=1, memory_mib=1024, data=None):
@@ -81,7 +82,8 @@ class Machine:
                 with open(os.path.join(folder, "emulator.out"), "wb") as output:
                     self.process = subprocess.Popen(
                         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                        env=environment, start_new_session=True, preexec_fn=die_with_parent)
+                        env=environment, start_new_session=True, pass_fds=self.pass_fds,
+                        preexec_fn=die_with_parent)
             try:
                 self.serial = self.accept(listener)
             except BaseException:

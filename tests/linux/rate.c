@@ -1,0 +1,165 @@
+/* /init of a Linux that `make bench-linux` measures beside Bulkhead on the same emulated machine:
+ * loads the modules of virtio devices, and answers lines on the console with one rate each.
+ *
+ *   disk DEVICE BLOCK DEPTH BYTES RANDOM   O_DIRECT reads, DEPTH at a time: requests a second
+ *   send IP PORT BYTES                     TCP: bytes a second until the peer has closed
+ *   receive IP PORT                        TCP: until the peer has sent all */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <net/if.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEPTH_MOST 64
+static uint8_t *buffer;
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void load_modules(void)
+{
+    static const char *const names[] = {"virtio_ring", "virtio", "virtio_pci_legacy_dev",
+                                        "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
+                                        "failover", "net_failover", "virtio_net"};
+    char path[80];
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        snprintf(path, sizeof(path), "/lib/modules/%s.ko", names[i]);
+        int fd = open(path, O_RDONLY);
+        if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) != 0)
+            printf("%s is not loaded\n", names[i]);
+        close(fd);
+    }
+}
+
+static void set_address(const char *name, const char *address)
+{
+    struct ifreq r = {0};
+    struct sockaddr_in *in = (struct sockaddr_in *)&r.ifr_addr;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+    snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", name);
+    in->sin_family = AF_INET;
+    inet_aton(address, &in->sin_addr);
+    ioctl(fd, SIOCSIFADDR, &r);
+    inet_aton("255.255.255.0", &in->sin_addr);
+    ioctl(fd, SIOCSIFNETMASK, &r);
+    r.ifr_flags = IFF_UP | IFF_RUNNING;
+    ioctl(fd, SIOCSIFFLAGS, &r);
+    close(fd);
+}
+
+struct disk {
+    aio_context_t context;
+    int fd;
+    uint64_t block, count, next;
+    int random;
+};
+
+static int submit(struct disk *d, unsigned slot)
+{
+    static struct iocb blocks[DEPTH_MOST];
+    struct iocb *b = &blocks[slot];
+    uint64_t at = d->next++;
+
+    if (d->random)
+        at = at * 0x9e3779b97f4a7c15ull % d->count;
+    *b = (struct iocb){.aio_data = slot,
+                       .aio_lio_opcode = IOCB_CMD_PREAD,
+                       .aio_fildes = (uint32_t)d->fd,
+                       .aio_buf = (uint64_t)(buffer + slot * d->block),
+                       .aio_nbytes = d->block,
+                       .aio_offset = (int64_t)(at * d->block)};
+    return syscall(SYS_io_submit, d->context, 1, &b) == 1;
+}
+
+static double read_disk(const char *path, uint64_t block, unsigned depth, uint64_t bytes, int random)
+{
+    struct disk d = {.block = block, .count = bytes / block, .random = random};
+    struct io_event events[DEPTH_MOST];
+    uint64_t done = 0;
+    double began;
+
+    d.fd = open(path, O_RDONLY | O_DIRECT);
+    if (d.fd < 0 || depth > DEPTH_MOST || syscall(SYS_io_setup, DEPTH_MOST, &d.context) != 0)
+        return 0;
+    began = now();
+    for (unsigned i = 0; i < depth && d.next < d.count; i++)
+        if (!submit(&d, i))
+            return 0;
+    while (done < d.count) {
+        long n = syscall(SYS_io_getevents, d.context, 1, DEPTH_MOST, events, NULL);
+        for (long i = 0; i < n; i++, done++)
+            if (events[i].res != (int64_t)block ||
+                (d.next < d.count && !submit(&d, (unsigned)events[i].data)))
+                return 0;
+    }
+    began = now() - began;
+    syscall(SYS_io_destroy, d.context);
+    close(d.fd);
+    return (double)done / began;
+}
+
+static double transfer(const char *address, int port, uint64_t bytes)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    uint64_t moved = 0;
+    ssize_t n = 1;
+
+    inet_aton(address, &in.sin_addr);
+    if (connect(fd, (struct sockaddr *)&in, sizeof(in)) != 0)
+        return 0;
+    double began = now();
+    while (n > 0 && (!bytes || moved < bytes)) {
+        n = bytes ? write(fd, buffer, 1 << 18) : read(fd, buffer, 1 << 18);
+        moved += n > 0 ? (uint64_t)n : 0;
+    }
+    if (bytes) {
+        shutdown(fd, SHUT_WR);
+        n = read(fd, buffer, 1); /* until the peer has read all */
+    }
+    began = now() - began;
+    close(fd);
+    return (double)moved / began;
+}
+
+int main(void)
+{
+    char line[200], word[100];
+    unsigned long long a, b, c;
+    int random;
+
+    mount("dev", "/dev", "devtmpfs", 0, NULL);
+    load_modules();
+    set_address("eth0", "10.9.0.100");
+    if (posix_memalign((void **)&buffer, 4096, 16 << 20) != 0)
+        return 1;
+    for (;;) {
+        printf("\nrate> ");
+        fflush(stdout);
+        if (!fgets(line, sizeof(line), stdin))
+            return 0;
+        if (sscanf(line, "disk %99s %llu %llu %llu %d", word, &a, &b, &c, &random) == 5)
+            printf("RATE %.1f\n", read_disk(word, a, (unsigned)b, c, random));
+        else if (sscanf(line, "send %99s %llu %llu", word, &a, &b) == 3)
+            printf("RATE %.1f\n", transfer(word, (int)a, b));
+        else if (sscanf(line, "receive %99s %llu", word, &a) == 2)
+            printf("RATE %.1f\n", transfer(word, (int)a, 0));
+    }
+}
