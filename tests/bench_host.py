@@ -15,7 +15,10 @@ KERNEL = 1 << 63
 STEPS = 5000
 WARM = 8
 MAC = "52:54:00:12:34:56"
-FRAME = bytes.fromhex(MAC.replace(":", "") + "525400aa0001" + "88b5") + bytes(1500)
+HEADER = bytes.fromhex(MAC.replace(":", "") + "525400aa0001" + "88b5")
+BODY = 1500
+TRIES = 20        # until the card has link and the shell its command
+PATIENCE = 10     # seconds for a frame, on a loaded machine
 GIB, STEP = 1024, 64  # MiB: what is given, and by one system call
 
 
@@ -77,15 +80,19 @@ def wire():
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        peer.settimeout(1)
+        peer.settimeout(PATIENCE)
         return peer, port
 
 
-def echo(peer, port):
-    """Sends a frame; True: it came back."""
-    peer.sendto(FRAME, ("127.0.0.1", port))
+def send(peer, port, number):
+    peer.sendto(HEADER + number.to_bytes(4, "big") + bytes(BODY - 4), ("127.0.0.1", port))
+
+
+def echo(peer, port, number):
+    """Sends a frame; True: it came back, and so none is under way any more."""
+    send(peer, port, number)
     try:
-        while len(peer.recv(65536)) < len(FRAME):
+        while peer.recv(65536)[len(HEADER):len(HEADER) + 4] != number.to_bytes(4, "big"):
             pass
     except TimeoutError:
         return False
@@ -99,19 +106,17 @@ def echoed_frame(machine, table, peer, port):
     c.command("net kif remove k0")
     c.command("net uplink remove nic0")
     c.send("host nic echo nic0 seconds=1000\r")
-    for _ in range(60):
-        if echo(peer, port):
-            break
-    for _ in range(WARM):
-        assert echo(peer, port), "a frame did not come back"
+    first = next((n for n in range(TRIES) if echo(peer, port, n)), TRIES)
+    for n in range(1, WARM):
+        assert echo(peer, port, first + n), "a frame did not come back"
     machine.stop()
     served = static_of("serve", "drivers/e1000.c")
     entry = address_of(symbols("kernel.elf"), "common")
     received = address_of(table, "nic_received")
     machine.breakpoint(entry)
-    peer.sendto(FRAME, ("127.0.0.1", port))
+    send(peer, port, first + WARM)
     found = []
-    for n in range(1, 1000):
+    for _ in range(1000):
         d.command("c")  # an interrupt, mostly a timer's
         piece = steps(machine, lambda f, _: any(i.startswith("hlt") for _, i in f))
         piece = addresses(piece[:1 + next(n for n, (_, i) in enumerate(piece) if i.startswith("hlt"))])
@@ -119,8 +124,6 @@ def echoed_frame(machine, table, peer, port):
             found += piece
         elif received in found:
             break
-        elif n % 200 == 0:  # a datagram was lost
-            peer.sendto(FRAME, ("127.0.0.1", port))
     assert received in found, "a frame did not come"
     machine.no_breakpoints()
     machine.go()
