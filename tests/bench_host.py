@@ -17,7 +17,8 @@ WARM = 8
 MAC = "52:54:00:12:34:56"
 HEADER = bytes.fromhex(MAC.replace(":", "") + "525400aa0001" + "88b5")
 BODY = 1500
-TRIES = 20        # until the card has link and the shell its command
+TRIES = 50        # frames, until one is seen
+ARRIVALS = 200    # interrupts, in which a frame that was sent should come
 PATIENCE = 10     # seconds for a frame, on a loaded machine
 GIB, STEP = 1024, 64  # MiB: what is given, and by one system call
 
@@ -106,30 +107,39 @@ def echoed_frame(machine, table, peer, port):
     c.command("net kif remove k0")
     c.command("net uplink remove nic0")
     c.send("host nic echo nic0 seconds=1000\r")
-    first = next((n for n in range(TRIES) if echo(peer, port, n)), TRIES)
-    for n in range(1, WARM):
-        assert echo(peer, port, first + n), "a frame did not come back"
-    machine.stop()
     served = static_of("serve", "drivers/e1000.c")
-    entry = address_of(symbols("kernel.elf"), "common")
-    received = address_of(table, "nic_received")
-    machine.breakpoint(entry)
-    send(peer, port, first + WARM)
+    entry, received = address_of(symbols("kernel.elf"), "common"), address_of(table, "nic_received")
+    number, found = 0, []
+    while received not in found and number < TRIES:
+        for _ in range(WARM):  # until those of before are through, too
+            echo(peer, port, number)
+            number += 1
+        machine.stop()
+        machine.breakpoint(entry)
+        send(peer, port, number)
+        number += 1
+        found = card_interrupts(machine, served, received)
+        machine.no_breakpoints()
+        machine.go()
+    c.send("\x03")
+    c.prompt(60)
+    assert received in found, "a frame did not come"
+    return Cost(found, address_of(table, "irq_dispatch"))
+
+
+def card_interrupts(machine, served, received):
+    """Addresses of what runs at the next interrupts in a row that run `served`, until the host idles
+    again, if one of them runs `received`; what runs at others before is left out."""
     found = []
-    for _ in range(1000):
-        d.command("c")  # an interrupt, mostly a timer's
+    for _ in range(ARRIVALS):
+        machine.debugger.command("c")  # an interrupt, mostly a timer's
         piece = steps(machine, lambda f, _: any(i.startswith("hlt") for _, i in f))
         piece = addresses(piece[:1 + next(n for n, (_, i) in enumerate(piece) if i.startswith("hlt"))])
         if served in piece:
             found += piece
         elif received in found:
             break
-    assert received in found, "a frame did not come"
-    machine.no_breakpoints()
-    machine.go()
-    c.send("\x03")
-    c.prompt(60)
-    return Cost(found, address_of(table, "irq_dispatch"))
+    return found
 
 
 def calls_of(function, called):
