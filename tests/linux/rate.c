@@ -33,9 +33,15 @@ static double now(void)
 
 static void load_modules(void)
 {
-    static const char *const names[] = {"virtio_ring", "virtio", "virtio_pci_legacy_dev",
-                                        "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
-                                        "failover", "net_failover", "virtio_net"};
+    static const char *const names[] = {"virtio_ring",
+                                        "virtio",
+                                        "virtio_pci_legacy_dev",
+                                        "virtio_pci_modern_dev",
+                                        "virtio_pci",
+                                        "virtio_blk",
+                                        "failover",
+                                        "net_failover",
+                                        "virtio_net"};
     char path[80];
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -88,7 +94,8 @@ static int submit(struct disk *d, unsigned slot)
     return syscall(SYS_io_submit, d->context, 1, &b) == 1;
 }
 
-static double read_disk(const char *path, uint64_t block, unsigned depth, uint64_t bytes, int random)
+static double read_disk(const char *path, uint64_t block, unsigned depth, uint64_t bytes,
+                        int random)
 {
     struct disk d = {.block = block, .count = bytes / block, .random = random};
     struct io_event events[DEPTH_MOST];
