@@ -213,13 +213,17 @@ static void chains(void)
     }
 }
 
+static double least(double a, double b)
+{
+    return b > 0 && (a <= 0 || b < a) ? b : a;
+}
+
 /* All of a new image written, then read, a MiB at a time; QEMU's beside it, on the same file to
  * read and on a new one of its own to write. */
-static void throughput(const char *format, const char *qemu)
+static void one_pass(const char *format, const char *qemu, double ns[2], double their[2])
 {
     struct image_options o = {.size = SIZE, .id = {1}};
-    char error[IMAGE_ERROR_MAX] = "", name[64];
-    double ns[2], their[2];
+    char error[IMAGE_ERROR_MAX] = "";
     static u8 buf[MIB];
     struct disk *d;
 
@@ -234,11 +238,24 @@ static void throughput(const char *format, const char *qemu)
         for (u64 at = 0; at < SIZE; at += sizeof(buf))
             must(!write ? disk_write(d, at, buf, sizeof(buf)) : disk_read(d, at, buf, sizeof(buf)),
                  "a request");
-        ns[write] = (cpu_ns(RUSAGE_SELF) - begin) / (SIZE / MIB);
+        ns[write] = least(ns[write], (cpu_ns(RUSAGE_SELF) - begin) / (SIZE / MIB));
     }
     must(disk_close(d), "close");
-    their[0] = theirs_new(qemu, true, SIZE / MIB, MIB, MIB);
-    their[1] = theirs_of(qemu, "build/host/bench.img", false, SIZE / MIB, MIB, MIB);
+    their[0] = least(their[0], theirs_new(qemu, true, SIZE / MIB, MIB, MIB));
+    their[1] =
+        least(their[1], theirs_of(qemu, "build/host/bench.img", false, SIZE / MIB, MIB, MIB));
+    disk_close(&file.disk);
+    unlink("build/host/bench.img");
+}
+
+/* The best of some passes: a file system below takes ten times as long now and then. */
+static void throughput(const char *format, const char *qemu)
+{
+    double ns[2] = {0}, their[2] = {0};
+    char name[64];
+
+    for (u32 i = 0; i < 5; i++)
+        one_pass(format, qemu, ns, their);
     for (u32 i = 0; i < 2; i++) {
         snprintf(name, sizeof(name), "image.%s.%s", format, i ? "seq_read" : "seq_write");
         row(name, 1e9 / ns[i], "MiB/s of CPU");
@@ -246,8 +263,6 @@ static void throughput(const char *format, const char *qemu)
         if (their[i] > 0)
             row(name, their[i] / ns[i], "x");
     }
-    disk_close(&file.disk);
-    unlink("build/host/bench.img");
 }
 
 /* All of a 1 TiB disk was looked at: how much memory its map and tables take. */
