@@ -51,6 +51,7 @@ def virtio(c):
     with c.check("a store and an image are made on the second disk", vital=True):
         vdisk.make_store(c, vdisk.data_disk(c))
         vdisk.make_disk(c, "ds1:v.qcow2", "qcow2", "16M")
+        guests.must(c, "vm set vio home=ds1:vio", 60)
     hostile(c)
     with c.check("a virtio console leads to the guest's shell", vital=True):
         start(c, "vio")
@@ -90,6 +91,13 @@ def virtio(c):
     with c.check("the disk has what was written before"):
         vdisk.load(c, "check", "vda", 2, 300, 2)
         leave(c)
+    with c.check("a snapshot is taken while it runs, and the disk goes on"):
+        guests.must(c, "vm snapshot take vio s1", 120)
+        back_in_shell(c, "vio")
+        vdisk.load(c, "check", "vda", 2, 300, 2)
+        vdisk.load(c, "run", "vda", 3, 50, 2)
+        leave(c)
+        assert "s1" in c.command("vm snapshot list vio", 60)
     with c.check("it stops, and its image is sound"):
         c.command("vm stop vio", 120)
         c.until("vm list", r"vio +stopped", 30)
