@@ -20,7 +20,9 @@
     {"nic" #n, "queues", CONF_NUMBER, M(nic[n].queues), .max = VM_NIC_QUEUES,                      \
      .help = "pairs of queues, at most 4; 0: one a vCPU", .example = "2"},                         \
     {"nic" #n, "mirror", CONF_BOOL, M(nic[n].mirror),                                              \
-     .help = "a probe: it gets the frames of `net mirror`, and nothing else", .example = "no"}
+     .help = "a probe: it gets the frames of `net mirror`, and nothing else", .example = "no"}, \
+    {"nic" #n, "model", CONF_ENUM, M(nic[n].model), .values = "virtio", \
+     .help = "the card that the guest sees", .example = "virtio"}
 #define DISK(n)                                                                                    \
     {"disk" #n, "file", CONF_STORE, M(disk[n].file), .help = "disk image on a datastore",          \
      .example = "ds1:web/d.qcow2"},                                                                \

@@ -27,6 +27,7 @@ struct vm_nic {                     /* a virtio network device */
     u16 vlan;                       /* 0: untagged, as the port's switch says */
     u8 queues;                      /* pairs; 0: one a vCPU, as far as there are */
     bool mirror;                    /* it only gets copies of other ports' frames */
+    u32 model;                      /* there is one: virtio */
 };
 
 #define VM_DISKS 8
