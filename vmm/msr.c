@@ -82,6 +82,10 @@ static const struct msr_row rows[] = {
     /* NB_CFG1; interrupt pending message: C1E is off */
     {.first = 0xc001001f, .last = 0xc001001f, .kind = MSR_IGNORE},
     {.first = 0xc0010055, .last = 0xc0010055, .kind = MSR_CONST},
+    /* LS_CFG to DC_CFG: errata of families that this one is not */
+    {.first = 0xc0011020, .last = 0xc0011022, .kind = MSR_IGNORE},
+    /* DE_CFG: LFENCE serialises */
+    {.first = 0xc0011029, .last = 0xc0011029, .kind = MSR_STORED, .value = 2, .mask = 2},
 };
 _Static_assert(ARRAY_LEN(rows) <= POLICY_MSR_MAX, "fits the policy");
 
