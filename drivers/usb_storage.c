@@ -128,6 +128,8 @@ static void end(struct storage *s, enum hv_status delivered)
  */
 static enum hv_status reset_recovery(struct storage *s) /* 5.3.4 */
 {
+    if (!s->device)
+        return HV_EIO;
     enum hv_status status =
         usb_control(s->device, USB_CLASS | USB_TO_INTERFACE, RESET_RECOVERY, 0, s->interface, 0);
 

@@ -142,13 +142,9 @@ static void end(void)
 }
 
 /* f: registers of what was interrupted; NULL: none are known. */
-static NORETURN void report(const struct user_frame *f, u64 rip, u64 rbp, const char *fmt,
-                            va_list ap)
+static NORETURN void report(const struct user_frame *f, u64 rip, u64 rbp, const char *text)
 {
-    char text[256];
-
     begin();
-    fmt_vsnprintf(text, sizeof(text), fmt, ap);
     print("\nPANIC on cpu %u: %s\n", this_cpu()->id, text);
     if (f)
         print_registers(f);
@@ -156,21 +152,28 @@ static NORETURN void report(const struct user_frame *f, u64 rip, u64 rbp, const 
     end();
 }
 
+#define FORMAT(text, fmt)                                                                          \
+    do {                                                                                           \
+        va_list ap;                                                                                \
+        va_start(ap, fmt);                                                                         \
+        fmt_vsnprintf(text, sizeof(text), fmt, ap);                                                \
+        va_end(ap);                                                                                \
+    } while (0)
+
 void panic(const char *fmt, ...)
 {
-    va_list ap;
+    char text[256];
 
-    va_start(ap, fmt);
-    report(NULL, (u64)__builtin_return_address(0), *(const u64 *)__builtin_frame_address(0), fmt,
-           ap);
+    FORMAT(text, fmt);
+    report(NULL, (u64)__builtin_return_address(0), *(const u64 *)__builtin_frame_address(0), text);
 }
 
 void panic_at(const struct user_frame *f, const char *fmt, ...)
 {
-    va_list ap;
+    char text[256];
 
-    va_start(ap, fmt);
-    report(f, f->rip, f->rbp, fmt, ap);
+    FORMAT(text, fmt);
+    report(f, f->rip, f->rbp, text);
 }
 
 bool panic_stop(void)
