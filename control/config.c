@@ -96,7 +96,7 @@ static void begin_section(struct reading *r, const struct conf_line *l)
 
 static const struct conf_key host_keys[] = {
     {"mitigations", NULL, CONF_ENUM, CONF_MEMBER(struct config_host, mitigations),
-     .values = "auto|off", .help = "speculation controls: what the CPU needs, or none",
+     .values = "auto|off|all", .help = "speculation controls: what the CPU needs, none, all it has",
      .example = "auto"},
     {"panic-reset", NULL, CONF_NUMBER, CONF_MEMBER(struct config_host, panic_reset), 0, 3600,
      .help = "seconds from a panic to a reset of the machine; 0: never", .example = "30"},

@@ -9,10 +9,9 @@
 #define CONFIG_VMS 64
 
 struct config_host { /* keys before the first section */
-    u32 mitigations; /* CONFIG_MITIGATIONS_* */
+    u32 mitigations; /* enum mitigations */
     u32 panic_reset; /* seconds; 0: never */
 };
-enum { CONFIG_MITIGATIONS_AUTO, CONFIG_MITIGATIONS_OFF };
 extern const struct conf_schema config_host_schema;
 
 struct config_sink {

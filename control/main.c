@@ -108,7 +108,7 @@ static void start_config(void)
 
 static void start_mitigations(void)
 {
-    mitigations_apply(host_config.mitigations == CONFIG_MITIGATIONS_OFF);
+    mitigations_apply(host_config.mitigations);
 }
 
 /* New records of level NOTICE or worse, as they come. */

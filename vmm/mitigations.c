@@ -94,12 +94,12 @@ static bool possible(const struct mitigation_words *w, u32 i)
            (w->svm && rows[i].amd < CODE && (w->amd >> rows[i].amd & 1));
 }
 
-u32 mitigations_choose(const struct mitigation_words *w, bool off)
+u32 mitigations_choose(const struct mitigation_words *w, enum mitigations mode)
 {
     u32 use = 0;
 
-    for (u32 i = 0; i < ARRAY_LEN(rows) && !off; i++)
-        if (possible(w, i) && rows[i].needed(w))
+    for (u32 i = 0; i < ARRAY_LEN(rows) && mode != MITIGATIONS_OFF; i++)
+        if (possible(w, i) && (mode == MITIGATIONS_ALL || rows[i].needed(w)))
             use |= rows[i].use;
     return use;
 }
@@ -145,10 +145,10 @@ struct mitigation_words mitigations_words(const struct host_info *h)
 
 static u32 in_use;
 
-void mitigations_apply(bool off)
+void mitigations_apply(enum mitigations mode)
 {
     struct mitigation_words w = mitigations_words(sys_host_info());
-    u32 wanted = mitigations_choose(&w, off);
+    u32 wanted = mitigations_choose(&w, mode);
     i64 status = sys_speculation(wanted);
 
     in_use = status == HV_OK ? wanted : 0;

@@ -11,7 +11,7 @@ OPTIONS = {"cpu": Qemu.WITH_SVM, "disk": "ahci",
            "extra": ["-device", "virtio-blk-pci,drive=d,disable-legacy=on"]}
 
 
-@qemu("svm-disks", limit=400, cpus=2, data={"d": 512}, **OPTIONS,
+@qemu("svm-disks", limit=400, cpus=1, data={"d": 512}, **OPTIONS,
       files=vdisk.files(vdisk.section("disks", 2, *DISKS, "disk6: device=ram0,serial=S1")))
 def disks(c):
     with c.check("a store and an image of each format are made", vital=True):

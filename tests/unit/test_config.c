@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "control/config.h"
+#include "vmm/mitigations.h"
 
 static struct config_host host;
 static struct vm_config vms[CONFIG_VMS + 1];
@@ -40,19 +41,19 @@ static void reads_keys_of_the_host(void **state)
 {
     (void)state;
     read_text("[vm demo]\nkernel: x\n");
-    assert_int_equal(host.mitigations, CONFIG_MITIGATIONS_AUTO);
+    assert_int_equal(host.mitigations, MITIGATIONS_AUTO);
     read_text("mitigations: off\n[vm demo]\nkernel: x\n");
     assert_int_equal(error_count, 0);
     assert_int_equal(vm_count, 1);
-    assert_int_equal(host.mitigations, CONFIG_MITIGATIONS_OFF);
+    assert_int_equal(host.mitigations, MITIGATIONS_OFF);
     read_text("mitigations: some\n[vm demo]\nkernel: x\n");
     assert_int_equal(error_count, 1);
     assert_non_null(strstr(errors[0], "bulkhead.conf:1: mitigations"));
-    assert_int_equal(host.mitigations, CONFIG_MITIGATIONS_AUTO);
+    assert_int_equal(host.mitigations, MITIGATIONS_AUTO);
     assert_int_equal(vm_count, 1);
     read_text("[vm demo]\nkernel: x\nmitigations: off\n"); /* not a key of a VM */
     assert_int_equal(error_count, 1);
-    assert_int_equal(host.mitigations, CONFIG_MITIGATIONS_AUTO);
+    assert_int_equal(host.mitigations, MITIGATIONS_AUTO);
 }
 
 static void reads_a_good_file(void **state)

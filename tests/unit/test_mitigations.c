@@ -70,12 +70,12 @@ static void chooses(void **state)
     (void)state;
     for (u32 i = 0; i < ARRAY_LEN(profiles); i++) {
         struct mitigation_words w = {true, profiles[i].leaf7, profiles[i].capable, false, 0};
-        u32 use = mitigations_choose(&w, false);
+        u32 use = mitigations_choose(&w, MITIGATIONS_AUTO);
         if (use != profiles[i].use)
             fail_msg("%s: %x, not %x", profiles[i].cpu, use, profiles[i].use);
-        assert_int_equal(mitigations_choose(&w, true), 0);
+        assert_int_equal(mitigations_choose(&w, MITIGATIONS_OFF), 0);
         w.vmx = false;
-        assert_int_equal(mitigations_choose(&w, false), use & RETPOLINE);
+        assert_int_equal(mitigations_choose(&w, MITIGATIONS_AUTO), use & RETPOLINE);
     }
 }
 
@@ -84,11 +84,12 @@ static void less_on_amd(void **state)
     struct mitigation_words w = {.svm = true};
 
     (void)state;
-    assert_int_equal(mitigations_choose(&w, false), RETPOLINE | SPECULATION_RSB);
+    assert_int_equal(mitigations_choose(&w, MITIGATIONS_AUTO), RETPOLINE | SPECULATION_RSB);
     w.amd = BIT(12) | BIT(14) | BIT(15);
     w.leaf7 = ~0u;
-    assert_int_equal(mitigations_choose(&w, false), RETPOLINE | SPECULATION_RSB | SPECULATION_IBPB);
-    assert_int_equal(mitigations_choose(&w, true), 0);
+    assert_int_equal(mitigations_choose(&w, MITIGATIONS_AUTO),
+                     RETPOLINE | SPECULATION_RSB | SPECULATION_IBPB);
+    assert_int_equal(mitigations_choose(&w, MITIGATIONS_OFF), 0);
 }
 
 static enum feature_state state_of(const struct mitigation_words *w, u32 used, const char *name,
@@ -108,13 +109,16 @@ static enum feature_state state_of(const struct mitigation_words *w, u32 used, c
 static void says_why(void **state)
 {
     struct mitigation_words w = {true, SPEC | FLUSH | CAPS, BIT(0), false, 0};
-    u32 use = mitigations_choose(&w, false);
+    u32 use = mitigations_choose(&w, MITIGATIONS_AUTO);
 
     (void)state;
     assert_int_equal(state_of(&w, use, "IBRS in the host", "Spectre v2"), FEATURE_ACTIVE);
     assert_int_equal(state_of(&w, use, "L1D flush before entry", "not affected"), FEATURE_UNUSED);
     assert_int_equal(state_of(&w, use, "VERW before entry", "no means"), FEATURE_ABSENT);
     assert_int_equal(state_of(&w, 0, "IBRS in the host", "mitigations: off"), FEATURE_UNUSED);
+    use = mitigations_choose(&w, MITIGATIONS_ALL); /* also what it does not need, with its means */
+    assert_int_equal(use, BASIC | RETPOLINE | SPECULATION_L1D);
+    assert_int_equal(state_of(&w, use, "L1D flush before entry", "L1TF"), FEATURE_ACTIVE);
     w.vmx = false;
     assert_int_equal(state_of(&w, 0, "IBRS in the host", "VT-x only"), FEATURE_ABSENT);
     assert_int_equal(state_of(&w, 0, "IBPB between VMs", "no means"), FEATURE_ABSENT);
@@ -133,13 +137,13 @@ static void a_refusal_leaves_none(void **state)
     (void)state;
     info = (struct host_info){.hvm = HOST_HVM_NONE};
     answer = HV_OK;
-    mitigations_apply(false);
+    mitigations_apply(MITIGATIONS_AUTO);
     assert_int_equal(asked, RETPOLINE);
     info.hvm = HOST_HVM_VMX;
-    mitigations_apply(true);
+    mitigations_apply(MITIGATIONS_OFF);
     assert_int_equal(asked, 0);
     answer = HV_EINVAL;
-    mitigations_apply(false);
+    mitigations_apply(MITIGATIONS_AUTO);
     assert_int_equal(mitigations_used(), 0);
 }
 
