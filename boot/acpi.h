@@ -1,8 +1,7 @@
 /* Finds and checks the host's static ACPI tables; ACPI 6.4 section 5.2.  No AML.
  *
  * Pure: the caller says how physical memory is reached. */
-#ifndef BULKHEAD_BOOT_ACPI_H
-#define BULKHEAD_BOOT_ACPI_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -28,5 +27,3 @@ u8 acpi_u8(const u8 *table, u32 len, u32 at);
 u16 acpi_u16(const u8 *table, u32 len, u32 at);
 u32 acpi_u32(const u8 *table, u32 len, u32 at);
 u64 acpi_u64(const u8 *table, u32 len, u32 at);
-
-#endif

@@ -1,6 +1,5 @@
 /* What the loader says: to the firmware's console and to COM1, one line at a time. */
-#ifndef BULKHEAD_BOOT_CONSOLE_H
-#define BULKHEAD_BOOT_CONSOLE_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -12,5 +11,3 @@ void console_init(void);
 void console_firmware_gone(void);
 /* %s text, %u u64 in decimal, %x u64 in hexadecimal, and nothing else; adds the line's end. */
 void console_line(const char *format, ...);
-
-#endif

@@ -1,6 +1,5 @@
 /* Files of the volume that the loader itself came from. */
-#ifndef BULKHEAD_BOOT_FILES_H
-#define BULKHEAD_BOOT_FILES_H
+#pragma once
 
 #include "kernel/abi/boot_info.h"
 
@@ -15,5 +14,3 @@ MUST_CHECK enum files_result files_read(const char *name, u32 type, void **data,
 /* bulkhead.conf as module 0, then everything under \bulkhead\guests.  What cannot be taken is
  * named on the console and left out. */
 void files_load_modules(struct boot_info *bi);
-
-#endif

@@ -1,6 +1,5 @@
 /* The last step: from the firmware's world into the kernel's. */
-#ifndef BULKHEAD_BOOT_HANDOFF_H
-#define BULKHEAD_BOOT_HANDOFF_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -10,5 +9,3 @@ extern const u8 handoff_start[], handoff_end[];
 
 /* boot_info and cr3 are physical addresses; does not return. */
 typedef void (*handoff_fn)(u64 boot_info, u64 cr3, u64 stack_top, u64 entry, u64 nx);
-
-#endif

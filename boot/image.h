@@ -1,6 +1,5 @@
 /* Puts an ELF image of ours into memory, ready to be mapped. */
-#ifndef BULKHEAD_BOOT_IMAGE_H
-#define BULKHEAD_BOOT_IMAGE_H
+#pragma once
 
 #include "kernel/abi/boot_info.h"
 
@@ -8,5 +7,3 @@
  * type. *bytes: size of the file.  False: refused, and the console says why. */
 MUST_CHECK bool image_load(const char *name, u64 base, u32 type, struct boot_image *out,
                            u64 *bytes);
-
-#endif

@@ -1,6 +1,5 @@
 /* The memory map as the kernel wants it: sorted, without overlap, merged.  Pure. */
-#ifndef BULKHEAD_BOOT_MEMMAP_H
-#define BULKHEAD_BOOT_MEMMAP_H
+#pragma once
 
 #include "kernel/abi/boot_info.h"
 
@@ -11,5 +10,3 @@ u32 memmap_type(u32 efi_type);
  * memory loses partial pages, every other type gains them.  False: more than out_max regions. */
 MUST_CHECK bool memmap_normalise(const struct boot_region *in, u32 in_count,
                                  struct boot_region *out, u32 out_max, u32 *out_count);
-
-#endif

@@ -1,6 +1,5 @@
 /* Memory for what the kernel inherits, and the end of the firmware's memory management. */
-#ifndef BULKHEAD_BOOT_MEMORY_H
-#define BULKHEAD_BOOT_MEMORY_H
+#pragma once
 
 #include "kernel/abi/boot_info.h"
 
@@ -17,5 +16,3 @@ MUST_CHECK bool memory_read_map(struct boot_region *out, u32 max, u32 *count);
 /* ExitBootServices, retried as the firmware's map changes.  On success there is no firmware any
  * more, and bi->regions is filled.  NULL, or what failed. */
 MUST_CHECK const char *memory_exit_boot_services(void *image, struct boot_info *bi);
-
-#endif

@@ -1,6 +1,5 @@
 /* The page tables that the kernel is entered with; SDM 3A 4.5. */
-#ifndef BULKHEAD_BOOT_PAGING_H
-#define BULKHEAD_BOOT_PAGING_H
+#pragma once
 
 #include "kernel/abi/boot_info.h"
 
@@ -21,5 +20,3 @@ MUST_CHECK bool paging_map(struct paging *p, u64 va, u64 pa, u64 len, u32 prot);
 MUST_CHECK bool paging_map_memory(struct paging *p, const struct boot_region *regions, u32 count);
 /* The kernel's segments at their link addresses. */
 MUST_CHECK bool paging_map_image(struct paging *p, const struct boot_image *image);
-
-#endif

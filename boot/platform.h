@@ -1,7 +1,6 @@
 /* What the static ACPI tables say about the machine.  Everything is optional: without tables the
  * PC's defaults hold.  Pure: the caller says how memory is reached. */
-#ifndef BULKHEAD_BOOT_PLATFORM_H
-#define BULKHEAD_BOOT_PLATFORM_H
+#pragma once
 
 #include "boot/acpi.h"
 #include "kernel/abi/boot_info.h"
@@ -15,5 +14,3 @@ struct platform_timers { /* what tsc.c may measure with */
 /* rsdp is a physical address; 0: no ACPI. */
 void platform_read(struct boot_platform *p, struct platform_timers *timers, acpi_map_fn map,
                    u64 rsdp);
-
-#endif

@@ -1,6 +1,5 @@
 /* Ports, for legacy.c and tsc.c. */
-#ifndef BULKHEAD_BOOT_PORT_H
-#define BULKHEAD_BOOT_PORT_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -15,5 +14,3 @@ static inline void outb(u16 port, u8 value)
 {
     asm volatile("outb %0, %1" : : "a"(value), "d"(port));
 }
-
-#endif

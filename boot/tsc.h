@@ -1,6 +1,5 @@
 /* How fast the time-stamp counter runs. */
-#ifndef BULKHEAD_BOOT_TSC_H
-#define BULKHEAD_BOOT_TSC_H
+#pragma once
 
 #include "boot/platform.h"
 #include "kernel/abi/boot_info.h"
@@ -8,5 +7,3 @@
 u64 tsc_read(void);
 /* After ExitBootServices, IF=0: fills tsc_hz and tsc_source.  Never fails. */
 void tsc_measure(struct boot_info *bi, const struct platform_timers *timers);
-
-#endif

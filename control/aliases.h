@@ -1,7 +1,6 @@
 /* Words of other hypervisors' command lines for people whose fingers know them.  A table, no code:
  * each is answered with the native form, so that users learn it. */
-#ifndef BULKHEAD_CONTROL_ALIASES_H
-#define BULKHEAD_CONTROL_ALIASES_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -13,5 +12,3 @@ struct alias {
 
 /* NULL: no alias. */
 const struct alias *aliases_find(const char *first, const char *second);
-
-#endif

@@ -1,6 +1,5 @@
 /* Commands about the machine: `host ...` and `debug ...`. */
-#ifndef BULKHEAD_CONTROL_CMD_HOST_H
-#define BULKHEAD_CONTROL_CMD_HOST_H
+#pragma once
 
 #include "kernel/abi/host_info.h"
 
@@ -10,5 +9,3 @@ void cmd_host_hvm_text(const struct host_info *h, char *buf, u32 len);
 const char *cmd_host_outer(void);
 
 extern u64 cmd_host_ready_tsc; /* when the prompt came up; main.c sets it */
-
-#endif

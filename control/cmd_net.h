@@ -1,6 +1,5 @@
 /* What the files of `net` commands share: names to objects, values to numbers, errors in words. */
-#ifndef BULKHEAD_CONTROL_CMD_NET_H
-#define BULKHEAD_CONTROL_CMD_NET_H
+#pragma once
 
 #include <lwip/ip_addr.h>
 
@@ -31,5 +30,3 @@ MUST_CHECK bool cmd_net_percent(const char *text, u32 *ppm);
 
 /* An address or a name; waits for the answer.  False: an error was printed. */
 bool cmd_net_resolve(const char *text, struct out *out, ip_addr_t *to);
-
-#endif

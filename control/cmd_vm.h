@@ -1,6 +1,5 @@
 /* The `vm` commands, and the start of the VM manager: control/main.c calls the steps in order. */
-#ifndef BULKHEAD_CONTROL_CMD_VM_H
-#define BULKHEAD_CONTROL_CMD_VM_H
+#pragma once
 
 #include "control/schema.h"
 #include "vmm/vm_config.h"
@@ -15,5 +14,3 @@ void cmd_vm_define(const struct vm_config *c);
 void cmd_vm_ready(void);
 /* After the kept configuration: starts those with autostart, if the machine has just booted. */
 void cmd_vm_autostart(void);
-
-#endif

@@ -1,6 +1,5 @@
 /* `vm console`: the serial line of a VM on the host's console. */
-#ifndef BULKHEAD_CONTROL_CMD_VM_CONSOLE_H
-#define BULKHEAD_CONTROL_CMD_VM_CONSOLE_H
+#pragma once
 
 #include "control/out.h"
 #include "vmm/vm.h"
@@ -11,5 +10,3 @@ enum hv_status cmd_vm_console(struct vm *vm, u32 port, struct out *out);
 
 /* What a port has said; NULL: the VM has no such port now. */
 const struct text_ring *cmd_vm_console_said(struct vm *vm, u32 port);
-
-#endif

@@ -1,8 +1,7 @@
 /* Reads bulkhead.conf: keys of the host come first, `[vm NAME]` sections become
  * vm_configs, mistakes become messages.
  * Pure.  A section with a mistake is skipped as a whole, the rest holds. */
-#ifndef BULKHEAD_CONTROL_CONFIG_H
-#define BULKHEAD_CONTROL_CONFIG_H
+#pragma once
 
 #include "vmm/vm_config.h"
 
@@ -25,5 +24,3 @@ struct config_sink {
 /* Number of mistakes found.  *host: what the keys say, else the defaults. */
 u32 config_read(const char *file, const char *text, u64 len, const struct config_sink *sink,
                 struct config_host *host);
-
-#endif

@@ -1,6 +1,5 @@
 /* The host's console: the terminal at the 16550 that the kernel names. */
-#ifndef BULKHEAD_CONTROL_CONSOLE_H
-#define BULKHEAD_CONTROL_CONSOLE_H
+#pragma once
 
 #include "control/terminal.h"
 
@@ -13,5 +12,3 @@ void console_print(const char *text); /* terminal_print() there */
 void console_flush(void);             /* everything is out; for the last words before a reset */
 /* terminal_notice() there (log, guest events). */
 void console_notice(const char *fmt, ...) PRINTF_LIKE(1, 2);
-
-#endif

@@ -1,10 +1,7 @@
 /* Random numbers for mbedTLS, which asks for them under this name (MBEDTLS_ENTROPY_HARDWARE_ALT).
  */
-#ifndef BULKHEAD_CONTROL_ENTROPY_H
-#define BULKHEAD_CONTROL_ENTROPY_H
+#pragma once
 
 #include <stddef.h>
 
 int mbedtls_hardware_poll(void *owner, unsigned char *out, size_t len, size_t *given);
-
-#endif

@@ -1,6 +1,5 @@
 /* Help out of the schema: for `help`, for `?` and for the reference in README.  Pure. */
-#ifndef BULKHEAD_CONTROL_HELP_H
-#define BULKHEAD_CONTROL_HELP_H
+#pragma once
 
 #include "control/schema.h"
 
@@ -8,5 +7,3 @@ void help_all(struct out *out);
 void help_noun(struct out *out, const char *noun);
 void help_command(struct out *out, const struct schema_command *c);
 void help_reference(struct out *out); /* Markdown, every command */
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Pure: it draws through a callback.  ^A ^E ^B ^F ^D ^H ^K ^U ^W ^Y ^L ^P ^N ^R, arrows, Home, End,
  * Delete, Tab, a history.  A line wider than the terminal scrolls sideways. */
-#ifndef BULKHEAD_CONTROL_LINE_EDIT_H
-#define BULKHEAD_CONTROL_LINE_EDIT_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -66,5 +65,3 @@ void line_edit_hide(struct line_edit *e); /* before other text is written ... */
 void line_edit_show(struct line_edit *e); /* ... and after it */
 /* The i-th line of history, 0 the oldest kept; NULL past the end. */
 const char *line_edit_history(const struct line_edit *e, u32 i);
-
-#endif

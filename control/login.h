@@ -1,6 +1,5 @@
 /* Logging in at the console. */
-#ifndef BULKHEAD_CONTROL_LOGIN_H
-#define BULKHEAD_CONTROL_LOGIN_H
+#pragma once
 
 #include "control/schema.h"
 #include "control/terminal.h"
@@ -13,5 +12,3 @@ MUST_CHECK bool login_console(struct terminal *t, char *user, u32 len, enum sche
  * (TSC) has passed or the terminal has ended. */
 MUST_CHECK bool login_read(struct terminal *t, const char *question, bool shown, u64 deadline,
                            char *buf, u32 len);
-
-#endif

@@ -3,8 +3,7 @@
  * A handler writes here and nowhere else.  Calls may wait (pager, slow line) when the command
  * runs in the shell's fiber.  After Ctrl-C or `q` in the pager out_cancelled() is true and further
  * output is dropped: a handler with a long list may stop early. */
-#ifndef BULKHEAD_CONTROL_OUT_H
-#define BULKHEAD_CONTROL_OUT_H
+#pragma once
 
 #include <stdarg.h>
 
@@ -62,5 +61,3 @@ enum hv_status out_error(struct out *o, enum hv_status status, const char *code,
                          const char *fmt, ...) PRINTF_LIKE(5, 6);
 
 bool out_cancelled(const struct out *o);
-
-#endif

@@ -1,7 +1,6 @@
 /* A package of a virtual machine that is read: an OVA archive, or an OVF descriptor with its files
  * beside it in a directory of a store.  In the shell's fiber; errors are told to `out`. */
-#ifndef BULKHEAD_CONTROL_PACKAGE_H
-#define BULKHEAD_CONTROL_PACKAGE_H
+#pragma once
 
 #include "control/place.h"
 #include "storage/ovf.h"
@@ -26,5 +25,3 @@ MUST_CHECK enum hv_status package_member(struct out *out, struct package *p, con
 MUST_CHECK enum hv_status package_describe(struct out *out, struct package *p, struct ovf *o);
 /* The hashes of the manifest: E_CHECKSUM.  Without one it says so and goes on. */
 MUST_CHECK enum hv_status package_verify(struct out *out, struct package *p);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * The sum is a chain of PBKDF2-HMAC-SHA512 (mbedTLS) over slices of 500 rounds, each salted with
  * the salt and the sum before it, so that others get the CPU between slices.  In a fiber. */
-#ifndef BULKHEAD_CONTROL_PASSWORD_H
-#define BULKHEAD_CONTROL_PASSWORD_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -18,5 +17,3 @@
 MUST_CHECK bool password_hash(const char *password, u32 rounds, char text[PASSWORD_TEXT]);
 bool password_matches(const char *password, const char *text);
 bool password_is_hash(const char *text);
-
-#endif

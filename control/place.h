@@ -3,8 +3,7 @@
  *
  * Written "STORE:DIR/NAME", "vd0", "vd0p2" or "vd0:folder/name.ext".  In the shell's fiber; errors
  * are told to `out`. */
-#ifndef BULKHEAD_CONTROL_PLACE_H
-#define BULKHEAD_CONTROL_PLACE_H
+#pragma once
 
 #include "control/out.h"
 #include "control/schema.h"
@@ -45,5 +44,3 @@ struct disk *place_disk(struct out *out, const char *name);
 /* Is the disk blank where tables, file systems and stores begin?  E_NOT_EMPTY. */
 enum hv_status place_must_be_blank(struct out *out, struct disk *d);
 void place_size_cell(struct out *out, u64 bytes);
-
-#endif

@@ -4,8 +4,7 @@
  * it again.  After each command that may have changed something all of them are collected and, if
  * the text differs from what is kept, written (storage/slots.h) before the prompt comes back.  One
  * fiber reads and writes; docs/configuration.md tells the rest. */
-#ifndef BULKHEAD_CONTROL_SAVED_H
-#define BULKHEAD_CONTROL_SAVED_H
+#pragma once
 
 #include "control/out.h"
 #include "control/schema.h"
@@ -32,5 +31,3 @@ char *saved_text(void);
 void saved_status(struct out *out);
 /* For net/first_boot.c: the network is what it set up by itself, and need not be kept. */
 void saved_network_is_default(void);
-
-#endif

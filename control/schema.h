@@ -3,8 +3,7 @@
  *
  * A file of commands has one const array and ends with SCHEMA_COMMANDS(array), which puts it in
  * a linker section: adding a command is one row, adding a noun is one file. */
-#ifndef BULKHEAD_CONTROL_SCHEMA_H
-#define BULKHEAD_CONTROL_SCHEMA_H
+#pragma once
 
 #include "control/out.h"
 #include "control/rt/conf.h"
@@ -126,5 +125,3 @@ const struct schema_saves *schema_saves_at(u32 i); /* in order of linking; NULL 
 /* Names of VMs for ARG_VM completion: the vmm's inventory sets it at start.  The i-th name, NULL
  * past the end. */
 extern const char *(*schema_vm_name)(u32 i);
-
-#endif

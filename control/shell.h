@@ -1,7 +1,6 @@
 /* Shells: each reads lines from a terminal, runs commands in a fiber of its own and pages what they
  * say.  One is at the console, others belong to remote sessions. */
-#ifndef BULKHEAD_CONTROL_SHELL_H
-#define BULKHEAD_CONTROL_SHELL_H
+#pragma once
 
 #include "control/out.h"
 #include "control/schema.h"
@@ -36,5 +35,3 @@ bool shell_confirm(const char *question); /* asks "question [y/N] " */
 bool shell_ask(const char *question, bool shown, char *buf, u32 len);
 /* Ends it behind the running command.  False: it is one that does not end. */
 bool shell_leave(void);
-
-#endif

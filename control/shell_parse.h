@@ -3,8 +3,7 @@
  * Pure.  A line is any bytes; sizes are bounded.  shell_parse() cuts one command off a line,
  * shell_resolve() finds its row in the schema (prefixes, aliases), shell_bind() checks its
  * arguments against that row. */
-#ifndef BULKHEAD_CONTROL_SHELL_PARSE_H
-#define BULKHEAD_CONTROL_SHELL_PARSE_H
+#pragma once
 
 #include "control/schema.h"
 
@@ -50,5 +49,3 @@ const char *shell_filter_name(u32 i); /* NULL past the end */
 
 /* "vm start VM [--force]" */
 void shell_usage(const struct schema_command *c, char *buf, u32 len);
-
-#endif

@@ -1,6 +1,5 @@
 /* TCP links as socket numbers, for library code that knows nothing else. */
-#ifndef BULKHEAD_CONTROL_SOCKETS_H
-#define BULKHEAD_CONTROL_SOCKETS_H
+#pragma once
 
 #include "net/tcp.h"
 
@@ -12,5 +11,3 @@ int sockets_add(struct tcp_link *l);
 void sockets_forget(int fd);
 /* The link's event ends a poll(), too, when nothing has come: for those who want its fiber back. */
 void sockets_wake(int fd);
-
-#endif

@@ -1,7 +1,6 @@
 /* One SSH connection, from its first byte to the end of its shell: libssh on one side, a terminal
  * on the other.  All of libssh runs in the connection's fiber; the shell has a fiber of its own. */
-#ifndef BULKHEAD_CONTROL_SSH_SESSION_H
-#define BULKHEAD_CONTROL_SSH_SESSION_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -23,5 +22,3 @@ MUST_CHECK bool ssh_session_new_key(char text[SSH_SESSION_KEY]);
 bool ssh_session_is_key(const char *text);
 /* "SHA256:..." of the public half. */
 bool ssh_session_fingerprint(const char *text, char *buf, u32 len);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * `host syslog set` names the server; records that are still in the kernel's ring when the network
  * comes up are sent, too.  One fiber, which looks ten times a second and sends a bounded number. */
-#ifndef BULKHEAD_CONTROL_SYSLOG_H
-#define BULKHEAD_CONTROL_SYSLOG_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -19,5 +18,3 @@ struct syslog_record {
 
 /* Bytes written, without a NUL; control characters of the text become '?'. */
 u32 syslog_format(char buf[SYSLOG_MOST], const struct syslog_record *r);
-
-#endif

@@ -1,6 +1,5 @@
 /* Work that takes its time, in a fiber of its own: `task list` shows it, `task cancel` ends it. */
-#ifndef BULKHEAD_CONTROL_TASK_H
-#define BULKHEAD_CONTROL_TASK_H
+#pragma once
 
 #include "control/out.h"
 #include "storage/merge.h"
@@ -23,5 +22,3 @@ struct task *task_start(void (*run)(struct task *t), void *owner, const char *fm
 /* In a shell's fiber: shows how far it is until it ends, and ends with its error; Ctrl-C cancels
  * it. background: says its number and returns. */
 enum hv_status task_watch(struct task *t, bool background, struct out *out);
-
-#endif

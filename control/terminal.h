@@ -2,8 +2,7 @@
  *
  * In shell mode bytes go to whoever calls terminal_key().  In raw mode (`vm console`) they go to a
  * callback, except `Ctrl-] .`, which ends raw mode, and `Ctrl-] Ctrl-]`, which sends one Ctrl-]. */
-#ifndef BULKHEAD_CONTROL_TERMINAL_H
-#define BULKHEAD_CONTROL_TERMINAL_H
+#pragma once
 
 #include "control/rt/fiber.h"
 #include "control/rt/ring.h"
@@ -76,5 +75,3 @@ void terminal_print(struct terminal *t, const char *text); /* "\n" becomes "\r\n
 /* A line that nobody asked for: does not tear the edited line; newline is added.  Not shown in raw
  * mode. */
 void terminal_notice(struct terminal *t, const char *text);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Passwords are kept as PBKDF2 sums only (mbedTLS).  Checking one takes some tenths of a second of
  * CPU, in slices: the calls that say so wait, and need a fiber. */
-#ifndef BULKHEAD_CONTROL_USERS_H
-#define BULKHEAD_CONTROL_USERS_H
+#pragma once
 
 #include "control/schema.h"
 
@@ -52,5 +51,3 @@ MUST_CHECK bool users_check_key(const char *name, const char *key, const char *f
                                 enum schema_role *role);
 /* Whoever logs in may do nothing until there is a user. */
 bool users_any(void);
-
-#endif

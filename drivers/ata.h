@@ -1,6 +1,5 @@
 /* What ATA disks say and are told, whatever they are attached to: ACS-3 (INCITS 522).  Pure. */
-#ifndef BULKHEAD_DRIVERS_ATA_H
-#define BULKHEAD_DRIVERS_ATA_H
+#pragma once
 
 #include "drivers/block.h"
 #include "kernel/abi/types.h"
@@ -49,5 +48,3 @@ MUST_CHECK bool ata_smart(struct block_health *h, const u8 data[ATA_IDENTIFY_LEN
  * ATA_TRIM_SECTORS of them. */
 #define ATA_TRIM_SECTORS (64ull * 0xffff)
 void ata_trim(u64 ranges[64], u64 sector, u64 count);
-
-#endif

@@ -4,8 +4,7 @@
  * fills what describes it and calls block_register(); requests come through block_submit(), which
  * checks them, copies data that the device cannot reach (anything outside of dma_alloc() memory),
  * keeps what the hardware's queue has no room for and counts. */
-#ifndef BULKHEAD_DRIVERS_BLOCK_H
-#define BULKHEAD_DRIVERS_BLOCK_H
+#pragma once
 
 #include "kernel/abi/status.h"
 #include "kernel/abi/types.h"
@@ -154,5 +153,3 @@ bool block_walk_next(struct block_walk *w, u64 *address, u64 *len);
 /* Text from a device, `len` bytes: what is not printable becomes '?', spaces at both ends go;
  * swap: two bytes each the other way round (ATA). */
 void block_text(char *to, u64 size, const void *from, u64 len, bool swap);
-
-#endif

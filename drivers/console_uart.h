@@ -1,7 +1,6 @@
 /* Driver of the host's console: a 16550 on a granted port, by interrupt, or polled where the
  * machine has no interrupt for it.  One instance; runs on the loop. */
-#ifndef BULKHEAD_DRIVERS_CONSOLE_UART_H
-#define BULKHEAD_DRIVERS_CONSOLE_UART_H
+#pragma once
 
 #include "control/rt/fiber.h"
 #include "kernel/abi/types.h"
@@ -18,5 +17,3 @@ u32 console_uart_room(void);
 struct event *console_uart_room_event(void); /* signalled when half of the room is free again */
 u32 console_uart_read(void *bytes, u32 len); /* bytes that came in; 0: none */
 void console_uart_flush(void);               /* sends everything, polling; for the last words */
-
-#endif

@@ -5,8 +5,7 @@
  * one thread: probe in a fiber (it may wait), interrupts and timers on the loop.  A device that is
  * pulled out reads as all ones, does not come back from a reset, and fails what it is asked then.
  * Nothing a device says is trusted: indices and lengths it writes are checked. */
-#ifndef BULKHEAD_DRIVERS_DRIVER_H
-#define BULKHEAD_DRIVERS_DRIVER_H
+#pragma once
 
 #include "kernel/abi/status.h"
 #include "kernel/abi/types.h"
@@ -34,5 +33,3 @@ struct driver {
 #define DRIVER(object)                                                                             \
     static const struct driver *const object##_entry __attribute__((section("drivers"), used)) =   \
         &(object)
-
-#endif

@@ -1,7 +1,6 @@
 /* One channel of an IDE controller: two disks that share registers, a bus master and an interrupt,
  * so one command at a time.  Called by ide.c; one thread. */
-#ifndef BULKHEAD_DRIVERS_IDE_CHANNEL_H
-#define BULKHEAD_DRIVERS_IDE_CHANNEL_H
+#pragma once
 
 #include "drivers/ata.h"
 #include "drivers/block.h"
@@ -41,5 +40,3 @@ struct ide_channel {
 void ide_channel_probe(struct ide_channel *c);
 /* The channel's interrupt, or a guess that there was one. */
 void ide_channel_serve(void *channel);
-
-#endif

@@ -3,8 +3,7 @@
  * net/ uses these.  One thread, no locks; every call here is on the loop or in a fiber.  A driver
  * embeds a struct nic, fills what describes it and calls nic_register().  A frame is a chain of
  * pieces; whoever is done with one gives it back by nic_release(). */
-#ifndef BULKHEAD_DRIVERS_NIC_H
-#define BULKHEAD_DRIVERS_NIC_H
+#pragma once
 
 #include "kernel/abi/status.h"
 #include "kernel/abi/types.h"
@@ -142,5 +141,3 @@ void nic_register(struct nic *n); /* filled in; named nic0, nic1... */
 void nic_received(struct nic *n, struct nic_frame *const *frames, u32 count);
 void nic_room(struct nic *n); /* room again after a send that took less than it was given */
 void nic_link(struct nic *n, bool up, u32 mbps, bool full_duplex); /* logs a change */
-
-#endif

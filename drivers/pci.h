@@ -2,8 +2,7 @@
  *
  * The kernel owns the configuration space and the base addresses (docs/architecture.md, "Devices").
  * One thread.  What pci_start() begins goes on in a fiber. */
-#ifndef BULKHEAD_DRIVERS_PCI_H
-#define BULKHEAD_DRIVERS_PCI_H
+#pragma once
 
 #include "control/rt/fiber.h"
 #include "control/rt/loop.h"
@@ -102,5 +101,3 @@ void pci_poll(struct pci_device *d);
 /* In a fiber: waits until (mmio_read32(at) & mask) == want.  HV_ETIMEDOUT; HV_EIO: it reads as all
  * ones, so the device has gone. */
 MUST_CHECK enum hv_status pci_wait_register(const volatile void *at, u32 mask, u32 want, u64 ns);
-
-#endif

@@ -4,8 +4,7 @@
  * offers a struct scsi_transport; scsi.c makes block devices of what answers, builds commands,
  * reads sense data, tries again what was not the disk's fault.  All that a target says is hostile.
  */
-#ifndef BULKHEAD_DRIVERS_SCSI_H
-#define BULKHEAD_DRIVERS_SCSI_H
+#pragma once
 
 #include "control/rt/loop.h"
 #include "drivers/block.h"
@@ -99,5 +98,3 @@ enum hv_status scsi_verdict(const struct scsi_command *c);
 /* Sizes from READ CAPACITY's answer of 8 or 32 bytes.  HV_ENOENT: cannot be used; HV_E2BIG: the
  * short answer cannot tell. */
 MUST_CHECK enum hv_status scsi_capacity(struct block_device *b, const u8 *answer, u32 len);
-
-#endif

@@ -1,7 +1,6 @@
 /* What USB devices say of themselves: USB 2.0 chapter 9, USB 3.2 chapter 9.  Pure: descriptors are
  * hostile, lengths inside them are checked against what came. */
-#ifndef BULKHEAD_DRIVERS_USB_H
-#define BULKHEAD_DRIVERS_USB_H
+#pragma once
 
 #include "kernel/abi/status.h"
 #include "kernel/abi/types.h"
@@ -65,5 +64,3 @@ MUST_CHECK enum hv_status usb_find_interface(struct usb_interface *out, const u8
                                              u8 class_code, u8 subclass, u8 protocol);
 /* A string descriptor as printable text. */
 void usb_text(char *to, u32 size, const u8 *bytes, u32 len);
-
-#endif

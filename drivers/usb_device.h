@@ -2,8 +2,7 @@
  *
  * All of it in fibers but usb_pipe_put().  A driver keeps d->users above 0 while it may use d after
  * it has waited; a device that was pulled out has d->gone set and fails what it is asked. */
-#ifndef BULKHEAD_DRIVERS_USB_DEVICE_H
-#define BULKHEAD_DRIVERS_USB_DEVICE_H
+#pragma once
 
 #include "drivers/xhci.h"
 
@@ -38,5 +37,3 @@ MUST_CHECK enum hv_status usb_set_hub(struct usb_device *d, u32 ports, u32 think
 /* True: it has the device; its on_gone is called later. */
 bool usb_storage_attach(struct usb_device *d, const struct usb_interface *i);
 bool usb_hub_attach(struct usb_device *d, const struct usb_interface *i);
-
-#endif

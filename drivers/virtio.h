@@ -2,8 +2,7 @@
  *
  * A queue is split into slots: slot i owns `stride` descriptors, or one that names an indirect
  * table, so a driver fills a chain and no free list of descriptors is needed. */
-#ifndef BULKHEAD_DRIVERS_VIRTIO_H
-#define BULKHEAD_DRIVERS_VIRTIO_H
+#pragma once
 
 #include "drivers/pci.h"
 #include "kernel/abi/types.h"
@@ -68,5 +67,3 @@ void virtq_kick(struct virtq *q); /* tells the device, if it wants to know */
 MUST_CHECK bool virtq_pop(struct virtq *q, u32 *slot, u32 *len);
 /* Interrupts again for what comes from now on; true: something has come already. */
 MUST_CHECK bool virtq_rearm(struct virtq *q);
-
-#endif

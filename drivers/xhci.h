@@ -4,8 +4,7 @@
  * drivers of interfaces (usb_storage.c, usb_hub.c) see struct usb_device and struct usb_pipe.  One
  * thread; what waits is in a fiber.  Addresses, slots and endpoints that the controller names are
  * checked before they are used. */
-#ifndef BULKHEAD_DRIVERS_XHCI_H
-#define BULKHEAD_DRIVERS_XHCI_H
+#pragma once
 
 #include "control/rt/fiber.h"
 #include "control/rt/loop.h"
@@ -133,5 +132,3 @@ MUST_CHECK enum hv_status xhci_command(struct xhci *x, u64 parameter, u32 contro
 void xhci_poll(struct xhci *x);
 /* In a fiber: the port at the controller is reset.  False: nothing is attached there any more. */
 bool xhci_port_reset(struct xhci *x, u32 port, enum usb_speed *speed);
-
-#endif

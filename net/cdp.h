@@ -1,6 +1,5 @@
 /* The frame format of Cisco Discovery Protocol, version 2.  Pure. */
-#ifndef BULKHEAD_NET_CDP_H
-#define BULKHEAD_NET_CDP_H
+#pragma once
 
 #include "net/discovery.h"
 
@@ -10,5 +9,3 @@
 u32 cdp_write(const struct discovery_info *i, u64 source, u8 *frame, u32 size);
 /* False: not CDP, malformed, or the checksum is wrong. */
 MUST_CHECK bool cdp_read(const u8 *frame, u32 len, struct discovery_info *i);
-
-#endif

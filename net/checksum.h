@@ -1,6 +1,5 @@
 /* The Internet checksum (RFC 1071), eight bytes an instruction.  Pure. */
-#ifndef BULKHEAD_NET_CHECKSUM_H
-#define BULKHEAD_NET_CHECKSUM_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -9,5 +8,3 @@
 u16 checksum_sum(const void *data, int len);
 /* The same, and copies. */
 u16 checksum_copy(void *to, const void *from, u16 len);
-
-#endif

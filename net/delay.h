@@ -2,8 +2,7 @@
  *
  * Pure.  The frame's bytes are copied in, since their owner wants them back.  Times never go
  * backwards within a line. */
-#ifndef BULKHEAD_NET_DELAY_H
-#define BULKHEAD_NET_DELAY_H
+#pragma once
 
 #include "net/frame.h"
 
@@ -24,5 +23,3 @@ bool delay_put(struct delay_line *d, const struct net_frame *f, u16 tag, u64 at)
 bool delay_peek(const struct delay_line *d, u64 now, struct net_frame *f, u16 *tag);
 void delay_drop(struct delay_line *d);
 u64 delay_next(const struct delay_line *d); /* when the oldest is due; ~0: empty */
-
-#endif

@@ -1,8 +1,7 @@
 /* LLDP and CDP on the uplinks of a switch: what we say about ourselves, what neighbours say.
  *
  * Pure.  lldp.c and cdp.c know the formats; here are modes, timers and the neighbour table. */
-#ifndef BULKHEAD_NET_DISCOVERY_H
-#define BULKHEAD_NET_DISCOVERY_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -59,5 +58,3 @@ void discovery_forget_port(struct discovery *d, u16 port);
 /* Our own frame for a port: length, 0 when it does not fit. */
 u32 discovery_frame(const struct discovery *d, enum discovery_protocol p, const char *port_name,
                     u64 port_mac, u16 native_vlan, u32 mtu, bool last, u8 frame[DISCOVERY_FRAME]);
-
-#endif

@@ -1,7 +1,6 @@
 /* A network without any configuration: the first card with link on a switch vsw0, and on that the
  * kernel interface k0, which asks for an address by DHCP. */
-#ifndef BULKHEAD_NET_FIRST_BOOT_H
-#define BULKHEAD_NET_FIRST_BOOT_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -10,5 +9,3 @@ void first_boot_init(void (*when_made)(void));
 /* Off: whatever cards there are, nothing is set up. */
 void first_boot_enable(bool on);
 bool first_boot_enabled(void);
-
-#endif

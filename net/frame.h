@@ -3,8 +3,7 @@
  * Pure.  The switch core passes frames as pointers to struct net_frame and never writes to the
  * bytes: an 802.1Q tag that an output port needs or must not see is described beside the frame
  * and applied when the bytes are copied or gathered (frame_copy, frame_parts). */
-#ifndef BULKHEAD_NET_FRAME_H
-#define BULKHEAD_NET_FRAME_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -115,5 +114,3 @@ struct frame_part {
 };
 u32 frame_parts(const struct net_frame *f, u16 tag, u8 tag_bytes[FRAME_TAG],
                 struct frame_part part[3]);
-
-#endif

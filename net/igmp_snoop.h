@@ -2,8 +2,7 @@
  *
  * Pure, no allocation.  A membership is forgotten when it was not confirmed for one to two
  * turns of SNOOP_TURN_NS; reports set a bit in the current turn's set. */
-#ifndef BULKHEAD_NET_IGMP_SNOOP_H
-#define BULKHEAD_NET_IGMP_SNOOP_H
+#pragma once
 
 #include "net/frame.h"
 #include "net/portset.h"
@@ -38,5 +37,3 @@ void snoop_routers(const struct snoop *s, const struct net_frame *f, struct port
 
 void snoop_forget_port(struct snoop *s, u32 port);
 void snoop_tick(struct snoop *s, u64 now);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * One thread.  Frames that the switch delivers are copied into a queue, and go into lwIP when
  * kif_run() is called: so one interface may talk to another through the switch. */
-#ifndef BULKHEAD_NET_KIF_H
-#define BULKHEAD_NET_KIF_H
+#pragma once
 
 #include <lwip/netif.h>
 
@@ -43,5 +42,3 @@ bool kif_run(void);
 extern void (*kif_wake)(void);
 /* "10.0.2.15/24", "0.0.0.0/0"... */
 void kif_address_text(const struct kif *k, char *buf, u32 len);
-
-#endif

@@ -2,8 +2,7 @@
  * the choice of the links that form the one aggregate of a team.
  *
  * Pure: time comes in, PDUs go out through a callback.  Mux machine: coupled control. */
-#ifndef BULKHEAD_NET_LACP_H
-#define BULKHEAD_NET_LACP_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -65,5 +64,3 @@ static inline bool lacp_carries(const struct lacp_port *p)
 {
     return p->mux == LACP_MUX_DISTRIBUTING;
 }
-
-#endif

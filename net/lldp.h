@@ -1,6 +1,5 @@
 /* The frame format of LLDP, IEEE 802.1AB-2016 clause 8.  Pure. */
-#ifndef BULKHEAD_NET_LLDP_H
-#define BULKHEAD_NET_LLDP_H
+#pragma once
 
 #include "net/discovery.h"
 
@@ -10,5 +9,3 @@
 u32 lldp_write(const struct discovery_info *i, u64 source, u8 *frame, u32 size);
 /* False: malformed. */
 MUST_CHECK bool lldp_read(const u8 *frame, u32 len, struct discovery_info *i);
-
-#endif

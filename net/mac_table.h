@@ -3,8 +3,7 @@
  * Pure, no allocation.  Buckets of eight entries, chosen by a keyed hash so that nobody outside
  * can aim at one.  A full bucket gives up its oldest aged entry, else the address isn't learned:
  * its frames are flooded as unknown, and `full` counts. */
-#ifndef BULKHEAD_NET_MAC_TABLE_H
-#define BULKHEAD_NET_MAC_TABLE_H
+#pragma once
 
 #include "net/portset.h"
 
@@ -62,5 +61,3 @@ void mac_table_sweep(struct mac_table *t, u32 *cursor, u32 count, u32 tick);
 /* The entry number `i` of the table (0 .. buckets * WAYS - 1), NULL when free or aged. */
 const struct mac_entry *mac_table_at(const struct mac_table *t, u32 i, u32 tick);
 u32 mac_table_size(const struct mac_table *t);
-
-#endif

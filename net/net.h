@@ -2,12 +2,9 @@
  *
  * net_init() at start; afterwards a loop timer does what is due, and everything that wants it to
  * look again (a frame in a queue, a timer that an API call set) calls net_wake(). */
-#ifndef BULKHEAD_NET_NET_H
-#define BULKHEAD_NET_NET_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
 void net_init(void);
 void net_wake(void);
-
-#endif

@@ -3,8 +3,7 @@
  *
  * Pure.  Owners of ports call it where they copy a frame; a sender's claims about its frame are
  * checked once, by offload_check(), before the switch sees it.  Virtio 1.2, 5.1.6.2; RFC 1071. */
-#ifndef BULKHEAD_NET_OFFLOAD_H
-#define BULKHEAD_NET_OFFLOAD_H
+#pragma once
 
 #include "net/frame.h"
 
@@ -32,5 +31,3 @@ struct offload { /* a frame on its way to a receiver that does nothing itself */
 void offload_start(struct offload *o, const struct net_frame *f, u16 tag);
 /* Writes the next one; its length, 0 after the last or when it does not fit. */
 u32 offload_next(struct offload *o, void *to, u32 size);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Pure: each call writes one block into memory of the caller and returns its length, 0 when it does
  * not fit.  A file is a header, an interface block a port (numbered from 0), and packets. */
-#ifndef BULKHEAD_NET_PCAPNG_H
-#define BULKHEAD_NET_PCAPNG_H
+#pragma once
 
 #include "net/frame.h"
 
@@ -20,5 +19,3 @@ u32 pcapng_packet(u8 *to, u32 size, u32 interface, const struct net_frame *f, u1
  * at least PCAPNG_STATISTICS_LEAST. */
 #define PCAPNG_STATISTICS_LEAST 60u
 void pcapng_statistics(u8 *to, u32 len, u32 interface, u64 time, u64 received, u64 dropped);
-
-#endif

@@ -1,8 +1,7 @@
 /* Measures a TCP connection: sends zeros to a host that drops them, or drops what a host sends.
  *
  * One thread.  perf_start() returns at once; `done` is called when the connection has ended. */
-#ifndef BULKHEAD_NET_PERF_H
-#define BULKHEAD_NET_PERF_H
+#pragma once
 
 #include <lwip/ip_addr.h>
 
@@ -29,5 +28,3 @@ struct perf {
 /* The fields up to `owner` are filled in.  HV_ENOMEM; HV_EIO: no way there. */
 MUST_CHECK enum hv_status perf_start(struct perf *p);
 void perf_stop(struct perf *p); /* done() is not called any more */
-
-#endif

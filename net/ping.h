@@ -1,8 +1,7 @@
 /* ICMP echo: asks, and tells when the answer came.
  *
  * One thread.  ping_start() returns at once; the answers come while lwIP runs. */
-#ifndef BULKHEAD_NET_PING_H
-#define BULKHEAD_NET_PING_H
+#pragma once
 
 #include <lwip/ip_addr.h>
 
@@ -28,5 +27,3 @@ enum hv_status ping_open(struct ping *p, const ip_addr_t *to, void (*answered)(v
 /* One more request with `payload` bytes.  HV_EIO: no way there; HV_ENOMEM. */
 enum hv_status ping_send(struct ping *p, u32 payload);
 void ping_close(struct ping *p);
-
-#endif

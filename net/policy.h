@@ -2,8 +2,7 @@
  *
  * Pure.  A switch has a policy, each port may override parts of it; policy_effective() makes of
  * both the one that the forwarding path looks at. */
-#ifndef BULKHEAD_NET_POLICY_H
-#define BULKHEAD_NET_POLICY_H
+#pragma once
 
 #include "net/frame.h"
 #include "net/shape.h"
@@ -44,5 +43,3 @@ static inline bool policy_accepts(const struct policy *effective, enum policy_it
  * also behind VLAN tags and extension headers. */
 bool policy_from_dhcp_server(const struct net_frame *f);
 bool policy_from_router(const struct net_frame *f);
-
-#endif

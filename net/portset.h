@@ -1,6 +1,5 @@
 /* A set of ports of one switch, as a bitmap.  Pure, inline: it is on the path of each frame. */
-#ifndef BULKHEAD_NET_PORTSET_H
-#define BULKHEAD_NET_PORTSET_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -56,5 +55,3 @@ static inline u32 portset_next(const struct portset *s, u32 from)
 
 #define portset_each(p, set)                                                                       \
     for (u32 p = portset_next((set), 0); p < PORTSET_PORTS; p = portset_next((set), p + 1))
-
-#endif

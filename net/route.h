@@ -2,8 +2,7 @@
  *
  * One thread.  lwIP asks route_find() and route_gateway() (net/lwip/lwipopts.h) for each packet
  * that leaves.  A packet from a bound source address leaves by the interface that has it. */
-#ifndef BULKHEAD_NET_ROUTE_H
-#define BULKHEAD_NET_ROUTE_H
+#pragma once
 
 #include <lwip/netif.h>
 
@@ -25,5 +24,3 @@ void route_forget(struct netif *n);
 
 struct netif *route_find(const ip4_addr_t *from, const ip4_addr_t *to);
 const ip4_addr_t *route_gateway(struct netif *n, const ip4_addr_t *to);
-
-#endif

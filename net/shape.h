@@ -2,8 +2,7 @@
  *
  * Pure.  A bucket is kept as the time at which it would be full again (the virtual scheduling
  * form of the leaky bucket, ITU-T I.371 annex A): no timer fills it. */
-#ifndef BULKHEAD_NET_SHAPE_H
-#define BULKHEAD_NET_SHAPE_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -34,5 +33,3 @@ struct link_emulation {
 
 /* The next number of a sequence that *state seeds; the same everywhere. */
 u64 shape_random(u64 *state);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * One thread: the loop's.  lwIP's functions may be called from the loop and from fibers, since
  * neither interrupts the other. */
-#ifndef BULKHEAD_NET_STACK_H
-#define BULKHEAD_NET_STACK_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -17,5 +16,3 @@ const char *stack_host_name(void);
 void stack_set_host_name(const char *name);
 /* Seconds since 1970 now; 0 before SNTP's first answer, which sets the host's clock. */
 u64 stack_time(void);
-
-#endif

@@ -5,8 +5,7 @@
  * Pure: time (ns) and the seed of all randomness are passed in, no allocation after set-up, frames
  * by reference.  Several files implement this header: switch.c forwards, switch_port.c holds
  * what the administrator sets, switch_clock.c what time and the other switches bring about. */
-#ifndef BULKHEAD_NET_SWITCH_H
-#define BULKHEAD_NET_SWITCH_H
+#pragma once
 
 #include "kernel/abi/status.h"
 #include "net/delay.h"
@@ -227,5 +226,3 @@ void switch_announce(struct net_switch *sw);
 void switch_team_changed(struct net_switch *sw, u64 now);
 /* Does what is due; returns when it wants to be called next (ns). */
 u64 switch_poll(struct net_switch *sw, u64 now);
-
-#endif

@@ -1,8 +1,7 @@
 /* All virtual switches of the host: names, addresses and which switch has which NIC.
  *
  * One thread: the control partition's. */
-#ifndef BULKHEAD_NET_SWITCHES_H
-#define BULKHEAD_NET_SWITCHES_H
+#pragma once
 
 #include "net/switch.h"
 
@@ -33,5 +32,3 @@ u64 switches_new_mac(void);
 bool switches_mac_used(u64 mac);
 /* switch_poll() of all; when the earliest wants to be called again. */
 u64 switches_poll(u64 now);
-
-#endif

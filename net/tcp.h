@@ -3,8 +3,7 @@
  * One thread.  A link's event is signalled whenever it has become readable or writable or has
  * ended; memory is bounded by lwIP's window for what comes in, and by TCP_LINK_UNSENT for what goes
  * out. */
-#ifndef BULKHEAD_NET_TCP_H
-#define BULKHEAD_NET_TCP_H
+#pragma once
 
 #include "control/rt/fiber.h"
 #include "kernel/abi/status.h"
@@ -35,5 +34,3 @@ u32 tcp_link_write(struct tcp_link *l, const void *buf, u32 len);
 void tcp_link_peer(const struct tcp_link *l, char buf[TCP_PEER_TEXT]); /* "10.0.2.2:4711" */
 /* What was written is still sent; the link is gone for the caller. */
 void tcp_link_close(struct tcp_link *l);
-
-#endif

@@ -1,8 +1,7 @@
 /* The uplinks of one switch as a team: which of them carry frames, and which takes a given one.
  *
  * Pure.  The order of the links is the order of preference.  LACP's machines are in net/lacp.c. */
-#ifndef BULKHEAD_NET_TEAM_H
-#define BULKHEAD_NET_TEAM_H
+#pragma once
 
 #include "net/frame.h"
 #include "net/lacp.h"
@@ -60,5 +59,3 @@ static inline bool team_pins(const struct team *t)
 {
     return t->count > 1 && (t->policy == TEAM_SRCPORT || t->policy == TEAM_SRCMAC);
 }
-
-#endif

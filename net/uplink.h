@@ -2,8 +2,7 @@
  *
  * One thread.  Frames from the card go into the switch by reference; frames to it are copied into
  * memory that the card reaches. */
-#ifndef BULKHEAD_NET_UPLINK_H
-#define BULKHEAD_NET_UPLINK_H
+#pragma once
 
 #include "drivers/nic.h"
 #include "net/switch.h"
@@ -15,5 +14,3 @@ enum hv_status uplink_add(struct net_switch *sw, const char *nic);
 enum hv_status uplink_remove(const char *nic);
 /* The card behind an uplink's port. */
 struct nic *uplink_nic(const struct switch_port *p);
-
-#endif

@@ -1,8 +1,7 @@
 /* 802.1Q on a port: which VLAN a frame belongs to, which frames a port sees and with which tag.
  *
  * Pure.  VLAN 0 is the network without a VLAN: untagged on trunks whose native VLAN is 0. */
-#ifndef BULKHEAD_NET_VLAN_H
-#define BULKHEAD_NET_VLAN_H
+#pragma once
 
 #include "net/frame.h"
 
@@ -36,5 +35,3 @@ static inline bool vlan_member(const struct vlan_port *v, u32 vlan)
 
 /* The tag a member port sends the frame with, a TCI or FRAME_UNTAGGED.  False: not at all. */
 MUST_CHECK bool vlan_egress(const struct vlan_port *v, const struct net_frame *f, u16 *tag);
-
-#endif

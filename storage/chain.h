@@ -1,7 +1,6 @@
 /* The disk over an image of a datastore and its ancestors, as they were attached: the store says
  * what is whose parent, never an image.  All calls wait: they need a fiber. */
-#ifndef BULKHEAD_STORAGE_CHAIN_H
-#define BULKHEAD_STORAGE_CHAIN_H
+#pragma once
 
 #include "storage/image.h"
 #include "storage/store.h"
@@ -26,5 +25,3 @@ enum hv_status chain_close(struct chain *c);
 MUST_CHECK enum hv_status chain_create(struct store *s, const char *path, const char *format,
                                        struct image_options *o, struct chain *parent,
                                        char error[IMAGE_ERROR_MAX]);
-
-#endif

@@ -1,6 +1,5 @@
 /* All of a disk onto another one, for conversions, imports and exports. */
-#ifndef BULKHEAD_STORAGE_COPY_H
-#define BULKHEAD_STORAGE_COPY_H
+#pragma once
 
 #include "storage/disk.h"
 
@@ -9,5 +8,3 @@
  * progress may be NULL; false ends with HV_ETIMEDOUT.  Waits: in a fiber. */
 MUST_CHECK enum hv_status copy_disk(struct disk *from, struct disk *to, bool zero,
                                     bool (*progress)(void *arg, u64 done), void *arg);
-
-#endif

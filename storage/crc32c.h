@@ -1,10 +1,7 @@
 /* CRC-32C (Castagnoli), as VHDX and iSCSI use it.  Pure. */
-#ifndef BULKHEAD_STORAGE_CRC32C_H
-#define BULKHEAD_STORAGE_CRC32C_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
 /* crc: 0, or what an earlier call returned for the bytes before. */
 u32 crc32c(u32 crc, const void *data, u64 len);
-
-#endif

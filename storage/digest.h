@@ -1,7 +1,6 @@
 /* Hashes of files, and manifests that list them ("SHA256(app.ovf)= 0123...").  Manifests are
  * hostile. */
-#ifndef BULKHEAD_STORAGE_DIGEST_H
-#define BULKHEAD_STORAGE_DIGEST_H
+#pragma once
 
 #include "storage/disk.h"
 
@@ -23,5 +22,3 @@ struct digest_line {
 /* The line at *at, which moves behind it; empty ones are passed over.  HV_ENOENT: no more;
  * HV_EINVAL: it is none; HV_ENOSYS: of another hash.  Pure. */
 enum hv_status digest_read_line(const char **at, const char *end, struct digest_line *out);
-
-#endif

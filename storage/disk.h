@@ -3,8 +3,7 @@
  * Anyone in the control partition submits a disk_io through disk_submit(), the only door to a
  * backend: there the range, the list of buffers and the limits are checked, once.  One thread, no
  * locks.  A disk whose block_size is 1 is a file: byte ranges, and it may grow when written. */
-#ifndef BULKHEAD_STORAGE_DISK_H
-#define BULKHEAD_STORAGE_DISK_H
+#pragma once
 
 #include "control/rt/loop.h"
 #include "kernel/abi/status.h"
@@ -146,5 +145,3 @@ MUST_CHECK enum hv_status disk_flush(struct disk *d);
 MUST_CHECK enum hv_status disk_discard(struct disk *d, u64 offset, u64 len);
 MUST_CHECK enum hv_status disk_zero(struct disk *d, u64 offset, u64 len);
 MUST_CHECK enum hv_status disk_resize(struct disk *d, u64 size);
-
-#endif

@@ -1,6 +1,5 @@
 /* Numbers in files: any alignment, big- or little-endian. */
-#ifndef BULKHEAD_STORAGE_ENDIAN_H
-#define BULKHEAD_STORAGE_ENDIAN_H
+#pragma once
 
 #include <string.h>
 
@@ -30,5 +29,3 @@
 ENDIAN_ACCESS(16, __builtin_bswap16)
 ENDIAN_ACCESS(32, __builtin_bswap32)
 ENDIAN_ACCESS(64, __builtin_bswap64)
-
-#endif

@@ -1,6 +1,5 @@
 /* Inside of the image engine: what engine.c, engine_map.c and engine_slow.c share. */
-#ifndef BULKHEAD_STORAGE_ENGINE_H
-#define BULKHEAD_STORAGE_ENGINE_H
+#pragma once
 
 #include "storage/image.h"
 
@@ -77,5 +76,3 @@ void engine_slow(struct engine *g, struct disk_io *io);
 /* Everything that completed is durable, metadata included.  Lock held. */
 enum hv_status engine_commit(struct engine *g);
 void engine_write_done(struct engine *g);
-
-#endif

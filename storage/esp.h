@@ -3,8 +3,7 @@
  * Reads partition tables and FAT12, FAT16 and FAT32 and writes none of them: a file keeps its
  * size and its place, which is all that storage/slots.h asks for.  What is on the disk is hostile.
  * All calls wait: in a fiber. */
-#ifndef BULKHEAD_STORAGE_ESP_H
-#define BULKHEAD_STORAGE_ESP_H
+#pragma once
 
 #include "storage/disk.h"
 
@@ -31,5 +30,3 @@ MUST_CHECK enum hv_status esp_find(struct disk *d, const char *path, struct esp_
 /* `len` bytes from the file's begin; offset and len multiples of the disk's block size. */
 MUST_CHECK enum hv_status esp_read(const struct esp_file *f, u64 offset, void *buf, u64 len);
 MUST_CHECK enum hv_status esp_write(const struct esp_file *f, u64 offset, const void *buf, u64 len);
-
-#endif

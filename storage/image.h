@@ -4,8 +4,7 @@
  * top one is written).  The engine keeps, per unit of the disk, where its data lies: (layer, file
  * offset).  Requests whose units are known go straight to the file; the others, and all that change
  * the mapping, run in a fiber under the engine's lock.  The calls here wait: they need a fiber. */
-#ifndef BULKHEAD_STORAGE_IMAGE_H
-#define BULKHEAD_STORAGE_IMAGE_H
+#pragma once
 
 #include "control/rt/fiber.h"
 #include "storage/disk.h"
@@ -147,5 +146,3 @@ MUST_CHECK enum hv_status image_extent_below(struct disk *d, u32 from, u64 offse
 /* Reads what the layers from `from` on hold. */
 MUST_CHECK enum hv_status image_read_below(struct disk *d, u32 from, u64 offset, void *buf,
                                            u64 length);
-
-#endif

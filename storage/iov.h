@@ -1,6 +1,5 @@
 /* Arithmetic on lists of memory pieces.  Pure; the lists were checked at disk_submit(). */
-#ifndef BULKHEAD_STORAGE_IOV_H
-#define BULKHEAD_STORAGE_IOV_H
+#pragma once
 
 #include "storage/disk.h"
 
@@ -11,5 +10,3 @@ u32 iov_slice(const struct disk_iov *iov, u32 count, u64 skip, u64 len, struct d
 void iov_read(const struct disk_iov *iov, u32 count, u64 skip, void *dst, u64 len);
 void iov_write(const struct disk_iov *iov, u32 count, u64 skip, const void *src, u64 len);
 void iov_zero(const struct disk_iov *iov, u32 count, u64 skip, u64 len);
-
-#endif

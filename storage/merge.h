@@ -1,6 +1,5 @@
 /* Makes one image of several that lie over each other. */
-#ifndef BULKHEAD_STORAGE_MERGE_H
-#define BULKHEAD_STORAGE_MERGE_H
+#pragma once
 
 #include "storage/chain.h"
 
@@ -22,5 +21,3 @@ struct merge_job { /* shared with whoever watches; zeroed, then what is asked fo
 MUST_CHECK enum hv_status merge_images(struct store *s, struct chain *c, u32 last, const char *to,
                                        struct merge_job *job, char format[12],
                                        char error[IMAGE_ERROR_MAX]);
-
-#endif

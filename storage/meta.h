@@ -3,8 +3,7 @@
  * The image engine holds its lock around every call, so there is one caller at a time; calls may
  * wait in a fiber.  Changes stay in memory until meta_write_back() of their class: tables are
  * written before the roots that name them, with barriers of the caller's between. */
-#ifndef BULKHEAD_STORAGE_META_H
-#define BULKHEAD_STORAGE_META_H
+#pragma once
 
 #include "storage/disk.h"
 
@@ -50,5 +49,3 @@ meta_each_dirty(struct meta *m, enum hv_status (*fn)(void *arg, u64 offset, cons
                 void *arg);
 /* Nothing of the range is dirty or cached afterwards. */
 void meta_forget(struct meta *m, u64 offset, u64 len);
-
-#endif

@@ -1,8 +1,7 @@
 /* Descriptors of OVF packages (DSP0243): what of the described machine we can make, and back.
  *
  * Pure.  The text is hostile; names of files in it are only compared with those of the package. */
-#ifndef BULKHEAD_STORAGE_OVF_H
-#define BULKHEAD_STORAGE_OVF_H
+#pragma once
 
 #include "kernel/abi/status.h"
 #include "kernel/abi/types.h"
@@ -38,5 +37,3 @@ struct ovf {
 enum hv_status ovf_read(const char *text, u64 len, struct ovf *out, char error[OVF_ERROR]);
 /* ovf_write.c.  Returns the length, as snprintf; disks as streamOptimized VMDK. */
 u32 ovf_write(char *buf, u32 len, const struct ovf *o);
-
-#endif

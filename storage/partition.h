@@ -3,8 +3,7 @@
  * A partition is a disk by the name "vd0p1" from when somebody first asks for it; its disk is in
  * use then, and whoever wants the whole of it is refused.  Tables are only read.  What is on the
  * disk is hostile.  All calls wait: in a fiber. */
-#ifndef BULKHEAD_STORAGE_PARTITION_H
-#define BULKHEAD_STORAGE_PARTITION_H
+#pragma once
 
 #include "storage/disk.h"
 
@@ -26,5 +25,3 @@ MUST_CHECK enum hv_status partition_read(struct disk *d, struct partition *out, 
  * whole disk is in use; `why` (of 120 bytes, may be NULL) says which. */
 struct disk *partition_find(const char *name, char why[120]);
 bool partition_is(const struct disk *d);
-
-#endif

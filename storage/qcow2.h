@@ -4,8 +4,7 @@
  * internal snapshots, no extended L2 entries.  While an image is being changed its dirty bit is set
  * and its refcounts are not kept; they are brought up to date when it is closed, or rebuilt when it
  * is opened after a power cut. */
-#ifndef BULKHEAD_STORAGE_QCOW2_H
-#define BULKHEAD_STORAGE_QCOW2_H
+#pragma once
 
 #include "storage/image.h"
 
@@ -87,5 +86,3 @@ enum hv_status qcow2_finish(struct image *img);
 enum hv_status qcow2_resize(struct image *img, u64 size);
 enum hv_status qcow2_put64(struct image *img, u64 header_field, u64 value);
 enum hv_status qcow2_put32(struct image *img, u64 header_field, u32 value);
-
-#endif

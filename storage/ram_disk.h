@@ -1,7 +1,6 @@
 /* A disk in memory: scratch space of the control partition, and the ground under tests.  It grows
  * by 64 KiB chunks as it is written; what was never written reads as zeros.  Completes at once. */
-#ifndef BULKHEAD_STORAGE_RAM_DISK_H
-#define BULKHEAD_STORAGE_RAM_DISK_H
+#pragma once
 
 #include "storage/disk.h"
 
@@ -11,5 +10,3 @@ struct disk *ram_disk_open(const char *name, u64 size, u32 block_size, u64 max);
 bool ram_disk_is(const struct disk *d);
 /* How many bytes from `offset` on were never written: they read as zeros. */
 u64 ram_disk_blank(const struct disk *d, u64 offset);
-
-#endif

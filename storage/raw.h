@@ -1,9 +1,6 @@
 /* The format without a format: byte n of the disk is byte n of the file. */
-#ifndef BULKHEAD_STORAGE_RAW_H
-#define BULKHEAD_STORAGE_RAW_H
+#pragma once
 
 #include "storage/image.h"
 
 extern const struct image_format raw_format;
-
-#endif

@@ -3,8 +3,7 @@
  * Each has a header with a sequence number and a checksum over itself and the text.  A text is
  * written over the older copy and flushed, so a power cut leaves the newer one as it was.  All
  * calls wait: in a fiber. */
-#ifndef BULKHEAD_STORAGE_SLOTS_H
-#define BULKHEAD_STORAGE_SLOTS_H
+#pragma once
 
 #include "storage/esp.h"
 
@@ -33,5 +32,3 @@ MUST_CHECK enum hv_status slots_read(struct slots *s, enum slots_state *state, c
                                      u32 *len);
 /* Durable on return.  HV_ENOSPC: too long. */
 MUST_CHECK enum hv_status slots_write(struct slots *s, const char *text, u32 len);
-
-#endif

@@ -5,8 +5,7 @@
  * delete puts the data of a snapshot and of what was made from it together in new files, which
  * share what they can with the old ones, and swaps them in at the end: until then nothing has
  * changed, so it can be cancelled.  All calls wait: they need a fiber. */
-#ifndef BULKHEAD_STORAGE_SNAPSHOT_H
-#define BULKHEAD_STORAGE_SNAPSHOT_H
+#pragma once
 
 #include "storage/merge.h"
 #include "storage/vm_dir.h"
@@ -47,5 +46,3 @@ bool snapshot_has_clones(struct vm_dir *v, const struct vm_dir_state *s, char wh
  * store), and writes it all in one transaction.  For clones: `from` is of another VM. */
 MUST_CHECK enum hv_status snapshot_link(struct vm_dir *v, const struct vm_dir *from_dir,
                                         const struct vm_dir_state *from);
-
-#endif

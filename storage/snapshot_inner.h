@@ -1,7 +1,6 @@
 /* What the parts of snapshots share: the plan of a change, and small helpers.  For snapshot.c,
  * snapshot_delete.c and snapshot_plan.c; on the storage fibers. */
-#ifndef BULKHEAD_STORAGE_SNAPSHOT_INNER_H
-#define BULKHEAD_STORAGE_SNAPSHOT_INNER_H
+#pragma once
 
 #include "storage/snapshot.h"
 
@@ -50,5 +49,3 @@ enum hv_status snapshot_freeze(struct vm_dir *v, const char *name, const char *d
 enum hv_status snapshot_drop_segment(struct vm_dir *v, struct snapshot_plan *p,
                                      const struct vm_dir_state *s, const struct vm_dir_disk *d,
                                      bool whole);
-
-#endif

@@ -8,8 +8,7 @@
  * it.
  *
  * All calls wait: they need a fiber.  A store's files are disks (block_size of the device). */
-#ifndef BULKHEAD_STORAGE_STORE_H
-#define BULKHEAD_STORAGE_STORE_H
+#pragma once
 
 #include "storage/disk.h"
 
@@ -147,5 +146,3 @@ MUST_CHECK enum hv_status store_children(struct store *s, const char *path,
  * HV_EBUSY.  Small files are read-only. */
 MUST_CHECK enum hv_status store_open(struct store *s, const char *path, bool read_only,
                                      struct disk **out);
-
-#endif

@@ -1,6 +1,5 @@
 /* Inside of datastores: what store.c, store_vfs.c, store_file.c and store_catalogue.c share. */
-#ifndef BULKHEAD_STORAGE_STORE_INNER_H
-#define BULKHEAD_STORAGE_STORE_INNER_H
+#pragma once
 
 #include <sqlite3.h>
 
@@ -131,5 +130,3 @@ void store_file_free(struct store_file *f);
 /* May the file be opened like this?  With the lock held. */
 enum hv_status store_file_may_open(struct store *s, const struct store_stat *st, const char *path,
                                    bool read_only);
-
-#endif

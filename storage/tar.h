@@ -1,7 +1,6 @@
 /* Tar archives in the ustar format (POSIX.1-1988, with GNU's large sizes): members found, and
  * headers written.  What is read is hostile.  Calls that read wait: in a fiber. */
-#ifndef BULKHEAD_STORAGE_TAR_H
-#define BULKHEAD_STORAGE_TAR_H
+#pragma once
 
 #include "storage/disk.h"
 
@@ -18,5 +17,3 @@ struct tar_member {
  * member leaves the file; HV_E2BIG: more members. */
 MUST_CHECK enum hv_status tar_read(struct disk *file, struct tar_member *out, u32 max, u32 *count);
 void tar_header(u8 block[TAR_BLOCK], const char *name, u64 size);
-
-#endif

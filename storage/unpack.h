@@ -1,6 +1,5 @@
 /* Decompression of one unit of an image, by zlib and zstd.  The input is hostile. */
-#ifndef BULKHEAD_STORAGE_UNPACK_H
-#define BULKHEAD_STORAGE_UNPACK_H
+#pragma once
 
 #include "kernel/abi/status.h"
 #include "kernel/abi/types.h"
@@ -17,5 +16,3 @@ MUST_CHECK enum hv_status unpack(enum unpack_kind kind, const void *src, u64 len
                                  u64 size);
 /* zlib format.  *out_len: room at dst, then bytes written.  HV_E2BIG: does not fit. */
 MUST_CHECK enum hv_status unpack_deflate(const void *src, u64 len, void *dst, u64 *out_len);
-
-#endif

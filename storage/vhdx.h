@@ -3,8 +3,7 @@
  * Metadata changes go through the log: an entry with all changed 4 KiB blocks, a barrier, the
  * blocks in place, a barrier.  A log found at open is replayed: into the file, or for a read-only
  * image into the metadata cache. */
-#ifndef BULKHEAD_STORAGE_VHDX_H
-#define BULKHEAD_STORAGE_VHDX_H
+#pragma once
 
 #include "storage/image.h"
 
@@ -72,5 +71,3 @@ enum hv_status vhdx_create(struct disk *file, const struct image_options *o,
 
 extern const u8 vhdx_guid_table[16], vhdx_guid_metadata[16], vhdx_guid_file[16], vhdx_guid_size[16],
     vhdx_guid_page83[16], vhdx_guid_logical[16], vhdx_guid_physical[16], vhdx_guid_locator[16];
-
-#endif

@@ -5,8 +5,7 @@
  * section [snapshot NAME] for each snapshot.  Lines this file does not know are settings of the VM;
  * they are kept as they are.  Which image lies over which one is the store's to say (store.h), so
  * that the text and the chains change in one transaction.  All calls wait: they need a fiber. */
-#ifndef BULKHEAD_STORAGE_VM_DIR_H
-#define BULKHEAD_STORAGE_VM_DIR_H
+#pragma once
 
 #include "storage/chain.h"
 #include "storage/store.h"
@@ -73,5 +72,3 @@ enum hv_status vm_dir_store_failed(struct vm_dir *v, enum hv_status status);
 bool vm_dir_name_valid(const char *name);
 MUST_CHECK bool vm_dir_copy_state(struct vm_dir_state *to, const struct vm_dir_state *from);
 MUST_CHECK bool vm_dir_set_settings(struct vm_dir_state *s, const char *text);
-
-#endif

@@ -1,7 +1,6 @@
 /* VMDK images ("Virtual Disk Format 5.0"): monolithicSparse read and written, streamOptimized read
  * and exported, and the text descriptor of flat ones. */
-#ifndef BULKHEAD_STORAGE_VMDK_H
-#define BULKHEAD_STORAGE_VMDK_H
+#pragma once
 
 #include "storage/image.h"
 
@@ -31,5 +30,3 @@ enum hv_status vmdk_descriptor_read(const char *text, u64 len, struct vmdk_descr
                                     const char **why);
 /* Returns the length, as snprintf. */
 u32 vmdk_descriptor_write(char *buf, u32 len, const struct vmdk_descriptor *d);
-
-#endif

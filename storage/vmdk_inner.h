@@ -1,7 +1,6 @@
 /* What the parts of the VMDK format share: the header's fields and flags, the markers of streams.
  * For vmdk.c, which reads and changes images, and vmdk_create.c, which makes them. */
-#ifndef BULKHEAD_STORAGE_VMDK_INNER_H
-#define BULKHEAD_STORAGE_VMDK_INNER_H
+#pragma once
 
 #include "storage/vmdk.h"
 
@@ -41,5 +40,3 @@ enum vmdk_marker { VMDK_MARKER_END, VMDK_MARKER_TABLE, VMDK_MARKER_DIRECTORY, VM
 /* image_format.create: an empty sparse image, or the descriptor of a flat one. */
 enum hv_status vmdk_create(struct disk *file, const struct image_options *o,
                            char error[IMAGE_ERROR_MAX]);
-
-#endif

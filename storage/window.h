@@ -1,7 +1,6 @@
 /* A disk made of pieces of another one: a partition, a file of a file system that stays where it
  * is.  Requests are cut where the pieces end. */
-#ifndef BULKHEAD_STORAGE_WINDOW_H
-#define BULKHEAD_STORAGE_WINDOW_H
+#pragma once
 
 #include "storage/disk.h"
 
@@ -18,5 +17,3 @@ struct disk *window_open(struct disk *whole, const char *kind, const char *name,
 /* What lies behind `offset` of a file that can grow, as an empty file that can grow. */
 struct disk *window_tail(struct disk *file, const char *name, u64 offset);
 struct disk *window_whole(const struct disk *d); /* NULL: it is no window */
-
-#endif

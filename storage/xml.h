@@ -2,8 +2,7 @@
  *
  * Names come without their prefix.  No document types, so no entities but the five and numbers;
  * bounded depth, names and values.  Pure; the text is hostile and not terminated. */
-#ifndef BULKHEAD_STORAGE_XML_H
-#define BULKHEAD_STORAGE_XML_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -39,5 +38,3 @@ void xml_begin(struct xml *x, const char *text, u64 len);
 enum xml_item xml_next(struct xml *x);
 const char *xml_attribute(const struct xml *x, const char *name); /* NULL: it has none */
 u32 xml_line(const struct xml *x);                                /* where the reader is, from 1 */
-
-#endif

@@ -2,8 +2,7 @@
  * reset itself.
  *
  * On the event loop.  ACPI 6.4 section 4.8. */
-#ifndef BULKHEAD_VMM_ACPI_PM_H
-#define BULKHEAD_VMM_ACPI_PM_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -41,5 +40,3 @@ u32 acpi_pm_keyboard_in(struct vm *vm, u16 port, u8 size); /* 60h, 64h */
 void acpi_pm_keyboard_out(struct vm *vm, u16 port, u8 size, u32 value);
 u32 acpi_pm_port92_in(struct vm *vm, u16 port, u8 size);
 void acpi_pm_port92_out(struct vm *vm, u16 port, u8 size, u32 value);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Pure.  They lie in the BIOS area, where a search for the RSDP looks as well (ACPI 6.4, 5.2.5.1).
  */
-#ifndef BULKHEAD_VMM_ACPI_TABLES_H
-#define BULKHEAD_VMM_ACPI_TABLES_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -20,5 +19,3 @@ struct acpi_tables_config {
 MUST_CHECK u32 acpi_tables_build(u8 *out, u32 size, u64 gpa, const struct acpi_tables_config *c);
 
 extern const u8 acpi_dsdt[], acpi_dsdt_end[]; /* vmm/dsdt.S */
-
-#endif

@@ -1,8 +1,7 @@
 /* What CPUID tells a guest: an allow-list over the host's features, a reason a bit.
  *
  * Pure: the host's CPUID comes in through a function. */
-#ifndef BULKHEAD_VMM_CPUID_H
-#define BULKHEAD_VMM_CPUID_H
+#pragma once
 
 #include "kernel/abi/types.h"
 #include "kernel/abi/vm_policy.h"
@@ -26,5 +25,3 @@ struct cpuid_regs cpuid_native(u32 leaf, u32 subleaf); /* the instruction */
 
 /* The i-th row of the allow-list as text; false past the end.  For `host info` and the docs. */
 bool cpuid_describe(u32 i, const char **name, const char **reason);
-
-#endif

@@ -1,7 +1,6 @@
 /* Ports that guests touch for their side effects on old hardware: nothing is there, and nothing
  * needs to be said about it.  On the event loop. */
-#ifndef BULKHEAD_VMM_DEBUG_PORT_H
-#define BULKHEAD_VMM_DEBUG_PORT_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -9,5 +8,3 @@ struct vm;
 
 u32 debug_port_in(struct vm *vm, u16 port, u8 size); /* all ones */
 void debug_port_out(struct vm *vm, u16 port, u8 size, u32 value);
-
-#endif

@@ -1,6 +1,5 @@
 /* Which check of VM entry a vCPU's state fails.  Pure. */
-#ifndef BULKHEAD_VMM_ENTRY_CHECK_H
-#define BULKHEAD_VMM_ENTRY_CHECK_H
+#pragma once
 
 #include "kernel/abi/vcpu_page.h"
 
@@ -9,5 +8,3 @@
 void entry_check_vmx(const struct vcpu_state *s, u32 event, char *text, u64 size);
 /* The first check of APM 2, 15.5.1. */
 void entry_check_svm(const struct vcpu_state *s, char *text, u64 size);
-
-#endif

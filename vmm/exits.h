@@ -1,8 +1,7 @@
 /* Serves the exits that the kernel does not handle, by table: kind, then port or page.
  *
  * On the event loop, before anything else it does. */
-#ifndef BULKHEAD_VMM_EXITS_H
-#define BULKHEAD_VMM_EXITS_H
+#pragma once
 
 #include "kernel/abi/types.h"
 #include "vmm/vm.h"
@@ -20,5 +19,3 @@ void exits_unclaimed_port(struct vm *vm, u16 port, u8 size, const char *what);
 void exits_unclaimed_page(struct vm *vm, u64 gpa, const char *what);
 /* Registers, segments and the bytes at RIP of a vCPU that does not run, into the VM's log. */
 void exits_dump(struct vm *vm, u32 vcpu);
-
-#endif

@@ -1,6 +1,5 @@
 /* What the machine offers for guests, in words: lines of `host info`, and why there are none. */
-#ifndef BULKHEAD_VMM_FEATURES_H
-#define BULKHEAD_VMM_FEATURES_H
+#pragma once
 
 #include "kernel/abi/host_info.h"
 #include "kernel/abi/types.h"
@@ -33,5 +32,3 @@ void features_cpu_brand(char text[52]);
 /* "yes", or why that CPU runs no guests though the boot CPU does; "no": none does. */
 const char *features_cpu_state(const struct host_info *h, u32 cpu);
 void features_outer_signature(char text[16]);
-
-#endif

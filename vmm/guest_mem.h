@@ -3,8 +3,7 @@
  *
  * Pure over the ranges it is given.  The guest's other CPUs may write at any time, so callers copy
  * once and check the copy. */
-#ifndef BULKHEAD_VMM_GUEST_MEM_H
-#define BULKHEAD_VMM_GUEST_MEM_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -30,5 +29,3 @@ MUST_CHECK void *guest_ptr(const struct guest_mem *m, gpa_t gpa, u64 len);
 MUST_CHECK bool guest_read(const struct guest_mem *m, gpa_t gpa, void *dst, u64 len);
 MUST_CHECK bool guest_write(const struct guest_mem *m, gpa_t gpa, const void *src, u64 len);
 MUST_CHECK bool guest_zero(const struct guest_mem *m, gpa_t gpa, u64 len);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Pure over guest_mem.  Modes: paging off, 32-bit, PAE, 4-level (SDM 3A chapter 4); 5-level is
  * refused (CR4.LA57 is never offered to a guest). */
-#ifndef BULKHEAD_VMM_GUEST_WALK_H
-#define BULKHEAD_VMM_GUEST_WALK_H
+#pragma once
 
 #include "kernel/abi/types.h"
 #include "kernel/abi/x86_bits.h"
@@ -40,5 +39,3 @@ u32 guest_fetch(const struct guest_mem *m, const struct guest_paging *p, u64 gla
 MUST_CHECK enum walk_result guest_linear_copy(const struct guest_mem *m,
                                               const struct guest_paging *p, u64 gla, void *buf,
                                               u32 len, u32 access, u64 *fault, u32 *error);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Pure and length-exact; the bytes are hostile.  Forms: SDM 2, opcode maps in appendix A.  What is
  * not in its tables is refused: an MMIO access by it stops the guest. */
-#ifndef BULKHEAD_VMM_INSN_H
-#define BULKHEAD_VMM_INSN_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -84,5 +83,3 @@ u64 insn_offset(const struct insn *in, const u64 *regs, u64 next_rip);
 
 /* "mov", ... for messages. */
 const char *insn_name(u8 op);
-
-#endif

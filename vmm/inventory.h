@@ -1,6 +1,5 @@
 /* The list of VMs: by number, name and slot.  On the event loop's thread. */
-#ifndef BULKHEAD_VMM_INVENTORY_H
-#define BULKHEAD_VMM_INVENTORY_H
+#pragma once
 
 #include "vmm/vm.h"
 
@@ -24,5 +23,3 @@ MUST_CHECK bool inventory_define(const struct vm_config *c, struct vm **out, str
 MUST_CHECK bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error *e);
 /* Forget it.  E_STATE unless stopped. */
 MUST_CHECK bool inventory_delete(struct vm *vm, struct vm_error *e);
-
-#endif

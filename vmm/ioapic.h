@@ -1,8 +1,7 @@
 /* An I/O APIC with 24 pins, as the MADT tells the guest: GSI n is pin n, ISA IRQ 0 is pin 2.
  *
  * On the event loop.  Intel 82093AA data sheet, order number 290566. */
-#ifndef BULKHEAD_VMM_IOAPIC_H
-#define BULKHEAD_VMM_IOAPIC_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -34,5 +33,3 @@ static inline bool ioapic_end_edge(struct ioapic *io, u32 pin)
 }
 /* A local APIC ended a level-triggered interrupt with this vector. */
 void ioapic_eoi(struct vm *vm, u32 vector);
-
-#endif

@@ -1,7 +1,6 @@
 /* Linux bzImage by the 64-bit boot protocol (Documentation/x86/boot.rst, "64-bit boot protocol").
  */
-#ifndef BULKHEAD_VMM_LOAD_BZIMAGE_H
-#define BULKHEAD_VMM_LOAD_BZIMAGE_H
+#pragma once
 
 #include "vmm/load_guest.h"
 
@@ -9,5 +8,3 @@
 bool load_bzimage_is(const struct load_request *r);
 /* NULL: loaded; else the reason in words. */
 MUST_CHECK const char *load_bzimage(const struct load_request *r, const struct load_result *out);
-
-#endif

@@ -2,8 +2,7 @@
  * and a vCPU into the state that the kernel's boot protocol asks for.
  *
  * Pure over guest_mem.  Images are hostile: every offset is checked against the file and RAM. */
-#ifndef BULKHEAD_VMM_LOAD_GUEST_H
-#define BULKHEAD_VMM_LOAD_GUEST_H
+#pragma once
 
 #include "kernel/abi/types.h"
 #include "kernel/abi/vcpu_page.h"
@@ -69,5 +68,3 @@ void load_guest_segments(struct vcpu_state *s, u32 code_access);
 /* 32-bit protected mode at `entry`, paging off, EBX = boot_data and the other registers zero: what
  * PVH (pvh.pandoc) and both versions of multiboot (0.6.96, 3.2) ask for. */
 void load_guest_protected_mode(const struct load_result *out, u64 entry, u64 boot_data);
-
-#endif

@@ -1,7 +1,6 @@
 /* Kernels by the Multiboot Specification, version 1 (0.6.96) and 2 (2.0), as ELF files or flat
  * images that name their addresses themselves. */
-#ifndef BULKHEAD_VMM_LOAD_MULTIBOOT_H
-#define BULKHEAD_VMM_LOAD_MULTIBOOT_H
+#pragma once
 
 #include "vmm/load_guest.h"
 
@@ -11,5 +10,3 @@ bool load_multiboot_is(const struct load_request *r, u32 version);
 /* NULL: loaded; else the reason in words. */
 MUST_CHECK const char *load_multiboot(const struct load_request *r, u32 version,
                                       const struct load_result *out);
-
-#endif

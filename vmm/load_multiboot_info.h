@@ -1,6 +1,5 @@
 /* What a multiboot kernel is told: the boot information structure of either version. */
-#ifndef BULKHEAD_VMM_LOAD_MULTIBOOT_INFO_H
-#define BULKHEAD_VMM_LOAD_MULTIBOOT_INFO_H
+#pragma once
 
 #include "vmm/load_guest.h"
 
@@ -9,5 +8,3 @@ extern const u64 load_multiboot_info_tags;
 /* Puts it at LOAD_BOOT_DATA.  initrd: where the module lies, 0: none.  NULL or the reason in
  * words. */
 MUST_CHECK const char *load_multiboot_info(const struct load_request *r, u32 version, u64 initrd);
-
-#endif

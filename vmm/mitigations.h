@@ -1,6 +1,5 @@
 /* Which speculation controls a CPU needs and offers, by its own words; and what is in use. */
-#ifndef BULKHEAD_VMM_MITIGATIONS_H
-#define BULKHEAD_VMM_MITIGATIONS_H
+#pragma once
 
 #include "kernel/abi/host_info.h"
 #include "kernel/abi/speculation.h"
@@ -28,5 +27,3 @@ struct mitigation_words mitigations_words(const struct host_info *h); /* of this
 /* Once, before any VM is made, and again after a restart: makes the kernel do it. */
 void mitigations_apply(enum mitigations mode);
 u32 mitigations_used(void);
-
-#endif

@@ -1,8 +1,7 @@
 /* Executes one decoded instruction whose memory operand is a device register.
  *
  * Pure: memory and devices are reached through what the caller hands in. */
-#ifndef BULKHEAD_VMM_MMIO_EMULATE_H
-#define BULKHEAD_VMM_MMIO_EMULATE_H
+#pragma once
 
 #include "kernel/abi/types.h"
 #include "kernel/abi/vcpu_page.h"
@@ -41,5 +40,3 @@ MUST_CHECK enum emulate_result mmio_emulate(struct mmio_emulate *e, const struct
 
 /* Adds `delta` to a register under an address-size mask (string instructions). */
 void mmio_emulate_step(u64 *reg, i64 delta, u8 addr_size);
-
-#endif

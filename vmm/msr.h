@@ -1,6 +1,5 @@
 /* The MSRs of a guest beyond those that the kernel virtualises itself.  Pure. */
-#ifndef BULKHEAD_VMM_MSR_H
-#define BULKHEAD_VMM_MSR_H
+#pragma once
 
 #include "kernel/abi/vm_policy.h"
 
@@ -8,5 +7,3 @@
 /* Fills p's MSR rows.  phys_bits: width of a physical address that the guest is told;
  * capabilities: IA32_ARCH_CAPABILITIES, NULL: there is none. */
 void msr_policy(struct vm_policy *p, u32 phys_bits, const u64 *capabilities);
-
-#endif

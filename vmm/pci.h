@@ -3,8 +3,7 @@
  * On the event loop.  A device is a struct pci_device with a const struct pci_ops; what it must
  * remember across a restart of the control partition is its struct pci_state, in the VM's state.
  * PCI Local Bus Specification 3.0; PCI Firmware Specification 3.2 for ECAM. */
-#ifndef BULKHEAD_VMM_PCI_H
-#define BULKHEAD_VMM_PCI_H
+#pragma once
 
 #include "kernel/abi/doorbell.h"
 #include "kernel/abi/types.h"
@@ -135,5 +134,3 @@ u64 pci_mem_read(struct vm *vm, u64 gpa, u8 size); /* PCI_MEM_* */
 void pci_mem_write(struct vm *vm, u64 gpa, u8 size, u64 value);
 u64 pci_ecam_read(struct vm *vm, u64 gpa, u8 size);
 void pci_ecam_write(struct vm *vm, u64 gpa, u8 size, u64 value);
-
-#endif

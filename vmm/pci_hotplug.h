@@ -3,8 +3,7 @@
  *
  * On the event loop.  vm_nic.c puts devices in and asks for them back; the guest's ACPI driver
  * answers by the eject register.  ACPI 6.4, section 6.3 (device insertion, removal). */
-#ifndef BULKHEAD_VMM_PCI_HOTPLUG_H
-#define BULKHEAD_VMM_PCI_HOTPLUG_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -25,5 +24,3 @@ void pci_hotplug_leave(struct vm *vm, u32 slot);
 /* Rows of exits.c. */
 u32 pci_hotplug_in(struct vm *vm, u16 port, u8 size);
 void pci_hotplug_out(struct vm *vm, u16 port, u8 size, u32 value);
-
-#endif

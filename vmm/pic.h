@@ -1,8 +1,7 @@
 /* Two 8259A interrupt controllers, cascaded as in a PC: for guests before they use the I/O APIC.
  *
  * On the event loop.  Intel 8259A data sheet, order number 231468. */
-#ifndef BULKHEAD_VMM_PIC_H
-#define BULKHEAD_VMM_PIC_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -52,5 +51,3 @@ static inline bool pic_set_line(struct pic *p, u32 irq, bool level)
 void pic_update(struct vm *vm); /* INTR may have changed */
 /* The INTA cycle: the vector to deliver; the spurious one (input 7) when the request is gone. */
 u8 pic_acknowledge(struct vm *vm);
-
-#endif

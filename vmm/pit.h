@@ -1,8 +1,7 @@
 /* The 8254 interval timer and port 61h: channel 0 is IRQ 0, channel 2 the speaker's.
  *
  * On the event loop.  Intel 8254 data sheet, order number 231164. */
-#ifndef BULKHEAD_VMM_PIT_H
-#define BULKHEAD_VMM_PIT_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -37,5 +36,3 @@ void pit_out(struct vm *vm, u16 port, u8 size, u32 value);
 u32 pit_speaker_in(struct vm *vm, u16 port, u8 size); /* 61h */
 void pit_speaker_out(struct vm *vm, u16 port, u8 size, u32 value);
 void pit_timer(struct vm *vm); /* VM_TIMER_PIT is due */
-
-#endif

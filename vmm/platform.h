@@ -2,8 +2,7 @@
  *
  * Implemented by vmm/platform.c over the event loop and the system calls; unit tests supply their
  * own.  All calls are made on the event loop's thread; none blocks. */
-#ifndef BULKHEAD_VMM_PLATFORM_H
-#define BULKHEAD_VMM_PLATFORM_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -45,5 +44,3 @@ void platform_console_write(struct vm *vm, const u8 *bytes, u32 len);
 
 /* One line for `vm log`; the time is put in front. */
 void platform_log(struct vm *vm, const char *fmt, ...) PRINTF_LIKE(2, 3);
-
-#endif

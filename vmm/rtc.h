@@ -2,8 +2,7 @@
  *
  * Time is the host's wall clock plus what the guest has set.  On the event loop.  Motorola
  * MC146818A data sheet. */
-#ifndef BULKHEAD_VMM_RTC_H
-#define BULKHEAD_VMM_RTC_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -28,5 +27,3 @@ void rtc_timer(struct vm *vm); /* VM_TIMER_RTC is due */
 /* Days since 1970-01-01 of a date of the Gregorian calendar, and back. */
 i64 rtc_days_from_date(i64 year, u32 month, u32 day);
 void rtc_date_from_days(i64 days, i64 *year, u32 *month, u32 *day);
-
-#endif

@@ -1,8 +1,7 @@
 /* A ring of bytes that forgets the oldest: a VM's log and the scroll-back of its console.
  *
  * Pure.  No pointers inside: it lies in the VM's state area. */
-#ifndef BULKHEAD_VMM_TEXT_RING_H
-#define BULKHEAD_VMM_TEXT_RING_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -24,5 +23,3 @@ static inline void text_ring_putc(struct text_ring *r, u8 byte)
 {
     r->data[r->written++ % r->size] = byte;
 }
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Output goes to platform_console_put(), input comes through uart_input().  On the event loop.
  * Registers: NS16550A data sheet, sections 8.1 to 8.10. */
-#ifndef BULKHEAD_VMM_UART16550_H
-#define BULKHEAD_VMM_UART16550_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -41,5 +40,3 @@ void uart_out(struct vm *vm, u16 port, u8 size, u32 value);
 u32 uart_input(struct vm *vm, const u8 *bytes, u32 len);
 /* Nanosecond until which the guest must be held; 0: it may run. */
 u64 uart_throttle(struct vm *vm, u64 now);
-
-#endif

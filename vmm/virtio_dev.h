@@ -4,8 +4,7 @@
  * the transport, virtio_ring.c the queues.  What must outlive a restart of the control partition is
  * struct virtio_state and VIRTIO_MODEL_STATE bytes of the model's own, in the VM's state.  On the
  * event loop.  Virtio 1.2, OASIS CS01. */
-#ifndef BULKHEAD_VMM_VIRTIO_DEV_H
-#define BULKHEAD_VMM_VIRTIO_DEV_H
+#pragma once
 
 #include "control/rt/loop.h"
 #include "kernel/abi/types.h"
@@ -115,5 +114,3 @@ void virtio_dev_kick(struct virtio_device *d, u32 queue);
 void virtio_dev_reset(struct virtio_device *d);
 void virtio_dev_timer(struct virtio_device *d);
 void virtio_dev_resume(struct virtio_device *d); /* after a restart of the control partition */
-
-#endif

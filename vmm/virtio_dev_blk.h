@@ -3,8 +3,7 @@
  * Chains are answered in the order in which each queue got them, so what is in flight lies between
  * the used and the available position of the ring: a restarted control partition begins there
  * again.  vm_disk.c opens disks and connects them.  On the event loop. */
-#ifndef BULKHEAD_VMM_VIRTIO_DEV_BLK_H
-#define BULKHEAD_VMM_VIRTIO_DEV_BLK_H
+#pragma once
 
 #include "storage/disk.h"
 #include "vmm/virtio_dev.h"
@@ -28,5 +27,3 @@ void virtio_dev_blk_drain(struct virtio_device *d);
 /* The physical disk that it is on, or that its datastore is on: remembered over a restart of the
  * control partition. */
 char *virtio_dev_blk_device_name(struct virtio_device *d); /* VM_DISK_DEVICE bytes */
-
-#endif

@@ -1,7 +1,6 @@
 /* The virtio console: port 0 is the VM's console, the others are lines between guest and host with
  * a scroll-back of their own.  Virtio 1.2, section 5.3. */
-#ifndef BULKHEAD_VMM_VIRTIO_DEV_CONSOLE_H
-#define BULKHEAD_VMM_VIRTIO_DEV_CONSOLE_H
+#pragma once
 
 #include "vmm/text_ring.h"
 #include "vmm/virtio_dev.h"
@@ -18,5 +17,3 @@ u32 virtio_dev_console_input(struct virtio_device *d, u32 port, const u8 *bytes,
 /* What a port beyond the first has said, since the control partition last started; NULL: there is
  * no such port. */
 const struct text_ring *virtio_dev_console_ring(const struct virtio_device *d, u32 port);
-
-#endif

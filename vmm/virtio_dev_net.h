@@ -1,6 +1,5 @@
 /* The virtio network device: a port of a virtual switch.  Virtio 1.2, section 5.1. */
-#ifndef BULKHEAD_VMM_VIRTIO_DEV_NET_H
-#define BULKHEAD_VMM_VIRTIO_DEV_NET_H
+#pragma once
 
 #include "net/switch.h"
 #include "vmm/virtio_dev.h"
@@ -20,5 +19,3 @@ MUST_CHECK bool virtio_dev_net_move(struct virtio_device *d, struct vm_error *e)
 void virtio_dev_net_found(struct virtio_device *d, const struct net_switch *sw);
 /* Its port gets the VLAN of the configuration. */
 void virtio_dev_net_vlan(struct virtio_device *d);
-
-#endif

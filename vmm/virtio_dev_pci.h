@@ -2,8 +2,7 @@
  *
  * On the event loop.  Doorbells are ports: the queue's number times two, from the start of BAR 0; a
  * second notification capability offers the same in memory.  Virtio 1.2, section 4.1. */
-#ifndef BULKHEAD_VMM_VIRTIO_DEV_PCI_H
-#define BULKHEAD_VMM_VIRTIO_DEV_PCI_H
+#pragma once
 
 #include "vmm/virtio_dev.h"
 
@@ -19,5 +18,3 @@ void virtio_dev_pci_detach(struct virtio_device *d);
 /* A doorbell that the kernel answered: loop_on_doorbell(). */
 void virtio_dev_pci_doorbell(u32 slot, u32 doorbell);
 void virtio_dev_pci_interrupt(struct virtio_device *d, u16 vector, u8 isr);
-
-#endif

@@ -5,8 +5,7 @@
  * once, the copy is checked, and what comes out is a chain of host pointers whose lengths are
  * bounded.  A ring that breaks a rule of the specification is RING_BROKEN, which the caller turns
  * into DEVICE_NEEDS_RESET.  Virtio 1.2, sections 2.7 (split) and 2.8 (packed). */
-#ifndef BULKHEAD_VMM_VIRTIO_RING_H
-#define BULKHEAD_VMM_VIRTIO_RING_H
+#pragma once
 
 #include "kernel/abi/types.h"
 #include "vmm/guest_mem.h"
@@ -73,5 +72,3 @@ void virtio_ring_want_doorbell(const struct virtio_ring *r, bool want);
 u32 virtio_chain_read(const struct virtio_chain *c, u32 offset, void *dst, u32 len);
 /* Bytes to the writable segments; returns how many fitted. */
 u32 virtio_chain_write(const struct virtio_chain *c, u32 offset, const void *src, u32 len);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * All on the event loop's thread: calls come from shell fibers and from the exit handlers.  In a
  * fiber vm_start may wait (it yields between large pieces of work); nothing else does. */
-#ifndef BULKHEAD_VMM_VM_H
-#define BULKHEAD_VMM_VM_H
+#pragma once
 
 #include "control/rt/loop.h"
 #include "kernel/abi/status.h"
@@ -117,5 +116,3 @@ extern u64 vm_first_run_tsc;
 /* Log and scroll-back, of the running VM or of its last run. */
 const struct text_ring *vm_log(const struct vm *vm);
 const struct text_ring *vm_scrollback(const struct vm *vm);
-
-#endif

@@ -1,7 +1,6 @@
 /* Fills a VM with what it boots: devices in reset state, ACPI tables, kernel, initrd; and sets its
  * first vCPU to the entry.  On the event loop's thread; the VM must be paused. */
-#ifndef BULKHEAD_VMM_VM_BOOT_H
-#define BULKHEAD_VMM_VM_BOOT_H
+#pragma once
 
 #include "kernel/abi/host_info.h"
 #include "kernel/abi/vm_policy.h"
@@ -15,5 +14,3 @@ MUST_CHECK bool vm_boot(struct vm *vm, struct vm_error *e);
  * A.6). */
 bool vm_boot_on_bochs(void);
 void vm_boot_policy(const struct vm_config *c, struct vm_policy *p);
-
-#endif

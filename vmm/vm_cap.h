@@ -1,7 +1,6 @@
 /* cpu.cap: how much of a CPU a VM may use, in percent; enforced from ring 3 by holding all its
  * vCPUs for the rest of a period of 100 ms.  Nothing is watched for a VM without a cap. */
-#ifndef BULKHEAD_VMM_VM_CAP_H
-#define BULKHEAD_VMM_VM_CAP_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -16,5 +15,3 @@ struct vm_cap {
 /* Pure.  Now the VM has used `used` ticks of CPU time in all, by at most `vcpus` CPUs at once.
  * Sets c->held; returns when to look again.  What was used too much counts in the next period. */
 u64 vm_cap_step(struct vm_cap *c, u64 now, u64 used, u64 period, u32 percent, u32 vcpus);
-
-#endif

@@ -1,6 +1,5 @@
 /* Clones of VMs that have a home on a datastore. */
-#ifndef BULKHEAD_VMM_VM_CLONE_H
-#define BULKHEAD_VMM_VM_CLONE_H
+#pragma once
 
 #include "vmm/vm_home.h"
 
@@ -15,5 +14,3 @@ MUST_CHECK bool vm_clone_config(struct vm *from, const char *snapshot, struct vm
  * E_EXISTS, E_TWO_STORES, E_STATE, E_NOSPACE, E_CANCELLED. */
 MUST_CHECK bool vm_clone(struct vm *from, const char *snapshot, const struct vm_config *c,
                          bool linked, struct merge_job *job, struct vm **out, struct vm_error *e);
-
-#endif

@@ -1,7 +1,6 @@
 /* What a VM is asked to be: the struct behind a `[vm NAME]` section, `vm create` and `vm set`.
  * Pure.  The table of keys is vm_config_schema. */
-#ifndef BULKHEAD_VMM_VM_CONFIG_H
-#define BULKHEAD_VMM_VM_CONFIG_H
+#pragma once
 
 #include "control/rt/conf.h"
 #include "kernel/abi/boot_info.h"
@@ -115,5 +114,3 @@ void vm_config_default(struct vm_config *c);
 bool vm_config_name_valid(const char *name, u32 len);
 /* Checks that hold between keys (a kernel is named, RAM is whole 2 MiB pages). */
 MUST_CHECK bool vm_config_check(const struct vm_config *c, struct conf_error *err);
-
-#endif

@@ -3,8 +3,7 @@
  * On the event loop.  The order of the table is the order of struct virtio_area in the VM's state,
  * so it is the same before and after a restart of the control partition; NICs have their area there
  * whether they are on the bus or not, since they may come while the VM runs. */
-#ifndef BULKHEAD_VMM_VM_DEVICES_H
-#define BULKHEAD_VMM_VM_DEVICES_H
+#pragma once
 
 #include "vmm/vm.h"
 
@@ -21,5 +20,3 @@ MUST_CHECK bool vm_devices_plug_nic(struct vm *vm, u32 n, struct vm_error *e);
  * is left as it is. */
 void vm_devices_unplug(struct vm *vm, u32 slot);
 struct virtio_device *vm_devices_find(struct vm *vm, const char *label); /* NULL: none */
-
-#endif

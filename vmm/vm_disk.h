@@ -3,8 +3,7 @@
  * On the event loop's thread.  Opening, closing, draining and whatever else waits needs a fiber;
  * for one VM they are done one after the other.  Snapshots and clones use quiesce, reopen and
  * release. */
-#ifndef BULKHEAD_VMM_VM_DISK_H
-#define BULKHEAD_VMM_VM_DISK_H
+#pragma once
 
 #include "storage/image.h"
 #include "vmm/vm.h"
@@ -45,5 +44,3 @@ void vm_disk_apply(struct vm *vm); /* limits and error policy have changed; no f
 
 /* NULL: it is not open. */
 struct disk *vm_disk_of(const struct vm *vm, u32 n);
-
-#endif

@@ -2,8 +2,7 @@
  * inventory can be made from it again.  All calls wait: they need a fiber.
  *
  * Below: true if done; false: *e says why, nothing changed.  E_NO_HOME: the VM has none. */
-#ifndef BULKHEAD_VMM_VM_HOME_H
-#define BULKHEAD_VMM_VM_HOME_H
+#pragma once
 
 #include "storage/snapshot.h"
 #include "vmm/vm.h"
@@ -48,5 +47,3 @@ void vm_home_keep_log(const struct vm *vm);
 struct snapshot_vm vm_home_snapshot_vm(struct vm *vm);
 /* What the store or the snapshot code refused, as an error of a command. */
 bool vm_home_failed(struct vm_error *e, enum hv_status status, const char *why);
-
-#endif

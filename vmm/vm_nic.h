@@ -1,8 +1,7 @@
 /* NICs of a VM that runs: put in, taken out, moved to another switch or VLAN.
  *
  * In a fiber: a NIC leaves when the guest lets it go, which is waited for. */
-#ifndef BULKHEAD_VMM_VM_NIC_H
-#define BULKHEAD_VMM_VM_NIC_H
+#pragma once
 
 #include "net/switch.h"
 #include "vmm/vm.h"
@@ -17,5 +16,3 @@ MUST_CHECK bool vm_nic_change(struct vm *vm, struct vm_config *to, struct vm_err
 
 /* For switches_watch(): NICs that waited for this switch are connected. */
 void vm_nic_found(const struct net_switch *sw);
-
-#endif

@@ -1,7 +1,6 @@
 /* The arithmetic of cpu.reserve: on which CPU each vCPU has its reservation, and the weights by
  * which the kernel's proportional scheduler gives it. */
-#ifndef BULKHEAD_VMM_VM_RESERVE_H
-#define BULKHEAD_VMM_VM_RESERVE_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -27,5 +26,3 @@ MUST_CHECK bool vm_reserve_place(struct vm_reserve *list, u32 count, u32 cpus);
 void vm_reserve_weigh(struct vm_reserve *list, u32 count);
 /* Percent of a CPU that is reserved. */
 u32 vm_reserve_on(const struct vm_reserve *list, u32 count, u32 cpu);
-
-#endif

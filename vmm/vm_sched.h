@@ -1,7 +1,6 @@
 /* Which CPUs a VM may use and how much of them: cpu.weight, cpu.pin, cpu.cap, cpu.reserve and
  * dedicated CPUs. */
-#ifndef BULKHEAD_VMM_VM_SCHED_H
-#define BULKHEAD_VMM_VM_SCHED_H
+#pragma once
 
 #include "vmm/vm.h"
 
@@ -24,5 +23,3 @@ u64 vm_sched_ran_all(const struct vm *vm);
  * left for the others; E_FULL reservations would not fit. */
 u64 vm_sched_dedicated(void);
 MUST_CHECK bool vm_sched_dedicate(u32 cpu, bool on, struct vm_error *e);
-
-#endif

@@ -1,7 +1,6 @@
 /* What of a VM survives a restart of the control partition: one struct at the start of the VM's
  * state area, without pointers. */
-#ifndef BULKHEAD_VMM_VM_STATE_H
-#define BULKHEAD_VMM_VM_STATE_H
+#pragma once
 
 #include <stddef.h>
 #include <string.h>
@@ -107,5 +106,3 @@ static inline void vm_state_config(struct vm_state *s, struct vm_config *c)
     if (s->has_disks)
         memcpy(c->disk, vm_state_area(s, s->device_count), VM_STATE_DISKS);
 }
-
-#endif

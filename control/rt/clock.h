@@ -1,6 +1,5 @@
 /* Time from the TSC, whose rate the kernel measured (host_info.tsc_hz). */
-#ifndef BULKHEAD_CONTROL_RT_CLOCK_H
-#define BULKHEAD_CONTROL_RT_CLOCK_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -22,5 +21,3 @@ void clock_text(u64 unix_ns, char buf[CLOCK_TEXT]);
 u64 clock_ticks(u64 ns); /* a duration as TSC ticks, rounded up */
 u64 clock_ticks_to_ns(u64 ticks);
 u64 clock_after(u64 ns); /* TSC value that many nanoseconds from now: a deadline */
-
-#endif

@@ -4,8 +4,7 @@
  * a schema table and stores it into the struct that the table describes.  The same tables give
  * the shell its completion and help.  The text is hostile: sizes are bounded, nothing is assumed
  * terminated. */
-#ifndef BULKHEAD_CONTROL_RT_CONF_H
-#define BULKHEAD_CONTROL_RT_CONF_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -95,5 +94,3 @@ MUST_CHECK bool conf_parse_size(struct conf_span s, u64 *out);   /* with K M G T
 void conf_format_size(u64 bytes, char *buf, u32 len);            /* "256M" if exact, else bytes */
 struct conf_span conf_span_of(const char *text);
 bool conf_span_is(struct conf_span s, const char *text);
-
-#endif

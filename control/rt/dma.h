@@ -3,8 +3,7 @@
  *
  * It lies at USER_DMA_BASE + the address that the device sees.  Allocations are handed out of
  * 2 MiB pieces that are kept; one thread, no locks.  In the host tests it is plain memory. */
-#ifndef BULKHEAD_CONTROL_RT_DMA_H
-#define BULKHEAD_CONTROL_RT_DMA_H
+#pragma once
 
 #include "kernel/abi/layout.h"
 #include "kernel/abi/types.h"
@@ -39,5 +38,3 @@ static inline void *dma_pointer(u64 address)
 {
     return (void *)(DMA_BASE + address);
 }
-
-#endif

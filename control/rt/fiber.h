@@ -2,8 +2,7 @@
  *
  * All fibers and the loop share one thread and switch only inside the calls below, so no locks.
  * Only the waiting calls need a fiber; fiber_spawn and event_signal work on the loop's stack. */
-#ifndef BULKHEAD_CONTROL_RT_FIBER_H
-#define BULKHEAD_CONTROL_RT_FIBER_H
+#pragma once
 
 #include "kernel/abi/status.h"
 #include "kernel/abi/types.h"
@@ -50,5 +49,3 @@ struct fiber_report {
 };
 /* The i-th stack that was made, from 0.  False: there are no more. */
 MUST_CHECK bool fiber_report(u32 i, struct fiber_report *out);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * The image is linked so that every malloc(), calloc(), realloc() and free() in it, the libraries'
  * too, comes here first.  A block belongs to the part of the image whose code asked for it. */
-#ifndef BULKHEAD_CONTROL_RT_HEAP_H
-#define BULKHEAD_CONTROL_RT_HEAP_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -24,5 +23,3 @@ struct heap_use {
 };
 
 struct heap_use heap_use(enum heap_owner owner); /* zeros in programs that are linked otherwise */
-
-#endif

@@ -1,6 +1,5 @@
 /* The names that ld's --wrap makes of malloc() and its like; between heap.c and the linker. */
-#ifndef BULKHEAD_CONTROL_RT_HEAP_WRAP_H
-#define BULKHEAD_CONTROL_RT_HEAP_WRAP_H
+#pragma once
 
 #include <stddef.h>
 
@@ -11,5 +10,3 @@ void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t n, size_t each);
 void *__wrap_realloc(void *p, size_t bytes);
 void __wrap_free(void *p);
-
-#endif

@@ -1,6 +1,5 @@
 /* Records of the control partition in the kernel's log ring (`host log` reads them). */
-#ifndef BULKHEAD_CONTROL_RT_LOG_H
-#define BULKHEAD_CONTROL_RT_LOG_H
+#pragma once
 
 #include "kernel/abi/syscall.h"
 #include "kernel/abi/types.h"
@@ -23,5 +22,3 @@ const char *log_level_name(u32 level); /* "notice"; "?" out of range */
             log_assert_failed(__FILE__, __LINE__, #x);                                             \
     } while (0)
 void log_assert_failed(const char *file, int line, const char *what) NORETURN;
-
-#endif

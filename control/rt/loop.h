@@ -4,8 +4,7 @@
  * that are due, runs each fiber that was ready when the iteration began, and sleeps in SYS_WAIT
  * only when nothing is left.  Handlers run on the loop's own stack: they must not wait; work that
  * waits belongs in a fiber. */
-#ifndef BULKHEAD_CONTROL_RT_LOOP_H
-#define BULKHEAD_CONTROL_RT_LOOP_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -47,5 +46,3 @@ struct loop_load loop_load(enum loop_part part);
 
 void loop_step(void);         /* one iteration; tests drive the loop with it */
 void loop_run(void) NORETURN; /* for ever */
-
-#endif

@@ -4,8 +4,7 @@
  *
  * The functions order nothing but themselves; memory that a device reads is made visible by
  * mmio_barrier(). */
-#ifndef BULKHEAD_CONTROL_RT_MMIO_H
-#define BULKHEAD_CONTROL_RT_MMIO_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -78,5 +77,3 @@ static inline void mmio_barrier(void)
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* Port I/O on ports that the kernel granted (the console UART, base addresses of devices); any
  * other port faults. In the host tests control/rt/host/ stands for the device. */
-#ifndef BULKHEAD_CONTROL_RT_PORT_H
-#define BULKHEAD_CONTROL_RT_PORT_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -54,7 +53,5 @@ static inline void port_out8(u16 port, u8 value)
 {
     __asm__ volatile("outb %0, %w1" : : "a"(value), "Nd"(port) : "memory");
 }
-
-#endif
 
 #endif

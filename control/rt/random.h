@@ -2,8 +2,7 @@
  *
  * A ChaCha20 generator that forgets its key with every call, fed from RDSEED and RDRAND where the
  * CPU has them and from the time stamp counter at each call.  One thread. */
-#ifndef BULKHEAD_CONTROL_RT_RANDOM_H
-#define BULKHEAD_CONTROL_RT_RANDOM_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -16,5 +15,3 @@ bool random_has_source(void);
 
 /* One block of RFC 8439's ChaCha20, section 2.3, for the tests. */
 void random_chacha20(const u32 key[8], u32 counter, const u32 nonce[3], u32 out[16]);
-
-#endif

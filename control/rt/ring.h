@@ -1,6 +1,5 @@
 /* A byte ring in memory of the caller; one thread, no locks.  Pure. */
-#ifndef BULKHEAD_CONTROL_RT_RING_H
-#define BULKHEAD_CONTROL_RT_RING_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -21,5 +20,3 @@ int ring_get_byte(struct ring *r);                      /* -1: empty */
 u32 ring_peek_newest(const struct ring *r, void *dst, u32 len);
 /* Stores all of it; the oldest bytes give way.  len may exceed the ring. */
 void ring_push(struct ring *r, const void *src, u32 len);
-
-#endif

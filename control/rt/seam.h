@@ -1,6 +1,5 @@
 /* The one function through which the C library reaches the system. */
-#ifndef BULKHEAD_CONTROL_RT_SEAM_H
-#define BULKHEAD_CONTROL_RT_SEAM_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -19,5 +18,3 @@ struct seam_sockets {
     long (*close)(int fd);
 };
 void seam_set_sockets(const struct seam_sockets *s);
-
-#endif

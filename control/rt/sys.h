@@ -3,8 +3,7 @@
  * Anyone in the control partition may call these.  Built against glibc (the host tests) the one
  * instruction becomes a call of sys_call() in control/rt/host/, and the shared pages are wherever
  * that file put them. */
-#ifndef BULKHEAD_CONTROL_RT_SYS_H
-#define BULKHEAD_CONTROL_RT_SYS_H
+#pragma once
 
 #include "kernel/abi/control_page.h"
 #include "kernel/abi/fault.h"
@@ -255,5 +254,3 @@ static inline i64 sys_vm_written(u32 vm, u64 gpa, u64 len, u64 *bits)
 {
     return sys_call(SYS_VM_WRITTEN, vm, gpa, len, (u64)bits, 0);
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* What libssh 0.11 finds on musl and mbedTLS, in place of its configure step: a server without
  * compression, files, agents or commands of its own.  Included by libssh alone. */
-#ifndef BULKHEAD_CONTROL_SSH_CONFIG_H
-#define BULKHEAD_CONTROL_SSH_CONFIG_H
+#pragma once
 
 #define PACKAGE "libssh"
 #define VERSION "0.11"
@@ -43,5 +42,3 @@
 #define HAVE_VSNPRINTF 1
 #define HAVE_WEAK_ATTRIBUTE 1
 #define WITH_SERVER 1
-
-#endif

@@ -1,7 +1,6 @@
 /* mbedTLS 3.6 as libssh and passwords need it: no TLS, no X.509, no files, no threads; random
  * numbers from control/rt/random.c (control/crypto.c).  Included by mbedTLS alone. */
-#ifndef BULKHEAD_CONTROL_SSH_MBEDTLS_CONFIG_H
-#define BULKHEAD_CONTROL_SSH_MBEDTLS_CONFIG_H
+#pragma once
 
 #define MBEDTLS_HAVE_ASM
 #define MBEDTLS_NO_PLATFORM_ENTROPY
@@ -48,5 +47,3 @@
 #define MBEDTLS_SHA256_C
 #define MBEDTLS_SHA384_C
 #define MBEDTLS_SHA512_C
-
-#endif

@@ -6,8 +6,7 @@
  * addresses, and a stack of at least 16 KiB. All pointers are physical addresses; every array lies
  * in memory typed BOOT_MEM_LOADER, which the kernel may reclaim after it has copied what it needs
  * (modules and images excepted: they are BOOT_MEM_IMAGE). */
-#ifndef BULKHEAD_KERNEL_ABI_BOOT_INFO_H
-#define BULKHEAD_KERNEL_ABI_BOOT_INFO_H
+#pragma once
 
 #include "kernel/abi/layout.h"
 #include "kernel/abi/types.h"
@@ -139,5 +138,3 @@ struct boot_info {
     u64 crash_record; /* CRASH_BYTES of BOOT_MEM_IMAGE, where the last boot had them; 0: none */
     u64 serial_port;  /* I/O port of the console UART; 0: none answers */
 };
-
-#endif

@@ -3,8 +3,7 @@
  * Kernel to control: the kernel sets bits; the control partition clears them with an atomic
  * exchange before it handles them.  Control to kernel: the other way round.  SYS_WAIT returns at
  * once when any kernel-to-control word is non-zero, and first takes every completion. */
-#ifndef BULKHEAD_KERNEL_ABI_CONTROL_PAGE_H
-#define BULKHEAD_KERNEL_ABI_CONTROL_PAGE_H
+#pragma once
 
 #include "kernel/abi/doorbell.h"
 #include "kernel/abi/layout.h"
@@ -30,5 +29,3 @@ struct control_page {
 };
 
 _Static_assert(sizeof(struct control_page) <= PAGE_SIZE, "one page");
-
-#endif

@@ -1,8 +1,7 @@
 /* What a panic leaves in memory: its text, in pages that a warm reset does not clear.  The loader
  * keeps the pages at the same address in each boot; a sound record in them is handed over as the
  * module CRASH_MODULE, until SYS_CRASH clears it or the next panic takes its place. */
-#ifndef BULKHEAD_KERNEL_ABI_CRASH_H
-#define BULKHEAD_KERNEL_ABI_CRASH_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -36,5 +35,3 @@ enum crash_call {
     CRASH_HANG, /* this CPU, in the kernel: what the watchdog is for */
 };
 #define CRASH_KEY 0x706f747364616544ull
-
-#endif

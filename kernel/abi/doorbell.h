@@ -3,8 +3,7 @@
  * Port DOORBELL_PORT + 2 * n is doorbell n.  SYS_VM_DOORBELLS names those that the kernel answers:
  * it sets bit n in control_page.doorbells and the guest goes on.  All others, and any other access,
  * are exits as on every port. */
-#ifndef BULKHEAD_KERNEL_ABI_DOORBELL_H
-#define BULKHEAD_KERNEL_ABI_DOORBELL_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -13,5 +12,3 @@
 #define DOORBELL_GROUP 16u  /* queues of a device */
 #define DOORBELLS (DOORBELL_GROUPS * DOORBELL_GROUP)
 #define DOORBELL_WORDS (DOORBELLS / 64)
-
-#endif

@@ -1,6 +1,5 @@
 /* Vendor-neutral names of exits: index of vcpu_stats.exits[], printed by `vm stats`. */
-#ifndef BULKHEAD_KERNEL_ABI_EXIT_CLASS_H
-#define BULKHEAD_KERNEL_ABI_EXIT_CLASS_H
+#pragma once
 
 /* X(identifier, name) */
 #define EXIT_CLASSES(X)                                                                            \
@@ -44,5 +43,3 @@
 #define EXIT_CLASS_ID(id, name) id,
 enum exit_class { EXIT_CLASSES(EXIT_CLASS_ID) CLASS_COUNT };
 #undef EXIT_CLASS_ID
-
-#endif

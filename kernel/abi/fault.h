@@ -1,6 +1,5 @@
 /* Registers of ring 3 at a fault: what the kernel stores and, of a fault, hands back to ring 3. */
-#ifndef BULKHEAD_KERNEL_ABI_FAULT_H
-#define BULKHEAD_KERNEL_ABI_FAULT_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -19,5 +18,3 @@ struct fault_report {
 
 /* "DE" for vector 0 and so on, SDM 3A table 7-1. */
 #define FAULT_NAMES "DEDBNIBPOFBRUDNMDF??TSNPSSGPPF??MFACMCXMVECP????????????????????"
-
-#endif

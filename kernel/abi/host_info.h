@@ -1,7 +1,6 @@
 /* What the kernel tells the control partition about the machine.  Mapped read-only at
  * USER_HOST_INFO; constant after boot except where noted. */
-#ifndef BULKHEAD_KERNEL_ABI_HOST_INFO_H
-#define BULKHEAD_KERNEL_ABI_HOST_INFO_H
+#pragma once
 
 #include "kernel/abi/boot_info.h"
 #include "kernel/abi/layout.h"
@@ -81,5 +80,3 @@ struct host_info {
     u32 pad;
     struct host_module modules[BOOT_MODULES];
 };
-
-#endif

@@ -1,7 +1,6 @@
 /* Virtual address map of the host: one address space, kernel in the upper half,
  * the control partition in the lower.  docs/architecture.md draws it. */
-#ifndef BULKHEAD_KERNEL_ABI_LAYOUT_H
-#define BULKHEAD_KERNEL_ABI_LAYOUT_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -41,5 +40,3 @@
 #define KERNEL_IMAGE_BASE 0xffffffff80000000ull
 
 #define CPU_MAX 64
-
-#endif

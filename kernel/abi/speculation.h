@@ -1,7 +1,6 @@
 /* What the kernel can do against speculation across the border of a guest; the control partition
  * chooses (vmm/mitigations.c). */
-#ifndef BULKHEAD_KERNEL_ABI_SPECULATION_H
-#define BULKHEAD_KERNEL_ABI_SPECULATION_H
+#pragma once
 
 /* Argument of SYS_SPECULATION.  Plain numbers: assembly tests them too. */
 #define SPECULATION_GUEST_CTRL 1 /* guests have IA32_SPEC_CTRL and IA32_PRED_CMD */
@@ -11,5 +10,3 @@
 #define SPECULATION_L1D 16       /* the L1 data cache is flushed before an entry */
 #define SPECULATION_VERW 32      /* buffers of the CPU are cleared before an entry */
 #define SPECULATION_RETPOLINE 64 /* indirect branches of the kernel are not predicted */
-
-#endif

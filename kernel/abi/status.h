@@ -1,6 +1,5 @@
 /* The one error enumeration of kernel and control partition. */
-#ifndef BULKHEAD_KERNEL_ABI_STATUS_H
-#define BULKHEAD_KERNEL_ABI_STATUS_H
+#pragma once
 
 enum hv_status {
     HV_OK = 0,
@@ -19,5 +18,3 @@ enum hv_status {
     HV_ENOSPC = -13,   /* no room left on a disk */
     HV_ECORRUPT = -14, /* what is on a disk contradicts itself */
 };
-
-#endif

@@ -3,8 +3,7 @@
  *
  * Layout in .rodata, symbol `image_symbols`: struct image_symbols, then `count` u32 offsets from
  * `base` in ascending order, then `count` u32 offsets into the string area that follows. */
-#ifndef BULKHEAD_KERNEL_ABI_SYMBOLS_H
-#define BULKHEAD_KERNEL_ABI_SYMBOLS_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -20,5 +19,3 @@ struct image_symbols {
 };
 
 extern const struct image_symbols image_symbols; /* each image's own; made by tools/gensyms.c */
-
-#endif

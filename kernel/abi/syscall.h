@@ -4,8 +4,7 @@
  * enum hv_status (negative) or a non-negative value; rbx, rbp, rsp and r12 to r15 are kept, all
  * other general registers are lost.  All pointers are user addresses,
  * checked by the kernel and copied once.  `vm` is a slot number, `vcpu` an index in that VM. */
-#ifndef BULKHEAD_KERNEL_ABI_SYSCALL_H
-#define BULKHEAD_KERNEL_ABI_SYSCALL_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -164,5 +163,3 @@ struct vm_info {
     u64 ept_bytes;
     u64 state_size;
 };
-
-#endif

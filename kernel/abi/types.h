@@ -1,6 +1,5 @@
 /* Fixed-width types, bit helpers and address types that every image shares. */
-#ifndef BULKHEAD_KERNEL_ABI_TYPES_H
-#define BULKHEAD_KERNEL_ABI_TYPES_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -52,5 +51,3 @@ typedef struct {
 #define hpa_valid(h) ((h).raw != ~0ull)
 
 _Static_assert(sizeof(gpa_t) == 8 && sizeof(hpa_t) == 8, "wrapping costs nothing");
-
-#endif

@@ -6,8 +6,7 @@
  * control partition the kernel turns PROCESSING back into PENDING, so a handler must tolerate to
  * be run again.  The kernel reads nothing here that it trusts: registers are the guest's anyway,
  * `action` bits outside the known ones are ignored. */
-#ifndef BULKHEAD_KERNEL_ABI_VCPU_PAGE_H
-#define BULKHEAD_KERNEL_ABI_VCPU_PAGE_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -176,5 +175,3 @@ struct vcpu_page {
 };
 
 _Static_assert(sizeof(struct vcpu_page) <= PAGE_SIZE, "one page a vCPU");
-
-#endif

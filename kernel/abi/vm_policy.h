@@ -3,8 +3,7 @@
  *
  * Time as the guest is told it (CPUID 15H): the input clock of the local APIC's timer, before its
  * divider, ticks at the rate of the TSC (the "crystal" is the TSC). */
-#ifndef BULKHEAD_KERNEL_ABI_VM_POLICY_H
-#define BULKHEAD_KERNEL_ABI_VM_POLICY_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -57,5 +56,3 @@ struct vm_policy {
 _Static_assert(sizeof(struct vm_policy) <= 4096, "the kernel keeps it in one frame");
 
 #define VM_STORED_MSRS 40 /* MSRs in MSR_STORED rows of a VM */
-
-#endif

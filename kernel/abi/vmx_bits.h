@@ -1,7 +1,6 @@
 /* Bits of VT-x controls and capabilities (SDM 3C tables 25-5, 25-6, 25-7, 25-13, 25-15; SDM 3D
  * appendix A): the words of host_info. */
-#ifndef BULKHEAD_KERNEL_ABI_VMX_BITS_H
-#define BULKHEAD_KERNEL_ABI_VMX_BITS_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -74,5 +73,3 @@
 #define VMX_BASIC_WRITE_BACK BITS(52, 51) /* memory type of a VMCS: 6 */
 #define VMX_BASIC_INSN_INFO BIT(54)       /* INS/OUTS exits tell segment and address size */
 #define VMX_BASIC_TRUE BIT(55)
-
-#endif

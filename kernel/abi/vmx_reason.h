@@ -1,6 +1,5 @@
 /* Basic exit reasons of VT-x, SDM 3D appendix C: the low half of vcpu_page.hw_reason. */
-#ifndef BULKHEAD_KERNEL_ABI_VMX_REASON_H
-#define BULKHEAD_KERNEL_ABI_VMX_REASON_H
+#pragma once
 
 /* X(identifier, number, name) */
 #define VMX_REASONS(X)                                                                             \
@@ -70,5 +69,3 @@
 #define VMX_REASON_ID(id, number, name) REASON_##id = (number),
 enum vmx_reason { VMX_REASONS(VMX_REASON_ID) REASON_COUNT };
 #undef VMX_REASON_ID
-
-#endif

@@ -1,7 +1,6 @@
 /* Bits of registers, numbers of MSRs and exceptions (SDM 3A chapters 2 and 7, SDM 4): kernel,
  * control partition and test guests mean the same by struct vcpu_state and the messages. */
-#ifndef BULKHEAD_KERNEL_ABI_X86_BITS_H
-#define BULKHEAD_KERNEL_ABI_X86_BITS_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -92,5 +91,3 @@
 #define RESET_PAT 0x0007040600070406ull
 #define RESET_DR6 0xffff0ff0ull
 #define RESET_DR7 0x400ull
-
-#endif

@@ -3,8 +3,7 @@
  * Pure: looks only at the bytes it is given, which must not change meanwhile.  boot/ uses it for
  * both images of the system, vmm/ for PVH guest kernels.  Layout: System V gABI chapters 4 and 5.
  */
-#ifndef BULKHEAD_KERNEL_LIB_ELF_H
-#define BULKHEAD_KERNEL_LIB_ELF_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -52,5 +51,3 @@ MUST_CHECK const char *elf_check(const struct elf *e, u32 checks, u64 *low, u64 
 
 /* The contents of the first note of that owner and type; NULL: none.  *len: bytes. */
 const void *elf_note(const struct elf *e, const char *owner, u32 type, u32 *len);
-
-#endif

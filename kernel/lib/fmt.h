@@ -1,6 +1,5 @@
 /* printf formatting without a C library: for the kernel and the loader.  Pure. */
-#ifndef BULKHEAD_KERNEL_LIB_FMT_H
-#define BULKHEAD_KERNEL_LIB_FMT_H
+#pragma once
 
 #include <stdarg.h>
 
@@ -11,5 +10,3 @@
  * Writes at most len bytes with the NUL; returns the length the whole text has. */
 u64 fmt_vsnprintf(char *buf, u64 len, const char *format, va_list ap);
 u64 fmt_snprintf(char *buf, u64 len, const char *format, ...) PRINTF_LIKE(3, 4);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * No operating system, raw API, one thread.  Memory comes from malloc, which the partition's quota
  * bounds; the numbers of connections and of queued segments are bounded by the pools here. */
-#ifndef BULKHEAD_NET_LWIP_LWIPOPTS_H
-#define BULKHEAD_NET_LWIP_LWIPOPTS_H
+#pragma once
 
 #define NO_SYS 1
 #define SYS_LIGHTWEIGHT_PROT 0
@@ -111,5 +110,3 @@ struct netif *route_find(const struct ip4_addr *from, const struct ip4_addr *to)
 const struct ip4_addr *route_gateway(struct netif *n, const struct ip4_addr *to);
 #define LWIP_HOOK_IP4_ROUTE_SRC(from, to) route_find(from, to)
 #define LWIP_HOOK_ETHARP_GET_GW(n, to) route_gateway(n, to)
-
-#endif

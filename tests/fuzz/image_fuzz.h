@@ -1,7 +1,6 @@
 /* What the fuzzers of image formats share: any bytes as an image file, opened, checked, read,
  * written and closed. */
-#ifndef BULKHEAD_TESTS_FUZZ_IMAGE_FUZZ_H
-#define BULKHEAD_TESTS_FUZZ_IMAGE_FUZZ_H
+#pragma once
 
 #include "storage/image.h"
 
@@ -12,5 +11,3 @@ struct image_fuzz_part {
 };
 void image_fuzz_parts(const struct image_format *format, const u8 *data, size_t size,
                       const struct image_fuzz_part *parts, u32 count);
-
-#endif

@@ -1,6 +1,5 @@
 /* What the guests secret and seeker agree on. */
-#ifndef BULKHEAD_TESTS_GUESTS_SECRET_H
-#define BULKHEAD_TESTS_GUESTS_SECRET_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -8,5 +7,3 @@
 #define SECRET_FROM (4 * MIB)
 #define SECRET_TO (30 * MIB)
 #define SECRET_NUMBERS BITS(23, 0)
-
-#endif

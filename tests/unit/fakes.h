@@ -1,7 +1,6 @@
 /* Stand-ins for the parts of the kernel that pure code reaches on the host: physical memory,
  * panic and the log.  A test that wants them names tests/unit/fakes.c in its links line. */
-#ifndef BULKHEAD_TESTS_UNIT_FAKES_H
-#define BULKHEAD_TESTS_UNIT_FAKES_H
+#pragma once
 
 #include <setjmp.h>
 
@@ -28,5 +27,3 @@ bool fakes_no_panic(int ignored);
 /* The last record written to the log, and how many there were. */
 extern char fakes_log_text[512];
 extern u64 fakes_log_count;
-
-#endif

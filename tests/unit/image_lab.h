@@ -1,7 +1,6 @@
 /* What the tests of images share: files in memory that record what is written and can lose power,
  * a model to compare a disk with, and QEMU's programs as the judge. */
-#ifndef BULKHEAD_TESTS_UNIT_IMAGE_LAB_H
-#define BULKHEAD_TESTS_UNIT_IMAGE_LAB_H
+#pragma once
 
 #include "storage/disk.h"
 #include "storage/image.h"
@@ -57,5 +56,3 @@ void lab_ask_qemu(struct disk *file, const struct lab_model *m, const char *form
  * its writes: what was flushed is there, the rest is old or new.  How many cuts. */
 u32 lab_power_cuts(const char *format, const char *kind, u32 unit, bool parent, u32 requests);
 void lab_check(struct disk *file, const char *format); /* our own check finds nothing */
-
-#endif

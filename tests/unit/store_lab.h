@@ -1,6 +1,5 @@
 /* Datastores for tests of the host tier, on the files of image_lab.h. */
-#ifndef BULKHEAD_TESTS_UNIT_STORE_LAB_H
-#define BULKHEAD_TESTS_UNIT_STORE_LAB_H
+#pragma once
 
 #include "storage/store.h"
 
@@ -11,5 +10,3 @@ struct store *store_lab_mount(struct disk *d);
 struct store *store_lab_fresh(struct disk *d);
 /* Fails unless `store check` finds nothing. */
 void store_lab_check(struct store *s);
-
-#endif

@@ -1,7 +1,6 @@
 /* A kernel of one CPU in which VMs can be made and taken apart: what vm.c, vcpu.c, device.c and the
  * backends ask of the files that need a machine. */
-#ifndef BULKHEAD_TESTS_UNIT_VM_LAB_H
-#define BULKHEAD_TESTS_UNIT_VM_LAB_H
+#pragma once
 
 #include "kernel/hvm.h"
 
@@ -11,5 +10,3 @@ void lab_start(const struct hvm_ops *backend);
 void lab_end(void);
 /* Frames that tables of the control partition and the IOMMU take beyond what lab_start() made. */
 u64 lab_tables(void);
-
-#endif

@@ -1,7 +1,6 @@
 /* The control partition as a Linux program: stands for the kernel and the console UART, so that
  * the host tests run the very same runtime, shell and drivers.  Never part of an image. */
-#ifndef BULKHEAD_CONTROL_RT_HOST_HOST_H
-#define BULKHEAD_CONTROL_RT_HOST_HOST_H
+#pragma once
 
 #include "kernel/abi/host_info.h"
 
@@ -9,5 +8,3 @@
 struct host_info *host_info_mutable(void);
 /* Adds a boot module; `bytes` must stay valid. */
 void host_add_module(const char *name, const void *bytes, u64 len);
-
-#endif

@@ -1,6 +1,5 @@
 /* What lwIP wants to know of compiler and system; included by lwIP alone. */
-#ifndef BULKHEAD_NET_LWIP_ARCH_CC_H
-#define BULKHEAD_NET_LWIP_ARCH_CC_H
+#pragma once
 
 #include <stdint.h>
 
@@ -21,5 +20,3 @@ uint16_t checksum_copy(void *to, const void *from, uint16_t len);
 #define LWIP_PLATFORM_ASSERT(text) stack_assert(text, __FILE__, __LINE__)
 #define LWIP_PLATFORM_DIAG(x)
 #define BYTE_ORDER LITTLE_ENDIAN
-
-#endif

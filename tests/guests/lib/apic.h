@@ -1,6 +1,5 @@
 /* The guest's local APIC in either mode, and its I/O APIC. */
-#ifndef BULKHEAD_TESTS_GUESTS_LIB_APIC_H
-#define BULKHEAD_TESTS_GUESTS_LIB_APIC_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -58,5 +57,3 @@ u32 ioapic_read(u32 index);
 void ioapic_write(u32 index, u32 value);
 /* One redirection entry, physical destination apic_id. */
 void ioapic_route(unsigned pin, u32 low, u32 apic_id);
-
-#endif

@@ -3,8 +3,7 @@
  * While such code runs, only the arena is writable: the guest's code, tables and data are mapped
  * read-only, for ring 0.  Whatever exception, interrupt or NMI comes first ends it, on a stack of
  * its own, with control registers, tables and segments put right again. */
-#ifndef BULKHEAD_TESTS_GUESTS_LIB_ARENA_H
-#define BULKHEAD_TESTS_GUESTS_LIB_ARENA_H
+#pragma once
 
 #include "tests/guests/lib/guest.h"
 
@@ -31,5 +30,3 @@ u32 arena_run(const struct frame *f);
 extern u64 arena_stray_interrupts;
 extern struct frame arena_stray;             /* the first */
 void arena_window(unsigned page, u64 entry); /* one page-table entry, from now on */
-
-#endif

@@ -1,6 +1,5 @@
 /* Instructions that C has no words for. */
-#ifndef BULKHEAD_TESTS_GUESTS_LIB_CPU_H
-#define BULKHEAD_TESTS_GUESTS_LIB_CPU_H
+#pragma once
 
 #include "kernel/abi/types.h"
 #include "kernel/abi/x86_bits.h"
@@ -117,5 +116,3 @@ struct __attribute__((packed)) table_pointer {
     u16 limit;
     u64 base;
 };
-
-#endif

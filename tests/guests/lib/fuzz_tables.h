@@ -1,6 +1,5 @@
 /* What the fuzzing guest picks from: numbers and opcodes near which hypervisors have bugs. */
-#ifndef BULKHEAD_TESTS_GUESTS_LIB_FUZZ_TABLES_H
-#define BULKHEAD_TESTS_GUESTS_LIB_FUZZ_TABLES_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -35,5 +34,3 @@ struct fuzz_range {
 };
 extern const struct fuzz_range fuzz_msrs[], fuzz_ports[];
 extern const u32 fuzz_msr_count, fuzz_port_count;
-
-#endif

@@ -4,8 +4,7 @@
  * failed check().  Its verdict is one line on COM1: "VERDICT pass NAME" or
  * "VERDICT fail NAME: why".  Then it powers off.  The same file runs on any hypervisor that can
  * load a PVH kernel, so each is checked on a machine that is not ours as well. */
-#ifndef BULKHEAD_TESTS_GUESTS_LIB_GUEST_H
-#define BULKHEAD_TESTS_GUESTS_LIB_GUEST_H
+#pragma once
 
 #include "kernel/abi/types.h"
 #include "kernel/abi/x86_bits.h"
@@ -99,5 +98,3 @@ bool acpi_s5(u16 *port, u16 *value);          /* what to write to which PM1a con
 /* Waits about that many milliseconds by the PIT's channel 2. */
 void delay_ms(unsigned ms);
 u64 tsc_per_ms(void); /* measured once */
-
-#endif

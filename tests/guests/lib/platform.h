@@ -1,6 +1,5 @@
 /* ACPI tables as the guest sees them; the rest of the platform is declared in guest.h. */
-#ifndef BULKHEAD_TESTS_GUESTS_LIB_PLATFORM_H
-#define BULKHEAD_TESTS_GUESTS_LIB_PLATFORM_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -24,5 +23,3 @@ extern struct pvh_start_info *start_info; /* what EBX was */
 extern u64 boot_magic;                    /* what EAX was: a multiboot loader's magic number */
 
 const char *platform_command_line(void); /* "" when there is none or another protocol booted */
-
-#endif

@@ -1,6 +1,5 @@
 /* Random numbers that a seed makes again, and numbers out of the command line. */
-#ifndef BULKHEAD_TESTS_GUESTS_LIB_RANDOM_H
-#define BULKHEAD_TESTS_GUESTS_LIB_RANDOM_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -13,5 +12,3 @@ bool random_chance(u32 one_in); /* true once in so many */
 u64 random_value(void);
 /* "name=NUMBER" of the guest's command line; otherwise without it. */
 u64 random_option(const char *name, u64 otherwise);
-
-#endif

@@ -1,6 +1,5 @@
 /* A driver for virtio devices on PCI bus 0: modern, split rings, no interrupts unless asked. */
-#ifndef BULKHEAD_TESTS_GUESTS_LIB_VIRTIO_H
-#define BULKHEAD_TESTS_GUESTS_LIB_VIRTIO_H
+#pragma once
 
 #include "kernel/abi/types.h"
 
@@ -61,5 +60,3 @@ u32 virtio_take(struct virtio *d, u32 queue, u32 *len);
 
 u32 pci_config_read(u32 slot, u32 offset);
 void pci_config_write(u32 slot, u32 offset, u32 value);
-
-#endif
