@@ -56,16 +56,23 @@ void svm_reinject(struct vcpu *v)
 
 void svm_skip(struct vcpu *v, u64 bytes)
 {
-    struct vmcb *m = svm_of(v)->vmcb;
+    struct svm_vcpu *s = svm_of(v);
+    struct vmcb *m = s->vmcb;
 
     if (!bytes)
         return;
     m->rip += bytes;
     m->int_state = 0;
     m->rflags &= ~RFLAGS_RF;
-    if ((m->rflags & RFLAGS_TF) && !svm_of(v)->stepping) {
+    if (s->stepping) { /* this was the one instruction; a HLT must find what waits */
+        s->stepping = false;
+        v->look = true;
+        if (!s->guest_tf)
+            m->rflags &= ~RFLAGS_TF;
+    }
+    if (m->rflags & RFLAGS_TF) {
         m->dr6 |= DR6_BS;
-        svm_dirty(svm_of(v), CLEAN_DR);
+        svm_dirty(s, CLEAN_DR);
         svm_exception(v, VECTOR_DB, false, 0);
     }
 }
@@ -157,6 +164,13 @@ enum hvm_events svm_take_events(struct vcpu *v)
         svm_interrupt(v, (u32)vector);
         vector = vlapic_pending(v);
     }
-    set_windows(v, window || vector >= 0);
+    window |= vector >= 0;
+    /* A window would open before that instruction, which may be the HLT after STI, since QEMU 7.2
+     * does not load the shadow. */
+    if (window && (svm_of(v)->vmcb->int_state & INT_STATE_SHADOW)) {
+        step(svm_of(v));
+        window = false;
+    }
+    set_windows(v, window);
     return svm_of(v)->vmcb->event_inj & EVENT_VALID ? EVENTS_DELIVER : EVENTS_NONE;
 }

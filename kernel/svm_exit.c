@@ -392,6 +392,7 @@ static void enter(struct cpu *c, struct vcpu *v)
 
     m->rax = regs[REG_RAX];
     m->rsp = regs[REG_RSP];
+    u64 shadowed = m->int_state & INT_STATE_SHADOW ? m->rip : ~0ull;
     if (speculation_used & SPECULATION_IBPB)
         speculation_enter();
     svm_enter(s->vmcb_pa.raw, regs, svm_cpus[c->id].host.raw, v);
@@ -399,6 +400,8 @@ static void enter(struct cpu *c, struct vcpu *v)
     regs[REG_RSP] = m->rsp;
     follow_xcr0(c, v);
     entered(m);
+    if (m->rip == shadowed) /* not executed yet; QEMU 7.2 has not loaded the shadow */
+        m->int_state |= INT_STATE_SHADOW;
     if ((m->int_ctl & INT_CTL_TPR) != vlapic_tpr(v))
         vlapic_set_tpr(v, m->int_ctl & INT_CTL_TPR);
     if (m->exit_int_info & EVENT_VALID)
@@ -452,6 +455,6 @@ void svm_loop(struct vcpu *v)
             continue;
         }
         enter(c, v);
-        events = act(v, dispatch(v));
+        events = act(v, dispatch(v)) || v->look;
     }
 }
