@@ -105,7 +105,7 @@ def works(c, kind, irq, driver, mbps=None):
 @qemu("nic-virtio", machine="q35", cpus=2,
       extra=wire() + ["-device", "virtio-net-pci,netdev=n,disable-legacy=on,romfile="])
 def nic_virtio(c):
-    works(c, "virtio", "MSI-X x1", "virtio_net")
+    works(c, "virtio", "MSI-X x2", "virtio_net")
 
 
 @qemu("nic-virtio-plain", machine="pc", cpus=1,
@@ -119,7 +119,7 @@ def nic_virtio_plain(c):
       extra=["-device", "intel-iommu,intremap=on"] + wire() +
       ["-device", "virtio-net-pci,netdev=n,disable-legacy=on,iommu_platform=on,romfile="])
 def nic_virtio_vtd(c):
-    works(c, "virtio", "MSI-X x1", "virtio_net")
+    works(c, "virtio", "MSI-X x2", "virtio_net")
     with c.check("no DMA was blocked"):
         log = c.command("host log | grep IOMMU")
         assert not log, log
