@@ -226,7 +226,7 @@ class Bond:
     """Debian's kernel in a QEMU of its own, at the other end of both wires, with its bonding driver."""
 
     def __init__(self, c):
-        folder = c.machine.folder
+        self.console, folder = c, c.machine.folder
         cpio = Cpio()
         cpio.add("init-bond", 0o100755, BOND.encode())
         initrd = os.path.join(folder, "bond.img")
@@ -255,7 +255,7 @@ class Bond:
                     report = f.read().split("end of bond")[-2:][0]
                 if good(report):
                     return report
-            time.sleep(0.2)
+            self.console.pump(0.2)
         raise AssertionError("not in the bond's reports; the last:\n" + report[-3000:])
 
     def close(self):
