@@ -1,6 +1,7 @@
 /* NVMe over PCIe: NVM Express Base Specification 2.0 ("base"), NVM Command Set 1.0 ("nvm").  The
- * first usable namespace of a controller is a disk; one pair of queues, since one thread fills it.
- * Called by pci.c and block.c, by its interrupt on the loop. */
+ * first usable namespace of a controller is a disk.  Up to four pairs of queues with an interrupt
+ * each take requests in turn, since controllers work on their queues in parallel.  Called by pci.c
+ * and block.c, by its interrupts on the loop. */
 #include "drivers/nvme.h"
 
 #include <stdlib.h>
@@ -34,7 +35,14 @@ enum nvme_register { /* PCIe transport 1.0, section 3.1 */
 #define CSTS_READY 1u
 #define CSTS_FATAL 2u
 
-enum { ADMIN_CREATE_SQ = 1, ADMIN_GET_LOG = 2, ADMIN_CREATE_CQ = 5, ADMIN_IDENTIFY = 6 };
+enum {
+    ADMIN_CREATE_SQ = 1,
+    ADMIN_GET_LOG = 2,
+    ADMIN_CREATE_CQ = 5,
+    ADMIN_IDENTIFY = 6,
+    ADMIN_SET_FEATURES = 9
+};
+#define FEATURE_QUEUES 7u
 enum { NVM_FLUSH = 0, NVM_WRITE = 1, NVM_READ = 2, NVM_ZEROES = 8, NVM_DATASET = 9 };
 #define DATASET_DEALLOCATE 4u
 #define ZEROES_DEALLOCATE BIT(25)
@@ -43,7 +51,8 @@ enum { NVM_FLUSH = 0, NVM_WRITE = 1, NVM_READ = 2, NVM_ZEROES = 8, NVM_DATASET =
 #define INTERRUPTS 2u
 
 #define ADMIN_ENTRIES 16
-#define ENTRIES 128
+#define PAIRS 4
+#define ENTRIES 64          /* of each */
 #define SLOTS (ENTRIES - 1) /* a full queue looks like an empty one */
 #define PAGE PAGE_SIZE
 #define BYTES_MOST MIB /* a list of pages is one page */
@@ -69,19 +78,28 @@ struct queue {
     u16 phase;
 };
 
+struct controller;
+
+struct pair { /* of an I/O submission and completion queue, and what is out on it */
+    struct controller *controller;
+    struct queue queue;
+    u64 *lists; /* a page a slot: addresses of pages, or a range to deallocate */
+    struct block_request *requests[SLOTS];
+    u16 free[SLOTS], free_count;
+    struct loop_timer more;
+};
+
 struct controller {
     struct block_device block;
     struct pci_device *pci;
     volatile u8 *registers;
     u64 cap;
     u32 nsid;
-    struct queue admin, io;
-    u8 *scratch; /* a page for admin commands */
+    struct queue admin;
+    struct pair pairs[PAIRS];
+    u32 pair_count, turn; /* those in use; the one that is asked first */
+    u8 *scratch;          /* a page for admin commands */
     bool admin_busy;
-    u64 *lists; /* a page a slot: addresses of pages, or a range to deallocate */
-    struct block_request *requests[SLOTS];
-    u16 free[SLOTS], free_count;
-    struct loop_timer more;
 };
 
 /* ---- queues -----------------------------------------------------------------------------------
@@ -129,9 +147,9 @@ static bool take_completion(struct queue *q, struct completion *out)
     return true;
 }
 
-/* One admin command, waiting; scratch is its memory.  In a fiber. */
-static enum hv_status admin(struct controller *c, u32 opcode, u32 nsid, u64 memory, u32 d10,
-                            u32 d11)
+/* One admin command, waiting; scratch is its memory, *result its first dword.  In a fiber. */
+static enum hv_status admin_result(struct controller *c, u32 opcode, u32 nsid, u64 memory, u32 d10,
+                                   u32 d11, u32 *result)
 {
     u64 end = clock_after(ADMIN_SECONDS * CLOCK_SECOND);
     struct command command = {.head = opcode, .nsid = nsid, .prp1 = memory, .dword = {d10, d11}};
@@ -144,20 +162,29 @@ static enum hv_status admin(struct controller *c, u32 opcode, u32 nsid, u64 memo
         fiber_sleep_until(clock_after(100 * CLOCK_US));
     }
     mmio_write32(c->admin.head_bell, c->admin.head);
+    *result = done.result;
     return done.status >> 1 ? HV_EIO : HV_OK;
+}
+
+static enum hv_status admin(struct controller *c, u32 opcode, u32 nsid, u64 memory, u32 d10,
+                            u32 d11)
+{
+    u32 result;
+
+    return admin_result(c, opcode, nsid, memory, d10, d11, &result);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------
  */
-static u64 *list_of(struct controller *c, u32 slot)
+static u64 *list_of(struct pair *p, u32 slot)
 {
-    return c->lists + slot * (PAGE / sizeof(u64));
+    return p->lists + slot * (PAGE / sizeof(u64));
 }
 
 /* base 4.1.1: the first page, then the second, or a list of the others. */
-static void point_to_data(struct controller *c, struct command *command, struct block_request *r)
+static void point_to_data(struct pair *p, struct command *command, struct block_request *r)
 {
-    u64 *list = list_of(c, r->slot), at, len;
+    u64 *list = list_of(p, r->slot), at, len;
     struct block_walk w;
     u32 n = 0;
 
@@ -172,8 +199,9 @@ static void point_to_data(struct controller *c, struct command *command, struct 
     command->prp2 = n < 2 ? 0 : n == 2 ? list[0] : dma_address(list);
 }
 
-static void send(struct controller *c, struct block_request *r)
+static void send(struct pair *p, struct block_request *r)
 {
+    const struct controller *c = p->controller;
     static const u8 opcodes[] = {[BLOCK_READ] = NVM_READ,
                                  [BLOCK_WRITE] = NVM_WRITE,
                                  [BLOCK_FLUSH] = NVM_FLUSH,
@@ -183,7 +211,7 @@ static void send(struct controller *c, struct block_request *r)
     struct command command = {.head = opcodes[r->op] | r->slot << 16, .nsid = c->nsid};
 
     if (r->op == BLOCK_DISCARD) { /* one range: nvm 3.2.3 */
-        u64 *range = list_of(c, r->slot);
+        u64 *range = list_of(p, r->slot);
         range[0] = count << 32;
         range[1] = first;
         command.prp1 = dma_address(range);
@@ -195,52 +223,66 @@ static void send(struct controller *c, struct block_request *r)
         if (r->op == BLOCK_ZERO)
             command.dword[2] |= (u32)ZEROES_DEALLOCATE;
         else
-            point_to_data(c, &command, r);
+            point_to_data(p, &command, r);
     }
-    put_command(&c->io, &command);
+    put_command(&p->queue, &command);
 }
 
 static bool submit(struct block_device *b, struct block_request *r)
 {
     struct controller *c = b->driver;
+    struct pair *p = &c->pairs[c->turn];
 
-    if (!c->free_count)
+    for (u32 i = 0; i < c->pair_count && !p->free_count; i++)
+        p = &c->pairs[(c->turn + i) % c->pair_count];
+    if (!p->free_count)
         return false;
-    r->slot = c->free[--c->free_count];
-    c->requests[r->slot] = r;
-    send(c, r);
+    c->turn = (u32)(p - c->pairs + 1) % c->pair_count;
+    r->slot = p->free[--p->free_count];
+    p->requests[r->slot] = r;
+    send(p, r);
     return true;
 }
 
 /* True: something came. */
-static bool take_one(struct controller *c)
+static bool take_one(struct pair *p)
 {
+    struct controller *c = p->controller;
     struct completion done;
 
-    if (c->block.resetting || !take_completion(&c->io, &done))
+    if (c->block.resetting || c->block.gone || !take_completion(&p->queue, &done))
         return false;
-    if (done.id >= SLOTS || !c->requests[done.id]) {
+    if (done.id >= SLOTS || !p->requests[done.id]) {
         block_stuck(&c->block, "the controller completes what it was not given");
         return false;
     }
-    struct block_request *r = c->requests[done.id];
-    c->requests[done.id] = NULL;
-    c->free[c->free_count++] = done.id;
+    struct block_request *r = p->requests[done.id];
+    p->requests[done.id] = NULL;
+    p->free[p->free_count++] = done.id;
     block_done(r, done.status >> 1 ? HV_EIO : HV_OK);
     return true;
 }
 
 static void serve(void *owner)
 {
-    struct controller *c = owner;
+    struct pair *p = owner;
     u32 budget = BUDGET;
 
-    while (budget && take_one(c))
+    while (budget && take_one(p))
         budget--;
-    if (budget < BUDGET && !c->block.resetting)
-        mmio_write32(c->io.head_bell, c->io.head);
+    if (budget < BUDGET && !p->controller->block.resetting)
+        mmio_write32(p->queue.head_bell, p->queue.head);
     if (!budget)
-        loop_timer_set(&c->more, clock_tsc());
+        loop_timer_set(&p->more, clock_tsc());
+}
+
+/* One message for all queues. */
+static void serve_all(void *owner)
+{
+    struct controller *c = owner;
+
+    for (u32 i = 0; i < c->pair_count; i++)
+        serve(&c->pairs[i]);
 }
 
 static void poll(struct block_device *b)
@@ -248,7 +290,7 @@ static void poll(struct block_device *b)
     struct controller *c = b->driver;
     u32 status = mmio_read32(c->registers + REG_CSTS);
 
-    serve(c);
+    serve_all(c);
     if (status == ~0u || (status & CSTS_FATAL))
         block_stuck(b, "the controller has failed");
 }
@@ -266,16 +308,46 @@ static enum hv_status stop(struct controller *c)
     return pci_wait_register(c->registers + REG_CSTS, CSTS_READY, 0, ready_ns(c));
 }
 
-static enum hv_status create_io_queues(struct controller *c)
+/* base 5.27.1.5: how many it grants; each number is less one. */
+static enum hv_status ask_for_pairs(struct controller *c)
 {
-    u32 size = (ENTRIES - 1) << 16 | 1;
+    u32 want = c->pair_count - 1, got;
     enum hv_status status =
-        admin(c, ADMIN_CREATE_CQ, 0, dma_address(c->io.completions), size, INTERRUPTS | CONTIGUOUS);
+        admin_result(c, ADMIN_SET_FEATURES, 0, 0, FEATURE_QUEUES, want << 16 | want, &got);
+
+    if (status == HV_EIO) {
+        c->pair_count = 1; /* one is always there */
+        return HV_OK;
+    }
+    if (status == HV_OK)
+        c->pair_count = MIN(c->pair_count, MIN(got & 0xffff, got >> 16) + 1);
+    return status;
+}
+
+static enum hv_status create_pair(struct controller *c, u32 n)
+{
+    const struct queue *q = &c->pairs[n].queue;
+    u32 id = n + 1, size = (ENTRIES - 1) << 16 | id;
+    u32 vector = c->pci->irq_mode == PCI_IRQ_MSIX ? n % c->pci->vectors : 0;
+    enum hv_status status = admin(c, ADMIN_CREATE_CQ, 0, dma_address(q->completions), size,
+                                  vector << 16 | INTERRUPTS | CONTIGUOUS);
 
     if (status == HV_OK)
         status =
-            admin(c, ADMIN_CREATE_SQ, 0, dma_address(c->io.commands), size, 1 << 16 | CONTIGUOUS);
+            admin(c, ADMIN_CREATE_SQ, 0, dma_address(q->commands), size, id << 16 | CONTIGUOUS);
     return status;
+}
+
+static void empty_pair(struct controller *c, u32 n)
+{
+    struct pair *p = &c->pairs[n];
+
+    empty_queue(c, &p->queue, n + 1);
+    p->free_count = 0;
+    for (u16 i = 0; i < SLOTS; i++) {
+        p->requests[i] = NULL;
+        p->free[p->free_count++] = i;
+    }
 }
 
 /* From any state to one with empty queues. */
@@ -286,12 +358,6 @@ static enum hv_status start(struct controller *c)
     if (status != HV_OK)
         return status;
     empty_queue(c, &c->admin, 0);
-    empty_queue(c, &c->io, 1);
-    c->free_count = 0;
-    for (u16 i = 0; i < SLOTS; i++) {
-        c->requests[i] = NULL;
-        c->free[c->free_count++] = i;
-    }
     mmio_write32(c->registers + REG_AQA, (ADMIN_ENTRIES - 1) << 16 | (ADMIN_ENTRIES - 1));
     mmio_write64(c->registers + REG_ASQ, dma_address(c->admin.commands));
     mmio_write64(c->registers + REG_ACQ, dma_address(c->admin.completions));
@@ -302,14 +368,21 @@ static enum hv_status start(struct controller *c)
         return status;
     if (c->pci->irq_mode != PCI_IRQ_MSIX)
         mmio_write32(c->registers + REG_INTMC, ~0u);
-    return create_io_queues(c);
+    status = ask_for_pairs(c);
+    c->turn = 0;
+    for (u32 i = 0; i < c->pair_count && status == HV_OK; i++) {
+        empty_pair(c, i);
+        status = create_pair(c, i);
+    }
+    return status;
 }
 
 static enum hv_status reset(struct block_device *b)
 {
     struct controller *c = b->driver;
 
-    loop_timer_cancel(&c->more);
+    for (u32 i = 0; i < PAIRS; i++)
+        loop_timer_cancel(&c->pairs[i].more);
     return start(c);
 }
 
@@ -361,7 +434,7 @@ static enum hv_status identify_controller(struct controller *c)
     block_text(b->firmware, sizeof(b->firmware), id + 64, 8, false);
     b->limits = (struct block_limits){.bytes = BYTES_MOST,
                                       .segments = BYTES_MOST / PAGE + 1,
-                                      .queue_depth = SLOTS,
+                                      .queue_depth = SLOTS * c->pair_count,
                                       .boundary = PAGE,
                                       .page = PAGE,
                                       .align = 4};
@@ -416,11 +489,12 @@ static enum hv_status bring_up(struct controller *c)
     pci_enable(pci);
     c->registers = pci->bars[0].registers;
     c->cap = mmio_read64(c->registers + REG_CAP);
-    u64 bells = REG_DOORBELLS + (4ull << FIELD_GET(CAP_STRIDE, c->cap)) * 4;
+    u64 bells = (pci->bars[0].len - REG_DOORBELLS) / (8ull << FIELD_GET(CAP_STRIDE, c->cap));
     if (FIELD_GET(CAP_PAGE_LEAST, c->cap) != 0 || FIELD_GET(CAP_ENTRIES, c->cap) + 1 < ENTRIES ||
-        bells > pci->bars[0].len)
+        bells < 2)
         return HV_ENOSYS;
-    pci_interrupts(pci, 1);
+    c->pair_count = (u32)MIN(bells - 1, (u64)PAIRS);
+    pci_interrupts(pci, c->pair_count);
     status = start(c);
     if (status == HV_OK)
         status = identify_controller(c);
@@ -429,17 +503,39 @@ static enum hv_status bring_up(struct controller *c)
     return status;
 }
 
+static void free_queue(struct queue *q)
+{
+    dma_free(q->commands, MAX(q->entries * sizeof(struct command), PAGE));
+    dma_free(q->completions, MAX(q->entries * sizeof(struct completion), PAGE));
+}
+
 static void give_back(struct controller *c)
 {
     if (c->registers && stop(c) != HV_OK)
         return; /* it may still write there */
-    dma_free(c->lists, SLOTS * PAGE);
     dma_free(c->scratch, PAGE);
-    for (struct queue *q = &c->admin; q <= &c->io; q++) {
-        dma_free(q->commands, MAX(q->entries * sizeof(struct command), PAGE));
-        dma_free(q->completions, MAX(q->entries * sizeof(struct completion), PAGE));
+    free_queue(&c->admin);
+    for (u32 i = 0; i < PAIRS; i++) {
+        dma_free(c->pairs[i].lists, SLOTS * PAGE);
+        free_queue(&c->pairs[i].queue);
     }
     free(c);
+}
+
+static bool allocate(struct controller *c)
+{
+    c->scratch = dma_alloc(PAGE);
+    if (!c->scratch || !make_queue(&c->admin, ADMIN_ENTRIES))
+        return false;
+    for (u32 i = 0; i < PAIRS; i++) {
+        struct pair *p = &c->pairs[i];
+        p->controller = c;
+        p->more = (struct loop_timer){.fn = serve, .owner = p};
+        p->lists = dma_alloc(SLOTS * PAGE);
+        if (!p->lists || !make_queue(&p->queue, ENTRIES))
+            return false;
+    }
+    return true;
 }
 
 static enum hv_status probe(struct pci_device *pci)
@@ -449,24 +545,23 @@ static enum hv_status probe(struct pci_device *pci)
     if (!c)
         return HV_ENOMEM;
     c->pci = pci;
-    c->lists = dma_alloc(SLOTS * PAGE);
-    c->scratch = dma_alloc(PAGE);
-    enum hv_status status = HV_ENOMEM;
-    if (make_queue(&c->admin, ADMIN_ENTRIES) && make_queue(&c->io, ENTRIES) && c->lists &&
-        c->scratch)
-        status = bring_up(c);
+    enum hv_status status = allocate(c) ? bring_up(c) : HV_ENOMEM;
     if (status != HV_OK) {
         give_back(c);
         return status;
     }
-    c->more.fn = serve;
-    c->more.owner = c;
     c->block.kind = "NVMe";
     c->block.ops = &ops;
     c->block.driver = c;
     pci->state = c;
-    pci_on_interrupt(pci, 0, serve, c);
+    for (u32 i = 0; i < pci->vectors; i++) {
+        if (pci->vectors < c->pair_count)
+            pci_on_interrupt(pci, i, serve_all, c);
+        else
+            pci_on_interrupt(pci, i, i < c->pair_count ? serve : NULL, &c->pairs[i]);
+    }
     block_register(&c->block, "nvme");
+    log_info("%s: %u pairs of queues", c->block.name, c->pair_count);
     return HV_OK;
 }
 

@@ -42,7 +42,9 @@ NVME = ["-device", "nvme,drive=d,serial=NUMBER8"]
 
 @qemu("disk-nvme", machine="q35", cpus=2, data={"d": 64}, extra=NVME)
 def disk_nvme(c):
-    listed(c, "nvme0", "NVMe", "MSI-X x1", "nvme")
+    listed(c, "nvme0", "NVMe", "MSI-X x4", "nvme")
+    with c.check("four pairs of queues"):
+        assert "nvme0: 4 pairs of queues" in c.command("host log | grep queues")
     with c.check("its serial number and health"):
         output = c.command("host disk list")
         assert "NUMBER8" in output and "QEMU NVMe Ctrl" in output and "good, 50 C" in output, output
@@ -50,9 +52,12 @@ def disk_nvme(c):
 
 
 @qemu("disk-nvme-vtd", machine="q35", cpus=2, data={"d": 64},
-      extra=["-device", "intel-iommu,intremap=on,caching-mode=on"] + NVME)
+      extra=["-device", "intel-iommu,intremap=on,caching-mode=on",
+             "-device", "nvme,drive=d,serial=NUMBER8,max_ioqpairs=2,msix_qsize=2"])
 def disk_nvme_vtd(c):
-    listed(c, "nvme0", "NVMe", "MSI-X x1", "nvme")
+    listed(c, "nvme0", "NVMe", "MSI-X x2", "nvme")
+    with c.check("two pairs of queues, since the controller grants no more"):
+        assert "nvme0: 2 pairs of queues" in c.command("host log | grep queues")
     works(c, "nvme0", "d")
     no_dma_blocked(c)
 
