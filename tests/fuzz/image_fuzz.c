@@ -15,7 +15,7 @@ struct input {
     bool done;
 };
 
-static u8 buf[65536];
+static u8 buf[16384];
 
 static void use(struct disk *d)
 {
