@@ -11,6 +11,13 @@ static enum hv_status fail(char *error, enum hv_status status, const char *path,
     return status;
 }
 
+const char *chain_base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
 static enum hv_status open_files(struct chain *c, struct store *s, const char *format,
                                  bool read_only, struct image_layer *layers, char *error)
 {
@@ -85,11 +92,9 @@ enum hv_status chain_create(struct store *s, const char *path, const char *forma
     if (!f || !f->can_create || (parent && !f->can_parent))
         return fail(error, HV_ENOSYS, path, "images of this format cannot be made for that");
     if (parent) {
-        const char *slash = strrchr(parent->image[0].path, '/');
-
         o->size = parent->disk->size;
         o->parent = image_of(parent->disk, 0);
-        o->parent_name = slash ? slash + 1 : parent->image[0].path; /* a hint for other tools */
+        o->parent_name = chain_base_name(parent->image[0].path); /* a hint for other tools */
         o->parent_format = o->parent->format->name;
     }
     image_new_id(o->id);

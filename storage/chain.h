@@ -20,6 +20,9 @@ MUST_CHECK enum hv_status chain_open(struct store *s, const char *path, const ch
 /* The disk's users are gone, and nothing is in flight.  Frees the chain whatever it returns. */
 enum hv_status chain_close(struct chain *c);
 
+/* What is behind the last slash of a path. */
+const char *chain_base_name(const char *path);
+
 /* Makes the file `path`, an empty image over `parent` (NULL: over none; then `o` has the size).
  * The store does not know its parent yet: STORE_IMAGE is the caller's to apply. */
 MUST_CHECK enum hv_status chain_create(struct store *s, const char *path, const char *format,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "storage/qcow2.h"
+#include "storage/qcow2_parent.h"
 
 #define PIECE (256 * KIB)
 #define LOOK_AHEAD (1 * GIB)
@@ -119,14 +120,18 @@ static enum hv_status make_copy(struct merge *m, u32 base, u32 last, const char 
     return status == HV_OK ? status : fail(m->error, status, to, store_error(m->store));
 }
 
-/* An image that had a parent and has none any more says so itself. */
-static enum hv_status cut_off(struct merge *m, const char *to)
+/* An image that had a parent says which one it has now, or that it has none any more.  That a name
+ * finds no room is no failure: nobody here reads it. */
+static enum hv_status tell_parent(struct merge *m, const char *to, const struct store_image *parent)
 {
     struct disk *file;
     enum hv_status status = store_open(m->store, to, false, &file);
 
     if (status == HV_OK) {
-        status = qcow2_forget_parent(file);
+        status = parent ? qcow2_set_parent(file, chain_base_name(parent->path), parent->format)
+                        : qcow2_forget_parent(file);
+        if (parent && status == HV_EINVAL)
+            status = HV_OK;
         enum hv_status closed = disk_close(file);
         status = status == HV_OK ? closed : status;
     }
@@ -184,8 +189,8 @@ enum hv_status merge_images(struct store *s, struct chain *c, u32 last, const ch
     status = make_copy(&m, base, last, to, format);
     if (status != HV_OK)
         return status;
-    if (!go_down && last + 1 == c->count)
-        status = cut_off(&m, to);
+    if (!go_down)
+        status = tell_parent(&m, to, last + 1 < c->count ? &c->image[last + 1] : NULL);
     if (status == HV_OK)
         status = write_copy(&m, to);
     if (status != HV_OK && store_remove(s, to) != HV_OK)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "control/rt/clock.h"
+#include "storage/qcow2_parent.h"
 
 /* The top of a state's disk as the base of something new.  size: of the disk. */
 static enum hv_status look_at_base(struct vm_dir *v, const char *path, const char *format, u32 most,
@@ -49,8 +50,7 @@ static enum hv_status new_tops(struct vm_dir *v, struct snapshot_plan *p, const 
     for (u32 i = 0; i < from->disk_count && status == HV_OK; i++) {
         const struct vm_dir_disk *d = &from->disk[i];
         char base[STORE_PATH_MAX], name[STORE_PATH_MAX], path[STORE_PATH_MAX];
-        const char *slash;
-        struct image_options o = {.parent_format = d->format};
+        struct image_options o = {.parent_format = qcow2_parent_format(d->format)};
 
         vm_dir_path(of, d->file, base);
         if (!image_format(d->format))
@@ -60,8 +60,7 @@ static enum hv_status new_tops(struct vm_dir *v, struct snapshot_plan *p, const 
             status = snapshot_new_name(v, d->number, "delta", name, path);
         if (status != HV_OK)
             break;
-        slash = strrchr(base, '/');
-        o.parent_name = slash ? slash + 1 : base;
+        o.parent_name = chain_base_name(base);
         status = chain_create(v->store, path, "qcow2", &o, NULL, v->error);
         if (status != HV_OK)
             break;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "control/rt/clock.h"
+#include "storage/qcow2_parent.h"
 
 /* ---- delete ---------------------------------------------------------------------------------- */
 
@@ -126,11 +127,66 @@ struct adoption {
     const char *to;
 };
 
-static void on_orphan(void *arg, const char *child)
+static void on_child(void *arg, const char *child)
 {
     struct adoption *a = arg;
 
     snapshot_plan_add(a->p, STORE_IMAGE, child, a->to, NULL);
+}
+
+#define ORPHANS 32u
+
+struct orphans {
+    char path[ORPHANS][STORE_PATH_MAX];
+    u32 count, all;
+};
+
+static void on_orphan(void *arg, const char *child)
+{
+    struct orphans *o = arg;
+
+    if (o->all++ < ORPHANS)
+        snprintf(o->path[o->count++], STORE_PATH_MAX, "%s", child);
+}
+
+static bool write_parent(struct store *s, const char *path, const struct merged *r)
+{
+    struct disk *file;
+
+    if (store_open(s, path, false, &file) != HV_OK)
+        return false;
+    bool ok = qcow2_set_parent(file, r->name, r->format) == HV_OK;
+    return disk_close(file) == HV_OK && ok;
+}
+
+/* A copy of the child that names its new parent, and in the transaction takes the child's place.
+ * False: it cannot be, and the child keeps the old name in it. */
+static bool adopt_copy(struct vm_dir *v, struct snapshot_plan *p, const struct merged *r,
+                       const char *child, const char *to)
+{
+    struct store_image img;
+    char name[STORE_PATH_MAX], copy[STORE_PATH_MAX];
+    struct adoption a = {p, copy};
+    u32 count;
+
+    enum hv_status status = store_chain(v->store, child, &img, 1, &count);
+    if ((status != HV_OK && status != HV_E2BIG) || !count || strcmp(img.format, "qcow2") ||
+        p->count > SNAPSHOT_CHANGES / 2 ||
+        snapshot_new_name(v, r->state->disk[r->disk].number, "delta", name, copy) != HV_OK ||
+        store_copy(v->store, child, copy) != HV_OK)
+        return false;
+    if (!write_parent(v->store, copy, r)) {
+        if (store_remove(v->store, copy) != HV_OK)
+            return false; /* snapshot_sweep() finds it */
+        return false;
+    }
+    snapshot_plan_made(p, copy);
+    snapshot_plan_add_image(p, copy, to, img.format, img.size);
+    if (store_children(v->store, child, on_child, &a) != HV_OK)
+        p->no_memory = true; /* half of it would be wrong */
+    snapshot_plan_add(p, STORE_DROP, child, NULL, NULL);
+    snapshot_plan_add(p, STORE_MOVE, copy, child, NULL);
+    return true;
 }
 
 /* The new image takes the place of the old ones. */
@@ -138,11 +194,19 @@ static enum hv_status swap_in(struct vm_dir *v, struct snapshot_plan *p, struct 
 {
     char path[STORE_PATH_MAX];
     struct adoption a = {p, path};
-    enum hv_status status;
+    struct orphans *o = calloc(1, sizeof(*o));
+    enum hv_status status = o ? HV_OK : HV_ENOMEM;
 
     vm_dir_path(v, r->name, path);
     snapshot_plan_made(p, path);
-    status = store_children(v->store, r->top, on_orphan, &a);
+    if (status == HV_OK)
+        status = store_children(v->store, r->top, on_orphan, o);
+    if (status == HV_OK && o->all > ORPHANS)
+        status = store_children(v->store, r->top, on_child, &a);
+    for (u32 i = 0; status == HV_OK && o->all <= ORPHANS && i < o->count; i++)
+        if (!adopt_copy(v, p, r, o->path[i], path))
+            on_child(&a, o->path[i]);
+    free(o);
     if (!r->below) {
         struct vm_dir_disk *d = &r->state->disk[r->disk];
 

@@ -1,4 +1,4 @@
-/* links: tests/unit/image_lab.c tests/unit/store_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/conf.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c storage/store_space.c storage/chain.c storage/merge.c storage/vm_dir.c storage/snapshot.c storage/snapshot_delete.c storage/snapshot_plan.c */
+/* links: tests/unit/image_lab.c tests/unit/store_lab.c tests/unit/chain_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/qcow2_parent.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/conf.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c storage/store_space.c storage/chain.c storage/merge.c storage/vm_dir.c storage/snapshot.c storage/snapshot_delete.c storage/snapshot_plan.c */
 /* Trees of snapshots against a model in memory: random operations, a VM that goes on writing, the
  * power cut at every write.  One file, since the model, the VM that writes and the cuts are the
  * same for all of them. */
@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "storage/snapshot.h"
+#include "tests/unit/chain_lab.h"
 #include "tests/unit/image_lab.h"
 #include "tests/unit/store_lab.h"
 
@@ -137,20 +138,6 @@ static struct vm_dir *make_vm(struct store *s)
     return v;
 }
 
-static struct chain *open_disk(struct vm_dir *v, const struct vm_dir_state *s, u32 disk,
-                               bool read_only)
-{
-    char error[IMAGE_ERROR_MAX], path[STORE_PATH_MAX];
-    struct chain *c = NULL;
-
-    vm_dir_path(v, s->disk[disk].file, path);
-    enum hv_status status = chain_open(v->store, path, s->disk[disk].format, read_only, &c, error);
-    if (status != HV_OK)
-        print_message("open %s: %s\n", path, error);
-    assert_int_equal(status, HV_OK);
-    return c;
-}
-
 /* What the store knows as one format is never written as another. */
 static void refuses_another_format(struct vm_dir *v)
 {
@@ -172,8 +159,10 @@ static void expect_at(u32 line, struct vm_dir *v, enum hv_status status, enum hv
 }
 #define expect(v, call, wanted) expect_at(__LINE__, v, call, wanted)
 
+static bool was_full; /* there may have been no room to write a name */
+
 /* Every state of the tree holds what the model has. */
-static void compare(struct vm_dir *v, const struct model *m)
+static void compare_with(struct vm_dir *v, const struct model *m, bool qemu)
 {
     assert_int_equal(v->snapshot_count + 1, m->count);
     for (u32 i = 0; i < m->count; i++) {
@@ -183,12 +172,21 @@ static void compare(struct vm_dir *v, const struct model *m)
         assert_string_equal(s->parent, m->state[i]->parent);
         assert_int_equal(s->disk_count, DISKS);
         for (u32 d = 0; d < DISKS; d++) {
-            struct chain *c = open_disk(v, s, d, true);
+            struct chain *c = chain_lab_open(v, s, d, true);
 
             lab_compare(c->disk, &m->state[i]->disk[d]);
+            if (!was_full)
+                chain_lab_names(c);
+            if (qemu)
+                chain_lab_ask_qemu(c, &m->state[i]->disk[d]);
             assert_int_equal(chain_close(c), HV_OK);
         }
     }
+}
+
+static void compare(struct vm_dir *v, const struct model *m)
+{
+    compare_with(v, m, false);
 }
 
 static u32 files_in(struct store *s);
@@ -211,7 +209,7 @@ static bool guest_running(void *owner)
 static void guest_open(struct guest *g, const struct vm_dir_state *now)
 {
     for (u32 i = 0; i < DISKS; i++)
-        g->chain[i] = open_disk(g->v, now, i, false);
+        g->chain[i] = chain_lab_open(g->v, now, i, false);
 }
 
 static enum hv_status guest_stop(void *owner)
@@ -276,7 +274,7 @@ static void guest_end(struct guest *g)
 static void write_some(struct vm_dir *v, struct model *m, u32 steps)
 {
     for (u32 d = 0; d < DISKS; d++) {
-        struct chain *c = open_disk(v, &v->now, d, false);
+        struct chain *c = chain_lab_open(v, &v->now, d, false);
 
         for (u32 i = 0; i < steps; i++)
             lab_step(c->disk, &m->state[0]->disk[d], 60000);
@@ -344,9 +342,10 @@ static void by_hand(void *arg)
     struct disk *f;
     assert_int_equal(store_open(s, "web1/web1-disk0.raw", false, &f), HV_EBUSY);
     assert_int_equal(store_remove(s, "web1/web1-disk0.raw"), HV_EBUSY);
+    compare_with(v, &m, true);
     expect(v, snapshot_delete(v, "s1", &job, NULL), HV_OK);
     model_delete(&m, "s1");
-    compare(v, &m);
+    compare_with(v, &m, true);
     assert_int_equal(job.done, job.total);
     expect(v, snapshot_delete(v, "s2", &job, NULL), HV_OK); /* a leaf */
     model_delete(&m, "s2");
@@ -570,7 +569,7 @@ static bool same_tree(struct vm_dir *v, const struct moment *t)
 static u64 sum_of(struct vm_dir *v, const struct vm_dir_state *s, u32 disk)
 {
     static u8 buf[2 * MIB];
-    struct chain *c = open_disk(v, s, disk, true);
+    struct chain *c = chain_lab_open(v, s, disk, true);
 
     assert_int_equal(c->disk->size, sizes[disk]);
     assert_int_equal(disk_read(c->disk, 0, buf, sizes[disk]), HV_OK);
@@ -765,10 +764,12 @@ static void full_with(u64 left)
 static void full(void *arg)
 {
     (void)arg;
+    was_full = true;
     for (u64 left = 0; left < 14; left++)
         full_with(left);
     print_message("%u refused\n", full_failures);
     assert_true(full_failures > 5);
+    was_full = false;
 }
 
 static void a_full_store_changes_nothing(void **state)
