@@ -242,11 +242,16 @@ void disk_submit(struct disk *d, struct disk_io *io)
     io->tries = 0;
     io->counted = false;
     d->in_flight++;
-    if ((d->limits.iops || d->limits.bandwidth) &&
+    if ((d->limits.iops || d->limits.bandwidth) && io->op != DISK_FLUSH &&
         (d->throttled || !limits_let_pass(d, io, io->started)))
         throttle(d, io);
     else
         start(d, io);
+}
+
+bool disk_unsaved(const struct disk *d)
+{
+    return d->ops->unsaved && d->ops->unsaved(d);
 }
 
 /* ---- completion and what follows an error

@@ -164,7 +164,7 @@ static void engine_submit(struct disk *d, struct disk_io *io)
 
     if ((io->op == DISK_READ || io->op == DISK_WRITE) && submit_fast(g, io))
         return;
-    if (io->op == DISK_FLUSH && !g->dirty)
+    if (io->op == DISK_FLUSH && !g->dirty && !g->quiesce) /* nor is a commit under way */
         disk_complete(io, HV_OK);
     else
         engine_slow(g, io);
@@ -222,8 +222,17 @@ static enum hv_status engine_close(struct disk *d)
     return status;
 }
 
-static const struct disk_ops engine_ops = {
-    .name = "image", .submit = engine_submit, .close = engine_close};
+static bool engine_unsaved(const struct disk *d)
+{
+    const struct engine *g = (const struct engine *)d;
+
+    return g->unsaved || disk_unsaved(g->layer[0].file);
+}
+
+static const struct disk_ops engine_ops = {.name = "image",
+                                           .submit = engine_submit,
+                                           .close = engine_close,
+                                           .unsaved = engine_unsaved};
 
 static enum hv_status chain_error(char *error, enum hv_status status, u32 layer, const char *why)
 {

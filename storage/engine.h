@@ -46,7 +46,8 @@ struct engine {
     u32 writes;   /* on their way to the top file */
     bool quiesce; /* no new ones, until what was freed may be used again */
     struct event quiet;
-    bool dirty;  /* file data or metadata since the last flush */
+    bool dirty;   /* file data or metadata since the last flush */
+    bool unsaved; /* the mapping has changed since the last flush: only this program knows how */
     bool failed; /* a corrupt mapping was seen: no more writes */
 
     struct disk_io *queue, **queue_end; /* for the fibers */

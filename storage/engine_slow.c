@@ -44,6 +44,7 @@ enum hv_status engine_commit(struct engine *g)
         status = top->format->commit ? top->format->commit(top) : image_commit_meta(top);
     g->quiesce = false;
     g->dirty |= status != HV_OK;
+    g->unsaved &= status != HV_OK;
     return status;
 }
 
@@ -279,7 +280,7 @@ static enum hv_status write_new(struct engine *g, struct disk_io *io, u64 at, u6
         engine_set(g, f.busy.begin, f.length, IMAGE_DATA, f.at);
     else
         engine_forget(g, f.busy.begin, f.length);
-    g->dirty = true;
+    g->dirty = g->unsaved = true;
     not_busy(g, &f.busy);
     if (status == HV_OK && meta_dirty(&top->meta) > ENGINE_DIRTY_MAX)
         status = engine_commit(g);
@@ -295,7 +296,7 @@ static enum hv_status unlink_units(struct engine *g, u64 offset, u64 length, boo
         engine_set(g, offset, length, zero ? IMAGE_ZERO : IMAGE_HOLE, 0);
     else
         engine_forget(g, offset, length);
-    g->dirty = true;
+    g->dirty = g->unsaved = true;
     return status;
 }
 
@@ -385,7 +386,7 @@ static enum hv_status resize(struct engine *g, u64 size)
         g->page_count = count;
         g->hand = 0;
         g->disk.size = top->size = size;
-        g->dirty = true;
+        g->dirty = g->unsaved = true;
         status = engine_commit(g);
     }
     free(pages);

@@ -83,6 +83,11 @@ static void window_submit(struct disk *d, struct disk_io *io)
     next_part(p);
 }
 
+static bool window_unsaved(const struct disk *d)
+{
+    return disk_unsaved(((const struct window *)d)->whole);
+}
+
 static enum hv_status window_close(struct disk *d)
 {
     struct window *w = (struct window *)d;
@@ -106,7 +111,10 @@ struct disk *window_open(struct disk *whole, const char *kind, const char *name,
     memcpy(w->piece, pieces, count * sizeof(w->piece[0]));
     w->count = count;
     w->whole = whole;
-    w->ops = (struct disk_ops){.name = kind, .submit = window_submit, .close = window_close};
+    w->ops = (struct disk_ops){.name = kind,
+                               .submit = window_submit,
+                               .close = window_close,
+                               .unsaved = window_unsaved};
     disk_init(&w->disk, &w->ops, name, size, whole->block_size);
     w->disk.read_only = whole->read_only;
     whole->users++;

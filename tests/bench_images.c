@@ -47,7 +47,7 @@ static enum hv_status host_close(struct disk *d)
     return HV_OK;
 }
 
-static const struct disk_ops ops = {"host", host_submit, host_close};
+static const struct disk_ops ops = {.name = "host", .submit = host_submit, .close = host_close};
 static struct host_file file, chain_file[CHAIN], store_file;
 static bool finished;
 

@@ -154,10 +154,13 @@ static void on_done(struct disk_io *io)
     } else if (io->op == DISK_WRITE) {
         d->state->bytes_out += io->length;
     }
-    /* 5.2.6.2: a driver that does not know of flushes wants none to be needed. */
-    if (write && !virtio_dev_has(d, F_FLUSH) && settings(d)->cache != VM_DISK_UNSAFE) {
+    /* 5.2.6.2: a driver that does not know of flushes wants none to be needed.  And the guest
+     * outlives this program: what it is told of must too.  One flush does for all that wait. */
+    struct disk *disk = ((struct blk *)d->backend)->disk;
+    if (write && settings(d)->cache != VM_DISK_UNSAFE &&
+        (!virtio_dev_has(d, F_FLUSH) || disk_unsaved(disk))) {
         io->op = DISK_FLUSH;
-        disk_submit(((struct blk *)d->backend)->disk, io);
+        disk_submit(disk, io);
         return;
     }
     finish(r, ANSWER_OK);

@@ -136,6 +136,8 @@ static enum hv_status lab_close(struct disk *d)
 {
     struct lab *l = (struct lab *)d;
 
+    while (l->pumping)
+        fiber_yield();
     lab_forget_record(d);
     disk_close(l->ram);
     disk_fini(d);
@@ -143,7 +145,7 @@ static enum hv_status lab_close(struct disk *d)
     return HV_OK;
 }
 
-static const struct disk_ops ops = {"lab", lab_submit, lab_close};
+static const struct disk_ops ops = {.name = "lab", .submit = lab_submit, .close = lab_close};
 
 struct disk *lab_file(const char *name)
 {

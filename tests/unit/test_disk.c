@@ -32,7 +32,7 @@ static enum hv_status close_it(struct disk *disk)
     return HV_OK;
 }
 
-static const struct disk_ops keep_ops = {"keep", keep, close_it};
+static const struct disk_ops keep_ops = {.name = "keep", .submit = keep, .close = close_it};
 
 static void count_done(struct disk_io *io)
 {
