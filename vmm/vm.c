@@ -460,7 +460,7 @@ static bool state_usable(struct vm_state *s, const struct vm_info *info, struct 
         info->state_size != vm_state_size(s->device_count, s->has_disks))
         return false;
     vm_state_config(s, c);
-    return info->vcpu_count == c->cpu_count && s->device_count == vm_devices_count(c);
+    return info->vcpu_count == c->cpu_count && vm_devices_fit(c, s->device_count);
 }
 
 static void reattach(const struct vm_info *info)

@@ -21,7 +21,6 @@ struct device_row {
     /* NULL: it is connected to nothing */
     bool (*open)(struct virtio_device *d, struct vm_error *e);
     void (*close)(struct virtio_device *d);
-    bool spare; /* it has an area in the VM's state even if it is not wanted */
 };
 
 static bool wants_console(const struct vm_config *c, u32 index)
@@ -44,7 +43,7 @@ static bool wants_nic(const struct vm_config *c, u32 index)
 #define NIC(n)                                                                                     \
     {                                                                                              \
         "nic" #n, n, 4 + n, &virtio_dev_net_model, wants_nic, virtio_dev_net_open,                 \
-            virtio_dev_net_close, true                                                             \
+            virtio_dev_net_close                                                                   \
     }
 
 static bool wants_disk(const struct vm_config *c, u32 index)
@@ -55,13 +54,13 @@ static bool wants_disk(const struct vm_config *c, u32 index)
 #define DISK(n)                                                                                    \
     {                                                                                              \
         "disk" #n, n, 8 + n, &virtio_dev_blk_model, wants_disk, virtio_dev_blk_open,               \
-            virtio_dev_blk_close, false                                                            \
+            virtio_dev_blk_close                                                                   \
     }
 
 static const struct device_row rows[] = {
     {"console", 0, 2, &virtio_dev_console_model, wants_console, virtio_dev_console_open,
-     virtio_dev_console_close, false},
-    {"rng", 0, 3, &virtio_dev_rng_model, wants_rng, NULL, NULL, false},
+     virtio_dev_console_close},
+    {"rng", 0, 3, &virtio_dev_rng_model, wants_rng, NULL, NULL},
     NIC(0),
     NIC(1),
     NIC(2),
@@ -76,17 +75,33 @@ static const struct device_row rows[] = {
     DISK(7),
 };
 
-static bool has_area(const struct device_row *row, const struct vm_config *c)
+static bool is_nic(const struct device_row *row)
 {
-    return row->spare || row->wanted(c, row->index);
+    return row->model == &virtio_dev_net_model;
 }
 
-u32 vm_devices_count(const struct vm_config *c)
+static u32 wanted(const struct vm_config *c, bool nics)
 {
     u32 count = 0;
     for (u32 i = 0; i < ARRAY_LEN(rows); i++)
-        count += has_area(&rows[i], c);
+        count += is_nic(&rows[i]) == nics && rows[i].wanted(c, rows[i].index);
     return count;
+}
+
+/* The areas of network cards are behind all others, and more than there are cards, which may come
+ * while the VM runs. */
+u32 vm_devices_count(const struct vm_config *c)
+{
+    return wanted(c, false) + (wanted(c, true) ? VM_NICS : 1);
+}
+
+bool vm_devices_fit(const struct vm_config *c, u32 count)
+{
+    u32 others = wanted(c, false);
+    bool fit = count > others && count <= others + VM_NICS;
+    for (u32 i = 0; i < VM_NICS; i++)
+        fit = fit && (!wants_nic(c, i) || others + i < count);
+    return fit;
 }
 
 static bool attach(struct vm *vm, u32 n, const struct device_row *row, struct vm_error *e)
@@ -110,7 +125,7 @@ static bool is_on_bus(const struct vm *vm, const struct virtio_device *d)
 
 bool vm_devices_attach(struct vm *vm, struct vm_error *e)
 {
-    u32 n = 0;
+    u32 n = 0, nics = wanted(&vm->config, false);
     vm->pci = (struct pci_bus){0};
     vm->devices = NULL;
     if (!vm->state->device_count)
@@ -121,9 +136,10 @@ bool vm_devices_attach(struct vm *vm, struct vm_error *e)
                         "the control partition has no memory for the devices of %s",
                         vm->config.name);
     for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].wanted(&vm->config, rows[i].index) && !attach(vm, n, &rows[i], e))
+        const struct device_row *row = &rows[i];
+        if (row->wanted(&vm->config, row->index) &&
+            !attach(vm, is_nic(row) ? nics + row->index : n++, row, e))
             return false;
-        n += has_area(&rows[i], &vm->config);
     }
     return true;
 }
@@ -131,9 +147,12 @@ bool vm_devices_attach(struct vm *vm, struct vm_error *e)
 bool vm_devices_plug_nic(struct vm *vm, u32 index, struct vm_error *e)
 {
     const struct device_row *row = rows;
-    u32 n = 0;
-    for (; row->model != &virtio_dev_net_model || row->index != index; row++)
-        n += has_area(row, &vm->config);
+    u32 n = wanted(&vm->config, false) + index;
+    if (n >= vm->state->device_count)
+        return vm_error(e, HV_EBUSY, "E_STATE", "nic0, or stop the VM first",
+                        "a VM that was started without network cards has room for nic0 alone");
+    while (!is_nic(row) || row->index != index)
+        row++;
     memset(vm_state_area(vm->state, n), 0, sizeof(struct virtio_area));
     if (!attach(vm, n, row, e))
         return false;

@@ -7,7 +7,11 @@
 
 #include "vmm/vm.h"
 
+/* Areas that the state of a VM has for its devices: for four network cards if it is started with
+ * one, else for nic0. */
 u32 vm_devices_count(const struct vm_config *c);
+/* Is there room for the devices of a VM that runs, some cards of which may have come and gone? */
+bool vm_devices_fit(const struct vm_config *c, u32 count);
 /* Makes the devices over the VM's state area and puts them on its bus.  False: E_NOMEM. */
 MUST_CHECK bool vm_devices_attach(struct vm *vm, struct vm_error *e);
 /* After a restart of the control partition: takes up what the drivers have left. */

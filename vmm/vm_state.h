@@ -23,7 +23,7 @@
 #define VM_STATE_VERSION 1
 
 /* Sizes of the rings.  A guest's memory beside its RAM is to stay within 64 KiB in all, of which
- * this state and one virtio device may be three pages: a crash report fits the log, some screens
+ * this state and the area of nic0 may be three pages: a crash report fits the log, some screens
  * the scroll-back. */
 #define VM_LOG_BYTES 2048
 #define VM_SCROLLBACK_BYTES 6912
