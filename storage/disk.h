@@ -65,8 +65,8 @@ struct disk_ops {
 };
 
 struct disk_limits { /* 0: none */
-    u64 iops; /* all but flushes */
-    u64 bandwidth; /* bytes a second */
+    u64 iops;        /* all but flushes */
+    u64 bandwidth;   /* bytes a second */
 };
 
 /* What happens to a request that the backend failed. */
@@ -120,9 +120,9 @@ void disk_fini(struct disk *d);
 /* The door.  What fails here is completed at once: HV_EINVAL (range, block size, buffers),
  * HV_EPERM (a change of a read-only disk), HV_EBUSY (being closed). */
 void disk_submit(struct disk *d, struct disk_io *io);
-/* A crash of this program now would lose what had completed, unless a DISK_FLUSH comes first.  (Of a
- * power cut that says nothing: only a flush is safe from that.)  Guests live on after such a crash,
- * so they are told of no write while this is true. */
+/* A crash of this program now would lose what had completed, unless a DISK_FLUSH comes first.  (Of
+ * a power cut that says nothing: only a flush is safe from that.)  Guests live on after such a
+ * crash, so they are told of no write while this is true. */
 bool disk_unsaved(const struct disk *d);
 /* For backends: the end of an io.  Applies the error policy. */
 void disk_complete(struct disk_io *io, enum hv_status status);

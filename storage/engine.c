@@ -229,10 +229,8 @@ static bool engine_unsaved(const struct disk *d)
     return g->unsaved || disk_unsaved(g->layer[0].file);
 }
 
-static const struct disk_ops engine_ops = {.name = "image",
-                                           .submit = engine_submit,
-                                           .close = engine_close,
-                                           .unsaved = engine_unsaved};
+static const struct disk_ops engine_ops = {
+    .name = "image", .submit = engine_submit, .close = engine_close, .unsaved = engine_unsaved};
 
 static enum hv_status chain_error(char *error, enum hv_status status, u32 layer, const char *why)
 {

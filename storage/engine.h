@@ -48,7 +48,7 @@ struct engine {
     struct event quiet;
     bool dirty;   /* file data or metadata since the last flush */
     bool unsaved; /* the mapping has changed since the last flush: only this program knows how */
-    bool failed; /* a corrupt mapping was seen: no more writes */
+    bool failed;  /* a corrupt mapping was seen: no more writes */
 
     struct disk_io *queue, **queue_end; /* for the fibers */
     u32 fibers;

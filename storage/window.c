@@ -111,10 +111,8 @@ struct disk *window_open(struct disk *whole, const char *kind, const char *name,
     memcpy(w->piece, pieces, count * sizeof(w->piece[0]));
     w->count = count;
     w->whole = whole;
-    w->ops = (struct disk_ops){.name = kind,
-                               .submit = window_submit,
-                               .close = window_close,
-                               .unsaved = window_unsaved};
+    w->ops = (struct disk_ops){
+        .name = kind, .submit = window_submit, .close = window_close, .unsaved = window_unsaved};
     disk_init(&w->disk, &w->ops, name, size, whole->block_size);
     w->disk.read_only = whole->read_only;
     whole->users++;

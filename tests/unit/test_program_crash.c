@@ -1,6 +1,6 @@
 /* links: tests/unit/image_lab.c tests/unit/store_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c storage/store_space.c storage/store_tree.c */
-/* The control partition ends without a word while guests go on: whatever it has told a guest of is on
- * the device, since nobody is told before what disk_unsaved() speaks of is flushed. */
+/* The control partition ends without a word while guests go on: whatever it has told a guest of is
+ * on the device, since nobody is told before what disk_unsaved() speaks of is flushed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +22,7 @@ static const struct row {
     bool store; /* a file of a datastore, else one by itself */
     bool ever;  /* some writes leave something unsaved */
 } rows[] = {
-    {"raw", 0, false, false},   {"raw", 0, true, true},       {"qcow2", 0, false, true},
+    {"raw", 0, false, false},    {"raw", 0, true, true},       {"qcow2", 0, false, true},
     {"qcow2", 4096, true, true}, {"qcow2", 65536, true, true}, {"vmdk", 4096, false, true},
     {"vmdk", 65536, true, true}, {"vhd", 65536, true, true},   {"vhdx", MIB, true, true},
     {"vdi", 0, true, true},
