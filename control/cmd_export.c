@@ -196,9 +196,7 @@ static void lay_out(struct export *x)
 static enum hv_status export(struct export *x) {
     enum hv_status status = describe(x);
 
-    if (status == HV_OK && x->place.file->block_size > TAR_BLOCK) return out_error(
-        x->out, HV_ENOSYS, "E_UNSUPPORTED", "another store",
-        "an archive on a disk with blocks of %u bytes", x->place.file->block_size);
+    if (status == HV_OK) status = place_sectors(x->out, &x->place);
     lay_out(x);
     for (u32 i = 0; i < VM_DISKS && status == HV_OK; i++) if (x->vm->config.disk[i].file[0])
         status = export_disk(x, i);

@@ -22,10 +22,10 @@ static bool ends(const char *text, const char *end)
 /* The archive's members; the first one is its descriptor (DSP0243 2.1, section 5.3). */
 static enum hv_status read_archive(struct out *out, struct package *p)
 {
-    if (p->place.file->block_size > TAR_BLOCK)
-        return out_error(out, HV_ENOSYS, "E_UNSUPPORTED", "store import it to another store",
-                         "an archive on a disk with blocks of %u bytes", p->place.file->block_size);
-    enum hv_status status = tar_read(p->place.file, p->member, TAR_MEMBERS_MAX, &p->count);
+    enum hv_status status = place_sectors(out, &p->place);
+    if (status != HV_OK)
+        return status;
+    status = tar_read(p->place.file, p->member, TAR_MEMBERS_MAX, &p->count);
     if (status == HV_OK &&
         (!ends(p->member[0].name, ".ovf") || strlen(p->member[0].name) >= sizeof(p->ovf)))
         status = HV_ECORRUPT;

@@ -8,6 +8,7 @@
 #include "storage/esp.h"
 #include "storage/partition.h"
 #include "storage/ram_disk.h"
+#include "storage/sector_disk.h"
 #include "storage/window.h"
 
 #define BLANK (64 * KIB)
@@ -161,10 +162,29 @@ enum hv_status place_open(struct out *out, const char *text, enum place_use use,
     return open_in_store(out, use, p);
 }
 
+enum hv_status place_sectors(struct out *out, struct place *p)
+{
+    if (p->file->block_size <= DISK_SECTOR)
+        return HV_OK;
+    struct disk *d = sector_disk_open(p->file, false);
+    if (!d)
+        return out_error(out, HV_ENOMEM, "E_NOMEM", "stop a VM", "no memory");
+    p->blocks = p->file;
+    p->file = d;
+    return HV_OK;
+}
+
 enum hv_status place_close(struct place *p)
 {
     enum hv_status status = HV_OK;
 
+    if (p->file && p->blocks) {
+        status = disk_close(p->file);
+        if (status != HV_OK)
+            return status;
+        p->file = p->blocks;
+        p->blocks = NULL;
+    }
     if (p->file && p->ours)
         status = disk_close(p->file);
     else if (p->file)

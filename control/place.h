@@ -23,14 +23,18 @@ struct place {
     struct store *store;
     const char *path; /* in the store */
     struct disk *file;
-    u64 length; /* bytes; an ESP's file may end within the last block of `file` */
-    bool made;  /* place_drop() removes it */
-    bool ours;  /* `file` is to be closed */
+    struct disk *blocks; /* of place_sectors(): what is below `file` */
+    u64 length;          /* bytes; an ESP's file may end within the last block of `file` */
+    bool made;           /* place_drop() removes it */
+    bool ours;           /* `file` is to be closed */
 };
 
 MUST_CHECK enum hv_status place_open(struct out *out, const char *text, enum place_use use,
                                      struct place *p);
 enum hv_status place_close(struct place *p);
+/* `file` has sectors of 512 bytes from now on, if its blocks are larger.  HV_ENOMEM: out says so.
+ */
+MUST_CHECK enum hv_status place_sectors(struct out *out, struct place *p);
 /* Closes it, and removes the file that place_open() made. */
 void place_drop(struct place *p);
 

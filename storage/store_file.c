@@ -6,6 +6,7 @@
 
 #include "control/rt/log.h"
 #include "storage/engine.h"
+#include "storage/sector_disk.h"
 #include "storage/store_inner.h"
 
 /* ---- units -------------------------------------------------------------------------------------
@@ -402,5 +403,14 @@ enum hv_status store_open(struct store *s, const char *path, bool read_only, str
         store_fail(s, status, "%.150s", error);
     if (!--f->layers)
         store_file_free(f);
+    if (status == HV_OK && (*out)->block_size > DISK_SECTOR) {
+        struct disk *sectors = sector_disk_open(*out, true);
+
+        if (!sectors) {
+            disk_close(*out);
+            return store_fail(s, HV_ENOMEM, "no memory");
+        }
+        *out = sectors;
+    }
     return status;
 }

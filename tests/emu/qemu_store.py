@@ -10,7 +10,9 @@ import tempfile
 
 from tests.emu.suite import qemu
 
-DISK = ["-device", "virtio-blk-pci,drive=d,disable-legacy=on"]
+DISK = ["-device", "virtio-blk-pci,drive=d,disable-legacy=on",
+        "-device", "virtio-blk-pci,drive=k,disable-legacy=on,logical_block_size=4096,"
+        "physical_block_size=4096"]
 
 
 DISK_BYTES = bytes((n * n >> 7) & 0xff for n in range(1 << 18)) + bytes(1 << 18) + b"end" * 512
@@ -64,7 +66,7 @@ def raw_of(folder, path, form):
     return pathlib.Path(out).read_bytes()
 
 
-@qemu("store-virtio", machine="q35", cpus=2, data={"d": 256}, extra=DISK, limit=300,
+@qemu("store-virtio", machine="q35", cpus=2, data={"d": 256, "k": 96}, extra=DISK, limit=300,
       files={"bulkhead/sha256.ova": lambda: package("sha256"),
              "bulkhead/sha1.ova": lambda: package("sha1"),
              "bulkhead/bad.ova": lambda: package("sha256", True)})
@@ -129,6 +131,16 @@ def store_virtio(c):
                                      "disk0.format=qcow2", 60)
         assert "E_" not in c.command("vm export p ds1:p.ova", 60)
         assert "VM q has number" in c.command("vm import ds1:p.ova q", 60)
+    with c.check("packages come and go on a disk with blocks of 4 KiB, too"):
+        assert "store ds4 on vd1" in c.command("store create ds4 vd1", 60)
+        output = c.command(f"store import {boot}:bulkhead/sha256.ova ds4:a.ova", 60)
+        assert "E_" not in output, output
+        output = c.command("vm import ds4:a.ova four kernel=x", 60)
+        assert "VM four has number" in output, output
+        output = c.command("vm export four ds4:four.ova", 60)
+        assert "E_" not in output, output
+        assert "VM five has number" in c.command("vm import ds4:four.ova five", 60)
+        assert "0 problems" in c.command("store check ds4", 60)
     with c.check("it is the same after it was released and added again"):
         assert "E_" not in c.command("store release ds1", 60)
         assert "store ds1" in c.command("store add vd0", 60)
@@ -149,6 +161,15 @@ def store_virtio(c):
                             os.path.join(folder, os.path.basename(path))], check=True, timeout=60)
         for name in ("app", "two"):
             assert raw_of(folder, os.path.join(folder, name + "-disk0.qcow2"), "qcow2") == DISK_BYTES
+        for path in ("four/four-disk0.qcow2", "five/five-disk0.qcow2", "four.ova"):
+            out4 = os.path.join(folder, os.path.basename(path))
+            subprocess.run(["tools/store-inspect", c.machine.data_path("k"), "get", path, out4],
+                           check=True, timeout=60)
+            if path.endswith("qcow2"):
+                assert raw_of(folder, out4, "qcow2") == DISK_BYTES
+            else:
+                with tarfile.open(out4) as archive:
+                    assert archive.getnames() == ["four.ovf", "four.mf", "four-disk0.vmdk"]
         whole, part = pathlib.Path(out).read_bytes(), \
             pathlib.Path("build/image/kernel.elf").read_bytes()
         assert whole == part + bytes(-len(part) % 512)

@@ -1,4 +1,4 @@
-/* links: storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
+/* links: storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c storage/sector_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
 /* The block layer over a backend that does as it is told. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,7 @@
 #include "storage/disk.h"
 #include "storage/iov.h"
 #include "storage/ram_disk.h"
+#include "storage/sector_disk.h"
 
 /* A backend that keeps requests until told what to answer. */
 static struct disk d;
@@ -294,6 +295,54 @@ static void a_ram_disk_grows_and_shrinks(void **state)
     assert_null(disk_find("ram"));
 }
 
+/* Any sectors of 512 bytes over blocks of 4 KiB, beside an array; a file that grows, too. */
+static void sectors_over_larger_blocks(void **state)
+{
+    enum { SIZE = 64 * 4096, MOST = 24 };
+    static u8 model[SIZE], buf[MOST * 512];
+    u32 random = 1, size = 0, largest = 0;
+    struct disk *below = ram_disk_open("blocks", 0, 4096, SIZE), *s;
+
+    (void)state;
+    below->growable = true;
+    s = sector_disk_open(below, true);
+    assert_int_equal(s->block_size, 512);
+    assert_int_equal(disk_close(below), HV_EBUSY); /* it is used */
+    for (u32 i = 0; i < 3000; i++) {
+        random = random * 1664525 + 1013904223;
+        u32 at = (random >> 8) % (SIZE / 512 - MOST) * 512, n = ((random >> 24) % MOST + 1) * 512;
+
+        if (at > size) /* files have no holes here */
+            at = size;
+        memset(buf, (int)i, n);
+        if (i % 3 == 0 && at + n <= size) {
+            assert_int_equal(disk_read(s, at, buf, n), HV_OK);
+            assert_memory_equal(buf, model + at, n);
+        } else if (i % 17 == 0 && at + n <= size) {
+            u32 first = (u32)ROUND_UP(at, 4096u), last = (u32)ROUND_DOWN(at + n, 4096u);
+
+            assert_int_equal(disk_discard(s, at, n), HV_OK);
+            if (last > first)
+                memset(model + first, 0, last - first);
+        } else if (i % 5 == 0 && at + n <= size) {
+            assert_int_equal(disk_zero(s, at, n), HV_OK);
+            memset(model + at, 0, n);
+        } else {
+            assert_int_equal(disk_write(s, at, buf, n), HV_OK);
+            memcpy(model + at, buf, n);
+            size = MAX(size, at + n);
+        }
+        assert_int_equal(s->size, size);
+        largest = MAX(largest, size);
+    }
+    assert_true(largest > SIZE / 2);
+    assert_int_equal(disk_flush(s), HV_OK);
+    assert_int_equal(disk_resize(s, size - 512), HV_OK);
+    assert_int_equal(s->size, size - 512);
+    assert_int_equal(disk_close(s), HV_OK);
+    assert_null(disk_find("blocks"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +351,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(limits_hold_requests_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_fiber_waits, setup, teardown),
         cmocka_unit_test(slices),
+        cmocka_unit_test(sectors_over_larger_blocks),
         cmocka_unit_test(a_ram_disk_grows_and_shrinks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
