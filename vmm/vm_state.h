@@ -23,10 +23,10 @@
 #define VM_STATE_VERSION 1
 
 /* Sizes of the rings.  A guest's memory beside its RAM is to stay within 64 KiB in all, of which
- * this state and the area of nic0 may be three pages: a crash report fits the log, some screens
- * the scroll-back. */
+ * this state and the areas of nic0 and one device more may be three pages: a crash report fits the
+ * log, nearly three screens the scroll-back. */
 #define VM_LOG_BYTES 2048
-#define VM_SCROLLBACK_BYTES 6912
+#define VM_SCROLLBACK_BYTES 5760
 
 #define VM_UNCLAIMED_PORTS 32
 #define VM_UNCLAIMED_PAGES 8
@@ -68,7 +68,7 @@ struct vm_state {
     };
 };
 
-_Static_assert(sizeof(struct vm_state) + sizeof(struct virtio_area) <= 3 * PAGE_SIZE,
+_Static_assert(sizeof(struct vm_state) + 2 * sizeof(struct virtio_area) <= 3 * PAGE_SIZE,
                "the budget of a guest");
 
 /* Behind it: one struct virtio_area a device and, if it has disks or a home, what the configuration
