@@ -227,8 +227,13 @@ static enum hv_status sector_close(struct disk *d)
     return status;
 }
 
+static bool sector_unsaved(const struct disk *d)
+{
+    return disk_unsaved(((const struct sector_disk *)d)->below);
+}
+
 static const struct disk_ops ops = {
-    .name = "sectors", .submit = sector_submit, .close = sector_close};
+    .name = "sectors", .submit = sector_submit, .close = sector_close, .unsaved = sector_unsaved};
 
 struct disk *sector_disk_open(struct disk *below, bool own)
 {

@@ -1,4 +1,4 @@
-/* links: tests/unit/image_lab.c tests/unit/store_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c storage/store_space.c storage/store_tree.c */
+/* links: tests/unit/image_lab.c tests/unit/store_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/sector_disk.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c storage/store_space.c storage/store_tree.c */
 /* The control partition ends without a word while guests go on: whatever it has told a guest of is
  * on the device, since nobody is told before what disk_unsaved() speaks of is flushed. */
 #include <setjmp.h>
@@ -19,13 +19,13 @@
 static const struct row {
     const char *format;
     u32 unit;
-    bool store; /* a file of a datastore, else one by itself */
-    bool ever;  /* some writes leave something unsaved */
+    u32 block; /* of the disk that the datastore is on; 0: a file by itself */
+    bool ever; /* some writes leave something unsaved */
 } rows[] = {
-    {"raw", 0, false, false},    {"raw", 0, true, true},       {"qcow2", 0, false, true},
-    {"qcow2", 4096, true, true}, {"qcow2", 65536, true, true}, {"vmdk", 4096, false, true},
-    {"vmdk", 65536, true, true}, {"vhd", 65536, true, true},   {"vhdx", MIB, true, true},
-    {"vdi", 0, true, true},
+    {"raw", 0, 0, false},       {"raw", 0, 512, true},       {"qcow2", 0, 0, true},
+    {"qcow2", 4096, 512, true}, {"qcow2", 65536, 512, true}, {"qcow2", 65536, 4096, true},
+    {"vmdk", 4096, 0, true},    {"vmdk", 65536, 512, true},  {"vhd", 65536, 512, true},
+    {"vhdx", MIB, 512, true},   {"vdi", 0, 512, true},       {"raw", 0, 4096, true},
 };
 
 struct bed { /* what one life of the program has open */
@@ -37,7 +37,7 @@ struct bed { /* what one life of the program has open */
 static void open_all(struct bed *b)
 {
     b->file = b->device;
-    if (b->row->store) {
+    if (b->row->block) {
         b->store = store_lab_mount(b->device);
         assert_int_equal(store_open(b->store, "d", false, &b->file), HV_OK);
     }
@@ -53,13 +53,22 @@ static void close_all(struct bed *b)
     assert_int_equal(store_unmount(b->store), HV_OK);
 }
 
+static struct disk *device(const struct row *r)
+{
+    struct disk *d = r->block ? store_lab_device(48 * MIB) : lab_file("file");
+
+    if (r->block)
+        d->block_size = r->block;
+    return d;
+}
+
 static void make(struct bed *b)
 {
     struct image_options o = {.size = SIZE, .unit = b->row->unit};
 
-    b->device = b->row->store ? store_lab_device(48 * MIB) : lab_file("file");
+    b->device = device(b->row);
     b->file = b->device;
-    if (b->row->store) {
+    if (b->row->block) {
         b->store = store_lab_fresh(b->device);
         assert_int_equal(store_make(b->store, "d", false), HV_OK);
         assert_int_equal(store_open(b->store, "d", false, &b->file), HV_OK);
@@ -114,7 +123,7 @@ static void lives(void *arg)
     lab_model_init(&m, SIZE);
     make(&b);
     for (u32 i = 0; i < LIVES; i++) {
-        struct disk *left = b.row->store ? store_lab_device(48 * MIB) : lab_file("file");
+        struct disk *left = device(b.row);
 
         open_all(&b);
         lab_compare(b.disk, &m);
@@ -133,7 +142,7 @@ static void lives(void *arg)
     disk_close(b.device);
     lab_model_free(&m);
     print_message("%s%s: %u of %u times something was unsaved\n", b.row->format,
-                  b.row->store ? " in a store" : "", unsaved, LIVES * STEPS);
+                  b.row->block ? " in a store" : "", unsaved, LIVES * STEPS);
     assert_int_equal(b.row->ever, unsaved > 0);
 }
 
