@@ -118,14 +118,10 @@ void control_enter(u64 result)
     syscall_resume((i64)result);
 }
 
-/* A new instance; what it shares with the last one is mapped already. */
+/* A new instance; all that it needs to begin is mapped already. */
 static void start_instance(void)
 {
-    enum hv_status status = space_build(boot);
-    if (status != HV_OK)
-        panic("no memory for the control partition (%lu MiB of %lu MiB used). "
-              "Try: give the machine more memory",
-              control.quota.used >> 20, control.quota.limit >> 20);
+    space_fill(boot);
     memset((void *)control.page, 0, PAGE_SIZE);
     control.frame = (struct user_frame){
         .rip = boot->control.entry,
@@ -159,7 +155,7 @@ void control_init(const struct boot_info *bi)
     control.space.table_bytes = 0;
     if (!bi->control.segment_count)
         panic("the loader found no control image. Try: put control.elf into \\bulkhead");
-    space_map_shared(bi);
+    space_create(bi);
     start_instance();
 }
 
@@ -175,7 +171,7 @@ static NORETURN void restart(void)
     sched_end_handoff();
     fpu_release(control.xsave); /* the registers are nobody's now */
     device_release_all();       /* before frames that devices write change owner */
-    space_clear(boot);
+    space_clear();
     control_space_changed();
     host_info->restart_count = ++control.restarts;
     start_instance();

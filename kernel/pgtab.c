@@ -303,24 +303,33 @@ enum hv_status pgtab_alloc(struct pgtab *t, u64 va, u64 len, u32 attr, u64 large
     return HV_OK;
 }
 
+/* Sees to it that no block of frames reaches across va.  False: no memory. */
+static bool break_at(struct pgtab *t, u64 va)
+{
+    unsigned level;
+    u64 *slot = entry_of(t, va, &level), block = *slot & ADDRESS_MASK & ~(span(level) - 1);
+
+    if (!(*slot & t->format->present) || va % span(level) == 0)
+        return true;
+    if (!split_at(t, va))
+        return false;
+    mem_break(HPA(block));
+    return true;
+}
+
 enum hv_status pgtab_free(struct pgtab *t, u64 va, u64 len)
 {
     u64 end = va + len, pa, size;
+    unsigned level;
     u32 attr;
 
-    while (va < end) {
-        bool mapped = pgtab_lookup(t, va, &pa, &attr, &size);
-        u64 part = MIN(end - va, size - va % size);
-        if (mapped) {
-            if (pgtab_unmap(t, va, part) != HV_OK)
-                return HV_ENOMEM;
-            if (part < size)
-                mem_break(HPA(ROUND_DOWN(pa, size)));
-            u64 unit = part < size ? PAGE_SIZE : size;
-            for (u64 done = 0; done < part; done += unit)
-                mem_free(t->quota, HPA(pa + done), unit);
-        }
-        va += part;
+    if (len && (!break_at(t, va) || !break_at(t, end)))
+        return HV_ENOMEM;
+    for (; va < end; va += size - va % size) {
+        if (!pgtab_lookup(t, va, &pa, &attr, &size))
+            continue;
+        *entry_of(t, va, &level) = 0;
+        mem_free(t->quota, HPA(pa), size);
     }
     return HV_OK;
 }

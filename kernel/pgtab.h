@@ -56,7 +56,7 @@ MUST_CHECK enum hv_status pgtab_unmap(struct pgtab *t, u64 va, u64 len);
  * (PAGE_1G, PAGE_2M or PAGE_SIZE) bytes.  All or nothing.  HV_EEXIST, HV_ENOMEM. */
 MUST_CHECK enum hv_status pgtab_alloc(struct pgtab *t, u64 va, u64 len, u32 attr, u64 largest);
 /* The other way round; holes are fine, 1 GiB leaves go as a whole.  HV_ENOMEM: a 2 MiB leaf could
- * not be split at an end; what lay before it is gone. */
+ * not be split at an end; all is there as before. */
 enum hv_status pgtab_free(struct pgtab *t, u64 va, u64 len);
 /* False: not mapped.  *size: bytes of the leaf, or of the naturally aligned hole around va. */
 MUST_CHECK bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, u64 *size);

@@ -45,14 +45,23 @@ static void map_modules(const struct boot_info *bi)
     host_info->module_count = bi->module_count;
 }
 
-void space_map_shared(const struct boot_info *bi)
+static void must_alloc(u64 va, u64 len)
+{
+    if (space_map_private(va, len, PG_W) != HV_OK)
+        panic("no memory for the control partition. Try: give the machine more memory");
+}
+
+void space_create(const struct boot_info *bi)
 {
     for (u32 i = 0; i < bi->control.segment_count; i++) {
         const struct boot_segment *s = &bi->control.segments[i];
-        if (!(s->prot & BOOT_SEG_W))
-            must_map(s->vaddr, s->paddr, ROUND_UP(s->memsz, PAGE_SIZE),
-                     s->prot & BOOT_SEG_X ? PG_X : 0);
+        u64 len = ROUND_UP(s->memsz, PAGE_SIZE);
+        if (s->prot & BOOT_SEG_W)
+            must_alloc(s->vaddr, len);
+        else
+            must_map(s->vaddr, s->paddr, len, s->prot & BOOT_SEG_X ? PG_X : 0);
     }
+    must_alloc(USER_STACK_TOP - USER_STACK_SIZE, USER_STACK_SIZE);
     map_modules(bi);
     map_host_info();
     must_map(USER_CONTROL_PAGE, virt_to_phys(control.page).raw, PAGE_SIZE, PG_W);
@@ -79,41 +88,11 @@ u64 space_find_hole(u64 from, u64 end, u64 len, u64 align)
     return 0;
 }
 
-static void copy_out(u64 va, u64 from, u64 len)
+void space_clear(void)
 {
-    for (u64 done = 0; done < len; done += PAGE_SIZE)
-        if (user_write(va + done, phys_to_virt(HPA(from + done)), PAGE_SIZE) != HV_OK)
-            panic("space: segment is not there");
-}
-
-enum hv_status space_build(const struct boot_info *bi)
-{
-    for (u32 i = 0; i < bi->control.segment_count; i++) {
-        const struct boot_segment *s = &bi->control.segments[i];
-        u64 len = ROUND_UP(s->memsz, PAGE_SIZE);
-        if (!(s->prot & BOOT_SEG_W))
-            continue;
-        enum hv_status status = space_map_private(s->vaddr, len, PG_W);
-        if (status != HV_OK)
-            return status;
-        copy_out(s->vaddr, s->paddr, len);
-    }
-    return space_map_private(USER_STACK_TOP - USER_STACK_SIZE, USER_STACK_SIZE, PG_W);
-}
-
-void space_clear(const struct boot_info *bi)
-{
-    enum hv_status status = HV_OK;
-    for (u32 i = 0; i < bi->control.segment_count; i++) {
-        const struct boot_segment *s = &bi->control.segments[i];
-        if (s->prot & BOOT_SEG_W)
-            status |= pgtab_free(&control.space, s->vaddr, ROUND_UP(s->memsz, PAGE_SIZE));
-    }
-    status |= pgtab_free(&control.space, USER_STACK_TOP - USER_STACK_SIZE, USER_STACK_SIZE);
-    status |= pgtab_free(&control.space, USER_HEAP_BASE, USER_HEAP_END - USER_HEAP_BASE);
-    status |= pgtab_free(&control.space, USER_DMA_BASE, USER_END - USER_DMA_BASE);
-    if (status != HV_OK) /* whole leaves only */
-        panic("space: cannot clear");
+    if (pgtab_free(&control.space, USER_HEAP_BASE, USER_HEAP_END - USER_HEAP_BASE) != HV_OK ||
+        pgtab_free(&control.space, USER_DMA_BASE, USER_END - USER_DMA_BASE) != HV_OK)
+        panic("space: cannot clear"); /* whole leaves need no memory */
 }
 
 /* The only door to a user pointer: through the page tables to the physmap, so that no address of
@@ -161,4 +140,16 @@ enum hv_status user_read(void *dst, u64 user, u64 len)
 enum hv_status user_write(u64 user, const void *src, u64 len)
 {
     return copy((void *)src, user, len, true);
+}
+
+void space_fill(const struct boot_info *bi)
+{
+    for (u32 i = 0; i < bi->control.segment_count; i++) {
+        const struct boot_segment *s = &bi->control.segments[i];
+        for (u64 at = 0; (s->prot & BOOT_SEG_W) && at < s->memsz; at += PAGE_SIZE)
+            memcpy(reach(s->vaddr + at, PAGE_SIZE, PG_W), phys_to_virt(HPA(s->paddr + at)),
+                   PAGE_SIZE);
+    }
+    for (u64 at = USER_STACK_TOP - USER_STACK_SIZE; at < USER_STACK_TOP; at += PAGE_SIZE)
+        memset(reach(at, PAGE_SIZE, PG_W), 0, PAGE_SIZE);
 }

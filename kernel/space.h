@@ -6,12 +6,13 @@
 
 /* All act on control.space, on the control thread's core (or at boot). */
 
-/* What every instance shares: read-only segments, modules, control page, host info. */
-void space_map_shared(const struct boot_info *bi);
-/* Fresh writable segments and stack.  HV_ENOMEM: the quota does not reach. */
-MUST_CHECK enum hv_status space_build(const struct boot_info *bi);
-/* Give back what space_build and the heap took. */
-void space_clear(const struct boot_info *bi);
+/* Once: what every instance uses in its turn, so that a restart needs no memory: segments, stack,
+ * modules, control page, host info. */
+void space_create(const struct boot_info *bi);
+/* Writable segments and stack as a new instance finds them. */
+void space_fill(const struct boot_info *bi);
+/* Give back what the last instance took: heap and memory for devices. */
+void space_clear(void);
 /* Zeroed, charged to control.quota, with big pages where they fit; all or nothing. */
 MUST_CHECK enum hv_status space_map_private(u64 va, u64 len, u32 attr);
 /* First hole of len bytes in [from, end) aligned to `align`; 0: none. */

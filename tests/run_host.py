@@ -20,6 +20,7 @@ CHECKS = [
     ("cppcheck", ["tests/check_cppcheck.sh"]),
     ("budget", ["tests/check_budget.sh"]),
     ("branches", ["tests/check_branches.sh"]),
+    ("calls", ["tests/check_calls.py"]),
 ]
 SHORT_RUNS = 200000    # inputs a fuzzer tries in the test run ...
 SHORT_SECONDS = 10     # ... or as many as it can in this time

@@ -13,6 +13,7 @@
 
 static i64 fail_after = -1;
 static u64 live, live_bytes, next = GIB;
+static u8 *fresh, *end; /* frames that were never used */
 static void *free_frames;
 
 struct quota quota_kernel = {.limit = ~0ull};
@@ -24,9 +25,26 @@ void fakes_mem_reset(void)
     quota_kernel.used = 0;
 }
 
+void fakes_mem_forget(void)
+{
+    void *first = phys_to_virt(HPA(GIB));
+
+    ASAN_UNPOISON_MEMORY_REGION(first, next - GIB);
+    if (next > GIB && munmap(first, next - GIB))
+        panic("fakes: memory stays");
+    next = GIB;
+    fresh = end = free_frames = NULL;
+    fakes_mem_reset();
+}
+
 void fakes_mem_fail_after(i64 count)
 {
     fail_after = count;
+}
+
+i64 fakes_mem_left(void)
+{
+    return fail_after;
 }
 
 u64 fakes_mem_live(void)
@@ -53,7 +71,6 @@ static void *map(u64 len)
 /* Frames come by the MiB; those that were given back are used again, the last one first. */
 static void *frame(void)
 {
-    static u8 *fresh, *end;
     void *memory = free_frames;
 
     if (memory) {
@@ -108,6 +125,7 @@ void mem_break(hpa_t at)
 {
     (void)at;
     fakes_mem_broken++;
+    live += PAGE_2M / PAGE_SIZE - 1;
 }
 
 jmp_buf fakes_panic_target;

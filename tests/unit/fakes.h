@@ -8,8 +8,10 @@
 
 /* Physical memory, from 1 GiB on.  What was freed is filled with 0xdd and out of bounds. */
 void fakes_mem_reset(void);           /* forget counters and failures; frees nothing */
+void fakes_mem_forget(void);          /* that, and no memory was ever allocated */
 void fakes_mem_fail_after(i64 count); /* allocation `count` from now (0 = next) fails; -1 none */
-u64 fakes_mem_live(void);             /* allocations that were not freed */
+i64 fakes_mem_left(void); /* allocations until it fails; -1: it has failed, or none will */
+u64 fakes_mem_live(void); /* allocations that were not freed */
 u64 fakes_mem_live_bytes(void);
 extern u64 fakes_mem_broken; /* calls of mem_break() */
 

@@ -202,13 +202,8 @@ static void kept_table_breaks_block(void **state)
     assert_int_equal(pgtab_alloc(&t, PAGE_2M, PAGE_2M, RWX, PAGE_2M), HV_OK);
     assert_int_equal(fakes_mem_broken, before + 1);
     assert_int_equal(quota.used, used + 2 * PAGE_2M);
-    for (u64 va = PAGE_2M; va <= 2 * PAGE_2M;
-         va += PAGE_2M) { /* the fake knows whole blocks only */
-        u64 pa, size;
-        u32 attr;
-        assert_true(pgtab_lookup(&t, va, &pa, &attr, &size));
-        mem_free(&quota, HPA(pa), PAGE_2M);
-    }
+    assert_int_equal(pgtab_free(&t, PAGE_2M, 2 * PAGE_2M), HV_OK);
+    assert_int_equal(quota.used, used);
 }
 
 /* Blocks as large as fit; all or nothing; what is freed is what was allocated. */
@@ -243,6 +238,27 @@ static void allocation(void **state)
     assert_int_equal(quota.used, t.table_bytes);
     expect_hole(from);
     expect_hole(from + len - PAGE_SIZE);
+}
+
+/* Both ends lie in large leaves, and neither can be split: nothing is gone. */
+static void free_is_all_or_nothing(void **state)
+{
+    const u64 from = PAGE_2M / 2, end = from + 2 * PAGE_2M, all = 3 * PAGE_2M;
+    u64 pa, size;
+    u32 attr;
+
+    (void)state;
+    assert_int_equal(pgtab_alloc(&t, 0, all, RWX, PAGE_2M), HV_OK);
+    for (i64 n = 0; n < 3; n++) {
+        fakes_mem_fail_after(n < 2 ? n : -1);
+        assert_int_equal(pgtab_free(&t, from, end - from), n < 2 ? HV_ENOMEM : HV_OK);
+        fakes_mem_fail_after(-1);
+        for (u64 va = 0; va < all; va += PAGE_SIZE)
+            assert_true(pgtab_lookup(&t, va, &pa, &attr, &size) ==
+                        (n < 2 || va < from || va >= end));
+        assert_int_equal(quota.used - t.table_bytes, n < 2 ? all : all - (end - from));
+    }
+    assert_int_equal(pgtab_free(&t, 0, all), HV_OK);
 }
 
 static void quota_counts(void **state)
@@ -353,6 +369,7 @@ int main(void)
         TEST(unmap_fails_whole),
         TEST(kept_table_breaks_block),
         TEST(allocation),
+        TEST(free_is_all_or_nothing),
         TEST(quota_counts),
         TEST(ept_entries),
         TEST(host_entries),

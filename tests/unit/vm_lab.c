@@ -2,49 +2,59 @@
 #include "tests/unit/vm_lab.h"
 
 #include <asm/prctl.h>
+#include <setjmp.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kernel/control.h"
 #include "kernel/cpu_tables.h"
+#include "kernel/device.h"
 #include "kernel/exit.h"
 #include "kernel/exit_msr.h"
 #include "kernel/fpu.h"
+#include "kernel/host.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/paging.h"
 #include "kernel/sched.h"
-#include "kernel/space.h"
+#include "kernel/syscall.h"
+#include "kernel/timer.h"
 #include "kernel/vlapic.h"
 #include "kernel/vmx.h"
-#include "kernel/vtd.h"
 #include "tests/unit/fakes.h"
+#include "tests/unit/machine.h"
 
 const struct hvm_ops *hvm;
 struct hvm_ops lab_vmx;
-struct control control;
-struct pgtab paging_host = {.use_1g = true};
+struct pgtab paging_host;
+struct host_info *host_info;
+struct boot_platform host_platform = {.iommu_count = 1, .iommus = {0xfed90000}};
 struct cpu *cpus[CPU_MAX];
 u32 cpu_count = 1;
-u64 tsc_hz = 1000000000;
 static struct cpu cpu;
-static struct pgtab iommu;
-static struct quota iommu_quota;
+static struct host_info info;
+static jmp_buf scheduler;
 
-/* Of the backends' tables; nothing here runs a guest. */
+/* Of the backends' and the system calls' tables; nothing here runs a guest or ring 3. */
 asm(".globl svm_exception, svm_fill_page, svm_interrupt, svm_interrupts_open, svm_run, svm_skip\n"
     ".globl svm_take_events, vmcs_failed, vmx_apic_changed, vmx_caps_fit, vmx_caps_solve\n"
     ".globl vmx_exception, vmx_fill_page, vmx_flush, vmx_get, vmx_get_state, vmx_guest_forget\n"
     ".globl vmx_guest_load, vmx_guest_save, vmx_interrupt, vmx_interrupts_open, vmx_run, vmx_set\n"
     ".globl vmx_set_state, vmx_take_events, vmx_take_page, vmx_unload, vmx_vcpu_init\n"
-    ".globl vmx_vcpu_reset, user_write, fpu_load_vcpu, sched_enqueue\n"
+    ".globl vmx_vcpu_reset, fpu_load_vcpu, sched_enqueue, exit_get_state, exit_set_state\n"
+    ".globl speculation_set, panic_call, host_reset, host_image_bytes, log_read, irq_bind\n"
+    ".globl irq_unmask, hvm_to_user, syscall_resume, sched_resume_handoff, mem_free_bytes\n"
+    ".globl mem_free_chunks, log_console_release, hvm_take_page\n"
     "svm_exception: svm_fill_page: svm_interrupt: svm_interrupts_open: svm_run: svm_skip:\n"
     "svm_take_events: vmcs_failed: vmx_apic_changed: vmx_caps_fit: vmx_caps_solve:\n"
     "vmx_exception: vmx_fill_page: vmx_flush: vmx_get: vmx_get_state: vmx_guest_forget:\n"
     "vmx_guest_load: vmx_guest_save: vmx_interrupt: vmx_interrupts_open: vmx_run: vmx_set:\n"
     "vmx_set_state: vmx_take_events: vmx_take_page: vmx_unload: vmx_vcpu_init:\n"
-    "vmx_vcpu_reset: user_write: fpu_load_vcpu: sched_enqueue:\n"
+    "vmx_vcpu_reset: fpu_load_vcpu: sched_enqueue: exit_get_state: exit_set_state:\n"
+    "speculation_set: panic_call: host_reset: host_image_bytes: log_read: irq_bind:\n"
+    "irq_unmask: hvm_to_user: syscall_resume: sched_resume_handoff: mem_free_bytes:\n"
+    "mem_free_chunks: log_console_release: hvm_take_page:\n"
     "    ud2\n");
 
 void cpu_call_others(void (*fn)(void *), void *arg)
@@ -67,6 +77,26 @@ void exit_reset(struct vcpu *v, bool init)
     vlapic_reset(v, init);
     hvm->vcpu_reset(v);
 }
+void apic_timer_arm(u64 deadline)
+{
+    (void)deadline;
+}
+void fpu_area_init(void *area)
+{
+    memset(area, 0, FPU_AREA_SIZE);
+}
+void log_console_take(void)
+{
+}
+volatile void *paging_map_mmio(hpa_t at, u64 len)
+{
+    (void)at, (void)len;
+    return machine_iommu();
+}
+u64 mem_total(void)
+{
+    return GIB;
+}
 void fpu_release(void *area)
 {
     (void)area;
@@ -85,45 +115,14 @@ void sched_dequeue(struct vcpu *v)
 void sched_end_handoff(void)
 {
 }
+void sched_run(void)
+{
+    longjmp(scheduler, 1);
+}
 struct cpu *sched_place(const struct vcpu *v)
 {
     (void)v;
     return &cpu;
-}
-void control_space_changed(void)
-{
-}
-void control_wake(void)
-{
-}
-void timer_set(struct timer *t, u64 deadline)
-{
-    t->deadline = deadline;
-    t->armed = true;
-}
-void timer_cancel(struct timer *t)
-{
-    t->armed = false;
-}
-void vtd_init(void)
-{
-}
-void vtd_detach_all(void)
-{
-}
-enum hv_status vtd_attach(u16 function)
-{
-    (void)function;
-    return HV_OK;
-}
-bool vtd_has_registers(u64 base, u64 len)
-{
-    (void)base, (void)len;
-    return false;
-}
-enum hv_status vtd_map(u64 address, u64 len)
-{
-    return pgtab_map(&iommu, address, address, len, PG_R | PG_W);
 }
 
 static enum hv_status init_vcpu(struct vcpu *v)
@@ -139,18 +138,28 @@ static void flush(struct vm *vm)
     (void)vm;
 }
 
-static void tables(struct pgtab *t, const struct pgtab_format *format, struct quota *q,
-                   const char *name)
+/* A control partition with a page of code and two of data. */
+static const struct boot_info *boot_info(void)
 {
-    *q = (struct quota){.limit = ~0ull};
-    if (pgtab_init(t, format, q, true, true) != HV_OK)
-        panic("%s: no memory", name);
+    static struct boot_info bi;
+    hpa_t image = mem_alloc(&quota_kernel, PAGE_2M);
+
+    if (!hpa_valid(image))
+        panic("lab: no memory");
+    bi.control = (struct boot_image){
+        .entry = USER_IMAGE_BASE,
+        .segment_count = 2,
+        .segments = {{USER_IMAGE_BASE, image.raw, PAGE_SIZE, BOOT_SEG_R | BOOT_SEG_X, 0},
+                     {USER_IMAGE_BASE + PAGE_SIZE, image.raw + PAGE_SIZE, 2 * PAGE_SIZE,
+                      BOOT_SEG_R | BOOT_SEG_W, 0}}};
+    return &bi;
 }
 
 void lab_start(const struct hvm_ops *backend)
 {
-    fakes_mem_reset();
-    cpu = (struct cpu){.self = &cpu};
+    fakes_mem_forget();
+    machine_start();
+    cpu = (struct cpu){.self = &cpu, .deadline = ~0ull, .armed = ~0ull};
     cpus[0] = &cpu;
     syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu); /* this_cpu() */
     lab_vmx = hvm_vmx;
@@ -161,19 +170,18 @@ void lab_start(const struct hvm_ops *backend)
     vmx_caps.apicv = true;
     vmx_caps.word[VMX_EPT_VPID] = EPT_CAP_2M | EPT_CAP_1G | EPT_CAP_ACCESSED_DIRTY;
     hvm = backend;
+    host_info = &info;
+    tsc_hz = 1000000000;
     memset(&control, 0, sizeof(control));
-    tables(&control.space, &pgtab_host, &control.quota, "control partition");
-    tables(&iommu, &pgtab_vtd, &iommu_quota, "IOMMU");
+    if (pgtab_init(&paging_host, &pgtab_host, &quota_kernel, true, true) != HV_OK)
+        panic("lab: no memory");
+    const struct boot_info *bi = boot_info();
+    device_init(bi);
+    control_init(bi);
+    assert(info.iommu & HOST_IOMMU_ON);
 }
 
-void lab_end(void)
+i64 lab_call(u64 number, const u64 args[6])
 {
-    fakes_mem_fail_after(-1);
-    pgtab_fini(&control.space);
-    pgtab_fini(&iommu);
-}
-
-u64 lab_tables(void)
-{
-    return (control.space.table_bytes + iommu.table_bytes) / PAGE_SIZE - 2;
+    return setjmp(scheduler) ? HV_OK : syscall_main(number, args);
 }
