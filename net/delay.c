@@ -82,6 +82,7 @@ bool delay_peek(const struct delay_line *d, u64 now, struct net_frame *f, u16 *t
         return false;
     *f = r->frame;
     f->data = (const u8 *)(r + 1);
+    f->buffer = NULL; /* these bytes are the line's */
     *tag = r->tag;
     return true;
 }

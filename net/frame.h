@@ -7,6 +7,8 @@
 
 #include "kernel/abi/types.h"
 
+struct frame_buffer; /* net/frame_buffer.h */
+
 #define FRAME_HEADER 14u /* two addresses and a type */
 #define FRAME_TAG 4u
 #define FRAME_MAX 65550u /* a 64 KiB segment that is still to be cut, with its headers */
@@ -36,7 +38,8 @@ struct net_frame {
     u8 flags, gso_type;
     u16 gso_size, header_len;
     u16 csum_start, csum_offset;
-    void *owner; /* for the owner of the bytes; the core does not look */
+    void *owner;                 /* for the owner of the bytes; the core does not look */
+    struct frame_buffer *buffer; /* NULL, or what holds the bytes, so that they can be kept */
     /* Written by frame_parse. */
     u16 type;     /* after all tags */
     u16 tci;      /* of the outermost C-VLAN tag; 0 without one */

@@ -12,12 +12,14 @@
 #include <netif/ethernet.h>
 
 #include "control/rt/log.h"
+#include "net/frame_buffer.h"
 #include "net/offload.h"
 #include "net/route.h"
 #include "net/stack.h"
 #include "net/switches.h"
 
 static struct kif *kifs;
+static void check_sums(struct kif *k, bool on);
 void (*kif_wake)(void);
 
 struct kif *kif_first(void)
@@ -37,20 +39,83 @@ struct kif *kif_named(const char *name)
 /* As long as on a wire at least: lwIP 2.2.1 reads some IP headers before it looks at the length. */
 #define LEAST 60u
 
+struct lent { /* a frame in a card's memory, as lwIP has it */
+    struct pbuf_custom custom;
+    struct frame_buffer *buffer;
+    struct lent *next;
+};
+static struct lent *free_lent;
+
+static void give_back(struct pbuf *p)
+{
+    struct lent *l = (struct lent *)p;
+
+    frame_buffer_drop(l->buffer);
+    l->next = free_lent;
+    free_lent = l;
+}
+
+/* Without a copy.  lwIP writes to headers that it is given, so this is for frames to one station;
+ * other ports that saw one have their copy by then. */
+static struct pbuf *borrow(const struct net_frame *f)
+{
+    struct lent *l = free_lent ? free_lent : calloc(1, sizeof(*l));
+
+    if (!l)
+        return NULL;
+    if (l == free_lent)
+        free_lent = l->next;
+    l->custom.custom_free_function = give_back;
+    l->buffer = f->buffer;
+    frame_buffer_hold(l->buffer);
+    return pbuf_alloced_custom(PBUF_RAW, (u16)f->len, PBUF_REF, &l->custom,
+                               (void *)(uintptr_t)f->data, (u16)f->len);
+}
+
+static struct pbuf *copy(const struct switch_item *item, u32 len)
+{
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16)MAX(len, LEAST), PBUF_RAM);
+
+    if (!p)
+        return NULL;
+    offload_copy(item->frame, item->tag, p->payload, len);
+    if (len < LEAST)
+        memset((u8 *)p->payload + len, 0, LEAST - len);
+    return p;
+}
+
+/* Is the sum of this frame's segment known to be good?  That of a fragment says nothing. */
+static bool is_summed(const struct net_frame *f)
+{
+    const u8 *ip = f->data + f->network;
+
+    if (!(f->flags & (FRAME_CSUM_VALID | FRAME_CSUM_NEEDED)) || f->network + 20u > f->len)
+        return false;
+    return f->type == ETH_IPV4 ? !(frame_be16(ip + 6) & 0x3fff)
+                               : f->type == ETH_IPV6 && (ip[6] == 6 || ip[6] == 17);
+}
+
+static bool can_borrow(const struct switch_item *item, u32 len)
+{
+    const struct net_frame *f = item->frame;
+
+    return f->buffer && len == f->len && len >= LEAST && !(f->flags & FRAME_CSUM_NEEDED) &&
+           !frame_mac_is_group(frame_dst(f)) &&
+           f->tagged == (item->tag == FRAME_UNTAGGED ? 0 : FRAME_TAG);
+}
+
 static void take_frame(struct kif *k, const struct switch_item *item)
 {
     u32 len = frame_out_len(item->frame, item->tag);
     struct pbuf *p = NULL;
 
     if (k->head - k->tail < KIF_QUEUE && len <= 0xffff)
-        p = pbuf_alloc(PBUF_RAW, (u16)MAX(len, LEAST), PBUF_RAM);
+        p = can_borrow(item, len) ? borrow(item->frame) : copy(item, len);
     if (!p) {
         k->dropped++;
         return;
     }
-    offload_copy(item->frame, item->tag, p->payload, len);
-    if (len < LEAST)
-        memset((u8 *)p->payload + len, 0, LEAST - len);
+    k->summed[k->head % KIF_QUEUE] = is_summed(item->frame);
     k->queue[k->head++ % KIF_QUEUE] = p;
 }
 
@@ -66,16 +131,12 @@ static const struct switch_port_ops ops = {.deliver = deliver};
 
 static err_t send_frame(struct netif *n, struct pbuf *p)
 {
-    static u8
-        bounce[FRAME_MAX]; /* of frames in pieces; the switch is done with it when it returns */
     struct kif *k = n->state;
-    struct net_frame f = {.data = p->payload, .len = p->tot_len};
 
-    if (p->next) {
-        pbuf_copy_partial(p, bounce, p->tot_len, 0);
-        f.data = bounce;
-    }
-    switch_input(k->port->sw, k->port->index, &f, 1, k->port->sw->now);
+    if (!kif_send(&k->sender, k->port, p))
+        return ERR_MEM; /* TCP sends it later */
+    if (kif_wake)
+        kif_wake();
     return ERR_OK;
 }
 
@@ -127,6 +188,7 @@ static err_t init_netif(struct netif *n)
 static void start_netif(struct kif *k)
 {
     netif_add(&k->netif, NULL, NULL, NULL, k, init_netif, ethernet_input);
+    check_sums(k, true);
     netif_set_status_callback(&k->netif, on_status);
     netif_create_ip6_linklocal_address(&k->netif, 1);
     netif_set_ip6_autoconfig_enabled(&k->netif, 1);
@@ -184,6 +246,7 @@ void kif_remove(struct kif *k)
     route_forget(&k->netif);
     netif_set_status_callback(&k->netif, NULL);
     netif_remove(&k->netif);
+    kif_send_flush(&k->sender, k->port);
     switch_port_remove(k->port->sw, k->port->index);
     while (k->tail != k->head)
         pbuf_free(k->queue[k->tail++ % KIF_QUEUE]);
@@ -213,25 +276,42 @@ void kif_set_dhcp(struct kif *k)
         log_error("%s: no memory for DHCP", k->name);
 }
 
-static bool run_one(struct kif *k)
+/* Whether lwIP looks at the sums of TCP and UDP in what it is given next.  It never puts in TCP's:
+ * kif_send() does. */
+static void check_sums(struct kif *k, bool on)
+{
+    u32 all = NETIF_CHECKSUM_ENABLE_ALL & ~NETIF_CHECKSUM_GEN_TCP;
+
+    NETIF_SET_CHECKSUM_CTRL(
+        &k->netif,
+        (u16)(on ? all : all & ~(u32)(NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP)));
+}
+
+static void run_one(struct kif *k)
 {
     for (u32 i = 0; i < KIF_BATCH && k->tail != k->head; i++) {
-        struct pbuf *p = k->queue[k->tail++ % KIF_QUEUE];
+        struct pbuf *p = k->queue[k->tail % KIF_QUEUE];
 
+        check_sums(k, !k->summed[k->tail++ % KIF_QUEUE]);
         if (k->netif.input(p, &k->netif) != ERR_OK)
             pbuf_free(p);
     }
-    return k->tail != k->head;
 }
 
 bool kif_run(void)
 {
     bool more = false;
 
-    if (kifs)
-        netif_poll_all(); /* what an interface sent to itself */
     for (struct kif *k = kifs; k; k = k->next)
-        more |= run_one(k) || k->netif.loop_first;
+        check_sums(k, false);
+    if (kifs)
+        netif_poll_all(); /* what an interface sent to itself, without sums */
+    for (struct kif *k = kifs; k; k = k->next)
+        run_one(k);
+    for (struct kif *k = kifs; k; k = k->next)
+        kif_send_flush(&k->sender, k->port);
+    for (struct kif *k = kifs; k; k = k->next)
+        more |= k->tail != k->head || k->netif.loop_first;
     return more;
 }
 

@@ -1,11 +1,13 @@
 /* Kernel interfaces: the host's own ports on its virtual switches, each with an IP stack on it.
  *
- * One thread.  Frames that the switch delivers are copied into a queue, and go into lwIP when
- * kif_run() is called: so one interface may talk to another through the switch. */
+ * One thread.  Frames that the switch delivers wait in a queue, those of cards where the card put
+ * them, others copied, and go into lwIP when kif_run() is called: so one interface may talk to
+ * another through the switch. */
 #pragma once
 
 #include <lwip/netif.h>
 
+#include "net/kif_send.h"
 #include "net/switch.h"
 
 #define KIF_NAME 8u
@@ -21,6 +23,8 @@ struct kif {
     struct netif netif;
     enum kif_mode mode;
     struct pbuf *queue[KIF_QUEUE];
+    bool summed[KIF_QUEUE]; /* its TCP or UDP checksum is known to be good */
+    struct kif_sender sender;
     u32 head, tail; /* free-running */
     u64 dropped;    /* no room in the queue, no memory */
     u32 told;       /* the address that was last logged */

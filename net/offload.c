@@ -93,6 +93,43 @@ static u16 pseudo_header(const u8 *ip, u32 version, u32 len)
     return checksum_sum(p, sizeof(p));
 }
 
+/* Lengths and the header's sum, after the payload has grown. */
+static void set_lengths(u8 *ip, const struct frame_ip *at, u32 network, u32 len)
+{
+    if (at->version == 6) {
+        frame_put16(ip + 4, len - network - 40);
+        return;
+    }
+    frame_put16(ip + 2, len - network);
+    frame_put16(ip + 10, 0);
+    put_sum(ip + 10, (u16)~checksum_sum(ip, (int)(at->offset - network)), false);
+}
+
+bool offload_leave_sum(struct net_frame *f, u8 *bytes, bool can_sum)
+{
+    struct frame_ip ip;
+
+    if (!frame_parse(f) || !frame_ip(f, &ip) || ip.protocol != TCP || ip.len < TCP_HEADER)
+        return !f->gso_type;
+    if (f->gso_type) {
+        set_lengths(bytes + f->network, &ip, f->network, f->len);
+        if (!frame_ip(f, &ip))
+            return false;
+    }
+    u8 *sum = bytes + ip.offset + TCP_SUM;
+    u16 part[2] = {pseudo_header(bytes + f->network, ip.version, ip.len), 0};
+    memcpy(sum, part, sizeof(part[0]));
+    if (can_sum || f->gso_type) {
+        f->flags |= FRAME_CSUM_NEEDED;
+        f->csum_start = ip.offset;
+        f->csum_offset = TCP_SUM;
+        return offload_check(f);
+    }
+    part[0] = checksum_sum(bytes + ip.offset, (int)ip.len);
+    put_sum(sum, (u16)~part[0], false);
+    return true;
+}
+
 static void fix_ip(const struct offload *o, u8 *ip, u32 len)
 {
     if (o->version == 6) {

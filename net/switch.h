@@ -27,6 +27,13 @@
 #define SWITCH_AGE_NS 300000000000ull
 #define SWITCH_NO_PORT 0xffffu
 
+/* What a card does for frames by itself. */
+enum {
+    SWITCH_CAN_SUM = BIT(0),
+    SWITCH_CAN_CUT4 = BIT(1), /* long TCP segments, IPv4 */
+    SWITCH_CAN_CUT6 = BIT(2),
+};
+
 enum switch_port_type { PORT_VM, PORT_KIF, PORT_UPLINK, PORT_MIRROR, PORT_TYPES };
 extern const char *const switch_type_names[PORT_TYPES];
 
@@ -100,6 +107,7 @@ struct switch_port {
     bool mirror_in, mirror_out;
     u32 mac_limit; /* learned addresses it may have */
     u64 speed;     /* bits a second of an uplink; 0: not known */
+    u8 can;        /* of an uplink: SWITCH_CAN_* */
     struct switch_counters counters;
     char name[SWITCH_PORT_NAME];
 };
@@ -143,6 +151,7 @@ struct net_switch {
     struct portset slow;  /* ports with delay lines */
     bool any_trunk_guest; /* there are own addresses that hold for all VLANs */
     bool any_mirror, snooping;
+    u8 can; /* SWITCH_CAN_* that all uplinks have; without uplinks all of them */
     u32 port_count, sweep;
     struct mac_table macs;
     struct snoop snoop;
@@ -172,6 +181,7 @@ struct switch_port_config {
     u64 mac; /* of VM and kif ports; must be a single station's */
     const struct switch_port_ops *ops;
     void *owner;
+    u8 can; /* of an uplink: SWITCH_CAN_* */
 };
 /* Index of the new port, or HV_EEXIST (name or address taken on this switch), HV_EINVAL (address),
  * HV_E2BIG (no port or uplink left), HV_ENOMEM.  A new port is an access port without VLAN, an

@@ -25,6 +25,7 @@ struct net_switch *switch_create(const struct switch_config *c)
     }
     snprintf(sw->name, sizeof(sw->name), "%s", c->name);
     sw->mtu = c->mtu ? c->mtu : SWITCH_MTU;
+    sw->can = 0xff;
     sw->mac = c->mac;
     sw->random = c->seed;
     sw->snooping = true;
@@ -165,6 +166,12 @@ static void start_lacp(struct net_switch *sw, struct team_link *l)
     lacp_enable(&l->lacp, l->up && sw->team.policy == TEAM_LACP, sw->now);
 }
 
+static void find_can(struct net_switch *sw)
+{
+    sw->can = 0xff;
+    portset_each(i, &sw->uplinks) sw->can &= sw->ports[i]->can;
+}
+
 int switch_port_add(struct net_switch *sw, const struct switch_port_config *c)
 {
     u32 index;
@@ -181,6 +188,7 @@ int switch_port_add(struct net_switch *sw, const struct switch_port_config *c)
                               .mac_now = c->mac,
                               .ops = c->ops,
                               .owner = c->owner,
+                              .can = c->can,
                               .mirror_to = SWITCH_NO_PORT};
     snprintf(p->name, sizeof(p->name), "%s", c->name);
     policy_inherit(&p->policy);
@@ -192,6 +200,7 @@ int switch_port_add(struct net_switch *sw, const struct switch_port_config *c)
     settle_switch(sw);
     if (c->type == PORT_UPLINK) {
         portset_add(&sw->uplinks, index);
+        find_can(sw);
         if (team_add(&sw->team, (u16)index, TEAM_LINKS)) /* refuse_port() saw that there is room */
             start_lacp(sw, team_find(&sw->team, (u16)index));
     }
@@ -215,6 +224,7 @@ void switch_port_remove(struct net_switch *sw, u32 port)
     discovery_forget_port(&sw->discovery, (u16)port);
     portset_remove(&sw->up, port);
     portset_remove(&sw->uplinks, port);
+    find_can(sw);
     portset_remove(&sw->promiscuous, port);
     portset_remove(&sw->isolated, port);
     portset_remove(&sw->slow, port);

@@ -114,9 +114,9 @@ struct net_switch *switches_uplink_owner(const char *nic)
 }
 
 int switches_add_uplink(struct net_switch *sw, const char *nic, const struct switch_port_ops *ops,
-                        void *owner)
+                        void *owner, u8 can)
 {
-    struct switch_port_config c = {.type = PORT_UPLINK, .ops = ops, .owner = owner};
+    struct switch_port_config c = {.type = PORT_UPLINK, .ops = ops, .owner = owner, .can = can};
 
     if (switches_uplink_owner(nic))
         return HV_EBUSY;

@@ -24,7 +24,7 @@ struct net_switch *switches_uplink_owner(const char *nic);
 /* Gives a NIC to a switch: the port's index, or HV_EBUSY when another switch has it (the shell's
  * E_UPLINK_IN_USE), or what switch_port_add() says. */
 int switches_add_uplink(struct net_switch *sw, const char *nic, const struct switch_port_ops *ops,
-                        void *owner);
+                        void *owner, u8 can);
 /* A port by its name on any switch; names of ports are unique in the host. */
 struct switch_port *switches_port(const char *name);
 /* A new address for a guest or kernel interface, unlike any in use; 0: none found. */

@@ -6,16 +6,28 @@
 
 #include "control/rt/clock.h"
 #include "control/rt/dma.h"
+#include "net/frame_buffer.h"
 #include "net/net.h"
 #include "net/offload.h"
 #include "net/switches.h"
 
-#define BUFFERS 256u
+#define BUFFERS 256u  /* frames that are copied */
+#define HOLDERS 1100u /* of frames in their makers' buffers, of which there are fewer */
+#define LENT 128u     /* received frames held above: cards have some 256 */
 
 struct buffer {
     struct nic_frame frame; /* ->owner is the uplink */
     struct buffer *next;
     u8 *bytes;
+    struct frame_buffer *held; /* the frame's bytes are its maker's; `bytes` is NULL */
+};
+
+/* A received frame that the stack above holds. */
+struct lent {
+    struct frame_buffer buffer;
+    struct nic_frame *frame;
+    struct uplink *uplink;
+    struct lent *next;
 };
 
 struct uplink {
@@ -23,8 +35,11 @@ struct uplink {
     struct switch_port *port;
     struct nic_user user;
     struct buffer buffers[BUFFERS], *free;
-    u32 size, in_flight;
-    bool closing; /* freed when the card has given back the last buffer */
+    struct buffer holders[HOLDERS], *free_holders;
+    struct buffer *waiting, **waiting_end; /* frames that the card has no room for */
+    struct lent lent[LENT], *free_lent;
+    u32 size, in_flight; /* frames at the card, and those lent */
+    bool closing;        /* freed when the last of them is back */
     struct uplink *next;
 };
 
@@ -39,15 +54,25 @@ static void destroy(struct uplink *u)
     free(u);
 }
 
+static void one_less(struct uplink *u)
+{
+    if (!--u->in_flight && u->closing)
+        destroy(u);
+}
+
 static void take_back(struct nic_frame *f)
 {
     struct buffer *b = (struct buffer *)f;
     struct uplink *u = f->owner;
 
-    b->next = u->free;
-    u->free = b;
-    if (!--u->in_flight && u->closing)
-        destroy(u);
+    struct buffer **list = b->held ? &u->free_holders : &u->free;
+
+    if (b->held)
+        frame_buffer_drop(b->held);
+    b->held = NULL;
+    b->next = *list;
+    *list = b;
+    one_less(u);
 }
 
 /* Frames on their way to the card. */
@@ -57,15 +82,55 @@ struct batch {
     u32 count;
 };
 
+/* What the card has no room for waits, in order; buffers bound how much. */
 static void flush(struct batch *b)
 {
-    u32 taken = b->count ? nic_send(b->u->nic, b->frames, b->count) : 0;
+    struct uplink *u = b->u;
+    u32 taken = b->count && !u->waiting ? nic_send(u->nic, b->frames, b->count) : 0;
 
-    for (u32 i = taken; i < b->count; i++) { /* its queue is full: here packets are lost */
-        b->u->nic->stats.tx_dropped++;
-        take_back(b->frames[i]);
+    for (u32 i = taken; i < b->count; i++) {
+        struct buffer *buffer = (struct buffer *)b->frames[i];
+
+        buffer->next = NULL;
+        *u->waiting_end = buffer;
+        u->waiting_end = &buffer->next;
     }
     b->count = 0;
+}
+
+static struct buffer *take_waiting(struct uplink *u)
+{
+    struct buffer *b = u->waiting;
+
+    u->waiting = b->next;
+    if (!u->waiting)
+        u->waiting_end = &u->waiting;
+    return b;
+}
+
+/* The card has room again. */
+static void on_room(void *owner)
+{
+    struct nic_frame *frames[NIC_BATCH];
+    struct uplink *u = owner;
+    u32 count, taken;
+
+    do {
+        count = 0;
+        for (struct buffer *b = u->waiting; b && count < NIC_BATCH; b = b->next)
+            frames[count++] = &b->frame;
+        for (u32 i = 0; i < count; i++)
+            (void)take_waiting(u);
+        taken = count ? nic_send(u->nic, frames, count) : 0;
+        for (u32 i = count; i > taken; i--) {
+            struct buffer *b = (struct buffer *)frames[i - 1];
+
+            b->next = u->waiting;
+            if (!u->waiting)
+                u->waiting_end = &b->next;
+            u->waiting = b;
+        }
+    } while (count && taken == count);
 }
 
 /* Does the card what is left to do for this frame? */
@@ -113,7 +178,10 @@ static struct buffer *next_buffer(struct batch *b)
 
 static void add(struct batch *b, struct buffer *buffer, u32 len)
 {
-    b->u->free = buffer->next;
+    if (buffer->held)
+        b->u->free_holders = buffer->next;
+    else
+        b->u->free = buffer->next;
     b->u->in_flight++;
     buffer->frame.len = len;
     b->frames[b->count++] = &buffer->frame;
@@ -142,7 +210,7 @@ static void send_long(struct batch *b, const struct switch_item *item)
     }
     describe(f, frame_out_len(f, item->tag) - f->len, first);
     flush(b);
-    if (!nic_send(b->u->nic, &first, 1))
+    if (b->u->waiting || !nic_send(b->u->nic, &first, 1))
         b->u->nic->stats.tx_dropped++;
 }
 
@@ -168,6 +236,34 @@ static void send_plain(struct batch *b, const struct switch_item *item)
     add(b, buffer, len);
 }
 
+/* The card reads what the frame's maker wrote. */
+static void send_held(struct batch *b, const struct net_frame *f)
+{
+    struct buffer *buffer;
+
+    if (b->count == SWITCH_BATCH || !b->u->free_holders)
+        flush(b);
+    buffer = b->u->free_holders;
+    if (!buffer) {
+        b->u->nic->stats.tx_dropped++;
+        return;
+    }
+    buffer->frame.flags = 0;
+    buffer->frame.more = NULL;
+    frame_buffer_hold(f->buffer);
+    buffer->held = f->buffer;
+    buffer->frame.data = (u8 *)(uintptr_t)f->data;
+    describe(f, 0, &buffer->frame);
+    add(b, buffer, f->len);
+}
+
+static bool as_it_is(const struct switch_item *item)
+{
+    return item->frame->buffer && dma_reaches(item->frame->data, item->frame->len) &&
+           (item->tag == FRAME_UNTAGGED ? !item->frame->tagged
+                                        : item->frame->tagged && item->tag == item->frame->tci);
+}
+
 static void deliver(void *owner, const struct switch_item *items, u32 count)
 {
     struct batch b = {.u = owner};
@@ -175,6 +271,8 @@ static void deliver(void *owner, const struct switch_item *items, u32 count)
     for (u32 i = 0; i < count; i++) {
         if (!card_can(b.u->nic, items[i].frame))
             send_cut(&b, &items[i]);
+        else if (as_it_is(&items[i]))
+            send_held(&b, items[i].frame);
         else if (items[i].frame->gso_type)
             send_long(&b, &items[i]);
         else
@@ -220,8 +318,42 @@ static bool gather(const struct nic_frame *from, struct net_frame *f)
     return true;
 }
 
+static void take_lent(struct frame_buffer *b)
+{
+    struct lent *l = (struct lent *)b;
+    struct uplink *u = l->uplink;
+
+    l->next = u->free_lent;
+    u->free_lent = l;
+    nic_release(l->frame);
+    one_less(u);
+}
+
+/* The frame can be held after receive(), which is its first holder. */
+static void lend(struct uplink *u, struct nic_frame *frame, struct net_frame *f)
+{
+    struct lent *l = u->free_lent;
+
+    if (!l || frame->more)
+        return;
+    u->free_lent = l->next;
+    u->in_flight++;
+    l->frame = frame;
+    l->buffer.users = 1;
+    f->buffer = &l->buffer;
+}
+
+static void give_back(struct nic_frame *frame, struct frame_buffer *b)
+{
+    if (b)
+        frame_buffer_drop(b);
+    else
+        nic_release(frame);
+}
+
 static void receive(void *owner, struct nic_frame *const *frames, u32 count)
 {
+    struct frame_buffer *lent[NIC_BATCH] = {NULL};
     struct net_frame batch[NIC_BATCH];
     struct uplink *u = owner;
     u64 now = clock_ns();
@@ -235,6 +367,8 @@ static void receive(void *owner, struct nic_frame *const *frames, u32 count)
             switch_refuse(u->port->sw, u->port->index, DROP_OFFLOAD);
             continue;
         }
+        lend(u, frames[i], f);
+        lent[i] = f->buffer;
         if (++n == NIC_BATCH || frames[i]->more) { /* there is one place to put pieces together */
             switch_input(u->port->sw, u->port->index, batch, n, now);
             n = 0;
@@ -242,16 +376,17 @@ static void receive(void *owner, struct nic_frame *const *frames, u32 count)
     }
     switch_input(u->port->sw, u->port->index, batch, n, now);
     for (u32 i = 0; i < count; i++)
-        nic_release(frames[i]);
+        give_back(frames[i], lent[i]);
     net_wake();
 }
 
 static void on_link(void *owner)
 {
-    const struct uplink *u = owner;
+    struct uplink *u = owner;
 
     switch_link(u->port->sw, u->port->index, u->nic->link_up && !u->nic->gone,
                 u->nic->link_mbps * 1000000ull, clock_ns());
+    on_room(u); /* without a link what waits is dropped */
     net_wake();
 }
 
@@ -265,7 +400,8 @@ static struct uplink *create(struct nic *n)
         return NULL;
     u->nic = n;
     u->size = n->mtu + 64 <= 2048 ? 2048 : 16384;
-    u->user = (struct nic_user){.receive = receive, .link = on_link, .owner = u};
+    u->user = (struct nic_user){.receive = receive, .room = on_room, .link = on_link, .owner = u};
+    u->waiting_end = &u->waiting;
     for (u32 i = 0; i < BUFFERS; i++) {
         struct buffer *b = &u->buffers[i];
 
@@ -279,7 +415,25 @@ static struct uplink *create(struct nic *n)
         b->next = u->free;
         u->free = b;
     }
+    for (u32 i = 0; i < HOLDERS; i++) {
+        u->holders[i].frame = (struct nic_frame){.release = take_back, .owner = u};
+        u->holders[i].next = u->free_holders;
+        u->free_holders = &u->holders[i];
+    }
+    for (u32 i = 0; i < LENT; i++) {
+        u->lent[i].buffer.release = take_lent;
+        u->lent[i].uplink = u;
+        u->lent[i].next = u->free_lent;
+        u->free_lent = &u->lent[i];
+    }
     return u;
+}
+
+static u8 what_it_can(const struct nic *n)
+{
+    return (u8)((n->capabilities & NIC_CAN_CSUM ? SWITCH_CAN_SUM : 0) |
+                (n->capabilities & NIC_CAN_TSO4 ? SWITCH_CAN_CUT4 : 0) |
+                (n->capabilities & NIC_CAN_TSO6 ? SWITCH_CAN_CUT6 : 0));
 }
 
 enum hv_status uplink_add(struct net_switch *sw, const char *nic)
@@ -298,7 +452,7 @@ enum hv_status uplink_add(struct net_switch *sw, const char *nic)
     u = create(n);
     if (!u)
         return HV_ENOMEM;
-    port = switches_add_uplink(sw, nic, &ops, u);
+    port = switches_add_uplink(sw, nic, &ops, u, what_it_can(n));
     if (port < 0) {
         destroy(u);
         return (enum hv_status)port;
@@ -324,6 +478,8 @@ enum hv_status uplink_remove(const char *nic)
         if (u->nic->user == &u->user)
             nic_close(u->nic);
         switch_port_remove(u->port->sw, u->port->index);
+        while (u->waiting)
+            take_back(&take_waiting(u)->frame);
         u->closing = true;
         if (!u->in_flight)
             destroy(u);

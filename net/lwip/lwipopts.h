@@ -99,9 +99,8 @@
 
 #define LWIP_CHECKSUM_CTRL_PER_NETIF 1
 #define LWIP_CHKSUM checksum_sum
-#define LWIP_CHKSUM_COPY(to, from, len) checksum_copy(to, from, len)
-#define LWIP_CHECKSUM_ON_COPY 1
-#define LWIP_CHKSUM_COPY_ALGORITHM 0
+#define LWIP_CHECKSUM_ON_COPY 0 /* TCP's sums are made when a frame is sent, or by the card */
+#define LWIP_SUPPORT_CUSTOM_PBUF 1
 
 /* net/route.c */
 struct netif;

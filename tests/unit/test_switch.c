@@ -155,11 +155,11 @@ static void names_and_uplinks(void **state)
     assert_int_equal(switches_add("bad name", 0, &other), HV_EINVAL);
     assert_int_equal(switches_add("a-name-that-is-too-long", 0, &other), HV_EINVAL);
     assert_int_equal(switches_add("vsw1", 9000, &other), HV_OK);
-    assert_true(switches_add_uplink(sw, "nic0", &ops, &logs[0]) >= 0);
-    assert_int_equal(switches_add_uplink(other, "nic0", &ops, &logs[0]), HV_EBUSY);
+    assert_true(switches_add_uplink(sw, "nic0", &ops, &logs[0], 0) >= 0);
+    assert_int_equal(switches_add_uplink(other, "nic0", &ops, &logs[0], 0), HV_EBUSY);
     assert_ptr_equal(switches_uplink_owner("nic0"), sw);
     assert_int_equal(switches_remove(sw), HV_OK);
-    assert_true(switches_add_uplink(other, "nic0", &ops, &logs[0]) >= 0);
+    assert_true(switches_add_uplink(other, "nic0", &ops, &logs[0], 0) >= 0);
     assert_true(switch_port_add(other, &c) >= 0);
     assert_int_equal(switches_remove(other), HV_EBUSY);
     strcpy(c.name, "b:0");

@@ -1,0 +1,26 @@
+/* Frames that a kernel interface sends, on their way from lwIP to the switch.
+ *
+ * Each is copied once, into memory that cards reach.  They are collected and go into the switch
+ * together.  TCP's checksum, which lwIP leaves out, is left to the card where every uplink of the
+ * switch can do it and done here otherwise; segments of one connection that follow each other
+ * become one long frame where every uplink cuts those.  One thread. */
+#pragma once
+
+#include <lwip/pbuf.h>
+
+#include "net/switch.h"
+
+struct kif_sender {
+    struct net_frame frames[SWITCH_BATCH];
+    u32 count;
+    u32 next_sequence; /* of the last frame's connection, if it may still grow */
+    u16 segment;       /* its payload, in bytes of the first segment; 0: it may not grow */
+};
+
+/* Takes a frame.  False: there is no buffer for it now. */
+MUST_CHECK bool kif_send(struct kif_sender *s, const struct switch_port *port,
+                         const struct pbuf *p);
+/* What was taken goes into the switch. */
+void kif_send_flush(struct kif_sender *s, const struct switch_port *port);
+/* What was taken is forgotten. */
+void kif_send_drop(struct kif_sender *s);

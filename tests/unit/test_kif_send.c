@@ -1,0 +1,356 @@
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c */
+/* What an interface sends: TCP's sums, segments that become one long frame and come out of it again
+ * byte for byte, and frames that must not be joined. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "control/rt/clock.h"
+#include "control/rt/log.h"
+#include "net/checksum.h"
+#include "net/frame_buffer.h"
+#include "net/kif_send.h"
+#include "net/offload.h"
+#include "net/stack.h"
+#include "net/switches.h"
+
+#define OUR_MAC 0x064248000001ull
+#define PEER_MAC 0x020000000001ull
+#define SEGMENT 1000u
+
+/* ---- what the runtime gives otherwise -------------------------------------------------------- */
+static u64 seed = 1;
+
+u64 random_u64(void);
+void *dma_alloc(u64 len);
+
+u64 clock_ns(void)
+{
+    return 1000000000;
+}
+
+u64 clock_unix_ns(void)
+{
+    return 0;
+}
+
+i64 clock_unix(void)
+{
+    return 0;
+}
+
+void clock_set_unix_ns(u64 unix_ns)
+{
+    (void)unix_ns;
+}
+
+void clock_text(u64 unix_ns, char buf[CLOCK_TEXT])
+{
+    (void)unix_ns;
+    buf[0] = 0;
+}
+
+u64 random_u64(void)
+{
+    return shape_random(&seed);
+}
+
+void *dma_alloc(u64 len)
+{
+    return calloc(1, len);
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+    (void)level;
+    (void)fmt;
+}
+
+void log_assert_failed(const char *file, int line, const char *what)
+{
+    fail_msg("%s:%d: %s", file, line, what);
+    abort();
+}
+
+/* ---- the peer's port: frames as they are on a wire ------------------------------------------- */
+static u8 wire[128][2048], sent[128][2048];
+static u32 wire_len[128], wire_count, long_frames, unsummed, sent_len[128], sent_count;
+static struct net_switch *sw;
+static struct switch_port *ours;
+static struct kif_sender sender;
+
+static void hear(void *owner, const struct switch_item *items, u32 count)
+{
+    (void)owner;
+    for (u32 i = 0; i < count; i++) {
+        struct offload o;
+        u32 len;
+
+        long_frames += items[i].frame->gso_type != 0;
+        unsummed += (items[i].frame->flags & FRAME_CSUM_NEEDED) != 0;
+        assert_non_null(items[i].frame->buffer);
+        offload_start(&o, items[i].frame, items[i].tag);
+        while ((len = offload_next(&o, wire[wire_count], sizeof(wire[0]))))
+            wire_len[wire_count++] = len;
+    }
+}
+static const struct switch_port_ops ops = {.deliver = hear};
+
+static void quiet(void *owner, const struct switch_item *items, u32 count)
+{
+    (void)owner, (void)items, (void)count;
+}
+static const struct switch_port_ops no_ops = {.deliver = quiet};
+
+static int start(void **unused)
+{
+    struct switch_port_config c = {.name = "peer", .type = PORT_VM, .mac = PEER_MAC, .ops = &ops};
+    static bool once;
+
+    (void)unused;
+    if (!once)
+        stack_init();
+    once = true;
+    switches_init(5);
+    assert_int_equal(switches_add("vsw0", 0, &sw), HV_OK);
+    assert_true(switch_port_add(sw, &c) >= 0);
+    c = (struct switch_port_config){.name = "k0", .type = PORT_KIF, .mac = OUR_MAC, .ops = &no_ops};
+    ours = sw->ports[switch_port_add(sw, &c)];
+    wire_count = sent_count = long_frames = unsummed = 0;
+    memset(&sender, 0, sizeof(sender));
+    return 0;
+}
+
+static int stop(void **unused)
+{
+    (void)unused;
+    for (u32 i = 0; i < PORTSET_PORTS; i++)
+        if (sw->ports[i])
+            switch_port_remove(sw, i);
+    assert_int_equal(switches_remove(sw), HV_OK);
+    return 0;
+}
+
+/* ---- segments as lwIP makes them, without TCP's sum ------------------------------------------ */
+struct segment {
+    u32 version, sequence, len;
+    u16 port, id;
+    u8 flags, ttl;
+};
+
+static u32 build(u8 *f, const struct segment *s)
+{
+    u32 header = s->version == 4 ? 20 : 40, tcp = 14 + header;
+    u8 *ip = f + 14;
+
+    memset(f, 0, tcp + 20);
+    memcpy(f, "\x02\0\0\0\0\1\x06\x42\x48\0\0\1", 12);
+    frame_put16(f + 12, s->version == 4 ? ETH_IPV4 : ETH_IPV6);
+    if (s->version == 4) {
+        memcpy(ip, "\x45\0\0\0\0\0\0\0\0\x06\0\0\x0a\0\0\1\x0a\0\0\2", 20);
+        frame_put16(ip + 2, 40 + s->len);
+        frame_put16(ip + 4, s->id);
+        ip[8] = s->ttl;
+        u16 sum = (u16)~checksum_sum(ip, 20);
+        memcpy(ip + 10, &sum, 2);
+    } else {
+        ip[0] = 0x60;
+        frame_put16(ip + 4, 20 + s->len);
+        ip[6] = 6;
+        ip[7] = s->ttl;
+        ip[8 + 15] = 1;
+        ip[24 + 15] = 2;
+    }
+    frame_put16(f + tcp, s->port);
+    frame_put32(f + tcp + 4, s->sequence);
+    frame_put32(f + tcp + 8, 77);
+    f[tcp + 12] = 0x50;
+    f[tcp + 13] = s->flags;
+    frame_put16(f + tcp + 14, 0x2000);
+    for (u32 i = 0; i < s->len; i++)
+        f[tcp + 20 + i] = (u8)((s->sequence + i) * 7);
+    return tcp + 20 + s->len;
+}
+
+static void put_sum(u8 *f, u32 len)
+{
+    struct net_frame frame = {.data = f, .len = len};
+    struct frame_ip ip;
+    u8 pseudo[40] = {0};
+
+    assert_true(frame_parse(&frame) && frame_ip(&frame, &ip));
+    memcpy(pseudo, f + 14 + (ip.version == 4 ? 12 : 8), ip.version == 4 ? 8 : 32);
+    frame_put32(pseudo + 32, ip.len);
+    frame_put32(pseudo + 36, 6);
+    u16 sums[2] = {checksum_sum(pseudo, 40), checksum_sum(f + ip.offset, (int)ip.len)};
+    u16 sum = (u16)~checksum_sum(sums, 4);
+    memcpy(f + ip.offset + 16, &sum, 2);
+}
+
+/* Headers in one piece and the payload in another, as lwIP sends what it has not copied. */
+static void send(struct segment s)
+{
+    u8 *f = sent[sent_count];
+    u32 len = build(f, &s), header = len - s.len;
+    struct pbuf *head = pbuf_alloc(PBUF_RAW, (u16)header, PBUF_RAM), *rest = NULL;
+
+    memcpy(head->payload, f, header);
+    if (s.len) {
+        rest = pbuf_alloc(PBUF_RAW, (u16)s.len, PBUF_ROM);
+        rest->payload = f + header;
+        pbuf_cat(head, rest);
+    }
+    assert_true(kif_send(&sender, ours, head));
+    pbuf_free(head);
+    put_sum(f, len);
+    sent_len[sent_count++] = len;
+}
+
+static void arrived(void)
+{
+    assert_int_equal(wire_count, sent_count);
+    for (u32 i = 0; i < sent_count; i++) {
+        assert_int_equal(wire_len[i], sent_len[i]);
+        assert_memory_equal(wire[i], sent[i], sent_len[i]);
+    }
+}
+
+static void run_of(u32 version, u32 count, u32 last)
+{
+    struct segment s = {version, 0xfffffff0u, SEGMENT, 4711, 9, 0x10, 64};
+
+    for (u32 i = 0; i < count; i++, s.id++, s.sequence += SEGMENT) {
+        s.len = i + 1 < count ? SEGMENT : last;
+        s.flags = i + 1 < count ? 0x10 : 0x18;
+        send(s);
+    }
+    kif_send_flush(&sender, ours);
+    arrived();
+}
+
+static void sums_are_made_here(void **unused)
+{
+    (void)unused;
+    sw->can = 0;
+    run_of(4, 40, 17); /* more than a batch */
+    run_of(6, 3, SEGMENT);
+    assert_int_equal(long_frames + unsummed, 0);
+}
+
+static void sums_are_left_to_the_card(void **unused)
+{
+    (void)unused;
+    sw->can = SWITCH_CAN_SUM;
+    run_of(4, 5, 1);
+    run_of(6, 5, 999);
+    assert_int_equal(long_frames, 0);
+    assert_int_equal(unsummed, 10);
+}
+
+static void segments_become_one(void **unused)
+{
+    (void)unused;
+    sw->can = SWITCH_CAN_SUM | SWITCH_CAN_CUT4;
+    run_of(4, 50, 17);
+    assert_int_equal(long_frames, 1);
+    run_of(6, 2, 17); /* the card does not cut these */
+    assert_int_equal(long_frames, 1);
+    sw->can |= SWITCH_CAN_CUT6;
+    run_of(6, 50, SEGMENT);
+    assert_int_equal(long_frames, 2);
+}
+
+static void as_long_as_ip_allows(void **unused)
+{
+    (void)unused;
+    sw->can = 0xff;
+    run_of(4, 100, SEGMENT);
+    assert_int_equal(long_frames, 2);
+}
+
+static void what_differs_is_not_joined(void **unused)
+{
+    const struct segment plain = {4, 1000, SEGMENT, 4711, 9, 0x10, 64};
+    struct segment next = plain;
+
+    (void)unused;
+    sw->can = 0xff;
+    next.sequence += SEGMENT;
+    next.id++;
+    struct segment others[] = {next, next, next, next, next, next, plain, next};
+    others[0].port++;
+    others[1].ttl--;
+    others[2].flags |= 1; /* FIN */
+    others[3].sequence++; /* a gap */
+    others[4].version = 6;
+    others[5].len = 0; /* an acknowledgement */
+    others[7].len = SEGMENT + 1;
+    for (u32 i = 0; i < ARRAY_LEN(others); i++) {
+        send(plain);
+        send(others[i]);
+        kif_send_flush(&sender, ours);
+    }
+    arrived();
+    assert_int_equal(long_frames, 0);
+    send((struct segment){4, 1, 3, 4711, 9, 0x10, 64}); /* not worth it */
+    send((struct segment){4, 4, 3, 4711, 10, 0x10, 64});
+    kif_send_flush(&sender, ours);
+    arrived();
+    assert_int_equal(long_frames, 0);
+}
+
+static void a_short_one_is_the_last(void **unused)
+{
+    struct segment s = {4, 1000, SEGMENT, 4711, 9, 0x10, 64};
+
+    (void)unused;
+    sw->can = 0xff;
+    send(s);
+    s.sequence += SEGMENT, s.id++, s.len = 600;
+    send(s);
+    s.sequence += 600, s.id++, s.len = SEGMENT;
+    send(s);
+    s.sequence += SEGMENT, s.id++;
+    send(s);
+    kif_send_flush(&sender, ours);
+    arrived();
+    assert_int_equal(long_frames, 2);
+}
+
+static void buffers_run_out(void **unused)
+{
+    static struct frame_buffer *taken[2000];
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, 100, PBUF_RAM);
+    u32 n = 0;
+
+    (void)unused;
+    memset(p->payload, 0, 100);
+    while ((taken[n] = frame_buffer_get(100)))
+        n++;
+    assert_true(n > 256 && n < 1100); /* fewer than an uplink has places for */
+    assert_false(kif_send(&sender, ours, p));
+    while (n)
+        frame_buffer_drop(taken[--n]);
+    assert_true(kif_send(&sender, ours, p));
+    kif_send_drop(&sender);
+    pbuf_free(p);
+    assert_null(frame_buffer_get(FRAME_BUFFER_LARGE + 1));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(sums_are_made_here, start, stop),
+        cmocka_unit_test_setup_teardown(sums_are_left_to_the_card, start, stop),
+        cmocka_unit_test_setup_teardown(segments_become_one, start, stop),
+        cmocka_unit_test_setup_teardown(as_long_as_ip_allows, start, stop),
+        cmocka_unit_test_setup_teardown(what_differs_is_not_joined, start, stop),
+        cmocka_unit_test_setup_teardown(a_short_one_is_the_last, start, stop),
+        cmocka_unit_test_setup_teardown(buffers_run_out, start, stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
