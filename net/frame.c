@@ -90,11 +90,6 @@ bool frame_ip(const struct net_frame *f, struct frame_ip *ip)
     return f->type == ETH_IPV4 ? ipv4(f, ip) : f->type == ETH_IPV6 && ipv6(f, ip);
 }
 
-u32 frame_out_len(const struct net_frame *f, u16 tag)
-{
-    return f->len - f->tagged + (tag == FRAME_UNTAGGED ? 0 : FRAME_TAG);
-}
-
 u32 frame_parts(const struct net_frame *f, u16 tag, u8 tag_bytes[FRAME_TAG],
                 struct frame_part part[3])
 {

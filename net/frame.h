@@ -107,7 +107,10 @@ struct frame_ip {
 MUST_CHECK bool frame_ip(const struct net_frame *f, struct frame_ip *ip);
 
 /* Length on an output port: `tag` is a TCI to be put in, or FRAME_UNTAGGED. */
-u32 frame_out_len(const struct net_frame *f, u16 tag);
+static inline u32 frame_out_len(const struct net_frame *f, u16 tag)
+{
+    return f->len - f->tagged + (tag == FRAME_UNTAGGED ? 0 : FRAME_TAG);
+}
 /* The frame as an output port sends it; returns its length, 0 when `size` is too small. */
 u32 frame_copy(const struct net_frame *f, u16 tag, void *to, u32 size);
 /* The same without a copy: up to three parts; tag_bytes holds the tag.  Returns their number. */

@@ -40,6 +40,15 @@ static inline void portset_or(struct portset *to, const struct portset *s)
         to->word[i] |= s->word[i];
 }
 
+static inline bool portset_meet(const struct portset *a, const struct portset *b)
+{
+    u64 both = 0;
+
+    for (u32 i = 0; i < PORTSET_WORDS; i++)
+        both |= a->word[i] & b->word[i];
+    return both;
+}
+
 /* The first port at or after `from`; PORTSET_PORTS when there is none. */
 static inline u32 portset_next(const struct portset *s, u32 from)
 {

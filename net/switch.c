@@ -279,28 +279,33 @@ enum switch_drop switch_route(struct net_switch *sw, struct switch_port *in, str
 
 static void count_in(struct switch_counters *c, const struct net_frame *f)
 {
-    u64 dst = frame_dst(f);
-
     c->in_frames++;
     c->in_bytes += f->len;
-    c->in_broadcast += dst == FRAME_BROADCAST;
-    c->in_multicast += frame_mac_is_group(dst) && dst != FRAME_BROADCAST;
+    if (__builtin_expect(!frame_mac_is_group(frame_dst(f)), 1))
+        return;
+    if (frame_dst(f) == FRAME_BROADCAST)
+        c->in_broadcast++;
+    else
+        c->in_multicast++;
 }
 
 static void count_out(struct switch_counters *c, const struct net_frame *f, u16 tag)
 {
-    u64 dst = frame_dst(f);
-
     c->out_frames++;
     c->out_bytes += frame_out_len(f, tag);
-    c->out_broadcast += dst == FRAME_BROADCAST;
-    c->out_multicast += frame_mac_is_group(dst) && dst != FRAME_BROADCAST;
+    if (__builtin_expect(!frame_mac_is_group(frame_dst(f)), 1))
+        return;
+    if (frame_dst(f) == FRAME_BROADCAST)
+        c->out_broadcast++;
+    else
+        c->out_multicast++;
 }
 
-static void tap(struct net_switch *sw, const struct switch_port *p, bool out,
-                const struct net_frame *f, u16 tag)
+static inline void tap(struct net_switch *sw, const struct switch_port *p, bool out,
+                       const struct net_frame *f, u16 tag)
 {
-    if (portset_has(&sw->tap.ports, p->index) && (out ? sw->tap.out : sw->tap.in))
+    if (__builtin_expect(out ? sw->tap.out : sw->tap.in, 0) &&
+        portset_has(&sw->tap.ports, p->index))
         sw->tap.frame(sw->tap.owner, p, out, f, tag, sw->now);
 }
 
@@ -412,14 +417,45 @@ static void deliver(struct net_switch *sw, const struct net_frame *frames,
     }
 }
 
+/* Frames of one flow come one behind the other.  After a frame for one known station, which was not
+ * sent to an uplink, the next with the same header goes where that one went: nothing but its length
+ * and what a policy looks for in its contents can matter. */
+static bool may_lead(const struct net_switch *sw, const struct net_frame *f,
+                     const struct portset *out, u64 flooded)
+{
+    return !portset_meet(out, &sw->uplinks) && sw->flooded == flooded &&
+           f->network == FRAME_HEADER && !f->inner_tag && !frame_mac_is_group(frame_dst(f));
+}
+
+static bool follows(const struct net_switch *sw, const struct switch_port *in,
+                    const struct net_frame *first, struct net_frame *f)
+{
+    if (f->len < FRAME_HEADER || f->len - FRAME_HEADER > sw->mtu || f->gso_type ||
+        memcmp(f->data, first->data, FRAME_HEADER) != 0)
+        return false;
+    f->type = first->type;
+    f->network = first->network;
+    f->tci = 0;
+    f->tagged = f->inner_tag = 0;
+    f->vlan_tci = first->vlan_tci;
+    return in->type == PORT_UPLINK || !check_guest(in, f);
+}
+
 static void forward(struct net_switch *sw, struct switch_port *in, struct net_frame *frames,
                     u32 count, u64 now)
 {
     struct portset out[SWITCH_BATCH], any = {0};
+    bool leads = false;
 
     for (u32 i = 0; i < count; i++) {
+        if (leads && follows(sw, in, &frames[i - 1], &frames[i])) {
+            out[i] = out[i - 1];
+            continue; /* whose ports are in `any` */
+        }
+        u64 flooded = sw->flooded;
         enum switch_drop why = switch_route(sw, in, &frames[i], now, &out[i]);
 
+        leads = !why && may_lead(sw, &frames[i], &out[i], flooded);
         if (why) {
             memset(&out[i], 0, sizeof(out[i]));
             drop(sw, in, why);

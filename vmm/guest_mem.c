@@ -12,13 +12,12 @@ void guest_mem_layout(struct guest_mem *m, u8 *base, u64 mem)
         m->range[m->count++] = (struct guest_range){4 * GIB, mem - low};
 }
 
-void *guest_ptr(const struct guest_mem *m, gpa_t gpa, u64 len)
+void *guest_ptr_search(const struct guest_mem *m, gpa_t gpa, u64 len)
 {
-    if (len == 0)
-        return NULL;
-    for (u32 i = 0; i < m->count; i++) {
+    for (u32 i = 0; len && i < m->count; i++) {
         const struct guest_range *r = &m->range[i];
-        if (gpa.raw >= r->gpa && gpa.raw - r->gpa < r->len && len <= r->len - (gpa.raw - r->gpa))
+        u64 at = gpa.raw - r->gpa;
+        if (at < r->len && len <= r->len - at)
             return m->base + gpa.raw;
     }
     return NULL;

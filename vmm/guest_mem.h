@@ -16,15 +16,25 @@ struct guest_range {
 struct guest_mem {
     u8 *base; /* pointer = base + gpa */
     u32 count;
-    struct guest_range range[GUEST_RANGES]; /* no overlap */
+    struct guest_range range[GUEST_RANGES]; /* no overlap; without RAM the first has length 0 */
 };
 
 /* Where `mem` bytes of RAM lie: below GUEST_LOW_END, the rest from 4 GiB on.  Page aligned. */
 #define GUEST_LOW_END 0xc0000000ull
 void guest_mem_layout(struct guest_mem *m, u8 *base, u64 mem);
 
-/* Pointer to [gpa, gpa+len) if it lies wholly in one RAM range; else NULL.  len 0: NULL. */
-MUST_CHECK void *guest_ptr(const struct guest_mem *m, gpa_t gpa, u64 len);
+/* Pointer to [gpa, gpa+len) if it lies wholly in one RAM range; else NULL.  len 0: NULL.  It is
+ * good as long as the VM is there, since RAM does not move: who looks at the same bytes often keeps
+ * it. */
+MUST_CHECK void *guest_ptr_search(const struct guest_mem *m, gpa_t gpa, u64 len);
+/* Inline for the first range, in which most of all RAM is: each descriptor comes through here. */
+MUST_CHECK static inline void *guest_ptr(const struct guest_mem *m, gpa_t gpa, u64 len)
+{
+    u64 at = gpa.raw - m->range[0].gpa, room = m->range[0].len;
+    if (__builtin_expect(at < room && len - 1 < room - at, 1))
+        return m->base + gpa.raw;
+    return guest_ptr_search(m, gpa, len);
+}
 /* False, and nothing done, if the range is not RAM. */
 MUST_CHECK bool guest_read(const struct guest_mem *m, gpa_t gpa, void *dst, u64 len);
 MUST_CHECK bool guest_write(const struct guest_mem *m, gpa_t gpa, const void *src, u64 len);

@@ -29,46 +29,66 @@ bool virtio_dev_live(const struct virtio_device *d)
            !d->state->resetting;
 }
 
-static struct virtio_ring ring(struct virtio_device *d, u32 queue)
+/* The queue for use; NULL: the driver has not made it ready, or the device is broken or resetting.
+ */
+static const struct virtio_ring *usable(const struct virtio_device *d, u32 queue)
 {
-    return (struct virtio_ring){.mem = &d->pci.vm->mem,
-                                .q = &d->state->queue[queue],
-                                .packed = virtio_dev_has(d, VIRTIO_F_RING_PACKED),
-                                .event_idx = virtio_dev_has(d, VIRTIO_F_EVENT_IDX),
-                                .indirect = virtio_dev_has(d, VIRTIO_F_INDIRECT_DESC)};
+    return queue < VIRTIO_QUEUES && d->ring[queue].desc ? &d->ring[queue] : NULL;
 }
 
-static bool usable(const struct virtio_device *d, u32 queue)
+static bool open_ring(struct virtio_device *d, u32 queue)
 {
-    return virtio_dev_live(d) && queue < virtio_dev_queue_count(d) &&
-           d->state->queue[queue].enabled;
+    struct virtio_ring *r = &d->ring[queue];
+    *r = (struct virtio_ring){.mem = &d->pci.vm->mem,
+                              .q = &d->state->queue[queue],
+                              .packed = virtio_dev_has(d, VIRTIO_F_RING_PACKED),
+                              .event_idx = virtio_dev_has(d, VIRTIO_F_EVENT_IDX),
+                              .indirect = virtio_dev_has(d, VIRTIO_F_INDIRECT_DESC)};
+    if (!virtio_ring_open(r)) {
+        virtio_dev_broken(d, "a queue outside its memory");
+        return false;
+    }
+    return true;
+}
+
+static void close_rings(struct virtio_device *d)
+{
+    memset(d->ring, 0, sizeof(d->ring));
+}
+
+static __attribute__((noinline)) bool take_last(struct virtio_device *d,
+                                                const struct virtio_ring *r, struct virtio_chain *c,
+                                                enum ring_result result)
+{
+    if (result == RING_EMPTY && r->event_idx) {
+        virtio_ring_want_doorbell(r, true); /* 2.7.10: for the entry after the last */
+        result = virtio_ring_take(r, c);
+    }
+    if (result == RING_BROKEN)
+        virtio_dev_broken(d, "a descriptor chain that is not allowed");
+    d->state->chains += result == RING_CHAIN;
+    return result == RING_CHAIN;
 }
 
 bool virtio_dev_take(struct virtio_device *d, u32 queue, struct virtio_chain *c)
 {
-    if (!usable(d, queue))
+    const struct virtio_ring *r = usable(d, queue);
+    if (!r)
         return false;
-    struct virtio_ring r = ring(d, queue);
-    enum ring_result result = virtio_ring_take(&r, c);
-    if (r.event_idx && !r.packed) {
-        /* The driver rings for the entry that it was asked about (2.7.10), so ask for the next. */
-        virtio_ring_want_doorbell(&r, true);
-        if (result == RING_EMPTY && (result = virtio_ring_take(&r, c)) == RING_CHAIN)
-            virtio_ring_want_doorbell(&r, true);
-    }
-    if (result == RING_BROKEN)
-        virtio_dev_broken(d, "a descriptor chain that is not allowed");
-    if (result != RING_CHAIN)
-        return false;
+    enum ring_result result = virtio_ring_take(r, c);
+    if (__builtin_expect(result != RING_CHAIN, 0))
+        return take_last(d, r, c, result);
     d->state->chains++;
     return true;
 }
 
 void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_chain *c)
 {
-    struct virtio_ring r = ring(d, queue);
+    const struct virtio_ring *r = usable(d, queue);
+    if (!r)
+        return;
     d->state->chains--;
-    virtio_ring_untake(&r, c);
+    virtio_ring_untake(r, c);
 }
 
 void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written)
@@ -78,11 +98,9 @@ void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chai
 
 void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u32 written)
 {
-    if (!usable(d, queue))
-        return; /* the driver has reset the device meanwhile */
-    struct virtio_ring r = ring(d, queue);
-    if (!virtio_ring_put_id(&r, id, slots, written))
-        virtio_dev_broken(d, "a used ring that is not memory");
+    const struct virtio_ring *r = usable(d, queue);
+    if (r) /* else the driver has reset the device meanwhile */
+        virtio_ring_put_id(r, id, slots, written);
 }
 
 void virtio_dev_rewind(struct virtio_device *d, u32 queue)
@@ -98,19 +116,9 @@ void virtio_dev_drained(struct virtio_device *d)
 
 void virtio_dev_signal(struct virtio_device *d, u32 queue)
 {
-    if (!usable(d, queue))
-        return;
-    struct virtio_ring r = ring(d, queue);
-    if (virtio_ring_wants_interrupt(&r))
+    const struct virtio_ring *r = usable(d, queue);
+    if (r && virtio_ring_wants_interrupt(r))
         virtio_dev_pci_interrupt(d, d->state->queue[queue].vector, VIRTIO_ISR_QUEUE);
-}
-
-void virtio_dev_want_doorbell(struct virtio_device *d, u32 queue, bool want)
-{
-    if (!usable(d, queue))
-        return;
-    struct virtio_ring r = ring(d, queue);
-    virtio_ring_want_doorbell(&r, want);
 }
 
 void virtio_dev_config_changed(struct virtio_device *d)
@@ -125,6 +133,7 @@ void virtio_dev_broken(struct virtio_device *d, const char *why)
     if (d->state->status & VIRTIO_STATUS_NEEDS_RESET)
         return;
     d->state->status |= VIRTIO_STATUS_NEEDS_RESET; /* 2.1.2 */
+    close_rings(d);
     platform_log(d->pci.vm, "%s: the driver is wrong: %s; the device waits for its reset", d->label,
                  why);
     virtio_dev_config_changed(d);
@@ -134,6 +143,7 @@ void virtio_dev_reset(struct virtio_device *d)
 {
     struct virtio_state *s = d->state;
     u64 chains = s->chains, in = s->bytes_in, out = s->bytes_out;
+    close_rings(d);
     memset(s, 0, sizeof(*s));
     s->chains = chains;
     s->bytes_in = in;
@@ -154,6 +164,7 @@ void virtio_dev_set_status(struct virtio_device *d, u8 status)
     u8 news = status & (u8)~s->status;
     if (!status) { /* 4.1.4.3.1: reads as 0 when the reset is done */
         s->resetting = d->model->busy && d->model->busy(d);
+        close_rings(d);
         if (!s->resetting)
             virtio_dev_reset(d);
         return;
@@ -176,16 +187,15 @@ void virtio_dev_set_status(struct virtio_device *d, u8 status)
 void virtio_dev_enable_queue(struct virtio_device *d, u32 queue)
 {
     struct virtio_state *s = d->state;
-    struct virtio_ring r = ring(d, queue);
     if (queue >= virtio_dev_queue_count(d) || s->queue[queue].enabled ||
         !(s->status & VIRTIO_STATUS_FEATURES_OK))
         return;
-    if (!virtio_ring_valid(&r)) {
-        virtio_dev_broken(d, "a queue outside its memory");
+    virtio_ring_start(&s->queue[queue]);
+    if (!open_ring(d, queue))
         return;
-    }
-    virtio_ring_start(r.q);
     s->queue[queue].enabled = 1;
+    if (!virtio_dev_live(d))
+        d->ring[queue].desc = NULL; /* until DRIVER_OK */
 }
 
 void virtio_dev_kick(struct virtio_device *d, u32 queue)
@@ -213,6 +223,9 @@ void virtio_dev_resume(struct virtio_device *d)
     virtio_dev_drained(d);
     if (!virtio_dev_live(d))
         return;
+    for (u32 i = 0; i < virtio_dev_queue_count(d); i++)
+        if (d->state->queue[i].enabled && !open_ring(d, i))
+            return;
     if (d->model->start)
         d->model->start(d);
     for (u32 i = 0; i < virtio_dev_queue_count(d); i++)

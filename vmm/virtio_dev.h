@@ -64,6 +64,7 @@ struct virtio_device {
     void *model_state;                      /* VIRTIO_MODEL_STATE bytes */
     void *backend;                          /* what the model is connected to */
     void (*close)(struct virtio_device *d); /* NULL, or disconnects it */
+    struct virtio_ring ring[VIRTIO_QUEUES]; /* open: enabled, and the device is live */
     u32 index;                              /* of nic0, nic1... */
     char label[16];                         /* "nic0" */
     u32 doorbells;                          /* queues whose doorbells the kernel answers */
@@ -90,7 +91,8 @@ u64 virtio_dev_features(const struct virtio_device *d); /* all that are offered 
 u32 virtio_dev_queue_count(const struct virtio_device *d);
 
 /* For models.  A queue that is not enabled is empty; a broken one breaks the device. */
-/* Who stops before the queue is empty must look again by itself: virtio_dev_again(). */
+/* A doorbell is asked for when the queue is found empty; who stops before that must look again by
+ * itself: virtio_dev_again(). */
 MUST_CHECK bool virtio_dev_take(struct virtio_device *d, u32 queue, struct virtio_chain *c);
 void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_chain *c);
 void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written);
@@ -100,7 +102,6 @@ void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u3
 void virtio_dev_rewind(struct virtio_device *d, u32 queue);
 void virtio_dev_drained(struct virtio_device *d);           /* busy() has become false */
 void virtio_dev_signal(struct virtio_device *d, u32 queue); /* interrupt, if wanted, after puts */
-void virtio_dev_want_doorbell(struct virtio_device *d, u32 queue, bool want);
 /* Kick the queue at `at` (ns of platform_now): there is more than one turn may do. */
 void virtio_dev_again(struct virtio_device *d, u32 queue, u64 at);
 void virtio_dev_config_changed(struct virtio_device *d);

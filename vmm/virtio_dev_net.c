@@ -116,9 +116,10 @@ static u32 flow_of(const struct net_frame *f)
 /* ---- from the guest --------------------------------------------------------------------------
  */
 
-/* Frames of a batch, one behind the other. */
+/* Frames of a batch, each behind its header, one behind the other. */
+#define SENT_MAX ROUND_UP((u32)sizeof(struct net_header) + FRAME_MAX, 8u)
 static struct {
-    u8 bytes[4 * (FRAME_MAX + FRAME_TAG)];
+    u8 bytes[4 * SENT_MAX];
     u32 used, count;
     struct net_frame frame[SWITCH_BATCH];
 } sent;
@@ -143,18 +144,22 @@ static bool take_header(const struct net_header *h, struct net_frame *f)
 static enum switch_drop take_frame(struct virtio_device *d)
 {
     struct net_header h;
+    u8 *bytes = sent.bytes + sent.used;
     u32 len = chain.readable_len - (u32)sizeof(h);
     if (chain.readable_len < sizeof(h) + FRAME_HEADER)
         return DROP_RUNT;
     if (len > FRAME_MAX)
         return DROP_OVERSIZE;
     struct net_frame *f = &sent.frame[sent.count];
-    virtio_chain_read(&chain, 0, &h, sizeof(h));
-    len = virtio_chain_read(&chain, sizeof(h), sent.bytes + sent.used, len);
-    *f = (struct net_frame){.data = sent.bytes + sent.used, .len = len};
+    if (chain.readable == 1)
+        memcpy(bytes, chain.segment[0].at, chain.readable_len);
+    else
+        virtio_chain_read(&chain, 0, bytes, chain.readable_len);
+    memcpy(&h, bytes, sizeof(h));
+    *f = (struct net_frame){.data = bytes + sizeof(h), .len = len};
     if (!take_header(&h, f))
         return DROP_OFFLOAD;
-    sent.used += ROUND_UP(len, 8u);
+    sent.used += ROUND_UP(chain.readable_len, 8u);
     sent.count++;
     d->state->bytes_out += len;
     return DROP_NONE;
@@ -184,7 +189,7 @@ static void send(struct virtio_device *d, u32 queue)
         if (why && port->sw)
             switch_refuse(port->sw, port->index, why);
         virtio_dev_put(d, queue, &chain, 0);
-        if (sent.count == SWITCH_BATCH || sizeof(sent.bytes) - sent.used < FRAME_MAX)
+        if (sent.count == SWITCH_BATCH || sizeof(sent.bytes) - sent.used < SENT_MAX)
             flush(d, queue / QUEUE_PAIR);
     }
     if (sent.count)
@@ -214,8 +219,8 @@ static u32 take_buffers(struct virtio_device *d, u32 queue, u32 len)
 }
 
 /* Header and parts, in all `len` bytes, into as many buffers as that takes. */
-static bool put_parts(struct virtio_device *d, u32 queue, const struct frame_part *part, u32 parts,
-                      u32 len)
+static bool spread_parts(struct virtio_device *d, u32 queue, const struct frame_part *part,
+                         u32 parts, u32 len)
 {
     u32 count = take_buffers(d, queue, len), b = 0, at = 0;
     if (!count)
@@ -233,6 +238,31 @@ static bool put_parts(struct virtio_device *d, u32 queue, const struct frame_par
         }
     }
     virtio_dev_put(d, queue, &buffers[b], at);
+    d->state->bytes_in += len;
+    return true;
+}
+
+/* The same; mostly the first piece of the next buffer holds it all. */
+static bool put_parts(struct virtio_device *d, u32 queue, const struct frame_part *part, u32 parts,
+                      u32 len)
+{
+    struct virtio_chain *b = &buffers[0];
+    if (!virtio_dev_take(d, queue, b))
+        return false;
+    const struct virtio_segment *s = &b->segment[b->readable];
+    if (!b->writable || s->len < len) {
+        virtio_dev_untake(d, queue, b);
+        return spread_parts(d, queue, part, parts, len);
+    }
+    struct net_header h;
+    u8 *to = s->at;
+    memcpy(&h, part[0].at, sizeof(h));
+    h.num_buffers = 1;
+    memcpy(to, &h, sizeof(h));
+    to += sizeof(h);
+    for (u32 i = 1; i < parts; to += part[i++].len)
+        memcpy(to, part[i].at, part[i].len);
+    virtio_dev_put(d, queue, b, len);
     d->state->bytes_in += len;
     return true;
 }

@@ -27,34 +27,33 @@ enum event_flags { EVENT_ENABLE, EVENT_DISABLE, EVENT_DESC }; /* 2.8.14 */
 #define USED_RING 4
 #define USED_ENTRY 8
 
-/* All ring fields of 16 bits go through these two; NULL can't be: virtio_ring_valid() has seen the
- * areas, and a guest's RAM does not move. */
-static u16 *field(const struct virtio_ring *r, u64 area, u64 offset)
+/* All ring fields of 16 bits go through these two. */
+static u16 load(const u8 *area, u32 offset)
 {
-    return guest_ptr(r->mem, GPA(area + offset), sizeof(u16));
+    return __atomic_load_n((const u16 *)(area + offset), __ATOMIC_ACQUIRE);
 }
 
-static u16 load(const struct virtio_ring *r, u64 area, u64 offset)
+static void store(u8 *area, u32 offset, u16 value)
 {
-    const u16 *p = field(r, area, offset);
-    return p ? __atomic_load_n(p, __ATOMIC_ACQUIRE) : 0;
+    __atomic_store_n((u16 *)(area + offset), value, __ATOMIC_RELEASE);
 }
 
-static void store(const struct virtio_ring *r, u64 area, u64 offset, u16 value)
+/* The one look at a descriptor; an indirect table may be aligned to nothing. */
+static inline struct descriptor fetch(const u8 *at)
 {
-    u16 *p = field(r, area, offset);
-    if (p)
-        __atomic_store_n(p, value, __ATOMIC_RELEASE);
+    typedef u64 __attribute__((aligned(1))) word;
+    u64 addr = *(const volatile word *)at, rest = *(const volatile word *)(at + 8);
+    return (struct descriptor){addr, (u32)rest, (u16)(rest >> 32), (u16)(rest >> 48)};
 }
 
-static u64 used_event_offset(const struct virtio_queue *q)
+static u32 used_event_offset(u32 size)
 {
-    return AVAIL_RING + 2ull * q->size;
+    return AVAIL_RING + 2 * size;
 }
 
-static u64 avail_event_offset(const struct virtio_queue *q)
+static u32 avail_event_offset(u32 size)
 {
-    return USED_RING + (u64)USED_ENTRY * q->size;
+    return USED_RING + USED_ENTRY * size;
 }
 
 void virtio_ring_start(struct virtio_queue *q)
@@ -63,25 +62,34 @@ void virtio_ring_start(struct virtio_queue *q)
     q->avail_wrap = q->used_wrap = 1;
 }
 
-bool virtio_ring_valid(const struct virtio_ring *r)
+bool virtio_ring_open(struct virtio_ring *r)
 {
     const struct virtio_queue *q = r->q;
-    u64 driver_len = r->packed ? 4 : used_event_offset(q) + 2;
-    u64 device_len = r->packed ? 4 : avail_event_offset(q) + 2;
-    u64 driver_align = r->packed ? 4 : 2;
+    u32 driver_len = r->packed ? 4 : used_event_offset(q->size) + 2;
+    u32 device_len = r->packed ? 4 : avail_event_offset(q->size) + 2;
+    u32 driver_align = r->packed ? 4 : 2;
+    r->desc = NULL;
+    r->size = q->size;
     if (!q->size || q->size > VIRTIO_QUEUE_MAX || (!r->packed && (q->size & (q->size - 1))))
         return false;
     if (q->desc % 16 || q->driver % driver_align || q->device % 4)
         return false;
-    return guest_ptr(r->mem, GPA(q->desc), 16ull * q->size) &&
-           guest_ptr(r->mem, GPA(q->driver), driver_len) &&
-           guest_ptr(r->mem, GPA(q->device), device_len);
+    if (r->packed && (q->next_avail >= q->size || q->next_used >= q->size))
+        return false;
+    u8 *desc = guest_ptr(r->mem, GPA(q->desc), 16ull * q->size);
+    r->driver = guest_ptr(r->mem, GPA(q->driver), driver_len);
+    r->device = guest_ptr(r->mem, GPA(q->device), device_len);
+    if (!desc || !r->driver || !r->device)
+        return false;
+    r->desc = desc;
+    return true;
 }
 
 /* ---- from descriptors to a chain --------------------------------------------------------------
  */
 
-static bool add(const struct virtio_ring *r, struct virtio_chain *c, u64 addr, u32 len, bool write)
+static inline bool add(const struct virtio_ring *r, struct virtio_chain *c, u64 addr, u32 len,
+                       bool write)
 {
     u32 n = c->readable + c->writable;
     u32 *total = write ? &c->writable_len : &c->readable_len;
@@ -103,15 +111,18 @@ static bool add(const struct virtio_ring *r, struct virtio_chain *c, u64 addr, u
 
 /* An indirect table (2.7.5.3): split tables are chained by `next`, packed ones are in order and
  * know only WRITE. */
-static bool add_indirect(const struct virtio_ring *r, struct virtio_chain *c, u64 table, u32 bytes)
+static bool add_indirect(const struct virtio_ring *r, struct virtio_chain *c,
+                         const struct descriptor *table)
 {
-    u32 count = bytes / sizeof(struct descriptor), at = 0;
-    if (!r->indirect || !count || bytes % sizeof(struct descriptor) || count > VIRTIO_CHAIN_MAX)
+    u32 count = table->len / sizeof(struct descriptor), at = 0;
+    if (!r->indirect || !count || table->len % sizeof(struct descriptor) ||
+        count > VIRTIO_CHAIN_MAX)
+        return false;
+    const u8 *entries = guest_ptr(r->mem, GPA(table->addr), table->len);
+    if (!entries)
         return false;
     for (u32 n = 0; n < count; n++) {
-        struct descriptor d;
-        if (!guest_read(r->mem, GPA(table + at * sizeof(d)), &d, sizeof(d)))
-            return false;
+        struct descriptor d = fetch(entries + at * sizeof(d));
         u16 flags = r->packed ? d.next : d.flags;
         if ((flags & DESC_INDIRECT) || !add(r, c, d.addr, d.len, flags & DESC_WRITE))
             return false;
@@ -128,18 +139,44 @@ static bool add_indirect(const struct virtio_ring *r, struct virtio_chain *c, u6
     return r->packed; /* a split table that has more links than entries is a loop */
 }
 
-static bool take_split(const struct virtio_ring *r, struct virtio_chain *c)
+/* The most frequent chain, one buffer.  False: it is not one, or is wrong; nothing was done. */
+static inline bool take_one(const struct virtio_ring *r, struct virtio_chain *c,
+                            const struct descriptor *d, u16 flags)
 {
-    struct virtio_queue *q = r->q;
-    u16 at = load(r, q->driver, AVAIL_RING + 2ull * (q->next_avail & (q->size - 1)));
+    bool write = flags & DESC_WRITE;
+    if (flags & (DESC_NEXT | DESC_INDIRECT))
+        return false;
+    u8 *at = guest_ptr(r->mem, GPA(d->addr), d->len);
+    if (!at)
+        return false;
+    c->slots = 1;
+    c->writable = write;
+    c->readable = !write;
+    c->writable_len = write ? d->len : 0;
+    c->readable_len = write ? 0 : d->len;
+    c->segment[0] = (struct virtio_segment){at, d->len};
+    return true;
+}
+
+static void start_chain(struct virtio_chain *c)
+{
+    c->readable = c->writable = c->readable_len = c->writable_len = 0;
+}
+
+static __attribute__((noinline)) bool take_split(const struct virtio_ring *r,
+                                                 struct virtio_chain *c)
+{
+    u32 size = r->size;
+    u16 at = load(r->driver, AVAIL_RING + 2 * (r->q->next_avail & (size - 1)));
+    start_chain(c);
     c->id = at;
     c->slots = 1;
-    for (u32 n = 0; n < q->size; n++) {
-        struct descriptor d;
-        if (at >= q->size || !guest_read(r->mem, GPA(q->desc + 16ull * at), &d, sizeof(d)))
+    for (u32 n = 0; n < size; n++) {
+        if (at >= size)
             return false;
+        struct descriptor d = fetch(r->desc + 16u * at);
         if (d.flags & DESC_INDIRECT)
-            return !(d.flags & DESC_NEXT) && add_indirect(r, c, d.addr, d.len);
+            return !(d.flags & DESC_NEXT) && add_indirect(r, c, &d);
         if (!add(r, c, d.addr, d.len, d.flags & DESC_WRITE))
             return false;
         if (!(d.flags & DESC_NEXT))
@@ -151,56 +188,69 @@ static bool take_split(const struct virtio_ring *r, struct virtio_chain *c)
 
 static bool packed_available(const struct virtio_ring *r)
 {
-    u16 flags = load(r, r->q->desc, 16ull * r->q->next_avail + 14);
+    u16 flags = load(r->desc, 16u * r->q->next_avail + 14);
     return !!(flags & DESC_AVAIL) == r->q->avail_wrap && !!(flags & DESC_USED) != r->q->avail_wrap;
 }
 
-static bool take_packed(const struct virtio_ring *r, struct virtio_chain *c)
+static __attribute__((noinline)) bool take_packed(const struct virtio_ring *r,
+                                                  struct virtio_chain *c)
 {
-    struct virtio_queue *q = r->q;
-    u32 at = q->next_avail;
-    for (c->slots = 1; c->slots <= q->size; c->slots++) {
-        struct descriptor d;
-        if (!guest_read(r->mem, GPA(q->desc + 16ull * at), &d, sizeof(d)))
-            return false;
+    u32 at = r->q->next_avail;
+    start_chain(c);
+    for (c->slots = 1; c->slots <= r->size; c->slots++) {
+        struct descriptor d = fetch(r->desc + 16u * at);
         u16 flags = d.next;
         c->id = d.flags;
         if (flags & DESC_INDIRECT)
-            return !(flags & DESC_NEXT) && c->slots == 1 && add_indirect(r, c, d.addr, d.len);
+            return !(flags & DESC_NEXT) && c->slots == 1 && add_indirect(r, c, &d);
         if (!add(r, c, d.addr, d.len, flags & DESC_WRITE))
             return false;
         if (!(flags & DESC_NEXT))
             return true;
-        at = at + 1 == q->size ? 0 : at + 1;
+        at = at + 1 == r->size ? 0 : at + 1;
     }
     return false;
 }
 
-static void advance(struct virtio_queue *q, u16 *index, u8 *wrap, u32 slots)
+static void advance(const struct virtio_ring *r, u16 *index, u8 *wrap, u32 slots)
 {
     *index = (u16)(*index + slots);
-    if (*index >= q->size) {
-        *index = (u16)(*index - q->size);
+    if (*index >= r->size) {
+        *index = (u16)(*index - r->size);
         *wrap ^= 1;
     }
+}
+
+static enum ring_result next_packed(const struct virtio_ring *r, struct virtio_chain *c)
+{
+    struct virtio_queue *q = r->q;
+    if (!packed_available(r))
+        return RING_EMPTY;
+    struct descriptor d = fetch(r->desc + 16u * q->next_avail);
+    c->id = d.flags;
+    if (!take_one(r, c, &d, d.next) && !take_packed(r, c))
+        return RING_BROKEN;
+    advance(r, &q->next_avail, &q->avail_wrap, c->slots);
+    return RING_CHAIN;
 }
 
 enum ring_result virtio_ring_take(const struct virtio_ring *r, struct virtio_chain *c)
 {
     struct virtio_queue *q = r->q;
-    c->readable = c->writable = c->readable_len = c->writable_len = 0;
-    if (r->packed) {
-        if (!packed_available(r))
-            return RING_EMPTY;
-        if (!take_packed(r, c))
-            return RING_BROKEN;
-        advance(q, &q->next_avail, &q->avail_wrap, c->slots);
-        return RING_CHAIN;
-    }
-    u16 waiting = (u16)(load(r, q->driver, 2) - q->next_avail);
+    if (r->packed)
+        return next_packed(r, c);
+    u32 size = r->size;
+    u16 waiting = (u16)(load(r->driver, 2) - q->next_avail);
     if (!waiting)
         return RING_EMPTY;
-    if (waiting > q->size || !take_split(r, c))
+    if (waiting > size)
+        return RING_BROKEN;
+    u16 at = load(r->driver, AVAIL_RING + 2 * (q->next_avail & (size - 1)));
+    if (at >= size)
+        return RING_BROKEN;
+    struct descriptor d = fetch(r->desc + 16u * at);
+    c->id = at;
+    if (!take_one(r, c, &d, d.flags) && !take_split(r, c))
         return RING_BROKEN;
     q->next_avail++;
     return RING_CHAIN;
@@ -214,7 +264,7 @@ void virtio_ring_untake(const struct virtio_ring *r, const struct virtio_chain *
         return;
     }
     if (q->next_avail < c->slots) {
-        q->next_avail = (u16)(q->next_avail + q->size);
+        q->next_avail = (u16)(q->next_avail + r->size);
         q->avail_wrap ^= 1;
     }
     q->next_avail = (u16)(q->next_avail - c->slots);
@@ -223,33 +273,30 @@ void virtio_ring_untake(const struct virtio_ring *r, const struct virtio_chain *
 /* ---- giving back ------------------------------------------------------------------------------
  */
 
-bool virtio_ring_put(const struct virtio_ring *r, const struct virtio_chain *c, u32 written)
+void virtio_ring_put(const struct virtio_ring *r, const struct virtio_chain *c, u32 written)
 {
-    return virtio_ring_put_id(r, c->id, c->slots, written);
+    virtio_ring_put_id(r, c->id, c->slots, written);
 }
 
-bool virtio_ring_put_id(const struct virtio_ring *r, u16 id, u16 slots, u32 written)
+void virtio_ring_put_id(const struct virtio_ring *r, u16 id, u16 slots, u32 written)
 {
     struct virtio_queue *q = r->q;
     if (r->packed) {
         u16 flags = (u16)((q->used_wrap ? DESC_AVAIL | DESC_USED : 0) | (written ? DESC_WRITE : 0));
-        u64 at = 16ull * q->next_used;
-        if (!guest_write(r->mem, GPA(q->desc + at + 8), &written, sizeof(written)) ||
-            !guest_write(r->mem, GPA(q->desc + at + 12), &id, sizeof(id)))
-            return false;
-        store(r, q->desc, at + 14, flags);
-        advance(q, &q->next_used, &q->used_wrap, slots);
+        u8 *at = r->desc + 16u * q->next_used;
+        memcpy(at + 8, &written, sizeof(written));
+        memcpy(at + 12, &id, sizeof(id));
+        store(at, 14, flags);
+        advance(r, &q->next_used, &q->used_wrap, slots);
         q->unsignalled = (u16)(q->unsignalled + slots);
-        return true;
+        return;
     }
-    u32 entry[2] = {id, written};
-    u64 at = USED_RING + (u64)USED_ENTRY * (q->next_used & (q->size - 1));
-    if (!guest_write(r->mem, GPA(q->device + at), entry, sizeof(entry)))
-        return false;
+    u64 entry = id | (u64)written << 32;
+    memcpy(r->device + USED_RING + USED_ENTRY * (q->next_used & (r->size - 1u)), &entry,
+           sizeof(entry));
     q->next_used++;
     q->unsignalled++;
-    store(r, q->device, 2, q->next_used);
-    return true;
+    store(r->device, 2, q->next_used);
 }
 
 /* Split: the avail ring still has the heads from next_used on, since it has room for all that is in
@@ -270,12 +317,12 @@ static bool passed(u16 event, u16 now, u16 count)
 static bool packed_wants(const struct virtio_ring *r, u16 count)
 {
     const struct virtio_queue *q = r->q;
-    u16 where = load(r, q->driver, 0), flags = load(r, q->driver, 2) & 3;
+    u16 where = load(r->driver, 0), flags = load(r->driver, 2) & 3;
     if (flags != EVENT_DESC || !r->event_idx)
         return flags != EVENT_DISABLE;
     u16 event = where & 0x7fff;
     if (where >> 15 != q->used_wrap)
-        event = (u16)(event - q->size);
+        event = (u16)(event - r->size);
     return passed(event, q->next_used, count);
 }
 
@@ -290,22 +337,23 @@ bool virtio_ring_wants_interrupt(const struct virtio_ring *r)
     if (r->packed)
         return packed_wants(r, count);
     if (r->event_idx)
-        return passed(load(r, q->driver, used_event_offset(q)), q->next_used, count);
-    return !(load(r, q->driver, 0) & AVAIL_NO_INTERRUPT);
+        return passed(load(r->driver, used_event_offset(r->size)), q->next_used, count);
+    return !(load(r->driver, 0) & AVAIL_NO_INTERRUPT);
 }
 
 void virtio_ring_want_doorbell(const struct virtio_ring *r, bool want)
 {
-    struct virtio_queue *q = r->q;
+    const struct virtio_queue *q = r->q;
     if (r->packed) {
         if (want && r->event_idx)
-            store(r, q->device, 0, (u16)(q->next_avail | (q->avail_wrap ? BIT(15) : 0)));
-        store(r, q->device, 2, want ? (r->event_idx ? EVENT_DESC : EVENT_ENABLE) : EVENT_DISABLE);
+            store(r->device, 0, (u16)(q->next_avail | (q->avail_wrap ? BIT(15) : 0)));
+        store(r->device, 2, want ? (r->event_idx ? EVENT_DESC : EVENT_ENABLE) : EVENT_DISABLE);
     } else if (r->event_idx) {
         /* No way to say "none"; an index just behind is as good as that for 65,535 entries. */
-        store(r, q->device, avail_event_offset(q), (u16)(want ? q->next_avail : q->next_avail - 1));
+        store(r->device, avail_event_offset(r->size),
+              (u16)(want ? q->next_avail : q->next_avail - 1));
     } else {
-        store(r, q->device, 0, want ? 0 : USED_NO_NOTIFY);
+        store(r->device, 0, want ? 0 : USED_NO_NOTIFY);
     }
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
@@ -313,31 +361,36 @@ void virtio_ring_want_doorbell(const struct virtio_ring *r, bool want)
 /* ---- contents ---------------------------------------------------------------------------------
  */
 
-static u32 copy(const struct virtio_segment *s, u32 count, u32 offset, u8 *bytes, u32 len, bool in)
+u32 virtio_chain_read(const struct virtio_chain *c, u32 offset, void *dst, u32 len)
 {
+    const struct virtio_segment *s = c->segment, *end = s + c->readable;
     u32 done = 0;
-    for (u32 i = 0; i < count && done < len; i++) {
-        if (offset >= s[i].len) {
-            offset -= s[i].len;
+    for (; s < end && done < len; s++) {
+        if (offset >= s->len) {
+            offset -= s->len;
             continue;
         }
-        u32 n = MIN(s[i].len - offset, len - done);
-        if (in)
-            memcpy(bytes + done, s[i].at + offset, n);
-        else
-            memcpy(s[i].at + offset, bytes + done, n);
+        u32 n = MIN(s->len - offset, len - done);
+        memcpy((u8 *)dst + done, s->at + offset, n);
         done += n;
         offset = 0;
     }
     return done;
 }
 
-u32 virtio_chain_read(const struct virtio_chain *c, u32 offset, void *dst, u32 len)
-{
-    return copy(c->segment, c->readable, offset, dst, len, true);
-}
-
 u32 virtio_chain_write(const struct virtio_chain *c, u32 offset, const void *src, u32 len)
 {
-    return copy(c->segment + c->readable, c->writable, offset, (u8 *)(uintptr_t)src, len, false);
+    const struct virtio_segment *s = c->segment + c->readable, *end = s + c->writable;
+    u32 done = 0;
+    for (; s < end && done < len; s++) {
+        if (offset >= s->len) {
+            offset -= s->len;
+            continue;
+        }
+        u32 n = MIN(s->len - offset, len - done);
+        memcpy(s->at + offset, (const u8 *)src + done, n);
+        done += n;
+        offset = 0;
+    }
+    return done;
 }

@@ -25,10 +25,13 @@ struct virtio_queue {
     u8 pad[5];
 };
 
+/* A queue in use: its areas are checked once and kept as pointers, and its size with them. */
 struct virtio_ring {
     const struct guest_mem *mem;
     struct virtio_queue *q;
     bool packed, event_idx, indirect; /* as negotiated */
+    u16 size;                         /* by virtio_ring_open(), as the rest */
+    u8 *desc, *driver, *device;       /* desc NULL: closed */
 };
 
 struct virtio_segment {
@@ -49,17 +52,17 @@ enum ring_result { RING_EMPTY, RING_CHAIN, RING_BROKEN };
 
 /* Empty queue positions, as after a reset or when the driver enables it. */
 void virtio_ring_start(struct virtio_queue *q);
-/* True if size, alignment and place of all three areas are allowed. */
-MUST_CHECK bool virtio_ring_valid(const struct virtio_ring *r);
+/* For a ring with its first five members set.  True if size, alignment and place of all three areas
+ * are allowed; only then the calls below may be made. */
+MUST_CHECK bool virtio_ring_open(struct virtio_ring *r);
 /* Takes the next chain the driver made available; *c is valid only for RING_CHAIN. */
 MUST_CHECK enum ring_result virtio_ring_take(const struct virtio_ring *r, struct virtio_chain *c);
 /* Takes back the last virtio_ring_take of this queue; nothing was put since. */
 void virtio_ring_untake(const struct virtio_ring *r, const struct virtio_chain *c);
-/* Gives a chain back with `written` bytes in its writable segments.  False: broken. */
-MUST_CHECK bool virtio_ring_put(const struct virtio_ring *r, const struct virtio_chain *c,
-                                u32 written);
+/* Gives a chain back with `written` bytes in its writable segments. */
+void virtio_ring_put(const struct virtio_ring *r, const struct virtio_chain *c, u32 written);
 /* The same by what virtio_ring_take() left in id and slots. */
-MUST_CHECK bool virtio_ring_put_id(const struct virtio_ring *r, u16 id, u16 slots, u32 written);
+void virtio_ring_put_id(const struct virtio_ring *r, u16 id, u16 slots, u32 written);
 /* Takes back all that was taken and not put, for a device that puts in the order of its takes. */
 void virtio_ring_rewind(struct virtio_queue *q);
 /* Does the driver want an interrupt for what was put since it was last asked? */

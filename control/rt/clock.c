@@ -25,6 +25,8 @@ u64 clock_tsc(void)
 
 u64 clock_ticks_to_ns(u64 ticks)
 {
+    if (ticks < ~0ull / CLOCK_SECOND) /* a few seconds: mostly the length of something */
+        return ticks * CLOCK_SECOND / tsc_hz;
     return (u64)((unsigned __int128)ticks * CLOCK_SECOND / tsc_hz);
 }
 
