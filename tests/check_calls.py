@@ -3,7 +3,8 @@
 calls the source line in which they stand.
 
 1. From a VM exit to the next entry, whatever the exit, a core waits for nothing but the lock of one
-   vCPU or of one core's run queue: there is no global lock.  COLD is what is left out.
+   vCPU or of one core's run queue: there is no global lock.  A wait is a loop with PAUSE, as in
+   kernel/spinlock.h.  COLD is what is left out.
 2. After the start only system calls allocate, and each that may is a row of
    tests/unit/test_syscall_memory.c, where its allocations fail in turn.
 """
@@ -99,7 +100,7 @@ def lines_of(addresses):
             continue
         path, _, line = rows.pop(0).partition(":")
         line = re.match(r"\d*", line)[0]
-        at.append((row, os.path.relpath(path) if path != "??" else "", int(line or 0)))
+        at.append((row, "kernel/" + path.rpartition("/kernel/")[2], int(line or 0)))
     return result
 
 
