@@ -1,5 +1,5 @@
 """Bochs' own debugger, which sees every instruction of hypervisor and guest: used by
-tools/exit-profile.py and tests/bench_vmcs.py.  Needs Debian 13's Bochs."""
+tools/exit-profile.py, tests/bench_vmcs.py and bochs_panic.py.  Needs Debian 13's Bochs."""
 import os
 import pty
 import re
@@ -10,7 +10,7 @@ import sys
 import time
 
 from tests.emu import guests
-from tests.emu.emulator import BUILD, Bochs
+from tests.emu.emulator import BUILD, Bochs, EmulatorError
 from tests.emu.suite import IMAGE, LOGS, Console, Report, put_files
 
 PROMPT = "<bochs:"
@@ -39,7 +39,7 @@ class Debugger:
             parts.append(self.read(1))
             tail = (tail + parts[-1])[-40:]
             if time.monotonic() > deadline:
-                sys.exit(f"no prompt of the debugger; last: {tail}")
+                raise EmulatorError(f"no prompt of the debugger; last: {tail}")
         return "".join(parts)
 
     def send(self, line):
@@ -61,14 +61,12 @@ def symbols(*paths):
     return sorted(rows)
 
 
-def static_of(name, source):
-    """Address of a static function of the control partition, by its source."""
-    with open(os.path.join(BUILD, "control.map"), encoding="ascii") as f:
-        found = re.findall(rf"(?m)^ \.text\.{name}\s+0x([0-9a-f]+)\s+0x[0-9a-f]+ \S*/{source}\.o$",
-                           f.read())
-    if len(found) != 1:
-        sys.exit(f"{source} has no function {name}")
-    return int(found[0], 16)
+def instructions_of(function, mnemonic):
+    """Addresses of these instructions in that function of the kernel."""
+    text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", os.path.join(BUILD, "kernel.elf")],
+                          check=True, stdout=subprocess.PIPE, encoding="ascii").stdout
+    body = re.search(rf"(?ms)^\w+ <{function}>:$.*?^$", text).group()
+    return [int(a, 16) for a in re.findall(rf"(?m)^(\w+):\s+{mnemonic}\b", body)]
 
 
 def address_of(table, name):

@@ -77,7 +77,7 @@ class Machine:
             if self.terminal:
                 end = None if self.terminal is True else self.terminal
                 self.process = subprocess.Popen(command, env=environment, stdin=end, stdout=end,
-                                                stderr=end)
+                                                stderr=end, preexec_fn=die_with_parent)
             else:
                 with open(os.path.join(folder, "emulator.out"), "wb") as output:
                     self.process = subprocess.Popen(
@@ -186,6 +186,8 @@ class Bochs(Machine):
     flavour: which Bochs (tools/bochs-run); clock: by default the same instructions in every run.
     data: up to three disks: slave of the boot disk, master and slave of the second channel.
     lines: further lines of the configuration.
+    debugger: a class whose `terminal` Bochs' own debugger gets (tests/emu/debugger.py); the machine stands
+    still until it is told to go.
     """
 
     kind = "Bochs"
@@ -208,10 +210,13 @@ debug: action=ignore
 
     def __init__(self, name, image, model="corei7_skylake_x", ips=100_000_000, flavour=None,
                  clock="sync=none, time0=946681200", terminal=False, memory_mib=2048, lines=(),
-                 **keywords):
+                 debugger=None, **keywords):
         super().__init__(name, image, memory_mib=memory_mib, **keywords)
         self.model, self.ips, self.flavour, self.clock = model, ips, flavour, clock
         self.terminal, self.lines = terminal, list(lines)
+        if debugger:
+            self.debugger = debugger()
+            self.terminal = self.debugger.terminal
 
     def data_lines(self):
         lines = ["ata1: enabled=1, ioaddr1=0x170, ioaddr2=0x370, irq=15"] if self.data else []
