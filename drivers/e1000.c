@@ -1,6 +1,7 @@
 /* Intel gigabit cards: PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual
- * ("SDM", 8254x), 82574 datasheet.  Legacy descriptors, which all of them have.  Called by pci.c
- * and nic.c, by its interrupt on the loop. */
+ * ("SDM", 8254x), 82574 datasheet.  Legacy descriptors, which all of them have, and for checksums
+ * and segmentation the context and data descriptors of 8254x and 82574.  Called by pci.c and nic.c,
+ * by its interrupt on the loop. */
 #include "drivers/e1000.h"
 
 #include <stdlib.h>
@@ -97,9 +98,38 @@ struct tx_desc { /* SDM 3.3.3 */
 #define TX_REPORT 0x08u
 #define TX_DONE 0x01u
 
+struct tx_context { /* SDM 3.3.6: what the card does with the data descriptors that follow */
+    u8 ip_start, ip_sum;
+    u16 ip_end;
+    u8 sum_start, sum_at;
+    u16 sum_end;  /* 0: to the end of the packet */
+    u32 len_type; /* bits 19:0: payload of a packet to be cut; 23:20: 0; 31:24: command */
+    u8 status, header_len;
+    u16 segment;
+};
+#define CONTEXT_TCP BIT(24)
+#define CONTEXT_IP4 BIT(25)
+#define CONTEXT_CUT BIT(26)
+#define CONTEXT_EXTENDED BIT(29)
+
+struct tx_data { /* SDM 3.3.7 */
+    u64 address;
+    u32 len_type; /* bits 19:0: bytes; 23:20: 1; 31:24: command */
+    volatile u8 status;
+    u8 options;
+    u16 special;
+};
+#define DATA_EXTENDED (BIT(20) | BIT(29))
+#define DATA_CUT BIT(26)
+#define DATA_IP_SUM 0x01u
+#define DATA_TCP_SUM 0x02u
+
 #define RING 256
 #define POOL 512 /* buffers: the ring's, and as many that its user has */
 #define BUFFER 2048
+#define HEADERS 256u     /* of a packet to be cut, at most: the length has 8 bits */
+#define PIECE_MOST 8192u /* of one descriptor; SDM 3.3.3 allows 16,288 */
+#define TX_NEEDS (NIC_PIECES + NIC_FRAME_MOST / PIECE_MOST + 2) /* descriptors a frame, at most */
 #define BUDGET 64
 #define RESET_NS (10 * CLOCK_MS)
 #define HANGS_AFTER (3 * CLOCK_SECOND)
@@ -118,6 +148,7 @@ struct card {
     volatile u8 *registers;
     struct rx_desc *rx;
     struct tx_desc *tx;
+    u8 *headers; /* HEADERS bytes a descriptor: of packets to be cut, as the card wants them */
     struct buffer buffers[POOL], *in_ring[RING], *spare;
     u8 *memory[POOL];
     u32 rx_next, rx_tail, tx_next, tx_oldest;
@@ -226,21 +257,139 @@ static void reclaim(struct card *c)
     }
 }
 
-static void send_one(struct card *c, struct nic_frame *f)
+static struct tx_desc *next_desc(struct card *c)
+{
+    struct tx_desc *d = &c->tx[c->tx_next];
+
+    c->tx_next = (c->tx_next + 1) % RING;
+    return d;
+}
+
+static u32 descriptor(struct card *c, const void *at, u32 len, u32 command, u8 options)
+{
+    u32 i = c->tx_next;
+    struct tx_data *d = (struct tx_data *)next_desc(c);
+
+    *d = (struct tx_data){
+        .address = dma_address(at), .len_type = len | command | TX_FCS << 24, .options = options};
+    return i;
+}
+
+/* The bytes of a frame from `skip` on; the last descriptor's number. */
+static u32 put_data(struct card *c, const struct nic_frame *f, u32 skip, u32 command, u8 options)
 {
     u32 last = c->tx_next;
 
+    for (const struct nic_frame *p = f; p; p = p->more) {
+        u32 at = MIN(skip, p->len);
+        skip -= at;
+        for (u32 len; at < p->len; at += len) {
+            len = MIN(p->len - at, PIECE_MOST);
+            last = descriptor(c, p->data + at, len, command, options);
+        }
+    }
+    return last;
+}
+
+static void put_context(struct card *c, const struct tx_context *context)
+{
+    memcpy(next_desc(c), context, sizeof(*context));
+}
+
+static u32 put_plain(struct card *c, const struct nic_frame *f)
+{
+    return put_data(c, f, 0, 0, 0);
+}
+
+/* The sum field has the pseudo header's sum already, as virtio has it. */
+static u32 put_summed(struct card *c, const struct nic_frame *f)
+{
+    put_context(c, &(struct tx_context){.sum_start = (u8)f->csum_start,
+                                        .sum_at = (u8)(f->csum_start + f->csum_offset),
+                                        .len_type = (u32)(CONTEXT_EXTENDED | CONTEXT_TCP)});
+    return put_data(c, f, 0, (u32)DATA_EXTENDED, DATA_TCP_SUM);
+}
+
+static void copy_headers(u8 *to, const struct nic_frame *f)
+{
+    for (u32 left = f->header_len; left; f = f->more) {
+        u32 len = MIN(left, f->len);
+        memcpy(to, f->data, len);
+        to += len;
+        left -= len;
+    }
+}
+
+/* Where IP begins: after one VLAN tag at most. */
+static u32 ip_offset(const u8 *headers)
+{
+    return headers[12] == 0x81 && headers[13] == 0x00 ? 18 : 14;
+}
+
+/* SDM 3.5.6: lengths are zero in the headers that the card repeats, and the pseudo header's sum is
+ * without the length; so it has headers of its own. */
+static u32 put_cut(struct card *c, const struct nic_frame *f)
+{
+    u8 *headers = c->headers + c->tx_next * HEADERS;
+    u32 payload = nic_frame_len(f) - f->header_len, sum, tcp = f->csum_start;
+
+    copy_headers(headers, f);
+    u32 ip = ip_offset(headers), at = tcp + f->csum_offset;
+    memset(headers + ip + 2, 0, 2);
+    memset(headers + ip + 10, 0, 2);
+    sum = (u32)headers[at] << 8 | headers[at + 1];
+    sum += 0xffff - (payload + f->header_len - tcp) % 0xffff; /* less the length: RFC 1071 */
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    headers[at] = (u8)(sum >> 8);
+    headers[at + 1] = (u8)sum;
+    struct tx_context context = {
+        .ip_start = (u8)ip,
+        .ip_sum = (u8)(ip + 10),
+        .ip_end = (u16)(tcp - 1),
+        .sum_start = (u8)tcp,
+        .sum_at = (u8)at,
+        .len_type = payload | (u32)(CONTEXT_EXTENDED | CONTEXT_CUT | CONTEXT_TCP | CONTEXT_IP4),
+        .header_len = (u8)f->header_len,
+        .segment = f->gso_size,
+    };
+    u8 options = DATA_IP_SUM | DATA_TCP_SUM;
+    put_context(c, &context);
+    descriptor(c, headers, f->header_len, (u32)(DATA_EXTENDED | DATA_CUT), options);
+    return put_data(c, f, f->header_len, (u32)(DATA_EXTENDED | DATA_CUT), options);
+}
+
+/* Offsets have 8 bits in a context; no headers that are whole are longer. */
+static bool can_put(const struct nic_frame *f)
+{
+    u32 sum_at = f->csum_start + f->csum_offset;
+
+    if (!(f->flags & NIC_CSUM_NEEDED))
+        return true;
+    if (sum_at > 0xff || (f->flags & NIC_GSO_ECN))
+        return false;
+    return !(f->flags & NIC_GSO_TCP4) ||
+           (f->header_len < HEADERS && f->csum_start >= 34 && sum_at + 2u <= f->header_len);
+}
+
+static void send_one(struct card *c, struct nic_frame *f)
+{
+    u32 last;
+
+    if (!can_put(f)) {
+        c->nic.stats.tx_errors++;
+        nic_release(f);
+        return;
+    }
     c->nic.stats.tx_frames++;
     c->nic.stats.tx_bytes += nic_frame_len(f);
-    for (const struct nic_frame *p = f; p; p = p->more) {
-        if (!p->len)
-            continue;
-        last = c->tx_next;
-        c->tx[last] = (struct tx_desc){
-            .address = dma_address(p->data), .len = (u16)p->len, .command = TX_FCS};
-        c->tx_next = (last + 1) % RING;
-    }
-    c->tx[last].command = TX_END | TX_FCS | TX_REPORT;
+    if (f->flags & NIC_GSO_TCP4)
+        last = put_cut(c, f);
+    else if (f->flags & NIC_CSUM_NEEDED)
+        last = put_summed(c, f);
+    else
+        last = put_plain(c, f);
+    c->tx[last].command |= TX_END | TX_REPORT;
     c->sending[last] = f;
 }
 
@@ -254,7 +403,7 @@ static u32 send(struct nic *n, struct nic_frame *const *frames, u32 count)
     reclaim(c);
     if (c->tx_oldest == c->tx_next)
         c->last_sent = clock_tsc();
-    while (sent < count && tx_room(c) >= NIC_PIECES)
+    while (sent < count && tx_room(c) >= TX_NEEDS)
         send_one(c, frames[sent++]);
     if (sent) {
         mmio_barrier();
@@ -369,7 +518,7 @@ static void serve(void *owner)
         look_at_link(c);
     bool more = receive(c) == BUDGET;
     reclaim(c);
-    if (tx_room(c) >= NIC_PIECES)
+    if (tx_room(c) >= TX_NEEDS)
         nic_room(&c->nic);
     if (more)
         loop_timer_set(&c->more, clock_tsc());
@@ -413,6 +562,7 @@ static bool allocate(struct card *c)
 {
     c->rx = dma_alloc(RING * sizeof(*c->rx));
     c->tx = dma_alloc(RING * sizeof(*c->tx));
+    c->headers = dma_alloc(RING * HEADERS);
     for (u32 i = 0; i < POOL; i++) {
         struct buffer *b = &c->buffers[i];
         b->card = c;
@@ -424,7 +574,7 @@ static bool allocate(struct card *c)
         else
             release(&b->frame);
     }
-    return c->rx && c->tx;
+    return c->rx && c->tx && c->headers;
 }
 
 /* The address that the card should have taken from its EEPROM at the reset (SDM 5.6.1), as Bochs'
@@ -482,7 +632,7 @@ static enum hv_status probe(struct pci_device *pci)
     c->nic.ops = &ops;
     c->nic.driver = c;
     c->nic.mtu = c->nic.mtu_most = 1500;
-    c->nic.capabilities = NIC_CAN_RX_CSUM;
+    c->nic.capabilities = NIC_CAN_RX_CSUM | (has_queues(c) ? 0 : NIC_CAN_CSUM | NIC_CAN_TSO4);
     pci_interrupts(pci, 0);
     nic_register(&c->nic);
     pci_on_interrupt(pci, 0, serve, c);

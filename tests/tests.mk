@@ -201,6 +201,11 @@ build/bench/rate.img: build/linux/rate tools/mkinitrd.py
 bench-linux: image build/bench/rate.img ## disks and TCP beside Debian's Linux on the same QEMU machine
 	@$(PYTHON) tests/bench_linux.py
 
+# Some three minutes; the tier sends a tenth of them.
+.PHONY: test-million-frames
+test-million-frames: image ## a million broken frames to a running machine, the shell answering throughout
+	@BAD_FRAMES=1000000 $(PYTHON) tests/emu/run.py qemu net-e1000
+
 .PHONY: bench-images
 bench-images: build/host/bench_images ## CPU a request of each image format beside QEMU's driver
 	@build/host/bench_images | tee build/bench-images.tsv

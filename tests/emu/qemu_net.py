@@ -10,7 +10,7 @@ import threading
 import time
 
 from tests.emu.bad_frames import broken
-from tests.emu.netlab import HERE, NetLab, Transfers, dnsmasq, flood
+from tests.emu.netlab import HERE, NetLab, Transfers, cut_by_card, dnsmasq, flood
 from tests.emu import decode, vdisk
 from tests.emu.qemu_nics import Peer, wire
 from tests.emu.emulator import BUILD, TOP
@@ -411,13 +411,15 @@ def lab_checks(c, lab):
             assert "E_CONNECTION" in c.command(f"net perf {HERE} port=5003", 60)
     finally:
         transfers.close()
+    cut_by_card(c, lab, "nic0")
 
 
 def lab_wire():
     return wire() if NetLab.possible() else ["-netdev", "user,id=n"]
 
 
-@qemu("net-e1000", machine="pc", cpus=1, extra=lab_wire() + ["-device", "e1000,netdev=n,romfile="])
+@qemu("net-e1000", machine="pc", cpus=1, limit=300 + BAD_FRAMES // 500,
+      extra=lab_wire() + ["-device", "e1000,netdev=n,romfile="])
 def net_e1000(c):
     if NetLab.possible():
         with NetLab() as lab:

@@ -4,6 +4,7 @@ import random
 import re
 import socket
 
+from tests.emu.netlab import NetLab, cut_by_card
 from tests.emu.suite import qemu
 
 HOST, OTHER = bytes.fromhex("52540000aa01"), bytes.fromhex("52540000aa02")
@@ -141,6 +142,13 @@ def nic_82545(c):
       extra=["-device", "intel-iommu,intremap=on"] + wire() + ["-device", "e1000e,netdev=n,romfile="])
 def nic_e1000e(c):
     works(c, "Intel 82574L", "MSI", "e1000", "1000 Mbit/s")
+    if NetLab.possible():
+        with NetLab() as lab:
+            os.unlink(os.path.join(c.machine.folder, "n.peer"))  # the lab takes the wire's other end
+            lab.attach(c)
+            c.command("net uplink add vsw0 nic0")
+            assert "E_" not in c.command("net kif add k0 switch=vsw0 ip=10.9.0.100/24")
+            cut_by_card(c, lab, "nic0")
     with c.check("no DMA was blocked"):
         log = c.command("host log | grep IOMMU")
         assert not log, log
