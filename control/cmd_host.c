@@ -113,12 +113,11 @@ static void put_features(struct out *out, const struct host_info *h)
 
     out_printf(out, "\n");
     out_table(out, columns, widths, 3);
-    struct mitigation_words words = mitigations_words(h);
     u32 features = 0;
     for (u32 i = 0;; i++) {
         if (features_line(h, i, &line))
             features = i + 1;
-        else if (!mitigations_line(&words, mitigations_used(), i - features, &line))
+        else if (!mitigations_line(h, mitigations_used(), i - features, &line))
             break;
         out_cell(out, "%s", line.name);
         out_cell(out, "%s", states[line.state]);

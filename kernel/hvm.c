@@ -1,6 +1,7 @@
 /* Picks the backend that fits the CPU; boot CPU, once. */
 #include "kernel/hvm.h"
 
+#include "kernel/abi/speculation.h"
 #include "kernel/paging.h"
 #include "kernel/x86.h"
 
@@ -40,4 +41,5 @@ void hvm_detect(struct host_info *hi)
     if (hvm)
         point_jumps();
     hi->hvm = hvm ? hvm->kind : HOST_HVM_NONE;
+    hi->speculation = SPECULATION_RETPOLINE; /* code alone */
 }

@@ -33,7 +33,7 @@ enum hvm_events {
 struct hvm_ops {
     enum host_hvm kind;
     /* On each CPU, after paging and APIC are up.  Boot CPU first: it also solves capabilities and
-     * fills their words in host_info. */
+     * fills their words in host_info, speculation controls among them. */
     enum host_problem (*cpu_enable)(struct host_info *hi);
 
     enum hv_status (*vm_init)(struct vm *vm); /* npt format and root, permission maps */

@@ -3,7 +3,7 @@
 #include "kernel/speculation.h"
 
 #include "kernel/cpu_tables.h"
-#include "kernel/hvm.h"
+#include "kernel/host.h"
 #include "kernel/irq.h"
 #include "kernel/paging.h"
 #include "kernel/string.h"
@@ -15,10 +15,7 @@
 #define STIBP BIT(1)
 #define SSBD BIT(2)
 /* CPUID 7.0 EDX. */
-#define CPUID_MD_CLEAR BIT(10)
-#define CPUID_IBRS_IBPB BIT(26)
 #define CPUID_STIBP BIT(27)
-#define CPUID_FLUSH_CMD BIT(28)
 #define CPUID_SSBD BIT(31)
 
 u32 speculation_used = SPECULATION_RETPOLINE;
@@ -28,20 +25,6 @@ u32 speculation_host_ctrl; /* IA32_SPEC_CTRL of the host; for speculation_exit.S
 void speculation_exit_guarded(void);
 extern u8 vmx_guard_fast[], vmx_guard_slow[]; /* five bytes of NOP each */
 extern u8 branches_indirect[];                /* 16 thunks of 32 bytes */
-
-static u32 offered(u32 edx)
-{
-    if (!hvm)
-        return SPECULATION_RETPOLINE;
-    if (hvm->kind != HOST_HVM_VMX) /* APM 3, CPUID 8000_0008H EBX */
-        return SPECULATION_RETPOLINE | SPECULATION_RSB |
-               (cpuid(0x80000008, 0).ebx & BIT(12) ? SPECULATION_IBPB : 0);
-    return SPECULATION_RETPOLINE | SPECULATION_RSB |
-           (edx & CPUID_IBRS_IBPB ? SPECULATION_GUEST_CTRL | SPECULATION_IBRS | SPECULATION_IBPB
-                                  : 0) |
-           (edx & CPUID_FLUSH_CMD ? SPECULATION_L1D : 0) |
-           (edx & CPUID_MD_CLEAR ? SPECULATION_VERW : 0);
-}
 
 /* CALL speculation_enter, or a NOP of the same length. */
 static void patch(u8 *site, bool call)
@@ -90,7 +73,7 @@ i64 speculation_set(const u64 args[6])
 
     if (wanted == speculation_used)
         return HV_OK;
-    if (wanted & ~(u64)offered(edx))
+    if (wanted & ~host_info->speculation)
         return HV_EINVAL;
     for (u32 i = 0; i < VM_SLOTS; i++)
         if (vms[i])

@@ -2,6 +2,7 @@
  * struct hvm_ops; cpu_enable on each CPU at boot, the rest as hvm.h says. */
 #include "kernel/svm.h"
 
+#include "kernel/abi/speculation.h"
 #include "kernel/exit.h"
 #include "kernel/log.h"
 #include "kernel/paging.h"
@@ -102,6 +103,9 @@ static enum host_problem solve(struct host_info *hi)
         .rdtscp = cpuid(LEAF_EXTENDED, 0).edx & BIT(27),
         .asids = r.ebx,
     };
+    hi->speculation |= SPECULATION_RSB; /* APM 3, CPUID 8000_0008H EBX */
+    if (cpuid(0x80000008, 0).ebx & BIT(12))
+        hi->speculation |= SPECULATION_IBPB;
     build_maps();
     return HOST_HVM_WORKS;
 }

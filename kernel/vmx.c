@@ -144,6 +144,8 @@ static enum host_problem check(struct host_info *hi)
     memcpy(hi->offered, m.word, sizeof(m.word));
     if (!vmx_caps_solve(&m, &vmx_caps, hi->used, hi->lacking))
         return HOST_HVM_LACKING;
+    if (cpuid(0, 0).eax >= 7)
+        hi->speculation |= vmx_caps_speculation(cpuid(7, 0).edx);
     return make_bitmaps() ? HOST_HVM_WORKS : HOST_HVM_REFUSED;
 }
 

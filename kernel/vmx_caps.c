@@ -84,6 +84,14 @@ bool vmx_caps_solve(const struct vmx_msrs *m, struct vmx_caps *out, u64 used[VMX
     return ok;
 }
 
+u32 vmx_caps_speculation(u32 edx)
+{
+    return (edx & BIT(26)
+                ? SPECULATION_GUEST_CTRL | SPECULATION_IBRS | SPECULATION_IBPB | SPECULATION_RSB
+                : 0) |
+           (edx & BIT(28) ? SPECULATION_L1D : 0) | (edx & BIT(10) ? SPECULATION_VERW : 0);
+}
+
 bool vmx_caps_fit(const struct vmx_caps *c, const struct vmx_msrs *m)
 {
     for (u32 w = 0; w < VMX_WORDS; w++)

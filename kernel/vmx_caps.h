@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernel/abi/host_info.h"
+#include "kernel/abi/speculation.h"
 #include "kernel/abi/vmx_bits.h"
 /* All four or none: one model of each kind of local APIC. */
 #define PROC2_APICV                                                                                \
@@ -27,5 +28,7 @@ struct vmx_caps {
 /* Solve.  used, lacking: as in host_info.  False: no guests. */
 bool vmx_caps_solve(const struct vmx_msrs *m, struct vmx_caps *out, u64 used[VMX_WORDS],
                     u64 lacking[VMX_WORDS]);
+/* SPECULATION_* that CPUID 7.0 EDX gives means for. */
+u32 vmx_caps_speculation(u32 edx);
 /* May a CPU with these MSRs run what was solved on the boot CPU? */
 bool vmx_caps_fit(const struct vmx_caps *c, const struct vmx_msrs *m);

@@ -164,7 +164,7 @@ void entry_check_vmx(const struct vcpu_state *s, u32 event, char *text, u64 size
              why ? why : "no guest-state check of the auditor fails");
 }
 
-void entry_check_svm(const struct vcpu_state *s, char *text, u64 size)
+void entry_check_svm(const struct vcpu_state *s, u32 event, char *text, u64 size)
 {
     bool long_paging = (s->efer & EFER_LME) && (s->cr0 & CR0_PG);
     u32 cs = s->seg[SEG_CS].access;
@@ -180,5 +180,6 @@ void entry_check_svm(const struct vcpu_state *s, char *text, u64 size)
     };
     const char *why = first_broken(checks, ARRAY_LEN(checks));
 
+    (void)event;
     snprintf(text, size, "%s", why ? why : "CR4 or EFER reserved bits, or the event to inject");
 }

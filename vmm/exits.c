@@ -378,7 +378,7 @@ static void serve_failure(struct vm *vm, struct vcpu_page *p)
     char text[160];
     if (sys_vcpu_get(vm->slot, vm->serving) != HV_OK)
         p->full = (struct vcpu_state){0};
-    failure_text(p, sys_host_info()->hvm == HOST_HVM_SVM, text, sizeof(text));
+    failure_text(p, sys_host_info()->hvm, text, sizeof(text));
     vm_fail(vm, "vCPU %u at %llx: %s (exit reason %x, qualification %llx)", vm->serving,
             (unsigned long long)p->rip, text, p->hw_reason,
             (unsigned long long)p->hw_qualification);

@@ -10,7 +10,7 @@
 
 #define IOMMU_LINES 2
 
-enum { PLAIN, INVERTED /* must be possible to leave off */ };
+enum { PLAIN, INVERTED /* must be possible to leave off */, COUNT /* active unless it lacks */ };
 
 struct row {
     u8 word, bit, kind;
@@ -95,7 +95,7 @@ static const struct row vmx_rows[] = {
 /* APM 3, CPUID Fn8000_000A. */
 static const struct row svm_rows[] = {
     {SVM_FEATURES, 0, PLAIN, "Nested paging", ""},
-    {SVM_ASIDS, 0, PLAIN, "an ASID for guests", ""},
+    {SVM_ASIDS, 0, COUNT, "an ASID for guests", ""},
     {SVM_FEATURES, 3, PLAIN, "Next RIP on exit", "else instructions are measured"},
     {SVM_FEATURES, 7, PLAIN, "Decode assists", "else CR writes are decoded"},
     {SVM_FEATURES, 5, PLAIN, "VMCB clean bits", ""},
@@ -124,22 +124,37 @@ static const struct {
     {0x80000007, 3, 8, "invariant TSC", "time", "TSC may change with frequency; used all the same"},
 };
 
-static const struct row *vendor_rows(const struct host_info *h, u32 *count)
-{
-    *count = h->hvm == HOST_HVM_VMX   ? ARRAY_LEN(vmx_rows)
-             : h->hvm == HOST_HVM_SVM ? ARRAY_LEN(svm_rows)
-                                      : 0;
-    return h->hvm == HOST_HVM_VMX ? vmx_rows : svm_rows;
-}
+/* What a backend is called, what it knows of, and where a machine without it gets it. */
+static const struct vendor {
+    const struct row *rows;
+    u32 row_count;
+    u32 control_words; /* so many words have the bits that may be 1 in their high halves */
+    const char *name, *bit, *locked, *enabling, *module_hint, *firmware_hint, *cpu_hint;
+} vendors[] = {
+    [HOST_HVM_NONE] = {NULL, 0, 0, "neither VT-x nor AMD-V", "CPUID", "", "",
+                       "nested: CPU type host", "",
+                       "a CPU with VT-x and EPT, or with AMD-V and nested paging"},
+    [HOST_HVM_VMX] = {vmx_rows, ARRAY_LEN(vmx_rows), VMX_CONTROL_WORDS, "VT-x", "CPUID 1 ECX bit 5",
+                      "IA32_FEATURE_CONTROL bit 2", "VMXON",
+                      "VM's CPU type host (Proxmox: cpu: host); on the outer host kvm_intel "
+                      "nested=1 and ept=1",
+                      "enable Intel VT-x in firmware setup, then switch power off and on",
+                      "an Intel CPU of 2010 or later"},
+    [HOST_HVM_SVM] = {svm_rows, ARRAY_LEN(svm_rows), 0, "AMD-V", "CPUID 8000_0001H ECX bit 2",
+                      "MSR VM_CR bit 4, SVMDIS", "EFER.SVME",
+                      "VM's CPU type host (Proxmox: cpu: host); on the outer host kvm_amd "
+                      "nested=1 and npt=1",
+                      "enable SVM mode (virtualization) in firmware setup",
+                      "an AMD CPU of 2008 or later"},
+};
 
 static enum feature_state state_of(const struct host_info *h, const struct row *r)
 {
-    bool control = h->hvm == HOST_HVM_VMX && r->word < VMX_CONTROL_WORDS;
+    bool control = r->word < vendors[h->hvm].control_words;
 
     if (h->lacking[r->word] >> r->bit & 1)
         return FEATURE_MISSING;
-    if (r->kind == INVERTED || (h->used[r->word] >> r->bit & 1) ||
-        (h->hvm == HOST_HVM_SVM && r->word == SVM_ASIDS))
+    if (r->kind != PLAIN || (h->used[r->word] >> r->bit & 1))
         return FEATURE_ACTIVE;
     return h->offered[r->word] >> (r->bit + (control ? 32 : 0)) & 1 ? FEATURE_UNUSED
                                                                     : FEATURE_ABSENT;
@@ -172,8 +187,7 @@ static bool iommu_line(const struct host_info *h, u32 i, struct feature_line *ou
 
 bool features_line(const struct host_info *h, u32 i, struct feature_line *out)
 {
-    u32 count;
-    const struct row *rows = vendor_rows(h, &count);
+    const struct vendor *v = &vendors[h->hvm];
 
     if (i < ARRAY_LEN(cpu_rows))
         return cpu_line(i, out);
@@ -181,40 +195,18 @@ bool features_line(const struct host_info *h, u32 i, struct feature_line *out)
     if (i < IOMMU_LINES)
         return iommu_line(h, i, out);
     i -= IOMMU_LINES;
-    if (i >= count)
+    if (i >= v->row_count)
         return false;
-    enum feature_state state = state_of(h, &rows[i]);
-    *out = (struct feature_line){rows[i].name, state, state == FEATURE_ACTIVE ? "" : rows[i].note};
+    const struct row *r = &v->rows[i];
+    enum feature_state state = state_of(h, r);
+    *out = (struct feature_line){r->name, state, state == FEATURE_ACTIVE ? "" : r->note};
     return true;
 }
 
 const char *features_hvm_name(const struct host_info *h)
 {
-    static const char *const names[] = {
-        [HOST_HVM_NONE] = "", [HOST_HVM_VMX] = "VT-x", [HOST_HVM_SVM] = "AMD-V"};
-
-    if (h->hvm_problem != HOST_HVM_WORKS || h->hvm >= ARRAY_LEN(names))
-        return "";
-    return names[h->hvm];
+    return h->hvm_problem == HOST_HVM_WORKS && h->hvm ? vendors[h->hvm].name : "";
 }
-
-/* What a backend is called, and where a machine without it gets it. */
-static const struct vendor {
-    const char *name, *bit, *locked, *module_hint, *firmware_hint, *cpu_hint;
-} vendors[] = {
-    [HOST_HVM_NONE] = {"neither VT-x nor AMD-V", "CPUID", "", "nested: CPU type host", "",
-                       "a CPU with VT-x and EPT, or with AMD-V and nested paging"},
-    [HOST_HVM_VMX] = {"VT-x", "CPUID 1 ECX bit 5", "IA32_FEATURE_CONTROL bit 2",
-                      "VM's CPU type host (Proxmox: cpu: host); on the outer host kvm_intel "
-                      "nested=1 and ept=1",
-                      "enable Intel VT-x in firmware setup, then switch power off and on",
-                      "an Intel CPU of 2010 or later"},
-    [HOST_HVM_SVM] = {"AMD-V", "CPUID 8000_0001H ECX bit 2", "MSR VM_CR bit 4, SVMDIS",
-                      "VM's CPU type host (Proxmox: cpu: host); on the outer host kvm_amd "
-                      "nested=1 and npt=1",
-                      "enable SVM mode (virtualization) in firmware setup",
-                      "an AMD CPU of 2008 or later"},
-};
 
 /* The backend that fits this CPU's maker, whether it has it or not. */
 static enum host_hvm maker(char signature[13])
@@ -261,12 +253,12 @@ static const char *hint(const struct vendor *v)
 /* Names what is missing as long as whole names fit, then says that there is more. */
 static void name_missing(const struct host_info *h, char *reason, u32 len)
 {
-    u32 count, used = (u32)strlen(reason);
-    const struct row *rows = vendor_rows(h, &count);
+    const struct vendor *v = &vendors[h->hvm];
+    u32 used = (u32)strlen(reason);
     const char *comma = "";
 
-    for (u32 i = 0; i < count; i++) {
-        const struct row *r = &rows[i];
+    for (u32 i = 0; i < v->row_count; i++) {
+        const struct row *r = &v->rows[i];
         if (!(h->lacking[r->word] >> r->bit & 1))
             continue;
         if (used + strlen(r->name) + sizeof(", , ...") > len) {
@@ -299,7 +291,7 @@ const char *features_why_not(const struct host_info *h, char *reason, u32 len)
         name_missing(h, reason, len);
         return hint(v);
     default:
-        snprintf(reason, len, "the CPU refuses %s", h->hvm == HOST_HVM_VMX ? "VMXON" : "EFER.SVME");
+        snprintf(reason, len, "the CPU refuses %s", v->enabling);
         return outer[0] ? hint(v) : v->firmware_hint;
     }
 }
@@ -319,7 +311,7 @@ const char *features_cpu_state(const struct host_info *h, u32 cpu)
 
 bool features_control_used(const struct host_info *h, enum host_word word, u64 bits)
 {
-    return h->hvm != HOST_HVM_VMX || (h->used[word] & bits);
+    return (u32)word >= vendors[h->hvm].control_words || (h->used[word] & bits);
 }
 
 void features_cpu_brand(char text[52])

@@ -24,7 +24,7 @@ const char *features_hvm_name(const struct host_info *h);
 #define FEATURES_REASON 96
 /* Why guests cannot run, into reason; what to try. */
 const char *features_why_not(const struct host_info *h, char *reason, u32 len);
-/* An optional VT-x control (vmx_bits.h) is in use, or the machine has AMD-V. */
+/* An optional control (vmx_bits.h) is in use, or the backend has no such words. */
 bool features_control_used(const struct host_info *h, enum host_word word, u64 bits);
 /* The CPU's brand string and the signature in CPUID 4000_0000H ("" if no hypervisor says that it is
  * there); both end in NUL. */

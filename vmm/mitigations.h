@@ -8,22 +8,13 @@
 /* The key `mitigations`: what the CPU needs, none, all that it offers. */
 enum mitigations { MITIGATIONS_AUTO, MITIGATIONS_OFF, MITIGATIONS_ALL };
 
-struct mitigation_words {
-    bool vmx;    /* VT-x is in use */
-    u32 leaf7;   /* CPUID 7.0 EDX */
-    u64 capable; /* IA32_ARCH_CAPABILITIES, 0 if there is none */
-    bool svm;    /* AMD-V is in use */
-    u32 amd;     /* CPUID 8000_0008H EBX */
-};
-
 /* Pure: the argument of SYS_SPECULATION. */
-u32 mitigations_choose(const struct mitigation_words *w, enum mitigations mode);
+u32 mitigations_choose(const struct host_info *h, enum mitigations mode);
 /* Pure: the i-th line of `host info` about them; used: what was chosen.  False past the end. */
-bool mitigations_line(const struct mitigation_words *w, u32 used, u32 i, struct feature_line *out);
+bool mitigations_line(const struct host_info *h, u32 used, u32 i, struct feature_line *out);
 /* Pure: what a guest reads from IA32_ARCH_CAPABILITIES: bits that hold for it too. */
 u64 mitigations_guest_capabilities(u64 capable);
 
-struct mitigation_words mitigations_words(const struct host_info *h); /* of this machine */
 /* Once, before any VM is made, and again after a restart: makes the kernel do it. */
 void mitigations_apply(enum mitigations mode);
 u32 mitigations_used(void);

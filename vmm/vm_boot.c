@@ -25,7 +25,7 @@ const struct host_module *vm_boot_module(const char *path)
 bool vm_boot_on_bochs(void)
 {
     const struct host_info *hi = sys_host_info();
-    return hi->hvm == HOST_HVM_VMX && !(hi->offered[VMX_MISC] & 0x1f);
+    return hi->offered[VMX_BASIC] && !(hi->offered[VMX_MISC] & 0x1f);
 }
 
 void vm_boot_policy(const struct vm_config *c, struct vm_policy *p)

@@ -6,7 +6,7 @@
 #include "kernel/abi/layout.h"
 #include "kernel/abi/types.h"
 
-#define HOST_INFO_VERSION 4
+#define HOST_INFO_VERSION 5
 
 enum host_hvm { HOST_HVM_NONE, HOST_HVM_VMX, HOST_HVM_SVM };
 
@@ -65,6 +65,7 @@ struct host_info {
     u32 hvm;                /* enum host_hvm: what the CPU has */
     u32 hvm_problem;        /* enum host_problem */
     u64 arch_capabilities;  /* IA32_ARCH_CAPABILITIES; 0 if there is none */
+    u64 speculation;        /* SPECULATION_* that there are means for */
     u64 offered[VMX_WORDS]; /* by enum host_word */
     u64 used[VMX_WORDS];    /* controls: bits that are or may be set; others: bits made use of */
     u64 lacking[VMX_WORDS]; /* bits without which there are no guests, or which are forced on */

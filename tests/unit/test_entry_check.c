@@ -179,42 +179,48 @@ static void svm_checks_in_turn(void **state)
     };
     char text[80];
     struct vcpu_state s = good();
-    entry_check_svm(&s, text, sizeof(text));
+    entry_check_svm(&s, 0, text, sizeof(text));
     assert_string_equal(text, "CR4 or EFER reserved bits, or the event to inject");
     for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
         s = good();
         break_it(&s, &checks[i]);
-        entry_check_svm(&s, text, sizeof(text));
+        entry_check_svm(&s, 0, text, sizeof(text));
         assert_string_equal(text, checks[i].rule);
     }
 }
 
-static const char *words(u32 failure, u64 value, u32 reason, bool amd)
+static const char *words(u32 failure, u64 value, u32 reason, enum host_hvm hvm)
 {
     static char text[160];
     struct vcpu_page p = {.failure = failure, .failure_value = value, .hw_reason = reason};
 
     p.full = good();
     p.full.seg[SEG_CS].access &= ~0x80u;
-    failure_text(&p, amd, text, sizeof(text));
+    failure_text(&p, hvm, text, sizeof(text));
     return text;
 }
 
 static void every_failure(void **state)
 {
     (void)state;
-    assert_string_equal(words(FAILURE_TRIPLE_FAULT, 0, 2, false), "triple fault");
-    assert_string_equal(words(FAILURE_EXIT, 0, 9, false), "unsupported exit task switch");
-    assert_string_equal(words(FAILURE_EXIT, 0, 35, false), "unsupported exit ");
-    assert_string_equal(words(FAILURE_EXIT, 0, 9, true), "unsupported exit ");
-    assert_string_equal(words(FAILURE_TABLE, 0xd0000000, 48, false),
+    assert_string_equal(words(FAILURE_TRIPLE_FAULT, 0, 2, HOST_HVM_VMX), "triple fault");
+    assert_string_equal(words(FAILURE_EXIT, 0, 9, HOST_HVM_VMX), "unsupported exit task switch");
+    assert_string_equal(words(FAILURE_EXIT, 0, 35, HOST_HVM_VMX), "unsupported exit ");
+    assert_string_equal(words(FAILURE_EXIT, 0, 9, HOST_HVM_SVM), "unsupported exit ");
+    assert_string_equal(words(FAILURE_EXIT, 0, 0x7d, HOST_HVM_SVM), "unsupported exit task switch");
+    assert_string_equal(words(FAILURE_EXIT, 0, 0x403, HOST_HVM_SVM), "unsupported exit ");
+    assert_string_equal(words(FAILURE_ENTRY, 0, ~0u, HOST_HVM_SVM),
+                        "VM entry failed: CR4 or EFER reserved bits, or the event to inject");
+    assert_string_equal(words(FAILURE_TABLE, 0xd0000000, 48, HOST_HVM_VMX),
                         "a page table lies at d0000000, where no memory is");
-    assert_string_equal(words(FAILURE_CR, 3, 28, false), "an access to CR3 that is not supported");
-    assert_string_equal(words(FAILURE_ENTRY, 0, 0x80000021, false), "VM entry failed: CS: P bit");
-    assert_string_equal(words(FAILURE_ENTRY, 7, 0, false),
+    assert_string_equal(words(FAILURE_CR, 3, 28, HOST_HVM_VMX),
+                        "an access to CR3 that is not supported");
+    assert_string_equal(words(FAILURE_ENTRY, 0, 0x80000021, HOST_HVM_VMX),
+                        "VM entry failed: CS: P bit");
+    assert_string_equal(words(FAILURE_ENTRY, 7, 0, HOST_HVM_VMX),
                         "VM entry refused, instruction error 7: CS: P bit");
     for (u32 f = 0; f < FAILURE_COUNT + 3; f++)
-        assert_true(strlen(words(f, 1, 12345, f & 1)) > 5);
+        assert_true(strlen(words(f, 1, 12345, HOST_HVM_VMX + (f & 1))) > 5);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-/* links: vmm/mitigations.c vmm/cpuid.c */
+/* links: vmm/mitigations.c kernel/vmx_caps.c */
 /* Which speculation controls are chosen for CPUs of several ages. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 
 #include "control/rt/log.h"
 #include "control/rt/sys.h"
+#include "kernel/vmx_caps.h"
 #include "vmm/mitigations.h"
 
 static struct host_info info;
@@ -69,35 +70,36 @@ static void chooses(void **state)
 {
     (void)state;
     for (u32 i = 0; i < ARRAY_LEN(profiles); i++) {
-        struct mitigation_words w = {true, profiles[i].leaf7, profiles[i].capable, false, 0};
-        u32 use = mitigations_choose(&w, MITIGATIONS_AUTO);
+        struct host_info h = {.speculation = RETPOLINE | vmx_caps_speculation(profiles[i].leaf7),
+                              .arch_capabilities = profiles[i].capable};
+        u32 use = mitigations_choose(&h, MITIGATIONS_AUTO);
         if (use != profiles[i].use)
             fail_msg("%s: %x, not %x", profiles[i].cpu, use, profiles[i].use);
-        assert_int_equal(mitigations_choose(&w, MITIGATIONS_OFF), 0);
-        w.vmx = false;
-        assert_int_equal(mitigations_choose(&w, MITIGATIONS_AUTO), use & RETPOLINE);
+        assert_int_equal(mitigations_choose(&h, MITIGATIONS_OFF), 0);
+        h.speculation = RETPOLINE;
+        assert_int_equal(mitigations_choose(&h, MITIGATIONS_AUTO), use & RETPOLINE);
     }
 }
 
+/* What svm.c says without and with IBPB. */
 static void less_on_amd(void **state)
 {
-    struct mitigation_words w = {.svm = true};
+    struct host_info h = {.speculation = RETPOLINE | SPECULATION_RSB};
 
     (void)state;
-    assert_int_equal(mitigations_choose(&w, MITIGATIONS_AUTO), RETPOLINE | SPECULATION_RSB);
-    w.amd = BIT(12) | BIT(14) | BIT(15);
-    w.leaf7 = ~0u;
-    assert_int_equal(mitigations_choose(&w, MITIGATIONS_AUTO),
+    assert_int_equal(mitigations_choose(&h, MITIGATIONS_AUTO), RETPOLINE | SPECULATION_RSB);
+    h.speculation |= SPECULATION_IBPB;
+    assert_int_equal(mitigations_choose(&h, MITIGATIONS_ALL),
                      RETPOLINE | SPECULATION_RSB | SPECULATION_IBPB);
-    assert_int_equal(mitigations_choose(&w, MITIGATIONS_OFF), 0);
+    assert_int_equal(mitigations_choose(&h, MITIGATIONS_OFF), 0);
 }
 
-static enum feature_state state_of(const struct mitigation_words *w, u32 used, const char *name,
+static enum feature_state state_of(const struct host_info *h, u32 used, const char *name,
                                    const char *note)
 {
     struct feature_line line;
 
-    for (u32 i = 0; mitigations_line(w, used, i, &line); i++)
+    for (u32 i = 0; mitigations_line(h, used, i, &line); i++)
         if (!strcmp(line.name, name)) {
             assert_non_null(strstr(line.note, note));
             return line.state;
@@ -108,7 +110,8 @@ static enum feature_state state_of(const struct mitigation_words *w, u32 used, c
 
 static void says_why(void **state)
 {
-    struct mitigation_words w = {true, SPEC | FLUSH | CAPS, BIT(0), false, 0};
+    struct host_info w = {.speculation = RETPOLINE | vmx_caps_speculation(SPEC | FLUSH | CAPS),
+                          .arch_capabilities = BIT(0)};
     u32 use = mitigations_choose(&w, MITIGATIONS_AUTO);
 
     (void)state;
@@ -119,8 +122,7 @@ static void says_why(void **state)
     use = mitigations_choose(&w, MITIGATIONS_ALL); /* also what it does not need, with its means */
     assert_int_equal(use, BASIC | RETPOLINE | SPECULATION_L1D);
     assert_int_equal(state_of(&w, use, "L1D flush before entry", "L1TF"), FEATURE_ACTIVE);
-    w.vmx = false;
-    assert_int_equal(state_of(&w, 0, "IBRS in the host", "VT-x only"), FEATURE_ABSENT);
+    w.speculation = RETPOLINE;
     assert_int_equal(state_of(&w, 0, "IBPB between VMs", "no means"), FEATURE_ABSENT);
 }
 
@@ -135,11 +137,10 @@ static void guests_see_what_holds(void **state)
 static void a_refusal_leaves_none(void **state)
 {
     (void)state;
-    info = (struct host_info){.hvm = HOST_HVM_NONE};
+    info.speculation = RETPOLINE;
     answer = HV_OK;
     mitigations_apply(MITIGATIONS_AUTO);
     assert_int_equal(asked, RETPOLINE);
-    info.hvm = HOST_HVM_VMX;
     mitigations_apply(MITIGATIONS_OFF);
     assert_int_equal(asked, 0);
     answer = HV_EINVAL;
