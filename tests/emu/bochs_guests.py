@@ -84,7 +84,10 @@ def guests_2(c):
         guests.remove(c, "four")
 
 
-@bochs("secrets", limit=300, cpus=1, files=guests.files("secret", "seeker"))
+SECRETS = ["secret", "seeker"]
+
+
+@bochs("secrets", limit=300, cpus=1, files=guests.files(*SECRETS))
 def secrets(c):
     with c.check("memory of a deleted guest is zero when another gets it"):
         for guest in ("secret", "seeker", "secret", "secret", "seeker"):
@@ -146,7 +149,10 @@ def storm(c, guest, thousands, seconds, **options):
     guests.remove(c, "storm")
 
 
-@bochs("guests-smp", limit=600, cpus=2, files=guests.files("ipi_storm", "shootdown", "destinations"))
+SMP = ["ipi_storm", "shootdown", "destinations"]
+
+
+@bochs("guests-smp", limit=600, cpus=2, files=guests.files(*SMP))
 def guests_smp(c):
     for guest in ("shootdown", "destinations"):
         with c.check(f"{guest}: four vCPUs on two CPUs"):
@@ -171,8 +177,6 @@ TRACED = ["events", "nested", "debug", "realmode", "paging32", "permissions", "c
 def guests_traced(c):
     """Exceptions that exit and go on must not be told from others."""
     for guest in TRACED[:-1]:
-        if guest == "paging32" and c.machine.emulates_svm:
-            continue  # docs/status.md
         with c.check(f"{guest} with trace.exceptions"):
             # docs/testing.md: virtual interrupts that meet an exception
             guests.start(c, guest, guest, trace_exceptions="on",
