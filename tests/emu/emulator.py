@@ -136,8 +136,6 @@ class Qemu(Machine):
     machine: q35, pc, or those with options ("pc,max-ram-below-4g=1G").
     disk: how the image is attached: usb (xHCI), ahci, virtio, ide.
     kvm: use the host's KVM with -cpu host; else TCG, which has no VT-x but, as WITH_SVM, AMD-V.
-    single_thread: TCG's CPUs take turns on one thread of this machine, instead of a thread each, in
-    which QEMU loses code that another CPU changes (docs/testing.md).
     extra: further words of the command; {folder} becomes the log folder.
     drives: {name: options of -drive, with {file}} where a data disk is not plainly raw; in `extra`
     its drive is NAME.
@@ -153,18 +151,17 @@ class Qemu(Machine):
     }
 
     def __init__(self, name, image, machine="q35", disk="usb", cpu="max", kvm=False, extra=(),
-                 drives=None, single_thread=False, **keywords):
+                 drives=None, **keywords):
         super().__init__(name, image, **keywords)
         self.machine, self.disk_bus, self.cpu = machine, disk, cpu
         self.drives = drives or {}
         self.kvm, self.extra = kvm, list(extra)
-        self.tcg = "tcg,thread=single" if single_thread else "tcg"
         self.emulates_svm = not kvm and "+svm" in cpu
 
     def prepare(self, folder):
         variables = os.path.join(folder, "vars.fd")
         shutil.copyfile(OVMF_VARS, variables)
-        accel = ["-accel", "kvm", "-cpu", "host"] if self.kvm else ["-accel", self.tcg, "-cpu", self.cpu]
+        accel = ["-accel", "kvm", "-cpu", "host"] if self.kvm else ["-accel", "tcg", "-cpu", self.cpu]
         command = ["qemu-system-x86_64", "-machine", self.machine, *accel,
                    "-smp", str(self.cpus), "-m", str(self.memory_mib),
                    "-net", "none", "-display", "none", "-monitor", "none",

@@ -1,7 +1,8 @@
 """Guests on AMD-V, which QEMU emulates: the cases of the Bochs tier, run again on the other vendor."""
 import re
 
-from tests.emu import bochs_demo, bochs_guests, bochs_images, bochs_network, bochs_virtio, guests
+from tests.emu import bochs_demo, bochs_guests, bochs_hostile, bochs_images, bochs_network, bochs_virtio, \
+    guests
 from tests.emu.emulator import Qemu
 from tests.emu.suite import qemu
 
@@ -12,18 +13,28 @@ def again(name, body, **options):
     qemu(f"svm-{name}", **SVM, **options)(body)
 
 
-again("guests-1", bochs_guests.guests_1, limit=300, cpus=1,
+def both(*bodies):
+    """Several bodies of the Bochs tier in one boot."""
+    def body(c):
+        for each in bodies:
+            each(c)
+    return body
+
+
+again("guests-1", both(bochs_guests.guests_1, bochs_guests.secrets), limit=300, cpus=1,
       files=bochs_guests.FILES_1)
 again("guests-2", bochs_guests.guests_2, limit=300, cpus=2,
       files=guests.files(*bochs_guests.MORE_CPUS, "avx_a", "avx_none", "hlt_timer", "busy"))
+again("guests-smp", both(bochs_guests.guests_smp, bochs_guests.ipi_flood), limit=400, cpus=4,
+      files=guests.files(*bochs_guests.SMP, "ipi_flood"))
 again("guests-traced", bochs_guests.guests_traced, limit=300, cpus=1,
       files=guests.files(*bochs_guests.TRACED, "counter"))
 again("guest-power", bochs_guests.guest_power, limit=300, cpus=1,
       files=guests.files("power_button", "reboot", "counter"))
 again("containment", bochs_guests.containment, limit=300, cpus=1,
       files=guests.files("counter", *bochs_guests.CONTAINED))
-again("survival", bochs_guests.survival, limit=900, cpus=2,
-      files=guests.files("counter", "flood_uart"))
+again("survival", both(bochs_guests.survival, bochs_hostile.crash_points), limit=900, cpus=2,
+      files=guests.files("counter", *bochs_hostile.CRASH_GUESTS))
 again("dirty-log", bochs_guests.dirty_log, limit=300, cpus=2, files=guests.files("dirty"))
 again("scheduler", bochs_guests.scheduler, limit=300, cpus=1, files=guests.files("busy"))
 again("demo", bochs_demo.demo, limit=300, cpus=2)
