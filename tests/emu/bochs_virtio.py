@@ -9,7 +9,7 @@ from tests.emu.suite import bochs
 
 FILES = vdisk.files(vdisk.section("vio", 1, "rng: yes", "console: virtio,ports=2",
                                   "disk0: file=ds1:/v.qcow2,format=qcow2")) | \
-    vdisk.test_guest("hostile_blk")
+    vdisk.test_guest("hostile_blk") | vdisk.test_guest("hostile_net")
 DATA = {"d": 64}
 
 
@@ -28,6 +28,18 @@ def hostile(c):
         assert "disk0: the driver is wrong" in c.command("vm log bad")
         c.until("vm list", r"bad +stopped", 60)
         guests.must(c, "disk drop ram0")
+        log = c.command("host log | grep ERROR")
+        assert not log, log
+    with c.check("so does one of a network card, and what it sends is dropped and counted"):
+        guests.must(c, "net switch add hostile")
+        guests.start(c, "badnet", "hostile_net", nic0="switch=hostile", nic1="switch=hostile")
+        guests.wait_verdict(c, "badnet", "hostile_net", 300)
+        assert "nic0: the driver is wrong" in c.command("vm log badnet")
+        c.until("vm list", r"badnet +stopped", 60)
+        text = c.command("net switch show hostile")
+        for why in ("bad-offload", "runt", "oversize"):
+            assert re.search(rf"dropped +[1-9]\d* {why}", text), text
+        guests.must(c, "net switch delete hostile")
         log = c.command("host log | grep ERROR")
         assert not log, log
 

@@ -39,6 +39,7 @@ CASES = {
     "reboot": {"ends": "never", "reference": False},
     "every_privileged": {"reference": False},
     "hostile_blk": {"cpus": 2, "ends": "asked", "reference": False},
+    "hostile_net": {"cpus": 2, "ends": "asked", "reference": False},
     "bench": {"cpus": 2, "reference": False},
     "bench_io": {"ends": "never", "reference": False},
     "doorbell": {"options": {"rng": "yes"}, "reference": False},
