@@ -20,16 +20,19 @@ typedef unsigned long long ull;
 
 #define CONNECTIONS 6u
 #define PORT 22u
+#define IDLE 900u
+#define IDLE_MOST 86400u
 
 static struct {
     struct tcp_door *door; /* NULL: off */
-    u16 port;
+    u16 port, listening;   /* as set; where the door is */
     bool passwords;
+    u32 idle;           /* seconds; 0: sessions may be idle for ever */
     char kif[KIF_NAME]; /* "": the first interface */
     char key[SSH_SESSION_KEY];
     u32 open;
     u64 accepted, refused;
-} remote = {.port = PORT, .passwords = true};
+} remote = {.port = PORT, .passwords = true, .idle = IDLE};
 
 struct guest { /* a connection on its way into its fiber */
     int fd;
@@ -39,8 +42,11 @@ struct guest { /* a connection on its way into its fiber */
 static void serve(void *arg)
 {
     struct guest *g = arg;
-    struct ssh_session_options o = {
-        .key = remote.key, .peer = g->peer, .passwords = remote.passwords, .wake = sockets_wake};
+    struct ssh_session_options o = {.key = remote.key,
+                                    .peer = g->peer,
+                                    .passwords = remote.passwords,
+                                    .idle_seconds = remote.idle,
+                                    .wake = sockets_wake};
 
     ssh_session_serve(g->fd, &o);
     log_info("ssh: connection of %s has ended", g->peer);
@@ -89,6 +95,10 @@ static enum hv_status show(struct out *out)
     out_field(out, "port", "%u", remote.port);
     out_field(out, "interface", "%s", remote.kif[0] ? remote.kif : "the first one");
     out_field(out, "passwords", "%s", remote.passwords ? "yes" : "no, keys alone");
+    if (remote.idle)
+        out_field(out, "idle sessions", "end after %u s", remote.idle);
+    else
+        out_field(out, "idle sessions", "stay");
     if (remote.key[0])
         ssh_session_fingerprint(remote.key, text, sizeof(text));
     out_field(out, "host key", "%s", text);
@@ -121,7 +131,10 @@ static enum hv_status switch_on(struct out *out)
                          "no user could log in");
     if (!remote.key[0] && !ssh_session_new_key(remote.key))
         return out_error(out, HV_ENOMEM, "E_MEMORY", "host mem", "no memory for a host key");
+    if (remote.door && remote.listening == remote.port)
+        return HV_OK; /* its port would be in use by connections that have ended */
     switch_off();
+    remote.listening = remote.port;
     enum hv_status status = tcp_door_open(remote.port, on_link, NULL, &remote.door);
     net_wake();
     if (status != HV_OK)
@@ -135,9 +148,14 @@ static bool take_settings(const struct schema_args *args, struct out *out)
     const char *kif = args_text(args, "kif"), *passwords = args_text(args, "passwords"),
                *key = args_text(args, "key");
     u64 port = args_number(args, "port", remote.port);
+    u64 idle = args_number(args, "idle", remote.idle);
 
     if (!port || port > 65535) {
         out_error(out, HV_EINVAL, "E_VALUE", "port=22", "a port is 1 to 65535");
+        return false;
+    }
+    if (idle > IDLE_MOST) {
+        out_error(out, HV_EINVAL, "E_VALUE", "idle=900", "idle= is at most a day, in seconds");
         return false;
     }
     if (kif && strlen(kif) >= sizeof(remote.kif)) {
@@ -149,6 +167,7 @@ static bool take_settings(const struct schema_args *args, struct out *out)
         return false;
     }
     remote.port = (u16)port;
+    remote.idle = (u32)idle;
     if (kif)
         strcpy(remote.kif, strcmp(kif, "first") ? kif : "");
     if (passwords)
@@ -182,6 +201,8 @@ static void save_ssh(struct schema_text *t)
     if (remote.port != PORT || !remote.passwords)
         schema_put(t, "host ssh port=%u passwords=%s", remote.port,
                    remote.passwords ? "yes" : "no");
+    if (remote.idle != IDLE)
+        schema_put(t, "host ssh idle=%u", remote.idle);
     if (remote.key[0])
         schema_put(t, "host ssh key=%s", remote.key);
     if (remote.door)
@@ -194,6 +215,8 @@ static const struct schema_arg ssh_args[] = {
     {"port", PLACE_KEY, ARG_NUMBER, .help = "TCP port; 22 at first"},
     {"kif", PLACE_KEY, ARG_WORD, .help = "the interface it is offered on; first: the first one"},
     {"passwords", PLACE_KEY, ARG_ENUM, .values = "yes|no", .help = "no: keys alone let in"},
+    {"idle", PLACE_KEY, ARG_NUMBER,
+     .help = "seconds after which a silent session ends, 0: never; 900 at first"},
     {"key", PLACE_KEY, ARG_WORD, .help = "host key; new: another is made when it is switched on"},
     {0},
 };

@@ -36,6 +36,7 @@ struct connection {
     struct terminal terminal;
     struct shell *shell;
     bool shell_ended;
+    u64 active; /* TSC when something was typed or said last */
     int status;
     u8 out_bytes[OUT_BYTES];
     struct ring out; /* from the shell, not yet in the channel */
@@ -272,6 +273,8 @@ static void pump_out(struct connection *c)
         n = ring_get(&c->out, buf, MIN(window, (u32)sizeof(buf)));
         if (n && ssh_channel_write(c->channel, buf, n) < 0)
             return;
+        if (n)
+            c->active = clock_tsc();
     }
     if (ring_room(&c->out) >= OUT_BYTES / 2)
         event_signal(&c->room);
@@ -286,8 +289,10 @@ static void pump_in(struct connection *c)
         u32 room = MIN(terminal_key_room(&c->terminal), (u32)sizeof(buf));
 
         n = room ? ssh_channel_read_nonblocking(c->channel, buf, room, 0) : 0;
-        if (n > 0)
+        if (n > 0) {
+            c->active = clock_tsc();
             terminal_input(&c->terminal, buf, (u32)n);
+        }
     }
 }
 
@@ -296,15 +301,31 @@ static bool gone(const struct connection *c)
     return !ssh_is_connected(c->ssh) || !c->channel || ssh_channel_is_closed(c->channel);
 }
 
+/* A session that was forgotten: it is told, and ends. */
+static bool idle_for_too_long(struct connection *c)
+{
+    static const char text[] = "\r\nNothing was typed for too long: the session ends.\r\n";
+    u32 most = c->options->idle_seconds;
+
+    if (!most || c->line[0] || clock_tsc() - c->active < clock_ticks(most * CLOCK_SECOND))
+        return false;
+    log_notice("ssh: session of %s from %s ends, idle for %u s", c->user, c->options->peer, most);
+    (void)ssh_channel_write(c->channel, text, sizeof(text) - 1);
+    return true;
+}
+
 /* Until the shell has ended; the client may end before it. */
 static void carry(struct connection *c)
 {
+    c->active = clock_tsc();
     while (!c->shell_ended) {
         fiber_yield();
         pump_out(c);
         pump_in(c);
-        if (gone(c) || (c->line[0] == 0 && ssh_channel_is_eof(c->channel) &&
-                        ssh_channel_poll(c->channel, 0) <= 0))
+        if (gone(c) ||
+            (c->line[0] == 0 && ssh_channel_is_eof(c->channel) &&
+             ssh_channel_poll(c->channel, 0) <= 0) ||
+            idle_for_too_long(c))
             break;
         /* Keys that found no room wait in the channel. */
         bool full = !terminal_key_room(&c->terminal);

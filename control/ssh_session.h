@@ -12,6 +12,7 @@ struct ssh_session_options {
     const char *key;      /* the host's, as ssh_session_new_key() gives it */
     const char *peer;     /* for events */
     bool passwords;       /* let passwords in, not keys alone */
+    u32 idle_seconds;     /* a shell ends in which nothing is typed or said for so long; 0: never */
     void (*wake)(int fd); /* ends a poll() of the connection's fiber; NULL: there is none */
 };
 

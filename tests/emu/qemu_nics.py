@@ -133,9 +133,13 @@ def nic_e1000(c):
 
 
 @qemu("nic-82545", machine="q35", cpus=2,
-      extra=wire() + ["-device", "e1000-82545em,netdev=n,romfile="])
+      extra=["-device", "intel-iommu,intremap=on"] + wire() +
+      ["-device", "e1000-82545em,netdev=n,romfile="])
 def nic_82545(c):
     works(c, "Intel 82545EM", "line", "e1000", "1000 Mbit/s")
+    with c.check("no DMA was blocked"):
+        log = c.command("host log | grep IOMMU")
+        assert not log, log
 
 
 @qemu("nic-e1000e", machine="q35", cpus=2,

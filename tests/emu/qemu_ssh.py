@@ -173,6 +173,14 @@ def ssh(c):
         s.kill()
         s.wait()
         c.until("host ssh", r"(?m)^connections +0 of", 60)
+    with c.check("a session in which nothing is typed or said comes to its end"):
+        assert "E_VALUE" in c.command("host ssh idle=100000")
+        c.command("host ssh idle=2")
+        s = client.start("anna", options=["-tt"])
+        assert "typed for too long" in wait(c, s, 90)
+        assert "session of anna from" in c.command("host log level=notice | grep idle")
+        assert "host ssh idle=2" in c.command("host config show")
+        c.command("host ssh idle=900")
     with c.check("five wrong passwords lock a user, until he is unlocked"):
         for _ in range(5):
             assert client.run(c, "bob", "vm list", password="wrong")[0] == 255
