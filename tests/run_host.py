@@ -19,6 +19,7 @@ CHECKS = [
     ("warnings", ["tests/check_warnings.sh"]),
     ("cppcheck", ["tests/check_cppcheck.sh"]),
     ("budget", ["tests/check_budget.sh"]),
+    ("run", ["tests/check_run.py"]),
     ("branches", ["tests/check_branches.sh"]),
     ("calls", ["tests/check_calls.py"]),
 ]
