@@ -74,7 +74,10 @@ static const struct msr_row rows[] = {
      .value = MTRR_DEF_ON,
      .mask = 0xcff,
      .memory_types = 1},
-    /* AMD's, which kernels read without care for a fault.  SYSCFG: no fixed-range extensions, no
+    /* AMD's, which kernels use without care for a fault.  The four old performance counters and
+     * their selectors: Xen clears them; nothing counts */
+    {.first = 0xc0010000, .last = 0xc0010007, .kind = MSR_IGNORE},
+    /* SYSCFG: no fixed-range extensions, no
      * memory encryption */
     {.first = 0xc0010010, .last = 0xc0010010, .kind = MSR_CONST},
     /* HWCR: the TSC counts at the P0 rate; kernels set bits here for errata */
