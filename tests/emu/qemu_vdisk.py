@@ -11,6 +11,25 @@ OPTIONS = {"cpu": Qemu.WITH_SVM, "disk": "ahci",
            "extra": ["-device", "virtio-blk-pci,drive=d,disable-legacy=on"]}
 
 
+def on_each(c, what, seed, operations):
+    """One run of blkload after the other, on the disk of each format."""
+    text = guest_command(c, "for d in a b c d e f; do "
+                         f"blkload {what} /dev/vd$d {seed} {operations} 2; done", 300)
+    assert text.count(f"blkload: ok, {operations * 2} operations") == 6, text
+
+
+def begin(c, seed):
+    """Runs of blkload on the disks of all formats, in the background."""
+    guest_command(c, "for d in a b c d e f; do "
+                  f"blkload run /dev/vd$d {seed} 60 2 >/tmp/load-$d 2>&1 & done")
+
+
+def ended(c):
+    vdisk.enter(c, "disks")
+    text = guest_command(c, "wait; cat /tmp/load-*", 300)
+    assert text.count("blkload: ok, 120 operations") == 6, text
+
+
 @qemu("svm-disks", limit=400, cpus=1, data={"d": 512}, **OPTIONS,
       files=vdisk.files(vdisk.section("disks", 2, *DISKS, "disk6: device=ram0,serial=S1")))
 def disks(c):
@@ -30,15 +49,13 @@ def disks(c):
         assert text.split() == [f"vm100-disk{n}" for n in range(6)] + ["S1"], text
         assert guest_command(c, "ls /sys/block/vda/mq").split() == ["0", "1"]
     with c.check("each format holds what it is given"):
-        for n, _ in enumerate(vdisk.FORMATS):
-            vdisk.load(c, "run", "vd" + "abcdef"[n], n + 1, 200)
+        on_each(c, "run", 1, 100)
         vdisk.load(c, "run", "vdg", 7, 400)
-    with c.check("snapshots are taken and merged while it writes"):
+    with c.check("snapshots are taken and merged while it writes to every format"):
         vdisk.leave(c)
         must(c, "vm snapshot take disks s1 description=first", 120)
         vdisk.enter(c, "disks")
-        vdisk.load(c, "run", "vda", 1, 100)
-        guest_command(c, "blkload run /dev/vdb 22 300 4 >/tmp/load 2>&1 &")
+        begin(c, 22)
         vdisk.leave(c)
         must(c, "vm snapshot take disks s2", 120)
         listed = c.command("vm snapshot list disks", 60)
@@ -46,17 +63,29 @@ def disks(c):
         assert c.command("vm snapshot delete disks s1", 300).count("E_") == 0
         assert c.command("vm snapshot delete disks s2", 300).count("E_") == 0
         assert "s1" not in c.command("vm snapshot list disks", 60)
+        ended(c)
+    with c.check("and hold what was written"):
+        on_each(c, "check", 22, 60)
+    with c.check("what is written after a snapshot is gone when it is reverted to"):
+        vdisk.leave(c)
+        must(c, "vm snapshot take disks r1", 120)
         vdisk.enter(c, "disks")
-        text = guest_command(c, "wait; cat /tmp/load", 300)
-        assert "blkload: ok, 1200 operations" in text, text
-    with c.check("and hold what was written before, between and after"):
-        vdisk.load(c, "check", "vda", 1, 100)
-        vdisk.load(c, "check", "vdb", 22, 300)
-        for n in range(2, 6):
-            vdisk.load(c, "check", "vd" + "abcdef"[n], n + 1, 200)
+        begin(c, 33)
+        vdisk.leave(c)
+        must(c, "vm snapshot take disks r2", 120)
+        ended(c)
+        vdisk.leave(c)
+        assert "E_STATE" in c.command("vm snapshot revert disks r1", 60)
+        must(c, "vm stop disks", 120)
+        must(c, "vm snapshot revert disks r1", 120)
+        assert "r2" in c.command("vm snapshot list disks", 60)
+        start(c, "disks")
+        to_shell(c, "disks", 2)
+        on_each(c, "check", 22, 60)
         vdisk.leave(c)
         must(c, "vm stop disks", 120)
-        assert "disks.log" in c.command("store ls ds1:disks", 60)
+        listed = c.command("store ls ds1:disks", 60)
+        assert "disks.log" in listed and "disks.1.log" in listed, listed
         assert "0 problems" in c.command("store check ds1", 120)
 
 
