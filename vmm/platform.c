@@ -11,6 +11,7 @@
 #include "vmm/exits.h"
 #include "vmm/virtio_dev.h"
 #include "vmm/vm.h"
+#include "vmm/vm_nvram.h"
 
 u64 platform_now(void)
 {
@@ -96,6 +97,11 @@ void platform_msi(struct vm *vm, u32 address, u32 data)
 void platform_lint(struct vm *vm, bool level)
 {
     (void)sys_vcpu_lint(vm->slot, 0, level);
+}
+
+void platform_nvram(struct vm *vm)
+{
+    vm_nvram_changed(vm);
 }
 
 void platform_hold(struct vm *vm)

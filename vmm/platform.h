@@ -23,6 +23,9 @@ void platform_timer(struct vm *vm, enum vm_timer which, u64 at);
 struct virtio_device;
 void platform_device_timer(struct virtio_device *d, u64 at);
 
+/* The battery-backed memory of the VM's clock has changed. */
+void platform_nvram(struct vm *vm);
+
 /* Level of ISA line 0..15, as PIC and I/O APIC both see it. */
 void platform_irq(struct vm *vm, u32 irq, bool level);
 /* A message as the I/O APIC or a device sends it to the local APICs. */

@@ -1,6 +1,8 @@
 /* The guest's real-time clock; called from the port table and its timer, on the event loop. */
 #include "vmm/rtc.h"
 
+#include <string.h>
+
 #include "vmm/platform.h"
 #include "vmm/vm.h"
 
@@ -169,6 +171,7 @@ static void write_time(struct rtc *r, u8 reg, u8 value)
     default: /* the day of the week follows from the date */
         return;
     }
+    r->changed = true;
     if (f.year < 1970) /* year and century are set one after the other */
         f.year += 100;
     i64 days = rtc_days_from_date(MAX(f.year, 1970), f.month, f.day);
@@ -263,6 +266,7 @@ static void write_register(struct vm *vm, struct rtc *r, u8 reg, u8 v)
 {
     if (is_time(reg)) {
         write_time(r, reg, v);
+        platform_nvram(vm);
         return;
     }
     switch (reg) {
@@ -280,7 +284,13 @@ static void write_register(struct vm *vm, struct rtc *r, u8 reg, u8 v)
     case RTC_D:
         return;
     default:
+        if (r->ram[reg] == v)
+            return;
         r->ram[reg] = v;
+        if (reg >= RTC_KEPT) { /* not the alarm */
+            r->changed = true;
+            platform_nvram(vm);
+        }
         return;
     }
     arm(vm, r);
@@ -305,8 +315,12 @@ void rtc_out(struct vm *vm, u16 port, u8 size, u32 value)
 
 void rtc_reset(struct vm *vm)
 {
-    struct rtc *r = &vm->state->rtc;
-    *r = (struct rtc){.next_periodic = PLATFORM_NEVER, .next_second = PLATFORM_NEVER};
+    struct rtc *r = &vm->state->rtc, kept = *r;
+    *r = (struct rtc){.offset = kept.offset,
+                      .changed = kept.changed,
+                      .next_periodic = PLATFORM_NEVER,
+                      .next_second = PLATFORM_NEVER};
+    memcpy(r->ram + RTC_KEPT, kept.ram + RTC_KEPT, sizeof(r->ram) - RTC_KEPT);
     r->ram[RTC_A] = 0x26;
     r->ram[RTC_B] = B_24H;
     platform_timer(vm, VM_TIMER_RTC, PLATFORM_NEVER);

@@ -20,6 +20,7 @@
 #include "vmm/vm_disk.h"
 #include "vmm/vm_home.h"
 #include "vmm/vm_nic.h"
+#include "vmm/vm_nvram.h"
 #include "vmm/vm_reserve.h"
 #include "vmm/vm_sched.h"
 
@@ -89,6 +90,8 @@ static void detach(struct vm *vm)
     for (u32 i = 0; i < VM_TIMER_COUNT; i++)
         loop_timer_cancel(&vm->timers[i].timer);
     loop_timer_cancel(&vm->cap_timer);
+    loop_timer_cancel(&vm->nvram_timer);
+    struct rtc clock = vm->state->rtc;
     vm->cap.held = false;
     memcpy(vm->last_log, vm->state->log_space, sizeof(vm->last_log));
     memcpy(vm->last_scrollback, vm->state->scrollback_space, sizeof(vm->last_scrollback));
@@ -105,6 +108,7 @@ static void detach(struct vm *vm)
         log_error("vm: slot %u of VM %s is not destroyed: %lld", vm->slot, vm->config.name,
                   (long long)r);
     if (fiber_self()) { /* always, if it has disks */
+        vm_nvram_save(vm, &clock);
         vm_home_keep_log(vm);
         vm_home_unlock(vm);
     }
@@ -250,6 +254,7 @@ bool vm_start(struct vm *vm, struct vm_error *e)
     }
     vm->phase = PHASE_STARTING;
     vm->stop_reason[0] = 0;
+    vm_nvram_load(vm);
     ok = ok && vm_disk_open_all(vm, e) && give_memory(vm, e) && give_vcpus(vm, e) && vm_boot(vm, e);
     if (ok) {
         vm_sched_apply(vm);

@@ -41,7 +41,7 @@ struct vm {
     } timers[VM_TIMER_COUNT];
 
     u8 reserved_cpu[VM_VCPUS]; /* the CPU that has a vCPU's reservation; VM_RESERVE_NONE */
-    struct loop_timer cap_timer, power_timer;
+    struct loop_timer cap_timer, power_timer, nvram_timer;
     struct vm_cap cap;
 
     u32 served;                /* vCPUs whose exits may be served: 0 until the machine is whole */

@@ -1,4 +1,4 @@
-/* links: vmm/uart16550.c vmm/pic.c vmm/pit.c vmm/ioapic.c vmm/rtc.c vmm/acpi_pm.c vmm/text_ring.c */
+/* links: vmm/uart16550.c vmm/pic.c vmm/pit.c vmm/ioapic.c vmm/rtc.c vmm/nvram_text.c vmm/acpi_pm.c vmm/text_ring.c */
 /* The chipset models against a platform that keeps what they ask for. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "vmm/nvram_text.h"
 #include "vmm/platform.h"
 #include "vmm/vm.h"
 
@@ -34,6 +35,14 @@ u64 platform_unix_ns(void)
 {
     return unix_ns + now;
 }
+static u32 nvram_changes;
+
+void platform_nvram(struct vm *v)
+{
+    (void)v;
+    nvram_changes++;
+}
+
 void platform_timer(struct vm *v, enum vm_timer which, u64 at)
 {
     v->state->deadline[which] = at;
@@ -435,6 +444,41 @@ static void rtc_can_be_set(void **unused)
     assert_int_equal(cmos(9), 0x31);
 }
 
+/* What a battery keeps: memory and time, over resets and in NAME.nvram. */
+static void rtc_keeps_its_memory(void **unused)
+{
+    char text[NVRAM_TEXT], half[NVRAM_TEXT];
+    struct rtc back = {.offset = 7}, *r = &vm->state->rtc;
+    (void)unused;
+    now = 0;
+    unix_ns = 1709251199ull * NS_PER_SEC;
+    assert_false(r->changed);
+    nvram_changes = 0;
+    cmos_set(0x40, 0xa5);
+    cmos_set(0x40, 0xa5); /* the same: no change */
+    cmos_set(1, 0x12);    /* the alarm */
+    assert_int_equal(nvram_changes, 1);
+    cmos_set(4, 0x11); /* 12 hours back */
+    assert_true(r->changed);
+    assert_int_equal(nvram_changes, 2);
+    rtc_reset(vm);
+    assert_int_equal(cmos(0x40), 0xa5);
+    assert_int_equal(cmos(1), 0);
+    assert_int_equal(cmos(4), 0x11);
+    nvram_text_write(r, text);
+    assert_true(nvram_text_read(text, &back));
+    assert_int_equal(back.offset, -12ll * 3600 * (i64)NS_PER_SEC);
+    assert_int_equal(back.ram[0x40], 0xa5);
+    for (u32 len = 0; len < strlen(text); len++) {
+        snprintf(half, sizeof(half), "%.*s", (int)len, text);
+        assert_false(nvram_text_read(half, &back));
+        memcpy(half, text, sizeof(half));
+        half[len] ^= 0x80;
+        (void)!nvram_text_read(half, &back);
+    }
+    assert_int_equal(back.ram[0x40], 0xa5);
+}
+
 static void rtc_interrupts(void **unused)
 {
     (void)unused;
@@ -552,6 +596,7 @@ int main(void)
         CASE(pit_channel_2_counts_down),
         CASE(rtc_tells_the_time),
         CASE(rtc_can_be_set),
+        CASE(rtc_keeps_its_memory),
         CASE(rtc_interrupts),
         CASE(calendar),
         CASE(acpi_power),
