@@ -279,27 +279,46 @@ static enum hv_status close_image(struct opened *o)
     return status == HV_OK ? closed : status;
 }
 
+static void on_child(void *arg, const char *child)
+{
+    snprintf(arg, STORE_PATH_MAX, "%s", child);
+}
+
+/* An image that others lie over is not changed: the one on top grows. */
+static bool has_children(struct out *out, const char *text)
+{
+    char child[STORE_PATH_MAX] = "", name[STORE_NAME_MAX];
+    const char *colon = strchr(text, ':');
+
+    snprintf(name, sizeof(name), "%.*s", (int)(colon ? colon - text : 0), text);
+    struct store *s = store_find(name);
+    if (!s || store_children(s, colon + 1, on_child, child) != HV_OK || !child[0])
+        return false;
+    out_error(out, HV_EBUSY, "E_HAS_SNAPSHOTS", "vm grow VM DISK, which grows the image on top",
+              "'%.80s' is made from it", child);
+    return true;
+}
+
 static enum hv_status run_disk_resize(const struct schema_args *args, struct out *out)
 {
     struct opened o;
     u64 size = args_number(args, "size", 0);
-    enum hv_status status = open_image(out, args, "path", false, &o);
+    char error[IMAGE_ERROR_MAX];
 
+    if (has_children(out, args_text(args, "path")))
+        return HV_EBUSY;
+    enum hv_status status = open_image(out, args, "path", false, &o);
     if (status != HV_OK)
         return status;
-    const char *why = image_of(o.disk, 0)->error;
-    if (!o.place.store || (o.chain && o.chain->count > 1))
-        status = out_error(out, HV_ENOSYS, "E_UNSUPPORTED", "vm snapshot delete, or vm clone first",
-                           "only an image of a store that lies over no other one can grow");
-    else if (size < o.disk->size || size % DISK_SECTOR)
-        status = place_fail(out, HV_EINVAL, "disk info", "disks only grow, by whole sectors");
-    else if ((status = disk_resize(o.disk, size)) != HV_OK)
-        place_fail(out, status, "disk convert, store df", why[0] ? why : "it does not take that");
-    const char *format = image_of(o.disk, 0)->format->name;
+    if (!o.chain)
+        status = out_error(out, HV_ENOSYS, "E_UNSUPPORTED", "disk import",
+                           "only an image of a store can grow");
+    else if ((status = chain_grow(o.place.store, o.chain, size, error)) != HV_OK)
+        place_fail(out, status, "disk info, disk convert, store df", error);
     enum hv_status closed = close_image(&o);
     if (status == HV_OK && closed != HV_OK)
         status = place_fail(out, closed, "disk check", "it could not be closed");
-    return status == HV_OK ? note_format(out, &o.place, format, size) : status;
+    return status;
 }
 
 static bool on_export(void *arg, u64 done)

@@ -55,9 +55,12 @@ static void on_input(void *owner, const u8 *bytes, u32 len)
 const struct text_ring *cmd_vm_console_said(struct vm *vm, u32 port)
 {
     const struct virtio_device *console = port ? vm_devices_find(vm, "console") : NULL;
+    u32 agent;
     if (!port)
         return vm_scrollback(vm);
-    return console ? virtio_dev_console_ring(console, port) : NULL;
+    if (!console || (virtio_dev_console_agent(console, &agent) && port == agent))
+        return NULL; /* that line is for programs */
+    return virtio_dev_console_ring(console, port);
 }
 
 /* Shows what the scroll-back has beyond console_pos, at the speed of the terminal. */

@@ -9,11 +9,14 @@
 
 #include "control/cmd_vm.h"
 #include "control/place.h"
+#include "control/rt/log.h"
 #include "control/schema.h"
 #include "control/shell.h"
 #include "control/task.h"
+#include "vmm/guest_agent.h"
 #include "vmm/inventory.h"
 #include "vmm/vm_clone.h"
+#include "vmm/vm_disk.h"
 
 static enum hv_status say(struct out *out, const struct vm_error *e)
 {
@@ -168,15 +171,33 @@ static enum hv_status refused(struct vm_dir *v, enum hv_status status, struct ou
     return say(out, &e);
 }
 
-static enum hv_status take_one(struct vm *vm, struct vm_dir *v, const char *name,
-                               const char *description, struct out *out)
+static enum hv_status take_one(struct vm *vm, struct vm_dir *v, const struct schema_args *args,
+                               struct out *out)
 {
     struct snapshot_vm on = vm_home_snapshot_vm(vm);
-    struct vm_error e;
-    enum hv_status status = snapshot_take(v, name, description ? description : "", &on);
+    const char *name = args_text(args, "name"), *description = args_text(args, "description");
+    bool quiesce = args_flag(args, "quiesce") && vm->phase != PHASE_STOPPED;
+    struct vm_error e, thaw;
+    u32 frozen = 0;
 
-    if (status != HV_OK)
+    if (quiesce && vm_dir_find(v, name))
+        quiesce = false; /* it will be refused */
+    if (quiesce && !guest_agent_freeze(vm, &frozen, &e))
+        return say(out, &e);
+    enum hv_status status = snapshot_take(v, name, description ? description : "", &on);
+    bool thawed = !quiesce || guest_agent_thaw(vm, &thaw);
+    if (status != HV_OK) {
+        if (!thawed)
+            log_error("VM %s: its file systems are not thawed: %s", vm->config.name, thaw.text);
         return refused(v, status, out);
+    }
+    if (!thawed) {
+        if (!take_now(vm, v, false, &e))
+            log_error("VM %s: %s", vm->config.name, e.text);
+        return say(out, &thaw);
+    }
+    if (quiesce)
+        out_printf(out, "%u file systems of the guest were at rest.\n", frozen);
     u32 depth = depth_of(v, &v->now);
     if (depth >= 4)
         out_printf(out, "%u snapshots over each other: deleting some makes first reads faster.\n",
@@ -284,7 +305,7 @@ static enum hv_status run_snapshot(const struct schema_args *args, struct out *o
         return say(out, &e);
     vm->storing = true;
     if (!strcmp(action, "take"))
-        status = take_one(vm, v, name, args_text(args, "description"), out);
+        status = take_one(vm, v, args, out);
     else if (!strcmp(action, "revert"))
         status = revert_to(vm, v, name, out);
     else
@@ -292,6 +313,29 @@ static enum hv_status run_snapshot(const struct schema_args *args, struct out *o
     vm->storing = false;
     vm_dir_free(v);
     return status;
+}
+
+/* ---- larger disks -----------------------------------------------------------------------------
+ */
+
+static enum hv_status run_grow(const struct schema_args *args, struct out *out)
+{
+    struct vm *vm = the_vm(args, out);
+    const char *disk = args_text(args, "disk");
+    struct vm_error e;
+
+    if (!vm)
+        return HV_ENOENT;
+    if (strncmp(disk, "disk", 4) || disk[4] < '0' || disk[4] >= '0' + VM_DISKS || disk[5])
+        return out_error(out, HV_EINVAL, "E_INVALID", "vm grow web1 disk0 size=20G",
+                         "'%.20s' is not one of disk0 to disk7", disk);
+    if (vm->storing)
+        return out_error(out, HV_EBUSY, "E_BUSY", "task list", "a task works on the disks of VM %s",
+                         vm->config.name);
+    vm->storing = true;
+    bool ok = vm_disk_grow(vm, (u32)(disk[4] - '0'), args_number(args, "size", 0), &e);
+    vm->storing = false;
+    return ok ? HV_OK : say(out, &e);
 }
 
 /* ---- clones and templates ---------------------------------------------------------------------
@@ -418,7 +462,14 @@ static const struct schema_arg snapshot_args[] = {
     {"description", PLACE_KEY, ARG_WORD, .help = "take: one line about it"},
     {"direction", PLACE_KEY, ARG_ENUM, "auto|down|up", "auto",
      "delete: newer data into the older image, or the reverse"},
+    {"quiesce", PLACE_FLAG, ARG_WORD, .help = "take: qemu-guest-agent freezes file systems first"},
     {"background", PLACE_FLAG, ARG_WORD, .help = "delete: do not wait for the end"},
+    {0},
+};
+static const struct schema_arg grow_args[] = {
+    {"vm", PLACE_OBJECT, ARG_VM, .help = "its name or number"},
+    {"disk", PLACE_OBJECT, ARG_WORD, .help = "disk0 to disk7"},
+    {"size", PLACE_KEY, ARG_SIZE, .help = "new size; disks only grow"},
     {0},
 };
 static const struct schema_arg clone_args[] = {
@@ -446,6 +497,8 @@ static const struct schema_command commands[] = {
     {"vm", "snapshot", "snapshots of a VM's disks and settings",
      "vm snapshot take web1 s1 description=\"before the patch\"", ROLE_OPERATE, snapshot_args, NULL,
      run_snapshot},
+    {"vm", "grow", "make a disk of a VM larger, also while it runs or has snapshots",
+     "vm grow web1 disk0 size=20G", ROLE_OPERATE, grow_args, NULL, run_grow},
     {"vm", "clone", "a new VM from another one or a template, with its own UUID and addresses",
      "vm clone web1 web2 --linked mem=1G", ROLE_ADMIN, clone_args, &vm_config_schema, run_clone},
     {"vm", "convert", "a VM to a template, which does not start, or back",

@@ -81,6 +81,29 @@ enum hv_status chain_close(struct chain *c)
     return status;
 }
 
+enum hv_status chain_grow(struct store *s, struct chain *c, u64 size, char error[IMAGE_ERROR_MAX])
+{
+    const struct store_image *top = &c->image[0];
+    struct image *img = image_of(c->disk, 0);
+    struct store_change change = {.kind = STORE_IMAGE,
+                                  .path = top->path,
+                                  .to = c->count > 1 ? c->image[1].path : NULL,
+                                  .format = img->format->name,
+                                  .size = size};
+    if (size < c->disk->size || size % DISK_SECTOR || size > IMAGE_SIZE_MAX)
+        return fail(error, HV_EINVAL, top->path, "disks only grow, by whole sectors");
+    img->error[0] = 0;
+    enum hv_status status = disk_resize(c->disk, size);
+    if (status != HV_OK)
+        return fail(error, status, top->path,
+                    img->error[0]         ? img->error
+                    : status == HV_ENOSYS ? "an image of this kind does not grow"
+                    : status == HV_EPERM  ? "it is read-only"
+                                          : "it does not take that size");
+    status = store_apply(s, &change, 1);
+    return status == HV_OK ? status : fail(error, status, top->path, store_error(s));
+}
+
 enum hv_status chain_create(struct store *s, const char *path, const char *format,
                             struct image_options *o, struct chain *parent,
                             char error[IMAGE_ERROR_MAX])

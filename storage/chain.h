@@ -20,6 +20,10 @@ MUST_CHECK enum hv_status chain_open(struct store *s, const char *path, const ch
 /* The disk's users are gone, and nothing is in flight.  Frees the chain whatever it returns. */
 enum hv_status chain_close(struct chain *c);
 
+/* The disk of an open chain becomes larger, and the store knows.  Nothing is in flight.  HV_EINVAL:
+ * smaller, or not whole sectors; HV_ENOSYS: images of this format do not grow; error: why. */
+MUST_CHECK enum hv_status chain_grow(struct store *s, struct chain *c, u64 size,
+                                     char error[IMAGE_ERROR_MAX]);
 /* What is behind the last slash of a path. */
 const char *chain_base_name(const char *path);
 

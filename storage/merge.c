@@ -109,7 +109,8 @@ static enum hv_status make_copy(struct merge *m, u32 base, u32 last, const char 
     struct store_change change = {.kind = STORE_IMAGE,
                                   .path = to,
                                   .to = last + 1 < c->count ? c->image[last + 1].path : NULL,
-                                  .format = format};
+                                  .format = format,
+                                  .size = c->disk->size};
     enum hv_status status = store_copy(m->store, c->image[base].path, to);
 
     if (status == HV_OK) {

@@ -49,6 +49,7 @@ struct console_state {
                                    written already */
     u8 tell[ARRAY_LEN(told)];   /* of each: for which ports it is still to be told */
     u8 typed_len[VM_CONSOLE_PORTS];
+    u8 opened; /* of each port: the driver says that a program has it open */
     u8 first[112], others[VM_CONSOLE_PORTS - 1][16]; /* typed, and not yet taken */
 };
 _Static_assert(sizeof(struct console_state) <= VIRTIO_MODEL_STATE, "it has no more");
@@ -62,9 +63,24 @@ struct said { /* by a port beyond the first */
 
 static struct virtio_chain chain; /* one thread, and never kept */
 
+#define AGENT_NAME "org.qemu.guest_agent.0"
+
 static u32 ports_of(const struct virtio_device *d)
 {
-    return MAX(d->pci.vm->config.console_ports, 1u);
+    const struct vm_config *c = &d->pci.vm->config;
+    return MIN(MAX(c->console_ports, 1u) + c->console_agent, VM_CONSOLE_PORTS);
+}
+
+bool virtio_dev_console_agent(const struct virtio_device *d, u32 *port)
+{
+    *port = ports_of(d) - 1;
+    return d->pci.vm->config.console_agent && *port;
+}
+
+bool virtio_dev_console_heard(const struct virtio_device *d, u32 port)
+{
+    const struct console_state *s = d->model_state;
+    return virtio_dev_live(d) && (s->opened & BIT(port));
 }
 
 static u32 input_queue(u32 port)
@@ -149,12 +165,15 @@ static bool tell(struct virtio_device *d, u16 event, u32 port)
 {
     struct {
         struct control head;
-        char name[16];
+        char name[24];
     } m = {{port, event, 1}, ""};
     u32 len = sizeof(m.head);
     if (!virtio_dev_take(d, QUEUE_CONTROL_IN, &chain))
         return false;
-    if (event == PORT_NAME)
+    u32 agent;
+    if (event == PORT_NAME && virtio_dev_console_agent(d, &agent) && port == agent)
+        len += (u32)snprintf(m.name, sizeof(m.name), AGENT_NAME);
+    else if (event == PORT_NAME)
         len += (u32)snprintf(m.name, sizeof(m.name), "port%u", port);
     virtio_dev_put(d, QUEUE_CONTROL_IN, &chain, virtio_chain_write(&chain, 0, &m, len));
     return true;
@@ -187,6 +206,8 @@ static void on_control(struct virtio_device *d, const struct control *m)
     } else if (m->event == PORT_READY && m->value && m->port < ports_of(d)) {
         s->tell[m->port ? 2 : 1] |= bit; /* a name, or that it is the console */
         s->tell[3] |= bit;
+    } else if (m->event == PORT_OPEN && m->port < ports_of(d)) {
+        s->opened = (u8)(m->value ? s->opened | bit : s->opened & ~bit);
     }
 }
 

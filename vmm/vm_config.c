@@ -77,6 +77,8 @@ static const struct conf_key keys[] = {
      .help = "port that `vm console` shows", .example = "com1"},
     {"console", "ports", CONF_NUMBER, M(console_ports), .max = VM_CONSOLE_PORTS,
      .help = "ports of a virtio console, at most 4; the first is the VM's console", .example = "2"},
+    {"console", "agent", CONF_BOOL, M(console_agent),
+     .help = "one more port of a virtio console, for qemu-guest-agent", .example = "yes"},
     {"apicv", NULL, CONF_ENUM, M(apicv), .values = "auto|on|off",
      .help = "let the CPU deliver interrupts; auto: where it does so correctly", .example = "auto"},
     {"rng", NULL, CONF_BOOL, M(rng), .help = "a virtio entropy device", .example = "yes"},
@@ -143,6 +145,14 @@ bool vm_config_check(const struct vm_config *c, struct conf_error *err)
         snprintf(err->text, sizeof(err->text), "more than its vCPUs or its cpu.cap can use");
         snprintf(err->hint, sizeof(err->hint), "cpu.reserve=%u",
                  c->cpu_cap ? MIN(c->cpu_cap, most) : most);
+        return false;
+    }
+    if (c->console_agent &&
+        (c->console != VM_CONSOLE_VIRTIO || c->console_ports >= VM_CONSOLE_PORTS)) {
+        snprintf(err->key, sizeof(err->key), "console.agent");
+        snprintf(err->text, sizeof(err->text),
+                 "its port needs a virtio console of at most 3 ports");
+        snprintf(err->hint, sizeof(err->hint), "console: virtio,agent=yes");
         return false;
     }
     if (c->mem % PAGE_2M) {

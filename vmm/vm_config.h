@@ -76,8 +76,9 @@ struct vm_config {
     bool autostart;
     u32 console; /* enum vm_console */
     bool rng;
-    u8 console_ports; /* of a virtio console; 0: one */
-    u32 apicv;        /* enum vm_apicv */
+    u8 console_ports;   /* of a virtio console; 0: one */
+    bool console_agent; /* ... and one more, for QEMU's guest agent */
+    u32 apicv;          /* enum vm_apicv */
     struct vm_nic nic[VM_NICS];
     /* From here on: vm_state.h keeps them apart, for VMs that have a disk or a home. */
     struct vm_disk disk[VM_DISKS];

@@ -352,6 +352,48 @@ bool vm_disk_reopen(struct vm *vm, u32 n, const char *file, u32 format, struct v
     return ok;
 }
 
+static bool grow_open(struct vm *vm, u32 n, u64 size, struct vm_error *e)
+{
+    struct chain *c = vm->disks ? vm->disks->open[n].chain : NULL;
+    struct store *store;
+    const char *path;
+    char error[IMAGE_ERROR_MAX];
+    if (!c)
+        return failed(e, n, vm->config.disk[n].file, HV_EBUSY, "it is not open now");
+    if (!vm_disk_find(vm->config.disk[n].file, &store, &path, e) || !vm_disk_quiesce(vm, e))
+        return false;
+    lock(vm);
+    enum hv_status status = chain_grow(store, c, size, error);
+    virtio_dev_blk_connect(device(vm, n), c->disk); /* tells the driver */
+    unlock(vm);
+    vm_disk_release(vm);
+    return status == HV_OK ? true : failed(e, n, vm->config.disk[n].file, status, error);
+}
+
+bool vm_disk_grow(struct vm *vm, u32 n, u64 size, struct vm_error *e)
+{
+    const struct vm_disk *d = &vm->config.disk[n];
+    struct store *store;
+    const char *path;
+    char error[IMAGE_ERROR_MAX] = "";
+    struct chain *c;
+    if (!vm_config_has_disk(&vm->config, n))
+        return failed(e, n, "none", HV_ENOENT, "the VM has no such disk");
+    if (!d->file[0])
+        return failed(e, n, d->device, HV_ENOSYS, "a physical disk has the size it has");
+    if (vm->state)
+        return grow_open(vm, n, size, e);
+    if (!vm_disk_find(d->file, &store, &path, e))
+        return false;
+    enum hv_status status = chain_open(store, path, formats[d->format], false, &c, error);
+    if (status == HV_OK) {
+        status = chain_grow(store, c, size, error);
+        enum hv_status closed = chain_close(c);
+        status = status == HV_OK ? closed : status;
+    }
+    return status == HV_OK ? true : failed(e, n, d->file, status, error);
+}
+
 /* ---- coming back ------------------------------------------------------------------------------
  */
 

@@ -18,6 +18,10 @@ MUST_CHECK bool vm_disk_find(const char *file, struct store **store, const char 
  * failure none is left open.  E_NO_STORE, E_NOENT, E_NO_DISK, E_BUSY, E_CORRUPT (with the offset at
  * fault), E_NOMEM, E_IO. */
 MUST_CHECK bool vm_disk_open_all(struct vm *vm, struct vm_error *e);
+/* Disk n becomes larger; a driver that runs is told.  Of a disk with snapshots the image on top
+ * grows, the others stay.  E_NOENT, E_UNSUPPORTED: a physical disk, a format that does not grow;
+ * E_INVALID: smaller; E_STATE: paused over a disk; as vm_disk_open_all(). */
+MUST_CHECK bool vm_disk_grow(struct vm *vm, u32 n, u64 size, struct vm_error *e);
 /* Ends what is in flight (held requests fail), closes all and disconnects. */
 void vm_disk_close_all(struct vm *vm);
 /* After a restart of the control partition: opens the disks of all VMs as soon as they and their

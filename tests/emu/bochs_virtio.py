@@ -2,13 +2,19 @@
 on AMD-V."""
 import re
 
+import os
+import pathlib
+import re
+import subprocess
+
 from tests.emu import guests, vdisk
 from tests.emu.bochs_demo import back_in_shell, check_typing, guest_command, leave, start, state, \
     to_shell
 from tests.emu.suite import bochs
 
-FILES = vdisk.files(vdisk.section("vio", 1, "rng: yes", "console: virtio,ports=2",
-                                  "disk0: file=ds1:/v.qcow2,format=qcow2")) | \
+FILES = vdisk.files(vdisk.section("vio", 1, "rng: yes", "console: virtio,ports=2,agent=yes",
+                                  "disk0: file=ds1:/v.qcow2,format=qcow2",
+                                  "disk1: file=ds1:/fs.raw")) | \
     vdisk.test_guest("hostile_blk") | vdisk.test_guest("hostile_net")
 DATA = {"d": 64}
 
@@ -82,11 +88,42 @@ def crash_in_load(c, seed, written):
     vdisk.loaded(c, "/tmp/load", 600)
 
 
+MARKER = "written-and-never-synced"
+
+
+def quiesced(c):
+    """A snapshot with the file system of vdb at rest, from outside of the guest's console."""
+    output = c.command("vm snapshot take vio s1 --quiesce", 120)
+    assert "E_NO_AGENT" in output, output
+    back_in_shell(c, "vio")
+    # Short lines: a virtio console takes 112 characters at once, the rest is lost.
+    guest_command(c, "mkdir /tmp/m; mke2fs -F /dev/vdb >/dev/null; mount -t ext4 /dev/vdb /tmp/m")
+    guest_command(c, f"echo {MARKER} >/tmp/m/f; agent /tmp/m >/tmp/agent 2>&1 &")
+    text = guest_command(c, "until grep agent: /tmp/agent; do sleep 1; done", 120)
+    assert "agent: ready" in text, text
+    leave(c)
+    output = c.command("vm snapshot take vio s1 --quiesce", 300)
+    assert "1 file systems of the guest were at rest" in output, output
+    back_in_shell(c, "vio")
+    text = guest_command(c, "echo more >/tmp/m/g; sync; cat /tmp/agent")
+    assert re.findall(r"agent: (\w+ \d)", text) == ["frozen 1", "thawed 1"], text
+    leave(c)
+
+
+def found_in_base(c):
+    """What the guest had only in memory is in the image that the snapshot keeps."""
+    path = os.path.join(c.machine.folder, "fs.raw")
+    subprocess.run(["tools/store-inspect", c.machine.data_path("d"), "get", "fs.raw", path],
+                   check=True, timeout=120)
+    assert MARKER.encode() in pathlib.Path(path).read_bytes()
+
+
 @bochs("virtio", cpus=1, limit=900, files=FILES, data=DATA)
 def virtio(c):
     with c.check("a store and an image are made on the second disk", vital=True):
         vdisk.make_store(c, vdisk.data_disk(c))
         vdisk.make_disk(c, "ds1:v.qcow2", "qcow2", "16M")
+        vdisk.make_disk(c, "ds1:fs.raw", "raw", "4M")
         guests.must(c, "vm set vio home=ds1:vio", 60)
     hostile(c)
     with c.check("a virtio console leads to the guest's shell", vital=True):
@@ -96,7 +133,7 @@ def virtio(c):
     check_typing(c)
     with c.check("the guest's PCI bus shows the devices, and nothing complains"):
         text = guest_command(c, "cat /sys/bus/pci/devices/*/device")
-        assert text.split() == ["0x0008", "0x1043", "0x1044", "0x1042"], text
+        assert text.split() == ["0x0008", "0x1043", "0x1044", "0x1042", "0x1042"], text
         text = guest_command(c, "dmesg | grep -E 'pci|virtio' | grep -E 'fail|conflict'")
         assert not text.strip(), text
     with c.check("interrupts come by MSI-X"):
@@ -123,12 +160,23 @@ def virtio(c):
         vdisk.load(c, "check", "vda", 4, 300, 2)
         leave(c)
     with c.check("a snapshot is taken while it runs, and the disk goes on"):
-        guests.must(c, "vm snapshot take vio s1", 120)
+        quiesced(c)
         back_in_shell(c, "vio")
         vdisk.load(c, "check", "vda", 4, 300, 2)
         vdisk.load(c, "run", "vda", 3, 50, 2)
         leave(c)
         assert "s1" in c.command("vm snapshot list vio", 60)
+        found_in_base(c)
+    with c.check("a disk with a snapshot grows while the guest uses it"):
+        assert "E_HAS_SNAPSHOTS" in c.command("disk resize ds1:v.qcow2 size=24M", 60)
+        assert "E_INVALID" in c.command("vm grow vio disk0 size=1M", 60)
+        assert "E_NOENT" in c.command("vm grow vio disk5 size=24M", 60)
+        guests.must(c, "vm grow vio disk0 size=24M", 60)
+        back_in_shell(c, "vio")
+        text = guest_command(c, "until grep 49152 /sys/block/vda/size; do sleep 1; done", 120)
+        assert text.split()[-1] == "49152", text
+        vdisk.load(c, "check", "vda", 3, 50, 2)
+        leave(c)
     with c.check("it stops, and its image is sound"):
         c.command("vm stop vio", 120)
         c.until("vm list", r"vio +stopped", 30)

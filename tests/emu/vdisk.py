@@ -17,9 +17,10 @@ FORMATS = ("raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi")
 
 
 def initrd():
-    """The demo guest's, and behind it a second archive with blkload."""
+    """The demo guest's, and behind it a second archive with blkload and a guest agent."""
     cpio = Cpio()
-    cpio.add("bin/blkload", 0o100755, read(os.path.join(BUILD, "linux", "blkload")))
+    for name in ("blkload", "agent"):
+        cpio.add(f"bin/{name}", 0o100755, read(os.path.join(BUILD, "linux", name)))
     return read(os.path.join(BUILD, "guests", "demo", "initrd.img")) + \
         gzip.compress(cpio.finish(), mtime=0)
 

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "storage/qcow2_parent.h"
+
 struct chain *chain_lab_open(struct vm_dir *v, const struct vm_dir_state *s, u32 disk,
                              bool read_only)
 {
@@ -46,8 +48,9 @@ void chain_lab_ask_qemu(struct chain *c, const struct lab_model *m)
     }
     fwrite(m->bytes, 1, m->size, f);
     fclose(f);
-    if (lab_command("qemu-img compare -f %s -F raw %s/%s %s", c->image[0].format, dir,
-                    chain_base_name(c->image[0].path), flat))
+    if (lab_command("qemu-img compare -f %s -F raw %s/%s %s",
+                    qcow2_parent_format(c->image[0].format), dir, chain_base_name(c->image[0].path),
+                    flat))
         fail_msg("%s", lab_output);
     assert_int_equal(lab_command("rm -rf %s %s", dir, flat), 0);
 }
