@@ -9,6 +9,7 @@
 typedef unsigned long long ull;
 
 #define SECTOR 4096u
+#define GROWTH_MAX (64 * GIB)  /* by which a log may say that the file was longer */
 #define DESCRIPTORS_FIRST 126u /* in the sector of the header; 128 in each further one */
 
 enum entry_field {
@@ -150,7 +151,10 @@ static enum hv_status replay_sequence(struct image *img, struct log *log, u32 fi
     u64 last = le64(log->at + head + ENTRY_LAST);
     if (status != HV_OK || img->read_only)
         return status;
-    if (last > img->file->size && last < (1ull << 46))
+    if (last > img->file->size && last - img->file->size > GROWTH_MAX)
+        return image_fail(img, HV_ECORRUPT, "its log says that the file has %llu bytes",
+                          (unsigned long long)last);
+    if (last > img->file->size)
         status = disk_resize(img->file, last);
     if (status == HV_OK)
         status = disk_flush(img->file);
