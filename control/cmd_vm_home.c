@@ -9,6 +9,7 @@
 
 #include "control/cmd_vm.h"
 #include "control/place.h"
+#include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "control/schema.h"
 #include "control/shell.h"
@@ -127,7 +128,8 @@ static void list_below(struct vm_dir *v, const char *parent, struct out *out)
         out_cell(out, "%*s%s", (int)(2 * MIN(depth_of(v, s), 20u)), "", s->name);
         out_cell(out, "%s", text);
         place_size_cell(out, room_of(v, s));
-        out_cell(out, "%s", !strcmp(v->now.parent, s->name) ? "now" : "");
+        bool old = snapshot_is_old(s, clock_unix(), SNAPSHOT_OLD_HOURS);
+        out_cell(out, "%s%s", !strcmp(v->now.parent, s->name) ? "now" : "", old ? " OLD" : "");
         out_cell(out, "%s", s->description);
         list_below(v, s->name, out);
     }
@@ -136,7 +138,7 @@ static void list_below(struct vm_dir *v, const char *parent, struct out *out)
 static enum hv_status list_snapshots(struct vm_dir *v, struct out *out)
 {
     static const char *const columns[] = {"SNAPSHOT", "TAKEN", "SIZE", "HERE", "DESCRIPTION"};
-    static const u8 widths[] = {24, 20, 8, 4, 0};
+    static const u8 widths[] = {24, 20, 8, 8, 0};
     char text[24];
 
     out_table(out, columns, widths, ARRAY_LEN(columns));

@@ -15,6 +15,7 @@
 #include "control/rt/sys.h"
 #include "control/saved.h"
 #include "control/shell.h"
+#include "control/snapshot_watch.h"
 #include "drivers/pci.h"
 #include "kernel/abi/crash.h"
 #include "net/net.h"
@@ -144,17 +145,18 @@ static const struct {
     {"clock", clock_init},      /* everything tells the time by it */
     {"console", start_console}, /* from here on there is someone to talk to */
     {"banner", start_banner},
-    {"restart", start_restart_report},  /* why the screen went away */
-    {"crash record", crash_boot_event}, /* why the machine was */
-    {"network", net_init},              /* switches and lwIP, before anything is plugged in */
-    {"inventory", cmd_vm_init},         /* what the configuration is put into */
-    {"config", start_config},           /* VMs and what is wrong with their description */
-    {"mitigations", start_mitigations}, /* before any VM */
-    {"disks", physical_start},          /* each physical disk that is found becomes one */
-    {"devices", pci_start},             /* in a fiber: nobody waits for them here */
-    {"vms", cmd_vm_ready},              /* VMs that were there before */
-    {"saved", saved_start},             /* what was kept, first boot's network, autostart */
-    {"notices", start_notices},         /* after the steps that speak for themselves */
+    {"restart", start_restart_report},   /* why the screen went away */
+    {"crash record", crash_boot_event},  /* why the machine was */
+    {"network", net_init},               /* switches and lwIP, before anything is plugged in */
+    {"inventory", cmd_vm_init},          /* what the configuration is put into */
+    {"config", start_config},            /* VMs and what is wrong with their description */
+    {"mitigations", start_mitigations},  /* before any VM */
+    {"disks", physical_start},           /* each physical disk that is found becomes one */
+    {"devices", pci_start},              /* in a fiber: nobody waits for them here */
+    {"vms", cmd_vm_ready},               /* VMs that were there before */
+    {"saved", saved_start},              /* what was kept, first boot's network, autostart */
+    {"snapshots", snapshot_watch_start}, /* how old they are */
+    {"notices", start_notices},          /* after the steps that speak for themselves */
     {"shell", start_shell},
 };
 

@@ -188,6 +188,11 @@ enum hv_status snapshot_link(struct vm_dir *v, const struct vm_dir *from_dir,
              : HV_ENOMEM;
 }
 
+bool snapshot_is_old(const struct vm_dir_state *s, i64 now, u32 hours)
+{
+    return s->time > 0 && now > s->time && now - s->time >= (i64)hours * 3600;
+}
+
 /* ---- clones ---------------------------------------------------------------------------------- */
 
 struct clones {

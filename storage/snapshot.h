@@ -38,6 +38,10 @@ MUST_CHECK enum hv_status snapshot_collapse(struct vm_dir *v, struct merge_job *
 /* Deletes images of the directory that a power cut in a change left behind. */
 enum hv_status snapshot_sweep(struct vm_dir *v);
 
+#define SNAPSHOT_OLD_HOURS 72u
+/* Was it taken so long ago?  Not, if nobody knew what time it was. */
+bool snapshot_is_old(const struct vm_dir_state *s, i64 now, u32 hours);
+
 /* Is another VM's disk made from this snapshot's (NULL: from any file of this VM)?  `who`: the path
  * of its image. */
 bool snapshot_has_clones(struct vm_dir *v, const struct vm_dir_state *s, char who[STORE_PATH_MAX]);

@@ -23,6 +23,7 @@ struct vm {
     enum vm_phase phase;
     char stop_reason[96]; /* why it stopped or is paused; "" never ran, or by command */
     u32 starts;
+    i64 old_told; /* when the youngest snapshot was taken that was told to be old; unix time */
 
     /* While it has a slot (every phase but STOPPED): */
     u32 slot;

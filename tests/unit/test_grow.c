@@ -124,10 +124,23 @@ static void disks_with_snapshots_grow(void **state)
         }
 }
 
+static void snapshots_grow_old(void **state)
+{
+    struct vm_dir_state s = {.time = 1700000000};
+    (void)state;
+    assert_false(snapshot_is_old(&s, s.time, 72));
+    assert_false(snapshot_is_old(&s, s.time + 72 * 3600 - 1, 72));
+    assert_true(snapshot_is_old(&s, s.time + 72 * 3600, 72));
+    assert_false(snapshot_is_old(&s, s.time - 400 * 3600, 72)); /* the clock was wrong */
+    s.time = 0;
+    assert_false(snapshot_is_old(&s, 1700000000, 72));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(disks_with_snapshots_grow),
+        cmocka_unit_test(snapshots_grow_old),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
