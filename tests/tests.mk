@@ -123,7 +123,7 @@ build/linux/%: tests/linux/%.c
 	$(Q)$(HOST_CC) -std=gnu11 $(WARNINGS) -O2 -static -s -o $@ $<
 
 .PHONY: guests-tests guests-reference
-guests-tests: $(GUEST_ELVES) build/linux/blkload build/linux/agent
+guests-tests: $(GUEST_ELVES) build/linux/blkload build/linux/agent build/linux/cmos
 # The guests themselves are tested on a machine that is not ours.
 guests-reference: guests-tests
 	@$(EMUSLOT) tests/guests/reference.py $(GUESTS)

@@ -17,9 +17,9 @@ FORMATS = ("raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi")
 
 
 def initrd():
-    """The demo guest's, and behind it a second archive with blkload and a guest agent."""
+    """The demo guest's, and behind it a second archive with tests/linux."""
     cpio = Cpio()
-    for name in ("blkload", "agent"):
+    for name in ("blkload", "agent", "cmos"):
         cpio.add(f"bin/{name}", 0o100755, read(os.path.join(BUILD, "linux", name)))
     return read(os.path.join(BUILD, "guests", "demo", "initrd.img")) + \
         gzip.compress(cpio.finish(), mtime=0)
