@@ -16,6 +16,7 @@
 #include "control/shell_parse.h"
 #include "kernel/abi/exit_class.h"
 #include "vmm/inventory.h"
+#include "vmm/virtio_dev_balloon.h"
 #include "vmm/vm_home.h"
 #include "vmm/vm_sched.h"
 
@@ -409,6 +410,10 @@ static enum hv_status run_stats(const struct schema_args *args, struct out *out)
               (ull)u->bytes_in, (ull)u->throttled);
     out_field(out, "unclaimed", "%u ports, %u pages", vm->state->unclaimed_ports,
               vm->state->unclaimed_pages);
+    if (vm->config.balloon)
+        out_field(out, "balloon", "%llu KiB taken of %llu wanted, memory %llu KiB",
+                  (ull)virtio_dev_balloon_taken(vm) / KIB, (ull)vm->config.mem_balloon / KIB,
+                  (ull)(vm->config.mem - virtio_dev_balloon_taken(vm)) / KIB);
     out_end_object(out);
     if (args_flag(args, "exits"))
         stats_exits(vm, out);
@@ -584,7 +589,8 @@ static const struct schema_command commands[] = {
      NULL, run_console},
     {"vm", "show", "its settings and state", NULL, ROLE_VIEW, vm_args, NULL, run_show},
     {"vm", "set",
-     "change settings; cpu.weight, .pin, .cap and .reserve, trace.exceptions, diskN.iops, .bw and "
+     "change settings; cpu.weight, .pin, .cap and .reserve, mem.balloon, trace.exceptions, "
+     "diskN.iops, .bw and "
      ".error, nicN.switch and .vlan at once, also whole NICs; the rest while stopped",
      "vm set demo cpu.weight=200", ROLE_ADMIN, vm_args, &vm_config_schema, run_set},
     {"vm", "stats", "CPU time and exits of its vCPUs", "vm stats demo --exits", ROLE_VIEW,

@@ -56,6 +56,8 @@ ON_VM(sys_vm_destroy)
 
 ON_VM(sys_vm_mem)
 {
+    if (args[3] == VM_MEM_TAKE)
+        return args[2] == PAGE_SIZE ? vm_take_page(vm, args[1]) : HV_EINVAL;
     if (args[3] & ~VM_MEM_READONLY)
         return HV_EINVAL;
     return vm_add_ram(vm, args[1], args[2], (u32)args[3]);

@@ -183,6 +183,32 @@ enum hv_status vm_add_ram(struct vm *vm, u64 gpa, u64 len, u32 flags)
     return HV_OK;
 }
 
+enum hv_status vm_take_page(struct vm *vm, u64 gpa)
+{
+    u64 va = window_va(vm, VM_WINDOW_RAM + gpa), pa, size;
+    u32 ours, guests;
+    enum hv_status st;
+
+    if (gpa % PAGE_SIZE || gpa >= VM_RAM_GPA_END)
+        return HV_EINVAL;
+    if (!pgtab_lookup(&vm->npt, gpa, &pa, &guests, &size) ||
+        !pgtab_lookup(&vm->window, va, &pa, &ours, &size))
+        return HV_ENOENT;
+    if (size > PAGE_2M)
+        return HV_EINVAL;
+    st = pgtab_unmap(&vm->npt, gpa, PAGE_SIZE);
+    if (st != HV_OK)
+        return st;
+    flush_everywhere(vm);
+    st = pgtab_free(&vm->window, va, PAGE_SIZE);
+    if (st == HV_OK)
+        vm->ram_bytes -= PAGE_SIZE;
+    else if (pgtab_map(&vm->npt, gpa, pa, PAGE_SIZE, guests) != HV_OK)
+        panic("vm: a page of %s is lost", vm->name); /* its table is there */
+    control_space_changed();
+    return st;
+}
+
 enum hv_status vm_written(struct vm *vm, u64 gpa, u64 len, u64 *written)
 {
     enum hv_status st = pgtab_take_written(&vm->npt, gpa, len, written);

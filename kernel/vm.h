@@ -40,6 +40,9 @@ void vm_destroy(struct vm *vm);
 /* Zeroed RAM at [gpa, gpa+len), in the guest and in the control partition's window; all or nothing.
  * HV_EEXIST: some is there. */
 MUST_CHECK enum hv_status vm_add_ram(struct vm *vm, u64 gpa, u64 len, u32 flags);
+/* The page at `gpa` is the host's again; vm_add_ram() gives another, zeroed.  HV_ENOENT: there is
+ * none.  HV_EINVAL: it is part of 1 GiB.  HV_ENOMEM: nothing changed. */
+MUST_CHECK enum hv_status vm_take_page(struct vm *vm, u64 gpa);
 /* pgtab_take_written() of its memory; a write after the return is seen by the next call. */
 MUST_CHECK enum hv_status vm_written(struct vm *vm, u64 gpa, u64 len, u64 *written);
 /* On return no vCPU of it executes.  Control partition's core only. */

@@ -10,6 +10,7 @@
 #include "vmm/inventory.h"
 #include "vmm/mmio_emulate.h"
 #include "vmm/pci_hotplug.h"
+#include "vmm/virtio_dev_balloon.h"
 
 #define LAPIC_BASE 0xfee00000ull
 #define STRING_BATCH 64 /* elements of INS/OUTS done at one exit */
@@ -335,6 +336,10 @@ static void serve_mmio(struct vm *vm, struct vcpu_page *p)
                              .user = in_user_mode(p),
                              .regs = p->regs,
                              .rflags = p->rflags};
+    if (virtio_dev_balloon_gave(vm, p->mmio.gpa)) {
+        p->action = 0; /* once more */
+        return;
+    }
     if (p->mmio.fetch) {
         vm_fail(vm, "executes at %llx, where there is no memory", (unsigned long long)p->mmio.gpa);
         return;

@@ -110,6 +110,7 @@ static bool needs_stop(const struct vm_config *old, const struct vm_config *new)
     same.cpu_reserve = new->cpu_reserve;
     same.autostart = new->autostart;
     same.trace_exceptions = new->trace_exceptions;
+    same.mem_balloon = new->mem_balloon;
     for (u32 i = 0; i < VM_DISKS; i++) {
         same.disk[i].iops = new->disk[i].iops;
         same.disk[i].bw = new->disk[i].bw;
@@ -132,7 +133,7 @@ bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error 
     if (vm->phase != PHASE_STOPPED && needs_stop(&vm->config, c))
         return vm_error(e, HV_EBUSY, "E_STATE",
                         "vm stop, or change only cpu.weight, cpu.pin, cpu.cap, cpu.reserve, "
-                        "diskN.iops, diskN.bw, nicN.switch and nicN.vlan",
+                        "mem.balloon, diskN.iops, diskN.bw, nicN.switch and nicN.vlan",
                         "VM %s is %s; this can change only while it is stopped", vm->config.name,
                         vm_phase_name(vm));
     if (vm->phase != PHASE_STOPPED && !vm_sched_admit(vm, c, e))

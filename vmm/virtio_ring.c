@@ -85,6 +85,18 @@ bool virtio_ring_open(struct virtio_ring *r)
     return true;
 }
 
+static bool meets(u64 area, u64 len, u64 gpa)
+{
+    return area < gpa + PAGE_SIZE && gpa < area + len;
+}
+
+bool virtio_ring_uses(const struct virtio_ring *r, u64 gpa)
+{
+    return r->desc && (meets(r->q->desc, 16ull * r->size, gpa) ||
+                       meets(r->q->driver, used_event_offset(r->size) + 2, gpa) ||
+                       meets(r->q->device, avail_event_offset(r->size) + 2, gpa));
+}
+
 /* ---- from descriptors to a chain --------------------------------------------------------------
  */
 

@@ -55,6 +55,8 @@ void virtio_ring_start(struct virtio_queue *q);
 /* For a ring with its first five members set.  True if size, alignment and place of all three areas
  * are allowed; only then the calls below may be made. */
 MUST_CHECK bool virtio_ring_open(struct virtio_ring *r);
+/* Is a byte of an open ring's areas in the page at `gpa`? */
+bool virtio_ring_uses(const struct virtio_ring *r, u64 gpa);
 /* Takes the next chain the driver made available; *c is valid only for RING_CHAIN. */
 MUST_CHECK enum ring_result virtio_ring_take(const struct virtio_ring *r, struct virtio_chain *c);
 /* Takes back the last virtio_ring_take of this queue; nothing was put since. */

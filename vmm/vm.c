@@ -14,6 +14,7 @@
 #include "vmm/exits.h"
 #include "vmm/features.h"
 #include "vmm/inventory.h"
+#include "vmm/virtio_dev_balloon.h"
 #include "vmm/virtio_dev_pci.h"
 #include "vmm/vm_boot.h"
 #include "vmm/vm_devices.h"
@@ -210,6 +211,7 @@ void vm_apply(struct vm *vm, bool exceptions)
     if (!vm->state)
         return;
     vm_disk_apply(vm);
+    virtio_dev_balloon_apply(vm);
     vm_sched_watch(vm);
     if (!exceptions)
         return;

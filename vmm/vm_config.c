@@ -62,6 +62,8 @@ static const struct conf_key keys[] = {
      .help = "note every exception it takes; it runs slower", .example = "on"},
     {"mem", NULL, CONF_SIZE, M(mem), .min = 2 * MIB, .max = 256 * GIB,
      .help = "memory, a multiple of 2 MiB", .example = "256M"},
+    {"mem", "balloon", CONF_SIZE, M(mem_balloon), .max = 256 * GIB,
+     .help = "memory that its balloon is to give back to the host", .example = "64M"},
     {"kernel", NULL, CONF_PATH, M(kernel), .help = "file to boot: bzImage, PVH or multiboot",
      .example = "guests/demo/vmlinuz"},
     {"protocol", NULL, CONF_ENUM, M(protocol), .values = "auto|linux|pvh|multiboot|multiboot2",
@@ -82,6 +84,7 @@ static const struct conf_key keys[] = {
     {"apicv", NULL, CONF_ENUM, M(apicv), .values = "auto|on|off",
      .help = "let the CPU deliver interrupts; auto: where it does so correctly", .example = "auto"},
     {"rng", NULL, CONF_BOOL, M(rng), .help = "a virtio entropy device", .example = "yes"},
+    {"balloon", NULL, CONF_BOOL, M(balloon), .help = "a virtio memory balloon", .example = "yes"},
     {"home", NULL, CONF_STORE, M(home), .help = "its directory on a datastore",
      .example = "ds1:web1"},
     {"uuid", NULL, CONF_WORD, M(uuid), .help = "its UUID; made when it gets a home",
@@ -160,6 +163,14 @@ bool vm_config_check(const struct vm_config *c, struct conf_error *err)
         snprintf(err->text, sizeof(err->text), "not a multiple of 2M");
         snprintf(err->hint, sizeof(err->hint), "%lluM",
                  (unsigned long long)(ROUND_UP(c->mem, PAGE_2M) / MIB));
+        return false;
+    }
+    if (c->mem_balloon && (!c->balloon || c->mem_balloon >= c->mem)) {
+        snprintf(err->key, sizeof(err->key), "mem.balloon");
+        snprintf(err->text, sizeof(err->text),
+                 c->balloon ? "not less than its memory" : "it has no balloon");
+        snprintf(err->hint, sizeof(err->hint),
+                 c->balloon ? "mem.balloon=0" : "vm stop, then balloon=yes");
         return false;
     }
     for (u32 i = 0; i < VM_DISKS; i++) {

@@ -69,13 +69,14 @@ struct vm_config {
     u32 cpu_reserve;            /* percent of one CPU that it is sure to get in all; 0: none */
     bool trace_exceptions;      /* every exception exits and is noted */
     u64 mem;                    /* bytes of RAM, multiple of 2 MiB */
+    u64 mem_balloon;            /* bytes of it that its balloon is to give back to the host */
     char kernel[BOOT_NAME_LEN]; /* module path */
     u32 protocol;               /* enum load_protocol */
     char initrd[BOOT_NAME_LEN]; /* "": none */
     char cmdline[VM_CONFIG_CMDLINE];
     bool autostart;
     u32 console; /* enum vm_console */
-    bool rng;
+    bool rng, balloon;
     u8 console_ports;   /* of a virtio console; 0: one */
     bool console_agent; /* ... and one more, for QEMU's guest agent */
     u32 apicv;          /* enum vm_apicv */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "vmm/pci_hotplug.h"
+#include "vmm/virtio_dev_balloon.h"
 #include "vmm/virtio_dev_blk.h"
 #include "vmm/virtio_dev_console.h"
 #include "vmm/virtio_dev_net.h"
@@ -33,6 +34,12 @@ static bool wants_rng(const struct vm_config *c, u32 index)
 {
     (void)index;
     return c->rng;
+}
+
+static bool wants_balloon(const struct vm_config *c, u32 index)
+{
+    (void)index;
+    return c->balloon;
 }
 
 static bool wants_nic(const struct vm_config *c, u32 index)
@@ -73,6 +80,8 @@ static const struct device_row rows[] = {
     DISK(5),
     DISK(6),
     DISK(7),
+    {"balloon", 0, 16, &virtio_dev_balloon_model, wants_balloon, virtio_dev_balloon_open,
+     virtio_dev_balloon_close},
 };
 
 static bool is_nic(const struct device_row *row)

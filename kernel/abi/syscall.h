@@ -48,7 +48,8 @@
     X(SYS_CPU_STAT, "cpu_stat")     /* (cpu, struct cpu_stat *) */                                 \
     X(SYS_VM_CREATE, "vm_create")   /* (struct vm_create *): returns slot */                       \
     X(SYS_VM_DESTROY, "vm_destroy") /* (vm): everything it owned is free again */                  \
-    X(SYS_VM_MEM, "vm_mem")         /* (vm, gpa, len, flags): give it RAM, at most 64 MiB a call */ \
+    X(SYS_VM_MEM, "vm_mem")         /* (vm, gpa, len, flags): give it RAM, at most 64 MiB a call;   \
+                                     * VM_MEM_TAKE: one page less */                                \
     X(SYS_VM_RUN, "vm_run")         /* (vm): let its vCPUs run */                                  \
     X(SYS_VM_PAUSE, "vm_pause")     /* (vm): on return none of its vCPUs executes */               \
     X(SYS_VM_MSI, "vm_msi")         /* (vm, address, data): deliver as the local APICs would */    \
@@ -149,6 +150,7 @@ struct vm_create {
 #define VM_WRITTEN_BYTES(len) (ROUND_UP((len), 64 * PAGE_SIZE) / PAGE_SIZE / 8)
 
 #define VM_MEM_READONLY BIT(0) /* guest may not write (firmware) */
+#define VM_MEM_TAKE BIT(1)     /* the page of RAM at gpa is the host's again; alone */
 
 enum vm_run_state { VM_EMPTY, VM_PAUSED, VM_RUNNING };
 

@@ -283,7 +283,9 @@ static void choose(u64 *a)
     } else if (a[0] == SYS_VM_MEM && below(4)) {
         a[2] = below(64) * PAGE_SIZE + (below(8) ? 0 : PAGE_2M);
         a[3] = (1 + below(16)) * PAGE_SIZE;
-        a[4] = below(2);
+        a[4] = below(3);
+        if (a[4] == VM_MEM_TAKE && below(4))
+            a[3] = PAGE_SIZE;
     } else if (a[0] == SYS_VM_MSI && below(4)) {
         a[2] = 0xfee00000 | (next() & 0xff00c);
         a[3] = next() & 0xffff;

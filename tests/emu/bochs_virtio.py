@@ -12,7 +12,8 @@ from tests.emu.bochs_demo import back_in_shell, check_typing, guest_command, lea
     to_shell
 from tests.emu.suite import bochs
 
-FILES = vdisk.files(vdisk.section("vio", 1, "rng: yes", "console: virtio,ports=2,agent=yes",
+FILES = vdisk.files(vdisk.section("vio", 1, "rng: yes", "balloon: yes",
+                                  "console: virtio,ports=2,agent=yes",
                                   "disk0: file=ds1:/v.qcow2,format=qcow2",
                                   "disk1: file=ds1:/fs.raw")) | \
     vdisk.test_guest("hostile_blk") | vdisk.test_guest("hostile_net")
@@ -48,6 +49,34 @@ def hostile(c):
         guests.must(c, "net switch delete hostile")
         log = c.command("host log | grep ERROR")
         assert not log, log
+
+
+BALLOON = 48 << 10  # KiB
+
+
+def of_guests(c):
+    return int(re.search(r"(?m)^guests +(\d+) KiB", c.command("host mem"))[1])
+
+
+def balloon(c):
+    """At the host's shell, the guest running."""
+    with c.check("a balloon gives memory of the guest to the host"):
+        before = of_guests(c)
+        text = c.command(f"vm set vio mem.balloon={1 << 40}")
+        assert "E_" in text, text
+        guests.must(c, f"vm set vio mem.balloon={BALLOON}K")
+        c.until("vm stats vio", rf"balloon +{BALLOON} KiB taken of {BALLOON} wanted", 120)
+        assert before - of_guests(c) > BALLOON - 4096, (before, of_guests(c))  # but for page tables
+
+
+def balloon_back(c):
+    with c.check("the balloon gives it back"):
+        before = of_guests(c)
+        guests.must(c, "vm set vio mem.balloon=0")
+        c.until("vm stats vio", "balloon +0 KiB taken of 0 wanted", 120)
+        assert of_guests(c) - before > BALLOON - 4096, (before, of_guests(c))
+        guests.must(c, f"vm set vio mem.balloon={BALLOON}K")  # for the reset that follows
+        c.until("vm stats vio", rf"balloon +{BALLOON} KiB taken", 120)
 
 
 def second_port(c):
@@ -133,7 +162,7 @@ def virtio(c):
     check_typing(c)
     with c.check("the guest's PCI bus shows the devices, and nothing complains"):
         text = guest_command(c, "cat /sys/bus/pci/devices/*/device")
-        assert text.split() == ["0x0008", "0x1043", "0x1044", "0x1042", "0x1042"], text
+        assert text.split() == ["0x0008", "0x1043", "0x1044", "0x1042", "0x1042", "0x1045"], text
         text = guest_command(c, "dmesg | grep -E 'pci|virtio' | grep -E 'fail|conflict'")
         assert not text.strip(), text
     with c.check("interrupts come by MSI-X"):
@@ -144,6 +173,9 @@ def virtio(c):
     second_port(c)
     with c.check("its disk holds what it is given"):
         vdisk.load(c, "run", "vda", 1, 100, 2)
+        leave(c)
+    balloon(c)
+    back_in_shell(c, "vio")
     for crash, written in enumerate((0, 16, 100)):
         with c.check(f"a crash of the control partition, {written} writes into a load, costs the "
                      "guest nothing"):
@@ -151,7 +183,10 @@ def virtio(c):
     with c.check("after that its entropy device goes on too"):
         first, second = bytes_of_entropy(c)
         assert len(first) == 32 and first != second, (first, second)
-    with c.check("a reset of the guest resets them"):
+        leave(c)
+    balloon_back(c)
+    back_in_shell(c, "vio")
+    with c.check("a reset of the guest, pages of which are missing, resets them"):
         c.send("reboot -f\r")
         assert c.expect(r"demo: Debian kernel \S+, 1 CPUs.*virtio console", 200)
         c.expect(r"demo:\S* ?# $", 60)

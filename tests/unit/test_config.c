@@ -211,11 +211,18 @@ static void sets_and_shows_from_the_shell(void **state)
     assert_true(conf_set_text(&vm_config_schema, &c, "cmdline", "a=1,b=2 c", &err));
     assert_false(conf_set_text(&vm_config_schema, &c, "cpu.speed", "3", &err));
     assert_string_equal(err.key, "cpu.speed");
+    assert_true(conf_set_text(&vm_config_schema, &c, "kernel", "guests/k", &err));
+    assert_true(conf_set_text(&vm_config_schema, &c, "mem.balloon", "64M", &err));
+    assert_false(vm_config_check(&c, &err)); /* it has no balloon */
+    assert_true(conf_set_text(&vm_config_schema, &c, "balloon", "yes", &err));
+    assert_true(vm_config_check(&c, &err));
+    assert_true(conf_set_text(&vm_config_schema, &c, "mem.balloon", "256M", &err));
+    assert_false(vm_config_check(&c, &err));
     for (u32 i = 0; i < vm_config_schema.count; i++) {
         const struct conf_key *k = &vm_config_schema.keys[i];
 
         conf_show(k, &c, buf, sizeof(buf));
-        if (!strcmp(k->key, "mem"))
+        if (!strcmp(k->key, "mem") && !k->sub)
             assert_string_equal(buf, "256M");
         if (k->sub && !strcmp(k->sub, "pin"))
             assert_string_equal(buf, "1-2");

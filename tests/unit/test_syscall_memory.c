@@ -47,6 +47,10 @@ static const struct {
     {SYS_VM_MEM, {0, RAM_2M, 0}, 0, false},
     {SYS_VM_MEM, {0, MIB, 2 * PAGE_2M, 0}, HV_EEXIST, false}, /* some is there */
     {SYS_VM_MEM, {0, 32 * MIB, PAGE_SIZE, VM_MEM_READONLY}, 0, false},
+    {SYS_VM_MEM, {0, PAGE_2M + PAGE_SIZE, PAGE_SIZE, VM_MEM_TAKE}, 0, false}, /* of large pages */
+    {SYS_VM_MEM, {0, PAGE_2M + PAGE_SIZE, PAGE_SIZE, VM_MEM_TAKE}, HV_ENOENT, false},
+    {SYS_VM_MEM, {0, PAGE_2M, PAGE_2M, VM_MEM_TAKE}, HV_EINVAL, false},
+    {SYS_VM_MEM, {0, PAGE_2M + PAGE_SIZE, PAGE_SIZE, 0}, 0, false},
     {SYS_VM_WRITTEN, {0, PAGE_2M, PAGE_2M, AT_RESULT}, 0, false},
     {SYS_VM_DESTROY, {0}, 0, true},
     {SYS_VM_CREATE, {AT_REQUEST}, 0, false}, /* outlives the instance */
