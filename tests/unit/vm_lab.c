@@ -45,7 +45,7 @@ asm(".globl svm_exception, svm_fill_page, svm_interrupt, svm_interrupts_open, sv
     ".globl vmx_vcpu_reset, fpu_load_vcpu, sched_enqueue, exit_get_state, exit_set_state\n"
     ".globl speculation_set, panic_call, host_reset, host_image_bytes, log_read, irq_bind\n"
     ".globl irq_unmask, hvm_to_user, syscall_resume, sched_resume_handoff, mem_free_bytes\n"
-    ".globl mem_free_chunks, log_console_release, hvm_take_page\n"
+    ".globl mem_free_chunks, log_console_release, hvm_take_page, vmx_caps_speculation\n"
     "svm_exception: svm_fill_page: svm_interrupt: svm_interrupts_open: svm_run: svm_skip:\n"
     "svm_take_events: vmcs_failed: vmx_apic_changed: vmx_caps_fit: vmx_caps_solve:\n"
     "vmx_exception: vmx_fill_page: vmx_flush: vmx_get: vmx_get_state: vmx_guest_forget:\n"
@@ -54,7 +54,7 @@ asm(".globl svm_exception, svm_fill_page, svm_interrupt, svm_interrupts_open, sv
     "vmx_vcpu_reset: fpu_load_vcpu: sched_enqueue: exit_get_state: exit_set_state:\n"
     "speculation_set: panic_call: host_reset: host_image_bytes: log_read: irq_bind:\n"
     "irq_unmask: hvm_to_user: syscall_resume: sched_resume_handoff: mem_free_bytes:\n"
-    "mem_free_chunks: log_console_release: hvm_take_page:\n"
+    "mem_free_chunks: log_console_release: hvm_take_page: vmx_caps_speculation:\n"
     "    ud2\n");
 
 void cpu_call_others(void (*fn)(void *), void *arg)
