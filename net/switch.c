@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "net/offload.h"
+#include "net/switch_inner.h"
 
 const char *const switch_type_names[PORT_TYPES] = {
     [PORT_VM] = "vm", [PORT_KIF] = "kif", [PORT_UPLINK] = "uplink", [PORT_MIRROR] = "mirror"};
@@ -30,7 +30,7 @@ void switch_tell(struct net_switch *sw, enum switch_event e, const struct switch
         sw->event(sw->event_owner, e, p);
 }
 
-static void drop(struct net_switch *sw, struct switch_port *p, enum switch_drop why)
+void switch_drop_one(struct net_switch *sw, struct switch_port *p, enum switch_drop why)
 {
     bool first = !p->counters.drop[why]++;
 
@@ -42,7 +42,7 @@ static void drop(struct net_switch *sw, struct switch_port *p, enum switch_drop 
 
 void switch_refuse(struct net_switch *sw, u32 port, enum switch_drop why)
 {
-    drop(sw, sw->ports[port], why);
+    switch_drop_one(sw, sw->ports[port], why);
 }
 
 /* 01-80-C2-00-00-00 to 0F, and 01-00-0C-CC-CC-CC and CD (CDP, PVST+). */
@@ -309,33 +309,6 @@ static inline void tap(struct net_switch *sw, const struct switch_port *p, bool 
         sw->tap.frame(sw->tap.owner, p, out, f, tag, sw->now);
 }
 
-/* Shaping, delay and loss.  True: the frame goes on at once. */
-static bool pass_slow(struct net_switch *sw, struct switch_port *p, const struct net_frame *f,
-                      u16 tag, bool out)
-{
-    struct shape *s = out ? &p->shape_out : &p->shape_in;
-    struct delay_line *d = out ? &p->delay_out : &p->delay_in;
-    u64 at = sw->now;
-
-    if (p->emulation.loss_ppm && shape_random(&sw->random) % 1000000 < p->emulation.loss_ppm) {
-        drop(sw, p, DROP_LOST);
-        return false;
-    }
-    if (d->bytes && !delay_room(d, f->len))
-        at = SHAPE_DROP;
-    else if (s->average)
-        at = shape_departure(s, offload_wire_len(f), at);
-    if (at == SHAPE_DROP) {
-        drop(sw, p, DROP_SHAPED);
-        return false;
-    }
-    at += p->emulation.delay;
-    if (at <= sw->now && !d->count)
-        return true;
-    delay_put(d, f, tag, at);
-    return false;
-}
-
 /* Whether and how port `p` sends the frame; counts it. */
 static bool egress(struct net_switch *sw, struct switch_port *p, const struct net_frame *f,
                    u16 *tag)
@@ -343,13 +316,13 @@ static bool egress(struct net_switch *sw, struct switch_port *p, const struct ne
     if (__builtin_expect(p->type == PORT_MIRROR, 0)) {
         *tag = f->vlan_tci ? f->vlan_tci : FRAME_UNTAGGED; /* shows the VLAN it was in */
     } else if (!vlan_egress(&p->vlan, f, tag)) {
-        drop(sw, p, DROP_VLAN);
+        switch_drop_one(sw, p, DROP_VLAN);
         return false;
     } else if (__builtin_expect(p->blocked, 0)) {
-        drop(sw, p, DROP_MAC_CHANGE);
+        switch_drop_one(sw, p, DROP_MAC_CHANGE);
         return false;
     }
-    if (__builtin_expect(p->slow_out, 0) && !pass_slow(sw, p, f, *tag, true))
+    if (__builtin_expect(p->slow_out, 0) && !switch_slow_pass(sw, p, f, *tag, true))
         return false;
     count_out(&p->counters, f, *tag);
     tap(sw, p, true, f, *tag);
@@ -363,6 +336,13 @@ static void send_one(struct switch_port *p, const struct net_frame *f, u16 tag)
     p->ops->deliver(p->owner, &item, 1);
 }
 
+void switch_go_out(struct net_switch *sw, struct switch_port *p, const struct net_frame *f, u16 tag)
+{
+    count_out(&p->counters, f, tag);
+    tap(sw, p, true, f, tag);
+    send_one(p, f, tag);
+}
+
 void switch_send(struct net_switch *sw, struct switch_port *p, const u8 *data, u32 len, u16 vlan)
 {
     struct net_frame f = {.data = data, .len = len};
@@ -373,9 +353,7 @@ void switch_send(struct net_switch *sw, struct switch_port *p, const u8 *data, u
     f.vlan_tci = vlan;
     if (!vlan_egress(&p->vlan, &f, &tag))
         return;
-    count_out(&p->counters, &f, tag);
-    tap(sw, p, true, &f, tag);
-    send_one(p, &f, tag);
+    switch_go_out(sw, p, &f, tag);
 }
 
 static void add_mirrors(const struct net_switch *sw, const struct switch_port *in,
@@ -441,7 +419,7 @@ static bool follows(const struct net_switch *sw, const struct switch_port *in,
     return in->type == PORT_UPLINK || !check_guest(in, f);
 }
 
-static void forward(struct net_switch *sw, struct switch_port *in, struct net_frame *frames,
+void switch_forward(struct net_switch *sw, struct switch_port *in, struct net_frame *frames,
                     u32 count, u64 now)
 {
     struct portset out[SWITCH_BATCH], any = {0};
@@ -458,7 +436,7 @@ static void forward(struct net_switch *sw, struct switch_port *in, struct net_fr
         leads = !why && may_lead(sw, &frames[i], &out[i], flooded);
         if (why) {
             memset(&out[i], 0, sizeof(out[i]));
-            drop(sw, in, why);
+            switch_drop_one(sw, in, why);
         }
         if (__builtin_expect(sw->any_mirror, 0) && (!why || why == DROP_NOWHERE))
             add_mirrors(sw, in, &out[i]);
@@ -481,13 +459,13 @@ void switch_input(struct net_switch *sw, u32 port, struct net_frame *frames, u32
     }
     if (__builtin_expect(in->slow_in, 0)) {
         for (u32 i = 0; i < count; i++) {
-            if (pass_slow(sw, in, &frames[i], FRAME_UNTAGGED, false))
-                forward(sw, in, &frames[i], 1, sw->now);
+            if (switch_slow_pass(sw, in, &frames[i], FRAME_UNTAGGED, false))
+                switch_forward(sw, in, &frames[i], 1, sw->now);
         }
         return;
     }
     for (u32 i = 0; i < count; i += SWITCH_BATCH)
-        forward(sw, in, frames + i, MIN(count - i, SWITCH_BATCH), sw->now);
+        switch_forward(sw, in, frames + i, MIN(count - i, SWITCH_BATCH), sw->now);
 }
 
 void switch_release(struct net_switch *sw, struct switch_port *p, u64 now)
@@ -496,15 +474,12 @@ void switch_release(struct net_switch *sw, struct switch_port *p, u64 now)
     u16 tag;
 
     while (delay_peek(&p->delay_in, now, &f, &tag)) {
-        forward(sw, p, &f, 1, now);
+        switch_forward(sw, p, &f, 1, now);
         delay_drop(&p->delay_in);
     }
     while (delay_peek(&p->delay_out, now, &f, &tag)) {
-        if (p->up) {
-            count_out(&p->counters, &f, tag);
-            tap(sw, p, true, &f, tag);
-            send_one(p, &f, tag);
-        }
+        if (p->up)
+            switch_go_out(sw, p, &f, tag);
         delay_drop(&p->delay_out);
     }
 }

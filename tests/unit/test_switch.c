@@ -1,4 +1,4 @@
-/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/pcapng.c net/offload.c net/checksum.c */
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/pcapng.c net/offload.c net/checksum.c */
 /* What the switch does beyond forwarding: policies, shaping, snooping, teams, mirrors.  One file:
  * each case is short, and all stand on the same few ports and frames. */
 #include <setjmp.h>
@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "net/mac_address.h"
+#include "net/offload.h"
 #include "net/pcapng.h"
 #include "net/switches.h"
 
@@ -303,6 +304,51 @@ static void shaping_holds_the_rate(void **state)
         u64 count = logs[b].count;
         send_len(sw, a, GUEST(b), GUEST(a), 1000);
         assert_int_equal(logs[b].count, count + 1);
+        switches_init(0);
+    }
+}
+
+/* A TCP segment of 60,000 bytes that is still to be cut. */
+static void send_long(struct net_switch *sw, u32 port, u64 dst, u64 src)
+{
+    static u8 f[14 + 40 + 60000] = {[12] = 8, [14] = 0x45, [22] = 64, [23] = 6, [46] = 0x50};
+    struct net_frame frame = {.data = f,
+                              .len = sizeof(f),
+                              .flags = FRAME_CSUM_NEEDED,
+                              .gso_type = FRAME_GSO_TCP4,
+                              .gso_size = 1446,
+                              .csum_start = 34,
+                              .csum_offset = 16};
+
+    for (u32 i = 0; i < 6; i++) {
+        f[i] = (u8)(dst >> (40 - 8 * i));
+        f[6 + i] = (u8)(src >> (40 - 8 * i));
+    }
+    frame_put16(f + 16, sizeof(f) - 14);
+    assert_true(offload_check(&frame));
+    switch_input(sw, port, &frame, 1, now);
+}
+
+/* They go through a slow port frame by frame: as many as the rate allows, and no more. */
+static void long_segments_are_shaped(void **state)
+{
+    (void)state;
+    for (u32 dir = 0; dir < 2; dir++) {
+        struct net_switch *sw = new_switch();
+        u32 a = add(sw, PORT_VM, "a:0"), b = add(sw, PORT_VM, "b:0");
+        u64 start = now;
+
+        assert_int_equal(switch_port_shape(sw, dir ? a : b, dir, 4000000, 0, 16384), HV_OK);
+        while (now < start + 20 * SECOND) {
+            if ((now - start) % (SECOND / 10) == 0) /* 4.8 Mbit/s */
+                send_long(sw, a, GUEST(b), GUEST(a));
+            now += SECOND / 1000;
+            switch_poll(sw, now);
+        }
+        /* 4 Mbit/s for 20 s are 10 MB, and the burst on top. */
+        assert_in_range(logs[b].bytes, 9500000, 10500000 + 16384);
+        assert_true(logs[b].count > logs[b].bytes / 1500);
+        assert_true(drops(sw, dir ? a : b, DROP_SHAPED) > 0);
         switches_init(0);
     }
 }
@@ -632,6 +678,7 @@ int main(void)
         cmocka_unit_test(servers_are_guarded),
         cmocka_unit_test(forged_frames_are_dropped_and_told_once),
         cmocka_unit_test(shaping_holds_the_rate),
+        cmocka_unit_test(long_segments_are_shaped),
         cmocka_unit_test(links_are_emulated),
         cmocka_unit_test(mtu_and_jumbo),
         cmocka_unit_test(isolation_and_promiscuity),

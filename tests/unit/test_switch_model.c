@@ -1,4 +1,4 @@
-/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_port.c net/switch_clock.c net/offload.c net/checksum.c */
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/offload.c net/checksum.c */
 /* The switch against a model of it: random topologies, random frames, the same frames must come
  * out at the same ports in the same order.  The model is slow and plain: lists that are searched,
  * one rule after the other; it is one file so that it can be read through against IEEE 802.1Q. */
