@@ -2,7 +2,10 @@
 #include "control/cmd_vm_console.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "control/rt/clock.h"
 #include "control/rt/fiber.h"
 #include "control/rt/loop.h"
 #include "control/shell.h"
@@ -10,7 +13,9 @@
 #include "vmm/virtio_dev_console.h"
 #include "vmm/vm_devices.h"
 
-#define SHOWN_BEFORE 4096 /* bytes of scroll-back shown at first */
+#define SHOWN_BEFORE 4096  /* bytes of scroll-back shown at first */
+#define TYPED_AHEAD 16384u /* bytes that wait for the guest to take them: a pasted page */
+#define TYPED_AGAIN (5 * CLOCK_MS)
 
 /* One a VM. */
 struct view {
@@ -19,6 +24,9 @@ struct view {
     struct terminal *terminal;
     struct event news, pumped;
     bool left, pump_ended;
+    u8 *typed; /* of TYPED_AHEAD bytes */
+    u32 typed_len;
+    struct loop_timer typed_timer;
     struct view *next;
 };
 static struct view *views;
@@ -38,18 +46,30 @@ static void on_news(struct vm *vm)
         event_signal(&v->news);
 }
 
+/* What the guest's device has room for now; the rest a little later. */
+static void pass_on(void *owner)
+{
+    struct view *v = owner;
+    struct vm *vm = v->vm;
+    struct virtio_device *console = vm->state ? vm_devices_find(vm, "console") : NULL;
+    u32 n;
+    if (console)
+        n = virtio_dev_console_input(console, v->port, v->typed, v->typed_len);
+    else
+        n = vm->state ? uart_input(vm, v->typed, v->typed_len) : v->typed_len;
+    v->typed_len -= n;
+    memmove(v->typed, v->typed + n, v->typed_len);
+    if (v->typed_len)
+        loop_timer_set(&v->typed_timer, clock_after(TYPED_AGAIN));
+}
+
 static void on_input(void *owner, const u8 *bytes, u32 len)
 {
-    const struct view *v = owner;
-    struct vm *vm = v->vm;
-    if (!vm->state)
-        return;
-    /* A full queue drops what is typed, as a real line does. */
-    struct virtio_device *console = vm_devices_find(vm, "console");
-    if (console)
-        (void)virtio_dev_console_input(console, v->port, bytes, len);
-    else
-        (void)uart_input(vm, bytes, len);
+    struct view *v = owner;
+    u32 n = MIN(len, TYPED_AHEAD - v->typed_len); /* what is more is lost, as on a real line */
+    memcpy(v->typed + v->typed_len, bytes, n);
+    v->typed_len += n;
+    pass_on(v);
 }
 
 const struct text_ring *cmd_vm_console_said(struct vm *vm, u32 port)
@@ -112,6 +132,7 @@ static enum hv_status attach(struct view *v)
 enum hv_status cmd_vm_console(struct vm *vm, u32 port, struct out *out)
 {
     struct view v = {.vm = vm, .port = port, .terminal = shell_terminal()};
+    v.typed_timer = (struct loop_timer){.fn = pass_on, .owner = &v};
     if (!vm->state)
         return out_error(out, HV_EBUSY, "E_STATE", "vm start", "VM %s is %s", vm->config.name,
                          vm_phase_name(vm));
@@ -125,8 +146,11 @@ enum hv_status cmd_vm_console(struct vm *vm, u32 port, struct out *out)
         return out_error(out, HV_ENOENT, "E_NOENT", "vm set console=virtio console.ports=2",
                          "VM %s has no console port %u", vm->config.name, port);
     vm->console_pos = start_of_screen(said);
-    if (!fiber_spawn("vm console", pump, &v))
+    v.typed = malloc(TYPED_AHEAD);
+    if (!v.typed || !fiber_spawn("vm console", pump, &v)) {
+        free(v.typed);
         return out_error(out, HV_ENOMEM, "E_NOMEM", "vm delete", "no memory for another fiber");
+    }
     v.next = views;
     views = &v;
     vm->console_news = on_news;
@@ -136,5 +160,7 @@ enum hv_status cmd_vm_console(struct vm *vm, u32 port, struct out *out)
     while (*at != &v)
         at = &(*at)->next;
     *at = v.next;
+    loop_timer_cancel(&v.typed_timer);
+    free(v.typed);
     return st;
 }

@@ -86,12 +86,24 @@ def check_typing(c):
         assert text.split() == [str(n) for n in range(1, 3001)], text[-300:]
 
 
+def check_pasting(c):
+    with c.check("a line of 1,500 characters that comes at once is taken whole"):
+        c.position = len(c.text)
+        c.send("read line; echo got ${#line}.\r")
+        c.expect(r"line}\.\r?\n", 60)
+        c.send("y" * 1500 + "\r")
+        got = c.expect(r"got (\d+)\.", 120)[1]
+        assert got == "1500", got
+        c.expect(GUEST, 60)
+
+
 @bochs("demo", cpus=1, limit=900)
 def demo(c):
     with c.check("vm start and vm console lead to the guest's shell", vital=True):
         start(c, "demo")
         to_shell(c, "demo", 1)
     check_typing(c)
+    check_pasting(c)
     with c.check("the guest sees one CPU model, no outer hypervisor, sane clocks"):
         # Linux believes CPUID 15H on Intel only, and calibrates nothing by a PIT whose ports take
         # 20 us to answer, as they do on QEMU's AMD-V.

@@ -8,8 +8,8 @@ import re
 import subprocess
 
 from tests.emu import guests, vdisk
-from tests.emu.bochs_demo import back_in_shell, check_typing, guest_command, leave, start, state, \
-    to_shell
+from tests.emu.bochs_demo import back_in_shell, check_pasting, check_typing, guest_command, leave, \
+    start, state, to_shell
 from tests.emu.suite import bochs
 
 FILES = vdisk.files(vdisk.section("vio", 1, "rng: yes", "balloon: yes",
@@ -82,7 +82,7 @@ def balloon_back(c):
 def second_port(c):
     with c.check("a second port of the console is a line of its own, both ways"):
         guest_command(c, "port=$(ls /dev/vport*p1); cat /sys/class/virtio-ports/vport*p1/name; "
-                      "echo from the guest >$port; head -n1 <$port >/tmp/line & true")
+                      "echo from the guest >$port; (head -n1 <$port >/tmp/line &)")
         leave(c)
         c.until("vm console vio port=1 --dump", "from the guest", 60)
         c.send("vm console vio port=1\r")
@@ -105,7 +105,8 @@ def crash_in_load(c, seed, written):
     leave(c)
     before = writes(c)
     back_in_shell(c, "vio")
-    guest_command(c, f"blkload run /dev/vda {seed} 300 2 >/tmp/load 2>&1 &")
+    # In a shell of its own, so that this one says nothing when it ends.
+    guest_command(c, f"(blkload run /dev/vda {seed} 300 2 >/tmp/load 2>&1 &)")
     leave(c)
     guests.wait(c, "writes", lambda: writes(c) >= before + written, 120)
     c.send("debug crash null\r")
@@ -125,9 +126,8 @@ def quiesced(c):
     output = c.command("vm snapshot take vio s1 --quiesce", 120)
     assert "E_NO_AGENT" in output, output
     back_in_shell(c, "vio")
-    # Short lines: a virtio console takes 112 characters at once, the rest is lost.
     guest_command(c, "mkdir /tmp/m; mke2fs -F /dev/vdb >/dev/null; mount -t ext4 /dev/vdb /tmp/m")
-    guest_command(c, f"echo {MARKER} >/tmp/m/f; agent /tmp/m >/tmp/agent 2>&1 &")
+    guest_command(c, f"echo {MARKER} >/tmp/m/f; (agent /tmp/m >/tmp/agent 2>&1 &)")
     text = guest_command(c, "until grep agent: /tmp/agent; do sleep 1; done", 120)
     assert "agent: ready" in text, text
     leave(c)
@@ -160,6 +160,7 @@ def virtio(c):
         to_shell(c, "vio", 1)
         assert "hvc0" in guest_command(c, "tty")
     check_typing(c)
+    check_pasting(c)
     with c.check("the guest's PCI bus shows the devices, and nothing complains"):
         text = guest_command(c, "cat /sys/bus/pci/devices/*/device")
         assert text.split() == ["0x0008", "0x1043", "0x1044", "0x1042", "0x1042", "0x1045"], text
