@@ -65,6 +65,23 @@ def tcp(c):
     return [after - b for after, b in zip(counted(c, "one:0", "in"), before)]
 
 
+RATE = 4_000_000  # bits a second
+UPTIME = "cut -d' ' -f1 /proc/uptime"
+
+
+def shaped(c):
+    """What a shaped port sends while TCP has more for it, in bits a second of the guests' clock."""
+    tell(c, "two", "nc -l -p 7 >/dev/null & true")
+    fine(c, f"net shape two:0 avg={RATE} burst=16k dir=out")
+    before = counted(c, "two:0", "out")[1]
+    text = tell(c, "one", f"a=$({UPTIME}); dd if=/dev/zero bs=64k count=24 2>/dev/null | "
+                f"nc -w 60 10.9.0.2 7; echo $a $({UPTIME})", 300)
+    after = counted(c, "two:0", "out")[1]
+    fine(c, "net shape two:0 avg=off dir=out")
+    begin, end = map(float, text.split()[-2:])
+    return (after - before) * 8 / (end - begin)
+
+
 def vlans(c):
     with c.check("in another VLAN a guest is out of reach"):
         fine(c, "vm set two nic0.vlan=20")
@@ -174,6 +191,10 @@ def network(c, cpus=1):
         frames, size = tcp(c)
         fine(c, "net link two:0 delay=0")
         assert size > 1514 * frames, (frames, size)
+    if not c.machine.emulates_svm:  # QEMU's clock is that of the loaded machine
+        with c.check("a shaped port keeps its rate within 5 %, though TCP has more for it"):
+            rate = shaped(c)
+            assert abs(rate - RATE) < RATE * 0.05, rate
     with c.check("a card has a pair of queues for each vCPU"):
         text = tell(c, "two", "ls /sys/class/net/eth0/queues")
         assert text.count("rx-") == cpus and text.count("tx-") == cpus, text
