@@ -13,7 +13,7 @@ enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUES };
 #define F_DEFLATE_ON_OOM BIT(2)
 #define NUMBERS 256u              /* of pages in a request, at most: 5.5.6 */
 #define LOWEST MIB                /* what firmware and boot data have below stays */
-#define TURN 16u                  /* requests before others run */
+#define TURN 2u                   /* requests before others run: 512 calls of the kernel */
 #define PAUSE (NS_PER_SEC / 1000) /* while disk requests point into memory */
 
 struct balloon_config { /* 5.5.4 */
