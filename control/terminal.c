@@ -166,17 +166,20 @@ void terminal_notice(struct terminal *t, const char *text)
 enum hv_status terminal_attach(struct terminal *t, const struct terminal_raw *raw, const char *what)
 {
     char line[160];
+    int key;
 
     if (t->raw)
         return HV_EBUSY;
     rt_assert(fiber_self());
-    snprintf(line, sizeof(line),
-             "Connected to %.64s. Leave with Ctrl-] . (Ctrl-] twice sends one)\n", what);
-    terminal_print(t, line);
     event_clear(&t->left_event);
     t->raw_escape = false;
     if (!t->ended && !t->no_more)
         t->raw = raw;
+    while (t->raw && (key = ring_get_byte(&t->keys)) >= 0)
+        feed_raw(t, &(u8){(u8)key}, 1);
+    snprintf(line, sizeof(line),
+             "Connected to %.64s. Leave with Ctrl-] . (Ctrl-] twice sends one)\n", what);
+    terminal_print(t, line); /* may wait: what is typed meanwhile is for raw mode already */
     while (t->raw == raw)
         fiber_wait(&t->left_event, LOOP_NEVER);
     snprintf(line, sizeof(line), "\nLeft %.64s.\n", what);

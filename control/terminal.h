@@ -64,7 +64,8 @@ void terminal_on_break(struct terminal *t, void (*fn)(void *owner), void *owner)
 void terminal_set_editor(struct terminal *t, const struct terminal_editor *editor);
 
 /* Hands the keyboard to *raw and returns when the user left or terminal_leave() was called; `what`
- * goes into the lines before and after.  In a fiber.  HV_EBUSY: already in raw mode. */
+ * goes into the lines before and after.  What was typed ahead goes there, too.  In a fiber.
+ * HV_EBUSY: already in raw mode. */
 enum hv_status terminal_attach(struct terminal *t, const struct terminal_raw *raw,
                                const char *what);
 void terminal_leave(struct terminal *t); /* ends raw mode from the other side */
