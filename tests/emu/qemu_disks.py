@@ -62,10 +62,27 @@ def disk_nvme_vtd(c):
     no_dma_blocked(c)
 
 
+def log_on_second_line(c):
+    """All that `host log` shows goes to a file behind the PCI serial port, too."""
+    with c.check("the log goes to the PCI serial port"):
+        assert re.search(r"(?m)^\S+ +1b36:0002 +serial port +serial0 ", c.command("host pci list"))
+        want = re.findall(r"(?m)^\[ *[\d.]+\] cpu\d+ +\w+ +(.*?)\s*$", c.command("host log"))
+        assert any(text.startswith("Bulkhead") for text in want), want
+        missing, looks = want, 0
+        while missing and looks < 120:
+            with open(c.machine.folder + "/second.txt", errors="replace") as f:
+                said = {m[1] for m in re.finditer(r"\[ *[\d.]+\] \w+ +(.*?)\s*\n", f.read())}
+            missing, looks = [text for text in want if text not in said], looks + 1
+            c.pump(0.5)
+        assert not missing, missing
+
+
 @qemu("disk-ahci", machine="q35", cpus=2, data={"d": 64, "e": 8},
       extra=["-device", "ide-hd,drive=d,bus=ide.2,serial=NUMBER9", "-device",
-             "ide-hd,drive=e,bus=ide.3"])
+             "ide-hd,drive=e,bus=ide.3", "-chardev", "file,id=second,path={folder}/second.txt",
+             "-device", "pci-serial,chardev=second"])
 def disk_ahci(c):
+    log_on_second_line(c)
     listed(c, "sd0", "SATA", "MSI", "ahci")
     with c.check("both disks, a serial number"):
         output = c.command("host disk list")
