@@ -1,6 +1,6 @@
-/* SATA disks behind AHCI: Serial ATA AHCI 1.3.1.  Queued commands (NCQ) where disk and controller
- * have them; what failed once is tried again alone, so that an error names its request.  Called by
- * pci.c and block.c, by its interrupt on the loop. */
+/* SATA disks and, by packets, CDs behind AHCI: Serial ATA AHCI 1.3.1.  Queued commands (NCQ) where
+ * disk and controller have them; what failed once is tried again alone, so that an error names its
+ * request.  Called by pci.c and block.c, by its interrupt on the loop. */
 #include "drivers/ahci.h"
 
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include "control/rt/log.h"
 #include "control/rt/loop.h"
 #include "control/rt/mmio.h"
+#include "drivers/ahci_packet.h"
 #include "drivers/ata.h"
 #include "drivers/block.h"
 #include "drivers/driver.h"
@@ -56,6 +57,7 @@ enum ahci_register { /* 3.1, and 3.3 from 100H + port * 80H */
 #define SSTS_DETECT 0xfu
 #define SSTS_PRESENT 3u
 #define SIG_DISK 0x00000101u
+#define SIG_PACKET 0xeb140101u
 
 struct header { /* 4.2.2 */
     u16 flags, prdt_len;
@@ -64,6 +66,7 @@ struct header { /* 4.2.2 */
     u32 reserved[4];
 };
 #define HEADER_FIS_LEN 5u
+#define HEADER_PACKET 0x20u
 #define HEADER_WRITE 0x40u
 
 struct prd { /* 4.2.3.3 */
@@ -71,7 +74,8 @@ struct prd { /* 4.2.3.3 */
     u32 reserved, count; /* bytes less one */
 };
 #define PRDS 56
-struct table { /* 1 KiB */
+#define PACKET_PIECE 0xfffeu /* most bytes of one interrupt of its own, where it has no DMA */
+struct table {               /* 1 KiB */
     u8 fis[64], packet[16], reserved[48];
     struct prd prd[PRDS];
 };
@@ -81,8 +85,9 @@ struct port_memory { /* 1 KiB aligned, as the command list must be */
     u8 received[256];
 };
 
-struct port {
-    struct block_device block;
+struct ahci_port {
+    struct block_device *block; /* `disk`, or what scsi.c made of a packet device */
+    struct block_device disk;
     struct ata_identity identity;
     struct controller *controller;
     volatile u8 *registers;
@@ -93,13 +98,15 @@ struct port {
     u32 busy, usable; /* slots */
     bool alone;       /* the one command that is out is not a queued one */
     bool held;        /* no command is started: one of SMART goes on */
+    /* The packet command that is out by slot 0; NULL: none. */
+    const struct ahci_packet *packet;
 };
 
 struct controller {
     struct pci_device *pci;
     volatile u8 *registers;
     u32 cap;
-    struct port *ports[PORTS];
+    struct ahci_port *ports[PORTS];
     u64 interrupts;
 };
 
@@ -132,7 +139,7 @@ static void put_prd(struct table *t, u32 *n, u64 at, u64 len)
     t->prd[(*n)++] = (struct prd){.address = at, .count = (u32)len - 1};
 }
 
-static void fill_header(struct port *p, u32 slot, u32 prds, bool write)
+static void fill_header(struct ahci_port *p, u32 slot, u32 prds, bool write)
 {
     p->memory->headers[slot] =
         (struct header){.flags = (u16)(HEADER_FIS_LEN | (write ? HEADER_WRITE : 0)),
@@ -141,11 +148,11 @@ static void fill_header(struct port *p, u32 slot, u32 prds, bool write)
 }
 
 /* True: a queued command. */
-static bool build(struct port *p, u32 slot, const struct block_request *r)
+static bool build(struct ahci_port *p, u32 slot, const struct block_request *r)
 {
     struct table *t = &p->tables[slot];
-    u64 sector = r->offset / p->block.sector_size, at, len;
-    u32 count = (u32)(r->length / p->block.sector_size), n = 0;
+    u64 sector = r->offset / p->block->sector_size, at, len;
+    u32 count = (u32)(r->length / p->block->sector_size), n = 0;
     bool write = r->op == BLOCK_WRITE;
     bool queued = p->identity.queued && r->tries == 0 && (write || r->op == BLOCK_READ);
 
@@ -178,7 +185,7 @@ static bool build(struct port *p, u32 slot, const struct block_request *r)
 
 static bool submit(struct block_device *b, struct block_request *r)
 {
-    struct port *p = b->driver;
+    struct ahci_port *p = b->driver;
     bool may_queue =
         p->identity.queued && r->tries == 0 && (r->op == BLOCK_READ || r->op == BLOCK_WRITE);
 
@@ -197,33 +204,63 @@ static bool submit(struct block_device *b, struct block_request *r)
     return true;
 }
 
-static void end(struct port *p, u32 slot, enum hv_status status)
+static void end(struct ahci_port *p, u32 slot, enum hv_status status)
 {
     struct block_request *r = p->requests[slot];
+    const struct ahci_packet *k = p->packet;
 
     p->busy &= ~(1u << slot);
     p->requests[slot] = NULL;
+    p->packet = NULL;
     p->alone = false;
-    block_done(r, status);
+    if (k)
+        k->done(k->owner, status, p->memory->headers[slot].transferred);
+    else
+        block_done(r, status);
+}
+
+bool ahci_packet_start(struct ahci_port *p, const struct ahci_packet *k)
+{
+    struct table *t = &p->tables[0];
+    struct block_walk w = k->walk;
+    u64 at, len;
+    u32 n = 0;
+
+    if (p->busy)
+        return false;
+    while (n < PRDS && block_walk_next(&w, &at, &len))
+        put_prd(t, &n, at, len);
+    fill_fis(t->fis, ATA_PACKET, PACKET_PIECE << 8, 0, n && p->identity.dma ? ATA_PACKET_DMA : 0);
+    t->fis[7] = 0;
+    memset(t->packet, 0, sizeof(t->packet));
+    memcpy(t->packet, k->cdb, k->cdb_len);
+    fill_header(p, 0, n, n && !k->in);
+    p->memory->headers[0].flags |= HEADER_PACKET;
+    p->busy = 1;
+    p->alone = true;
+    p->packet = k;
+    mmio_barrier();
+    mmio_write32(p->registers + P_CI, 1);
+    return true;
 }
 
 /* ---- the port's engine --------------------------------------------------------------------------
  */
-static void set_command(struct port *p, u32 clear, u32 set)
+static void set_command(struct ahci_port *p, u32 clear, u32 set)
 {
     u32 now = mmio_read32(p->registers + P_CMD);
 
     mmio_write32(p->registers + P_CMD, (now & ~clear) | set);
 }
 
-static void clear_errors(struct port *p)
+static void clear_errors(struct ahci_port *p)
 {
     mmio_write32(p->registers + P_SERR, ~0u);
     mmio_write32(p->registers + P_IS, ~0u);
 }
 
 /* 6.2.2.1: after an error of a command that was out alone.  False: it does not stop. */
-static bool restart(struct port *p)
+static bool restart(struct ahci_port *p)
 {
     u64 end_tsc = clock_after(CLOCK_MS);
 
@@ -238,12 +275,12 @@ static bool restart(struct port *p)
     return true;
 }
 
-static void serve_port(struct port *p)
+static void serve_port(struct ahci_port *p)
 {
     u32 is = mmio_read32(p->registers + P_IS);
 
     mmio_write32(p->registers + P_IS, is);
-    if (p->block.resetting || p->block.gone)
+    if (p->block->resetting || p->block->gone)
         return;
     u32 out = mmio_read32(p->registers + P_SACT) | mmio_read32(p->registers + P_CI);
     u32 over = p->busy & ~out;
@@ -251,10 +288,10 @@ static void serve_port(struct port *p)
         if (p->alone && p->busy && is != ~0u && restart(p))
             end(p, (u32)__builtin_ctz(p->busy), HV_EIO);
         else
-            block_stuck(&p->block, "the disk reports an error");
+            block_stuck(p->block, "the disk reports an error");
         return;
     }
-    for (; over && !p->block.resetting; over &= over - 1)
+    for (; over && !p->block->resetting; over &= over - 1)
         end(p, (u32)__builtin_ctz(over), HV_OK);
 }
 
@@ -266,24 +303,27 @@ static void serve(void *owner)
     if (is == ~0u)
         return;
     for (u32 left = is; left; left &= left - 1) {
-        struct port *p = c->ports[__builtin_ctz(left)];
+        struct ahci_port *p = c->ports[__builtin_ctz(left)];
         if (p)
             serve_port(p);
     }
     mmio_write32(c->registers + REG_IS, is); /* after the ports': 5.5.3 */
 }
 
-static void poll(struct block_device *b)
+void ahci_poll(struct ahci_port *p)
 {
-    struct port *p = b->driver;
-
     if ((mmio_read32(p->registers + P_SSTS) & SSTS_DETECT) != SSTS_PRESENT)
-        block_stuck(b, "the link is down");
+        block_stuck(p->block, "the link is down");
     else
         serve_port(p);
 }
 
-static enum hv_status stop(struct port *p)
+static void poll(struct block_device *b)
+{
+    ahci_poll(b->driver);
+}
+
+static enum hv_status stop(struct ahci_port *p)
 {
     set_command(p, CMD_START, 0);
     enum hv_status status = pci_wait_register(p->registers + P_CMD, CMD_RUNNING, 0, STOP_NS);
@@ -294,7 +334,7 @@ static enum hv_status stop(struct port *p)
 }
 
 /* From a stopped engine to one that takes commands; 10.1.2, 10.4.2: the link is reset. */
-static enum hv_status start(struct port *p)
+static enum hv_status start(struct ahci_port *p)
 {
     mmio_write64(p->registers + P_CLB, dma_address(p->memory));
     mmio_write64(p->registers + P_FB, dma_address(p->memory->received));
@@ -316,23 +356,28 @@ static enum hv_status start(struct port *p)
     return HV_OK;
 }
 
-static enum hv_status reset(struct block_device *b)
+enum hv_status ahci_reset(struct ahci_port *p)
 {
-    struct port *p = b->driver;
     enum hv_status status = stop(p);
 
     if (status == HV_OK)
         status = start(p);
     p->busy = 0;
     p->alone = false;
+    p->packet = NULL;
     memset(p->requests, 0, sizeof(p->requests));
     if (status == HV_OK)
         mmio_write32(p->registers + P_IE, IE_WANTED);
     return status;
 }
 
+static enum hv_status reset(struct block_device *b)
+{
+    return ahci_reset(b->driver);
+}
+
 /* One command of SMART by slot 0, polled, while nothing else is out.  In a fiber. */
-static enum hv_status smart_command(struct port *p, u32 what, u8 *data)
+static enum hv_status smart_command(struct ahci_port *p, u32 what, u8 *data)
 {
     u64 end_tsc = clock_after(IDENTIFY_NS);
     u32 n = 0;
@@ -357,7 +402,7 @@ static enum hv_status smart_command(struct port *p, u32 what, u8 *data)
     return restart(p) ? HV_EIO : HV_ETIMEDOUT;
 }
 
-static enum hv_status smart(struct port *p, struct block_health *h)
+static enum hv_status smart(struct ahci_port *p, struct block_health *h)
 {
     const u8 *answer = p->memory->received + 0x40; /* the register FIS: 4.2.1 */
     enum hv_status status = smart_command(p, ATA_SMART_DATA, p->scratch);
@@ -373,7 +418,7 @@ static enum hv_status smart(struct port *p, struct block_health *h)
 
 static enum hv_status health(struct block_device *b, struct block_health *h)
 {
-    struct port *p = b->driver;
+    struct ahci_port *p = b->driver;
     u64 end_tsc = clock_after(IDENTIFY_NS);
 
     if (!p->identity.smart)
@@ -401,12 +446,12 @@ static const struct block_ops ops = {
 
 /* ---- bringing up --------------------------------------------------------------------------------
  */
-static enum hv_status identify(struct port *p)
+static enum hv_status identify(struct ahci_port *p, enum ata_command command)
 {
     u16 *id = (u16 *)p->scratch;
     u32 n = 0;
 
-    fill_fis(p->tables[0].fis, ATA_IDENTIFY, 0, 0, 0);
+    fill_fis(p->tables[0].fis, (u8)command, 0, 0, 0);
     put_prd(&p->tables[0], &n, dma_address(id), ATA_IDENTIFY_LEN);
     fill_header(p, 0, n, false);
     mmio_barrier();
@@ -415,16 +460,16 @@ static enum hv_status identify(struct port *p)
     if (status == HV_OK && (mmio_read32(p->registers + P_TFD) & (ATA_ERROR | ATA_FAULT)))
         status = HV_EIO;
     if (status == HV_OK)
-        status = ata_identify(&p->block, &p->identity, id);
+        status = ata_identify(p->block, &p->identity, id);
     if (status == HV_OK && !p->identity.dma)
         status = HV_ENOSYS;
     clear_errors(p);
     return status;
 }
 
-static void describe(struct port *p)
+static void describe(struct ahci_port *p)
 {
-    struct block_device *b = &p->block;
+    struct block_device *b = p->block;
     u32 slots = (u32)FIELD_GET(CAP_SLOTS, p->controller->cap) + 1;
 
     if (!(p->controller->cap & CAP_NCQ))
@@ -445,13 +490,14 @@ static void describe(struct port *p)
 }
 
 /* Memory that the port may still write to is not given back. */
-static struct port *new_port(struct controller *c, u32 n)
+static struct ahci_port *new_port(struct controller *c, u32 n)
 {
-    struct port *p = calloc(1, sizeof(*p));
+    struct ahci_port *p = calloc(1, sizeof(*p));
 
     if (!p)
         return NULL;
     p->controller = c;
+    p->block = &p->disk;
     p->registers = c->registers + REG_PORTS + n * PORT_SIZE;
     p->memory = dma_alloc(sizeof(*p->memory));
     p->tables = dma_alloc(SLOTS * sizeof(struct table));
@@ -465,6 +511,31 @@ static struct port *new_port(struct controller *c, u32 n)
     return NULL;
 }
 
+/* A drive of CDs: scsi.c does the rest.  What its identification tells of a disk does not count. */
+static bool attach_packet(struct ahci_port *p, u32 n)
+{
+    const struct block_limits limits = {.bytes = MIB,
+                                        .segments = PRDS,
+                                        .segment_bytes = 4 * MIB,
+                                        .align = 2,
+                                        .reach = p->controller->cap & CAP_64_BIT ? 0 : 4 * GIB};
+
+    if (identify(p, ATA_IDENTIFY_PACKET) == HV_ETIMEDOUT) {
+        log_warn("AHCI port %u: the packet device does not tell what it is", n);
+        return false;
+    }
+    p->block = ahci_packet_new(p, p->disk.serial, &limits);
+    if (!p->block)
+        return false;
+    p->controller->ports[n] = p;
+    mmio_write32(p->registers + P_IE, IE_WANTED);
+    if (ahci_packet_attach(p->block))
+        return true;
+    mmio_write32(p->registers + P_IE, 0);
+    p->controller->ports[n] = NULL;
+    return false;
+}
+
 /* True: it has a disk. */
 static bool probe_port(struct controller *c, u32 n)
 {
@@ -472,24 +543,26 @@ static bool probe_port(struct controller *c, u32 n)
 
     if ((mmio_read32(registers + P_SSTS) & SSTS_DETECT) != SSTS_PRESENT)
         return false;
-    struct port *p = new_port(c, n);
+    struct ahci_port *p = new_port(c, n);
     if (!p || stop(p) != HV_OK || start(p) != HV_OK) {
         log_warn("AHCI port %u: what is attached does not get ready", n);
         return false;
     }
     u32 signature = mmio_read32(registers + P_SIG);
+    if (signature == SIG_PACKET)
+        return attach_packet(p, n);
     if (signature != SIG_DISK) {
         log_info("AHCI port %u: no disk (signature %08x)", n, signature);
         return false;
     }
-    enum hv_status status = identify(p);
+    enum hv_status status = identify(p, ATA_IDENTIFY);
     if (status != HV_OK) {
         log_warn("AHCI port %u: the disk does not tell what it is (status %d)", n, status);
         return false;
     }
     describe(p);
     c->ports[n] = p;
-    block_register(&p->block, "sd");
+    block_register(p->block, "sd");
     mmio_write32(registers + P_IE, IE_WANTED);
     return true;
 }

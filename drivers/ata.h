@@ -16,13 +16,16 @@ enum ata_command {
     ATA_WRITE_DMA_EXT = 0x35,
     ATA_READ_QUEUED = 0x60,
     ATA_WRITE_QUEUED = 0x61,
-    ATA_SMART = 0xb0, /* features: ATA_SMART_* */
+    ATA_PACKET = 0xa0,          /* features: ATA_PACKET_DMA */
+    ATA_IDENTIFY_PACKET = 0xa1, /* the words that ATA_IDENTIFY has, as far as they apply */
+    ATA_SMART = 0xb0,           /* features: ATA_SMART_* */
     ATA_READ_DMA = 0xc8,
     ATA_WRITE_DMA = 0xca,
     ATA_FLUSH = 0xe7,
     ATA_FLUSH_EXT = 0xea,
     ATA_IDENTIFY = 0xec,
 };
+#define ATA_PACKET_DMA 1u
 #define ATA_SMART_DATA 0xd0u
 #define ATA_SMART_STATUS 0xdau
 #define ATA_SMART_KEY 0xc24f00ull /* its LBA; what the status command makes of it: */

@@ -77,10 +77,22 @@ def log_on_second_line(c):
         assert not missing, missing
 
 
-@qemu("disk-ahci", machine="q35", cpus=2, data={"d": 64, "e": 8},
+def reads_only(c, cd, image):
+    """A CD reads what is in its file; a write to it is refused."""
+    with c.check("the CD is read and cannot be written"):
+        with open(c.machine.data_path(image), "r+b") as f:
+            f.write(pattern(14, 0, MIB))
+        run_test(c, cd, "mode=verify size=1M block=64K seed=14")
+        run_test(c, cd, "mode=verify size=256K block=2K depth=16 seed=14 --random")
+        assert "E_DISK" in c.command(f"host disk test {cd} mode=write size=64K --yes", 60)
+
+
+@qemu("disk-ahci", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 8},
       extra=["-device", "ide-hd,drive=d,bus=ide.2,serial=NUMBER9", "-device",
-             "ide-hd,drive=e,bus=ide.3", "-chardev", "file,id=second,path={folder}/second.txt",
-             "-device", "pci-serial,chardev=second"])
+             "ide-hd,drive=e,bus=ide.3", "-device", "ide-cd,drive=f,bus=ide.4,serial=NUMBER14",
+             "-device", "ide-cd,bus=ide.5", "-chardev", "file,id=second,path={folder}/second.txt",
+             "-device", "pci-serial,chardev=second", "-qmp",
+             "unix:{folder}/qmp,server=on,wait=off"])
 def disk_ahci(c):
     log_on_second_line(c)
     listed(c, "sd0", "SATA", "MSI", "ahci")
@@ -89,14 +101,25 @@ def disk_ahci(c):
         assert "NUMBER9" in output and "sd1" in output and "QEMU HARDDISK" in output, output
     with c.check("its health, by SMART"):
         assert re.search(r"(?m)^sd0 .* good, \d+ C", output), output
+    with c.check("a CD, its serial number; a drive without one is in the log"):
+        assert re.search(r"(?m)^cd0 +SATA +8 MiB +2048/2048 +QEMU QEMU DVD-ROM +NUMBER14 ", output), output
+        assert "device of type 5 is not used" in c.command("host log | grep type")
     works(c, "sd0", "d")
+    reads_only(c, "cd0", "f")
+    with c.check("the CD is taken out: an error, and the disk beside it works"):
+        assert "error" not in Monitor(c).do("eject", device="f", force=True)
+        output = c.command("host disk test cd0 size=64K", 120)
+        assert "E_DISK" in output, output
+        run_test(c, "sd0", "mode=verify size=4M block=64K seed=5")
 
 
-@qemu("disk-ahci-vtd", machine="q35", cpus=1, data={"d": 64},
-      extra=["-device", "intel-iommu,intremap=on", "-device", "ide-hd,drive=d,bus=ide.2"])
+@qemu("disk-ahci-vtd", machine="q35", cpus=1, data={"d": 64, "f": 8},
+      extra=["-device", "intel-iommu,intremap=on", "-device", "ide-hd,drive=d,bus=ide.2",
+             "-device", "ide-cd,drive=f,bus=ide.3"])
 def disk_ahci_vtd(c):
     listed(c, "sd0", "SATA", "MSI", "ahci")
     works(c, "sd0", "d")
+    reads_only(c, "cd0", "f")
     no_dma_blocked(c)
 
 
@@ -179,11 +202,7 @@ def disk_scsi(c):
     with c.check("another unit of another target"):
         run_test(c, "sd1", "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "e", 0, MIB) == pattern(11, 0, MIB)
-    with c.check("the CD is read and cannot be written"):
-        with open(c.machine.data_path("f"), "r+b") as f:
-            f.write(pattern(14, 0, MIB))
-        run_test(c, "cd0", "mode=verify size=1M block=64K seed=14")
-        assert "E_DISK" in c.command("host disk test cd0 mode=write size=64K --yes", 60)
+    reads_only(c, "cd0", "f")
     no_dma_blocked(c)
     pulled_out(c, Monitor(c), "sd0", "stick",
                {"driver": "scsi-hd", "id": "stick", "bus": "s.0", "scsi-id": 1}, "sd2")
