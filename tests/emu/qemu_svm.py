@@ -36,7 +36,17 @@ again("containment", bochs_guests.containment, limit=300, cpus=1,
 again("survival", both(bochs_guests.survival, bochs_hostile.crash_points), limit=900, cpus=2,
       files=guests.files("counter", *bochs_hostile.CRASH_GUESTS))
 again("dirty-log", bochs_guests.dirty_log, limit=300, cpus=2, files=guests.files("dirty"))
-again("scheduler", bochs_guests.scheduler, limit=300, cpus=1, files=guests.files("busy"))
+
+
+def work(c):
+    with c.check("a guest counts what it does in windows of its own clock"):
+        guests.start(c, "w", "work")
+        assert bochs_guests.work_rate(c, "w", 2) > 0
+        guests.remove(c, "w")
+
+
+again("scheduler", both(bochs_guests.scheduler, work), limit=300, cpus=1,
+      files=guests.files("busy", "work"))
 again("demo", bochs_demo.demo, limit=300, cpus=2)
 again("demo-two", bochs_demo.demo_two, limit=300, cpus=2,
       files=bochs_demo.config(bochs_demo.section("one", 1), bochs_demo.section("two", 2)))
