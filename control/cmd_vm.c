@@ -1,4 +1,5 @@
-/* Commands about VMs; each runs in the shell's fiber. */
+/* Commands about VMs; each runs in the shell's fiber.  One file: what a VM's life needs, each a few
+ * lines around a call of vmm/; disks, homes and consoles of VMs have files of their own. */
 #include "control/cmd_vm.h"
 
 #include <stdio.h>

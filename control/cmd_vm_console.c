@@ -46,7 +46,7 @@ static void on_news(struct vm *vm)
         event_signal(&v->news);
 }
 
-/* What the guest's device has room for now; the rest a little later. */
+/* As much as the guest's device has room for; the timer passes on the rest. */
 static void pass_on(void *owner)
 {
     struct view *v = owner;

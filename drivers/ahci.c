@@ -1,6 +1,7 @@
 /* SATA disks and, by packets, CDs behind AHCI: Serial ATA AHCI 1.3.1.  Queued commands (NCQ) where
  * disk and controller have them; what failed once is tried again alone, so that an error names its
- * request.  Called by pci.c and block.c, by its interrupt on the loop. */
+ * request.  Called by pci.c and block.c, by its interrupt on the loop.  One file: slots, errors and
+ * resets of a port are one state; what packets carry is in ahci_packet.c. */
 #include "drivers/ahci.h"
 
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* Intel gigabit cards: PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual
  * ("SDM", 8254x), 82574 datasheet.  Legacy descriptors, which all of them have, and for checksums
  * and segmentation the context and data descriptors of 8254x and 82574.  Called by pci.c and nic.c,
- * by its interrupt on the loop. */
+ * by its interrupt on the loop.  One file: its two rings and the reset that empties both share the
+ * card. */
 #include "drivers/e1000.h"
 
 #include <stdlib.h>

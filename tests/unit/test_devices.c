@@ -1,5 +1,6 @@
 /* links: vmm/uart16550.c vmm/pic.c vmm/pit.c vmm/ioapic.c vmm/rtc.c vmm/nvram_text.c vmm/acpi_pm.c vmm/text_ring.c */
-/* The chipset models against a platform that keeps what they ask for. */
+/* The chipset models against a platform that keeps what they ask for.  One file: the models are
+ * small and all stand on that platform. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
