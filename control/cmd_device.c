@@ -119,7 +119,7 @@ static enum hv_status run_nics(const struct schema_args *args, struct out *out)
         if (n->link_up && n->link_mbps)
             out_cell(out, "%u Mbit/s", n->link_mbps);
         else
-            out_cell(out, "%s", n->link_up ? "up" : "down");
+            out_cell(out, "%s", n->gone ? "gone" : n->link_up ? "up" : "down");
         out_cell(out, "%u", n->mtu);
         out_cell(out, "%llu", (ull)s->rx_frames);
         out_cell(out, "%llu", (ull)s->tx_frames);

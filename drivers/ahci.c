@@ -359,7 +359,7 @@ static enum hv_status start(struct ahci_port *p)
 
 enum hv_status ahci_reset(struct ahci_port *p)
 {
-    enum hv_status status = stop(p);
+    enum hv_status status = p->controller->pci->gone ? HV_EIO : stop(p);
 
     if (status == HV_OK)
         status = start(p);
@@ -595,9 +595,18 @@ static enum hv_status probe(struct pci_device *pci)
     return HV_OK;
 }
 
+static void gone(struct pci_device *pci)
+{
+    struct controller *c = pci->state;
+
+    for (u32 n = 0; n < PORTS; n++)
+        if (c->ports[n])
+            block_stuck(c->ports[n]->block, "it was pulled out");
+}
+
 static const struct driver_id ids[] = {
     {DRIVER_ANY, DRIVER_ANY, 0x010601, 0xffffff, "AHCI controller"},
     {0},
 };
-static const struct driver ahci = {.name = "ahci", .ids = ids, .probe = probe};
+static const struct driver ahci = {.name = "ahci", .ids = ids, .probe = probe, .gone = gone};
 DRIVER(ahci);

@@ -28,6 +28,10 @@ struct driver {
     /* Brings the device up and registers what it offers (block.h, nic.h); it is claimed already
      * and dev->state is the driver's.  An error: nothing of it is left, pci.c logs it. */
     enum hv_status (*probe)(struct pci_device *dev);
+    /* It was pulled out: the configuration space of a probed function reads as all ones for good
+     * (its registers may read as anything, zeros in QEMU).  On the loop, once, with dev->gone set.
+     * NULL: nothing is to be done at once. */
+    void (*gone)(struct pci_device *dev);
 };
 
 #define DRIVER(object)                                                                             \

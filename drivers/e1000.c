@@ -641,6 +641,14 @@ static enum hv_status probe(struct pci_device *pci)
     return HV_OK;
 }
 
+static void gone(struct pci_device *pci)
+{
+    struct card *c = pci->state;
+
+    c->nic.gone = true;
+    look_at_link(c);
+}
+
 static const struct driver_id ids[] = {
     {0x8086, 0x100e, 0, 0, "Intel 82540EM"},
     {0x8086, 0x100f, 0, 0, "Intel 82545EM"},
@@ -653,5 +661,5 @@ static const struct driver_id ids[] = {
     {0x8086, 0x1521, 0, 0, "Intel I350"},
     {0},
 };
-static const struct driver e1000 = {.name = "e1000", .ids = ids, .probe = probe};
+static const struct driver e1000 = {.name = "e1000", .ids = ids, .probe = probe, .gone = gone};
 DRIVER(e1000);

@@ -383,7 +383,7 @@ static enum hv_status reset(struct block_device *b)
 
     for (u32 i = 0; i < PAIRS; i++)
         loop_timer_cancel(&c->pairs[i].more);
-    return start(c);
+    return c->pci->gone ? HV_EIO : start(c);
 }
 
 static u64 field(const u8 *from, u32 at, u32 size)
@@ -565,9 +565,16 @@ static enum hv_status probe(struct pci_device *pci)
     return HV_OK;
 }
 
+static void gone(struct pci_device *pci)
+{
+    struct controller *c = pci->state;
+
+    block_stuck(&c->block, "it was pulled out");
+}
+
 static const struct driver_id ids[] = {
     {DRIVER_ANY, DRIVER_ANY, 0x010802, 0xffffff, "NVMe controller"},
     {0},
 };
-static const struct driver nvme = {.name = "nvme", .ids = ids, .probe = probe};
+static const struct driver nvme = {.name = "nvme", .ids = ids, .probe = probe, .gone = gone};
 DRIVER(nvme);

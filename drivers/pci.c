@@ -21,6 +21,8 @@
 #define MSIX_ENTRY 16
 #define FIRST_BIT 8 /* of irq_pending; those below are for what is no PCI function */
 #define POLL_EVERY (1 * CLOCK_MS)
+#define PRESENT_EVERY (1 * CLOCK_SECOND)
+#define ABSENT_LOOKS 2 /* a function may not answer for a moment after a reset: PCIe 2.3.2 */
 
 extern const struct driver *const __start_drivers[] __attribute__((weak));
 extern const struct driver *const __stop_drivers[] __attribute__((weak));
@@ -31,6 +33,7 @@ static u8 line_of[LOOP_IRQS];                /* the line's GSI; 0: a message */
 static u32 next_bit = FIRST_BIT;
 static bool ready;
 static struct event ready_event;
+static struct loop_timer present_timer;
 
 u8 pci_read8(const struct pci_device *d, u32 at)
 {
@@ -355,6 +358,7 @@ static void probe(struct pci_device *d)
     }
     if (status == HV_OK) {
         numbers[n % 32]++;
+        d->running = true;
         return;
     }
     d->name[0] = 0;
@@ -362,6 +366,31 @@ static void probe(struct pci_device *d)
     snprintf(d->why, sizeof(d->why), "%s refuses it: status %d", d->driver->name, (int)status);
     log_warn("%02x:%02x.%u %04x:%04x: %s", d->function >> 8, d->function >> 3 & 31, d->function & 7,
              d->vendor, d->device, d->why);
+}
+
+static void pulled_out(struct pci_device *d)
+{
+    log_error("%02x:%02x.%u %s: it was pulled out", d->function >> 8, d->function >> 3 & 31,
+              d->function & 7, d->name);
+    snprintf(d->why, sizeof(d->why), "it was pulled out");
+    d->gone = true;
+    loop_timer_cancel(&d->poll);
+    if (d->driver->gone)
+        d->driver->gone(d);
+}
+
+/* A function that is idle when it goes would be missed only at its next use. */
+static void look_who_is_there(void *owner)
+{
+    (void)owner;
+    for (struct pci_device *d = devices; d; d = d->next) {
+        if (!d->running || d->gone)
+            continue;
+        d->absent = present(d->function) ? 0 : (u8)(d->absent + 1);
+        if (d->absent == ABSENT_LOOKS)
+            pulled_out(d);
+    }
+    loop_timer_set(&present_timer, clock_after(PRESENT_EVERY));
 }
 
 static void bring_up(void *arg)
@@ -373,6 +402,8 @@ static void bring_up(void *arg)
             probe(d);
     ready = true;
     event_signal(&ready_event);
+    present_timer.fn = look_who_is_there;
+    loop_timer_set(&present_timer, clock_after(PRESENT_EVERY));
 }
 
 void pci_start(void)

@@ -54,6 +54,9 @@ struct pci_device {
     u32 class_code, subsystem;
     u8 revision;
     bool claimed;
+    bool running;                /* probed: the driver works with it */
+    bool gone;                   /* pulled out while it did */
+    u8 absent;                   /* looks in a row that found nothing there */
     const struct driver *driver; /* NULL: none for it */
     const struct driver_id *id;
     void *state;         /* the driver's */

@@ -218,7 +218,7 @@ static enum hv_status start(struct disk *d)
 static enum hv_status reset(struct block_device *b)
 {
     struct disk *d = disk_of(b);
-    enum hv_status status = virtio_reset(&d->virtio);
+    enum hv_status status = d->pci->gone ? HV_EIO : virtio_reset(&d->virtio);
 
     if (status != HV_OK)
         return status;
@@ -319,10 +319,18 @@ static enum hv_status probe(struct pci_device *pci)
     return HV_OK;
 }
 
+static void gone(struct pci_device *pci)
+{
+    struct disk *d = pci->state;
+
+    block_stuck(&d->block, "it was pulled out");
+}
+
 static const struct driver_id ids[] = {
     {VIRTIO_VENDOR, 0x1042, 0, 0, "virtio block device"},
     {VIRTIO_VENDOR, 0x1001, 0, 0, "virtio block device (transitional)"},
     {0},
 };
-static const struct driver virtio_blk = {.name = "virtio_blk", .ids = ids, .probe = probe};
+static const struct driver virtio_blk = {
+    .name = "virtio_blk", .ids = ids, .probe = probe, .gone = gone};
 DRIVER(virtio_blk);

@@ -419,10 +419,19 @@ static enum hv_status probe(struct pci_device *pci)
     return HV_OK;
 }
 
+static void gone(struct pci_device *pci)
+{
+    struct card *c = pci->state;
+
+    c->nic.gone = true;
+    look_at_link(c);
+}
+
 static const struct driver_id ids[] = {
     {VIRTIO_VENDOR, 0x1041, 0, 0, "virtio network card"},
     {VIRTIO_VENDOR, 0x1000, 0, 0, "virtio network card (transitional)"},
     {0},
 };
-static const struct driver virtio_net = {.name = "virtio_net", .ids = ids, .probe = probe};
+static const struct driver virtio_net = {
+    .name = "virtio_net", .ids = ids, .probe = probe, .gone = gone};
 DRIVER(virtio_net);

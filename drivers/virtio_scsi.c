@@ -361,7 +361,7 @@ static enum hv_status reset(void *lun)
     while (a->managing)
         fiber_sleep_until(clock_after(10 * CLOCK_MS));
     forget(a, u);
-    if (u->gone)
+    if (u->gone || a->pci->gone)
         return HV_EIO;
     if (resets != a->resets) /* another one's reset has done it */
         return HV_OK;
@@ -527,10 +527,16 @@ static enum hv_status probe(struct pci_device *pci)
     return HV_OK;
 }
 
+static void gone(struct pci_device *pci)
+{
+    stuck(pci->state, "it was pulled out");
+}
+
 static const struct driver_id ids[] = {
     {VIRTIO_VENDOR, 0x1048, 0, 0, "virtio SCSI adapter"},
     {VIRTIO_VENDOR, 0x1004, 0, 0, "virtio SCSI adapter (transitional)"},
     {0},
 };
-static const struct driver virtio_scsi = {.name = "virtio_scsi", .ids = ids, .probe = probe};
+static const struct driver virtio_scsi = {
+    .name = "virtio_scsi", .ids = ids, .probe = probe, .gone = gone};
 DRIVER(virtio_scsi);

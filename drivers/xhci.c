@@ -401,9 +401,14 @@ static enum hv_status probe(struct pci_device *pci)
     return HV_OK;
 }
 
+static void gone(struct pci_device *pci)
+{
+    die(pci->state, "it was pulled out");
+}
+
 static const struct driver_id ids[] = {
     {DRIVER_ANY, DRIVER_ANY, 0x0c0330, 0xffffff, "xHCI controller"},
     {0},
 };
-static const struct driver xhci = {.name = "xhci", .ids = ids, .probe = probe};
+static const struct driver xhci = {.name = "xhci", .ids = ids, .probe = probe, .gone = gone};
 DRIVER(xhci);

@@ -21,11 +21,56 @@ def disk_virtio(c):
     works(c, "vd0", "d")
 
 
-@qemu("disk-virtio-line", machine="pc", cpus=1, data={"d": 64},
-      extra=["-device", "virtio-blk-pci,drive=d,vectors=0,indirect_desc=off,event_idx=off"])
+def eject(monitor, slot):
+    """Takes a function off bus 0 of a PC at once, as its firmware's _EJ0 does: no driver is asked."""
+    for port, value in ((0xae10, 0), (0xae08, 1 << slot)):
+        monitor.do("human-monitor-command", **{"command-line": f"o/w {port:#x} {value:#x}"})
+
+
+def functions_pulled_out(c):
+    """An NVMe controller in the midst of a write, then an idle disk, a network card, and USB with the
+    boot stick."""
+    monitor = Monitor(c)
+    usb = re.search(r"(?m)^00:(\w\w)\.0 .* xhci0 ", c.command("host pci list"))
+    with c.check("a controller is pulled out while it is written to: the write ends with an error"):
+        limits = {"bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0}
+        answer = monitor.do("block_set_io_throttle", device="e", iops_wr=20, **limits)
+        assert "error" not in answer, answer
+        c.send("host disk test nvme0 mode=write block=4K depth=4 seed=12 --yes\r")
+        c.expect(r"--yes\s*\n", 30)
+        eject(monitor, 0x10)
+        c.expect(r"E_DISK", 120)
+        c.prompt(60)
+    with c.check("idle functions are missed, too"):
+        eject(monitor, 0x11)
+        eject(monitor, 0x12)
+        eject(monitor, int(usb[1], 16))
+        for driver in ("nvme0", "virtio_blk1", "e10000", "xhci0"):
+            c.until("host pci list", rf"(?m) {driver} .* it was pulled out *$", 60)
+        c.until("host disk list", r"(?m)^vd1 .* gone *$", 60)
+        c.until("host disk list", r"(?m)^nvme0 .* gone *$", 60)
+        c.until("host disk list", r"(?m)^usb0 .* gone *$", 60)
+        c.until("host nic list", r"(?m)^nic0 .* gone ", 60)
+    with c.check("it is in the log, once each"):
+        lines = c.command("host log level=error | grep out")
+        for driver in ("nvme0", "virtio_blk1", "e10000", "xhci0"):
+            assert len(re.findall(rf"\d {driver}: it was pulled out", lines)) == 1, lines
+    with c.check("what is asked of them fails, and the disk beside them works"):
+        for disk in ("nvme0", "vd1", "usb0"):
+            assert "E_DISK" in c.command(f"host disk test {disk} size=64K", 60)
+        run_test(c, "vd0", "mode=write size=1M block=64K seed=15 --yes")
+        assert outside(c, "d", 0, MIB) == pattern(15, 0, MIB)
+
+
+@qemu("disk-virtio-line", machine="pc", cpus=1, data={"d": 64, "e": 64, "f": 8},
+      extra=["-device", "virtio-blk-pci,drive=d,vectors=0,indirect_desc=off,event_idx=off,addr=0x0f",
+             "-device", "nvme,drive=e,serial=NUMBER15,addr=0x10", "-device",
+             "virtio-blk-pci,drive=f,addr=0x11", "-device", "e1000,addr=0x12,romfile=",
+             "-qmp", "unix:{folder}/qmp,server=on,wait=off"])
 def disk_virtio_line(c):
     listed(c, "vd0", "virtio", "line", "virtio_blk")
     works(c, "vd0", "d")
+    functions_pulled_out(c)
 
 
 @qemu("disk-virtio-vtd", machine="q35", cpus=2, data={"d": 64},
