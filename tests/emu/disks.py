@@ -8,6 +8,10 @@ MIB = 1 << 20
 FAILS_ONCE = ("driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={file},"
               "file.inject-error.0.event=write_aio,file.inject-error.0.errno=5,"
               "file.inject-error.0.once=on")
+# Options of a drive that fails every write of one sector, at 6 MiB, and no other.
+FAILS_ALWAYS = ("driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={file},"
+                "file.inject-error.0.event=write_aio,file.inject-error.0.iotype=write,"
+                "file.inject-error.0.errno=5,file.inject-error.0.sector=12288")
 
 
 def pattern(seed, start, size):
@@ -93,3 +97,18 @@ def fails_once(c, disk, image):
         run_test(c, disk, words)
         assert outside(c, image, 0, MIB // 2) == pattern(21, 0, MIB // 2)
         print(f"        {disk}: {errors} errors told, {resets} resets")
+
+
+def fails_always(c, disk, image):
+    """On a drive of FAILS_ALWAYS: tries end, the error is told, and what does not fail goes on."""
+    with c.check(f"{disk}: a write that fails however often it is tried is given up"):
+        before = counters(c, disk)
+        output = c.command(f"host disk test {disk} mode=write from=6M size=4K block=4K seed=23 --yes", 300)
+        assert "E_DISK" in output, output
+        after = counters(c, disk)
+        assert after[0] == before[0] + 1, (before, after)
+        run_test(c, disk, "mode=write size=512K block=64K seed=24 --yes")
+        assert outside(c, image, 0, MIB // 2) == pattern(24, 0, MIB // 2)
+        assert outside(c, image, 6 * MIB, 4096) == bytes(4096)
+        run_test(c, disk, "mode=read from=6M size=64K")
+        print(f"        {disk}: {after[1] - before[1]} resets")

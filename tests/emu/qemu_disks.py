@@ -1,7 +1,8 @@
 """Physical disks behind each driver: written in the machine, verified from outside, and the reverse."""
 import re
 
-from tests.emu.disks import FAILS_ONCE, MIB, fails_once, listed, outside, pattern, run_test, works
+from tests.emu.disks import (FAILS_ALWAYS, FAILS_ONCE, MIB, fails_always, fails_once, listed, outside,
+                             pattern, run_test, works)
 from tests.emu.qemu_net import Monitor
 from tests.emu.suite import qemu
 
@@ -169,7 +170,7 @@ def disk_ahci_vtd(c):
 
 
 @qemu("disk-ide", machine="pc", cpus=1, data={"d": 64, "e": 64, "f": 8, "g": 64},
-      drives={"f": FAILS_ONCE},
+      drives={"e": FAILS_ALWAYS, "f": FAILS_ONCE},
       extra=["-device", "ide-hd,drive=d,bus=ide.0,unit=0,serial=NUMBER10", "-device",
              "ide-hd,drive=e,bus=ide.0,unit=1", "-device", "ide-hd,drive=f,bus=ide.1,unit=1",
              "-device", "nec-usb-xhci,id=nec", "-device", "usb-storage,drive=g,bus=nec.0"])
@@ -182,6 +183,7 @@ def disk_ide(c):
         assert re.search(r"(?m)^hd0 .* good, \d+ C", output), output
     works(c, "hd0", "d")
     works(c, "hd1", "e")
+    fails_always(c, "hd1", "e")
     fails_once(c, "hd2", "f")
     with c.check("the other channel"):
         run_test(c, "hd2", "mode=write size=1M block=64K seed=11 --yes")
@@ -210,7 +212,7 @@ def pulled_out(c, monitor, disk, device, attach, new):
         assert outside(c, "d", 0, MIB) == pattern(13, 0, MIB)
 
 
-@qemu("disk-usb", machine="q35", cpus=2, data={"d": 64, "e": 8},
+@qemu("disk-usb", machine="q35", cpus=2, data={"d": 64, "e": 8}, drives={"e": FAILS_ALWAYS},
       extra=["-device", "intel-iommu,intremap=on", "-qmp", "unix:{folder}/qmp,server=on,wait=off",
              "-device", "usb-storage,drive=d,serial=NUMBER11,id=stick,port=2", "-device",
              "usb-hub,id=hub,port=3", "-device", "usb-storage,drive=e,port=3.1"])
@@ -225,6 +227,7 @@ def disk_usb(c):
     with c.check("behind a hub"):
         run_test(c, disks["8"], "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "e", 0, MIB) == pattern(11, 0, MIB)
+    fails_always(c, disks["8"], "e")
     no_dma_blocked(c)
     monitor = Monitor(c)
     pulled_out(c, monitor, disks["64"], "stick",
@@ -232,7 +235,7 @@ def disk_usb(c):
                "usb3")
 
 
-@qemu("disk-scsi", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 8},
+@qemu("disk-scsi", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 8}, drives={"e": FAILS_ALWAYS},
       extra=["-device", "intel-iommu,intremap=on", "-qmp", "unix:{folder}/qmp,server=on,wait=off",
              "-device", "virtio-scsi-pci,id=s,iommu_platform=on,disable-legacy=on", "-device",
              "scsi-hd,drive=d,bus=s.0,scsi-id=1,serial=NUMBER12,id=stick", "-device",
@@ -247,6 +250,7 @@ def disk_scsi(c):
     with c.check("another unit of another target"):
         run_test(c, "sd1", "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "e", 0, MIB) == pattern(11, 0, MIB)
+    fails_always(c, "sd1", "e")
     reads_only(c, "cd0", "f")
     no_dma_blocked(c)
     pulled_out(c, Monitor(c), "sd0", "stick",
