@@ -3,7 +3,7 @@ import re
 import struct
 
 MASK = (1 << 64) - 1
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 # Options of a drive whose first write fails.
 FAILS_ONCE = ("driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={file},"
               "file.inject-error.0.event=write_aio,file.inject-error.0.errno=5,"
@@ -112,3 +112,19 @@ def fails_always(c, disk, image):
         assert outside(c, image, 6 * MIB, 4096) == bytes(4096)
         run_test(c, disk, "mode=read from=6M size=64K")
         print(f"        {disk}: {after[1] - before[1]} resets")
+
+
+def hangs(c, monitor, disk, image, rate=32 * KIB):
+    """32 KiB a second: the last of twelve requests would wait for 24 seconds."""
+    with c.check(f"{disk}: what hangs is sent again after a reset, and none is lost"):
+        limits = {"bps": 0, "bps_rd": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0}
+        before = counters(c, disk)
+        monitor.do("block_set_io_throttle", device=image, bps_wr=rate, **limits)
+        c.send(f"host disk test {disk} mode=write block=64K size=768K depth=12 seed=22 --yes\r")
+        c.expect(r"is sent again|are sent again", 120)
+        monitor.do("block_set_io_throttle", device=image, bps_wr=0, **limits)
+        c.expect(r"requests a second", 120)
+        c.prompt(60)
+        after = counters(c, disk)
+        assert after[0] == before[0] and after[1] > before[1], (before, after)
+        assert outside(c, image, 0, 768 * KIB) == pattern(22, 0, 768 * KIB)

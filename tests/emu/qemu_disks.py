@@ -1,8 +1,8 @@
 """Physical disks behind each driver: written in the machine, verified from outside, and the reverse."""
 import re
 
-from tests.emu.disks import (FAILS_ALWAYS, FAILS_ONCE, MIB, fails_always, fails_once, listed, outside,
-                             pattern, run_test, works)
+from tests.emu.disks import (FAILS_ALWAYS, FAILS_ONCE, KIB, MIB, fails_always, fails_once, hangs, listed,
+                             outside, pattern, run_test, works)
 from tests.emu.qemu_net import Monitor
 from tests.emu.suite import qemu
 
@@ -173,7 +173,8 @@ def disk_ahci_vtd(c):
       drives={"e": FAILS_ALWAYS, "f": FAILS_ONCE},
       extra=["-device", "ide-hd,drive=d,bus=ide.0,unit=0,serial=NUMBER10", "-device",
              "ide-hd,drive=e,bus=ide.0,unit=1", "-device", "ide-hd,drive=f,bus=ide.1,unit=1",
-             "-device", "nec-usb-xhci,id=nec", "-device", "usb-storage,drive=g,bus=nec.0"])
+             "-device", "nec-usb-xhci,id=nec", "-device", "usb-storage,drive=g,bus=nec.0",
+             "-qmp", "unix:{folder}/qmp,server=on,wait=off"])
 def disk_ide(c):
     listed(c, "hd0", "IDE", "line", "ide")
     with c.check("all three disks, a serial number"):
@@ -188,6 +189,7 @@ def disk_ide(c):
     with c.check("the other channel"):
         run_test(c, "hd2", "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "f", 0, MIB) == pattern(11, 0, MIB)
+    hangs(c, Monitor(c), "hd1", "e", 4 * KIB)  # one request at a time, of 16 seconds
 
 
 def pulled_out(c, monitor, disk, device, attach, new):
@@ -253,5 +255,7 @@ def disk_scsi(c):
     fails_always(c, "sd1", "e")
     reads_only(c, "cd0", "f")
     no_dma_blocked(c)
-    pulled_out(c, Monitor(c), "sd0", "stick",
+    monitor = Monitor(c)
+    hangs(c, monitor, "sd0", "d")
+    pulled_out(c, monitor, "sd0", "stick",
                {"driver": "scsi-hd", "id": "stick", "bus": "s.0", "scsi-id": 1}, "sd2")
