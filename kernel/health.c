@@ -35,7 +35,7 @@
 static struct timer ticks[CPU_MAX];
 static volatile u32 stray_nmis;
 static u64 cap;    /* MCG_CAP; 0: no machine checks */
-static bool alone; /* NMIs of the real-time clock come */
+static volatile bool alone; /* NMIs of the real-time clock come */
 
 static u8 rtc_read(u8 reg)
 {
@@ -54,10 +54,10 @@ static void watch_alone(void)
     if (!ioapic_route(host_platform.isa[RTC_IRQ].gsi, APIC_NMI & 0x700, high, false,
                       host_platform.isa[RTC_IRQ].active_low))
         return;
+    (void)rtc_read(RTC_C); /* now: an NMI whose flag it took would be nobody's */
     alone = true;
     u8 b = rtc_read(RTC_B);
     outb(0x71, b | RTC_UPDATE_ENDED);
-    (void)rtc_read(RTC_C);
 }
 
 /* Logs what the banks have and clears them; panics, leaving them to the firmware, if it is an error
