@@ -34,7 +34,7 @@
 
 static struct timer ticks[CPU_MAX];
 static volatile u32 stray_nmis;
-static u64 cap;    /* MCG_CAP; 0: no machine checks */
+static u64 cap;             /* MCG_CAP; 0: no machine checks */
 static volatile bool alone; /* NMIs of the real-time clock come */
 
 static u8 rtc_read(u8 reg)
