@@ -55,7 +55,7 @@ static void on_done(void *owner, enum hv_status status, u32 moved)
                                      .walk = {.iov = &u->sense, .left = 1},
                                      .done = on_sense,
                                      .owner = u};
-    if (!ahci_packet_start(u->port, &u->packet))
+    if (!ahci_port_packet(u->port, &u->packet))
         over(u);
 }
 
@@ -70,7 +70,7 @@ static bool start(void *lun, struct scsi_command *c)
     if (c->length)
         scsi_walk(&u->packet.walk, c);
     u->command = c;
-    if (ahci_packet_start(u->port, &u->packet))
+    if (ahci_port_packet(u->port, &u->packet))
         return true;
     u->command = NULL;
     return false;
@@ -78,7 +78,7 @@ static bool start(void *lun, struct scsi_command *c)
 
 static void poll(void *lun)
 {
-    ahci_poll(((struct unit *)lun)->port);
+    ahci_port_poll(((struct unit *)lun)->port);
 }
 
 static enum hv_status reset(void *lun)
@@ -86,7 +86,7 @@ static enum hv_status reset(void *lun)
     struct unit *u = lun;
 
     u->command = NULL;
-    return ahci_reset(u->port);
+    return ahci_port_reset(u->port);
 }
 
 static const struct scsi_transport transport = {.start = start, .poll = poll, .reset = reset};

@@ -1,7 +1,7 @@
-/* A CD drive at an AHCI port.  Called by ahci.c. */
+/* A CD drive at an AHCI port.  Called by ahci_port.c. */
 #pragma once
 
-#include "drivers/ahci.h"
+#include "drivers/ahci_port.h"
 #include "drivers/block.h"
 
 /* NULL: no memory.  Nothing is sent yet. */
