@@ -9,6 +9,7 @@
 typedef unsigned long long ull;
 
 #define SECTOR 4096u
+#define PIECE (64 * KIB)       /* of the log, read at once */
 #define GROWTH_MAX (64 * GIB)  /* by which a log may say that the file was longer */
 #define DESCRIPTORS_FIRST 126u /* in the sector of the header; 128 in each further one */
 
@@ -24,9 +25,11 @@ enum entry_field {
     ENTRY_HEADER = 64,
 };
 
-struct log { /* all of it in memory, twice, so that an entry that wraps is in one piece */
-    u8 *at;
+struct log {
+    struct image *img;
+    u64 at; /* of the file */
     u32 length;
+    const u8 *guid;
     u64 budget; /* bytes that may still be summed: entries of a hostile log overlap at will */
 };
 
@@ -63,39 +66,78 @@ static bool descriptors_valid(const u8 *e, u32 length)
     return true;
 }
 
-static bool entry_valid(struct log *log, const u8 *guid, u32 at)
+/* What tells the first sector of an entry from data. */
+static bool looks_like_entry(const struct log *log, const u8 *e)
 {
-    const u8 *e = log->at + at;
     u32 length = le32(e + ENTRY_LENGTH);
 
-    if (memcmp(e, "loge", 4) || length % SECTOR || !length || length > log->length ||
-        memcmp(e + ENTRY_GUID, guid, 16) || !le64(e + ENTRY_SEQUENCE) ||
-        le32(e + ENTRY_TAIL) % SECTOR || le32(e + ENTRY_TAIL) >= log->length)
-        return false;
-    if (!descriptors_valid(e, length) || length > log->budget)
-        return false;
-    log->budget -= length;
-    return le32(e + ENTRY_CHECKSUM) == vhdx_checksum(e, length);
+    return !memcmp(e, "loge", 4) && length % SECTOR == 0 && length && length <= log->length &&
+           !memcmp(e + ENTRY_GUID, log->guid, 16) && le64(e + ENTRY_SEQUENCE) &&
+           le32(e + ENTRY_TAIL) % SECTOR == 0 && le32(e + ENTRY_TAIL) < log->length;
 }
 
-/* The entries from `first` on, each with the next number; *head: the last one. */
-static u64 follow(struct log *log, const u8 *guid, u32 first, u32 *head)
+/* Bytes of the log, which goes on at its beginning. */
+static enum hv_status log_read(const struct log *log, u32 at, u8 *buf, u32 length)
 {
-    u64 sequence = le64(log->at + first + ENTRY_SEQUENCE), total = 0;
-    u32 at = first;
-    bool holds_tail = false;
+    u32 first = MIN(length, log->length - at);
+    enum hv_status status = image_read(log->img, log->at + at, buf, first);
 
-    do {
-        const u8 *e = log->at + at;
+    if (status == HV_OK && length > first)
+        status = image_read(log->img, log->at, buf + first, length - first);
+    return status;
+}
 
-        *head = at;
-        total += le32(e + ENTRY_LENGTH);
-        at = (at + le32(e + ENTRY_LENGTH)) % log->length;
-        sequence++;
-    } while (total < log->length && entry_valid(log, guid, at) &&
-             le64(log->at + at + ENTRY_SEQUENCE) == sequence);
-    holds_tail = le32(log->at + *head + ENTRY_TAIL) == first;
-    return holds_tail ? le64(log->at + *head + ENTRY_SEQUENCE) : 0;
+/* The valid entry at a place of the log, to be freed.  *out NULL: there is none. */
+static enum hv_status load_entry(struct log *log, u32 at, u8 **out)
+{
+    u8 head[DISK_SECTOR];
+    enum hv_status status = log_read(log, at, head, sizeof(head));
+    u32 length = le32(head + ENTRY_LENGTH);
+
+    *out = NULL;
+    if (status != HV_OK || !looks_like_entry(log, head) || length > log->budget)
+        return status;
+    log->budget -= length;
+    u8 *e = malloc(length);
+    if (!e)
+        return HV_ENOMEM;
+    status = log_read(log, at, e, length);
+    if (status == HV_OK && le32(e + ENTRY_LENGTH) == length && descriptors_valid(e, length) &&
+        le32(e + ENTRY_CHECKSUM) == vhdx_checksum(e, length))
+        *out = e;
+    else
+        free(e);
+    return status;
+}
+
+/* The entries from `first` on, each with the next number; *head: the last one.  *best: its number,
+ * unless it does not need `first` or there is none. */
+static enum hv_status follow(struct log *log, u32 first, u32 *head, u64 *best)
+{
+    u64 sequence = 0, total = 0;
+    u32 at = first, tail = ~0u;
+    enum hv_status status;
+    u8 *e;
+
+    *best = 0;
+    while ((status = load_entry(log, at, &e)) == HV_OK && e) {
+        u32 length = le32(e + ENTRY_LENGTH);
+        bool next = !sequence || le64(e + ENTRY_SEQUENCE) == sequence + 1;
+
+        if (next) {
+            *head = at;
+            sequence = le64(e + ENTRY_SEQUENCE);
+            tail = le32(e + ENTRY_TAIL);
+            total += length;
+            at = (at + length) % log->length;
+        }
+        free(e);
+        if (!next || total >= log->length)
+            break;
+    }
+    if (tail == first)
+        *best = sequence;
+    return status;
 }
 
 /* One 4 KiB block to where it belongs: the file, or the cache of a read-only image. */
@@ -137,20 +179,33 @@ static enum hv_status replay_entry(struct image *img, const u8 *e)
     return status;
 }
 
-static enum hv_status replay_sequence(struct image *img, struct log *log, u32 first, u32 head)
+static enum hv_status replay_sequence(struct log *log, u32 first, u32 head)
 {
+    struct image *img = log->img;
     struct vhdx *v = img->priv;
     enum hv_status status = HV_OK;
+    u64 last = 0;
 
-    for (u32 at = first; status == HV_OK;
-         at = (at + le32(log->at + at + ENTRY_LENGTH)) % log->length) {
-        status = replay_entry(img, log->at + at);
+    log->budget = log->length * 2ull;
+    for (u32 at = first, length = 0;; at = (at + length) % log->length) {
+        u8 *e;
+
+        status = load_entry(log, at, &e);
+        if (status == HV_OK && !e) /* a read-only image's log stays as it is; so does a file's */
+            status = image_fail(img, HV_ECORRUPT, "its log overwrites itself");
+        if (status != HV_OK)
+            return status;
+        length = le32(e + ENTRY_LENGTH);
+        last = le64(e + ENTRY_LAST);
+        status = replay_entry(img, e);
+        free(e);
+        if (status != HV_OK)
+            return status;
         if (at == head)
             break;
     }
-    u64 last = le64(log->at + head + ENTRY_LAST);
-    if (status != HV_OK || img->read_only)
-        return status;
+    if (img->read_only)
+        return HV_OK;
     if (last > img->file->size && last - img->file->size > GROWTH_MAX)
         return image_fail(img, HV_ECORRUPT, "its log says that the file has %llu bytes",
                           (unsigned long long)last);
@@ -164,41 +219,46 @@ static enum hv_status replay_sequence(struct image *img, struct log *log, u32 fi
     return status == HV_OK ? vhdx_put_header(img) : status;
 }
 
+/* The sequence of entries with the highest number counts (section 2.3.3). */
+static enum hv_status find_sequence(struct log *log, u8 *piece, u32 *first, u32 *head, u64 *best)
+{
+    enum hv_status status = HV_OK;
+
+    for (u32 at = 0; at < log->length && status == HV_OK; at += PIECE) {
+        status = image_read(log->img, log->at + at, piece, PIECE);
+        for (u32 n = 0; n < PIECE && status == HV_OK; n += SECTOR) {
+            u32 last;
+            u64 sequence;
+
+            if (!looks_like_entry(log, piece + n))
+                continue;
+            status = follow(log, at + n, &last, &sequence);
+            if (sequence > *best) {
+                *best = sequence;
+                *first = at + n;
+                *head = last;
+            }
+        }
+    }
+    return status;
+}
+
 enum hv_status vhdx_replay(struct image *img)
 {
     static const u8 none[16];
     struct vhdx *v = img->priv;
-    struct log log = {malloc(v->log_length * 2ull), v->log_length, v->log_length * 8ull};
-    u32 best_first = 0, best_head = 0;
+    u8 guid[16];
+    struct log log = {img, v->log_at, v->log_length, guid, v->log_length * 8ull};
+    u32 first = 0, head = 0;
     u64 best = 0;
-    const u8 *guid = v->header + VHDX_LOG_GUID;
-    enum hv_status status = HV_OK;
 
-    if (!memcmp(guid, none, 16)) {
-        free(log.at);
+    memcpy(guid, v->header + VHDX_LOG_GUID, 16);
+    if (!memcmp(guid, none, 16))
         return HV_OK;
-    }
-    status = log.at ? image_read(img, v->log_at, log.at, v->log_length) : HV_ENOMEM;
-    if (status == HV_OK) {
-        memcpy(log.at + log.length, log.at, log.length);
-        for (u32 at = 0; at < log.length; at += SECTOR) {
-            u32 head;
-            u64 sequence;
-
-            if (!entry_valid(&log, guid, at))
-                continue;
-            sequence = follow(&log, guid, at, &head);
-            if (sequence > best) {
-                best = sequence;
-                best_first = at;
-                best_head = head;
-            }
-        }
-        if (best)
-            status = replay_sequence(img, &log, best_first, best_head);
-    }
-    free(log.at);
-    return status;
+    u8 *piece = malloc(PIECE);
+    enum hv_status status = piece ? find_sequence(&log, piece, &first, &head, &best) : HV_ENOMEM;
+    free(piece);
+    return status == HV_OK && best ? replay_sequence(&log, first, head) : status;
 }
 
 /* ---- writing -----------------------------------------------------------------------------------
@@ -253,12 +313,13 @@ static enum hv_status write_entry(struct image *img, struct entry *e)
 enum hv_status vhdx_commit(struct image *img)
 {
     struct vhdx *v = img->priv;
-    struct entry e = {.room = DESCRIPTORS_FIRST, .sequence = ++v->sequence};
+    u32 dirty = meta_dirty(&img->meta);
+    struct entry e = {.room = MIN(dirty, DESCRIPTORS_FIRST), .sequence = ++v->sequence};
     enum hv_status status;
 
-    if (!meta_dirty(&img->meta))
+    if (!dirty)
         return HV_OK;
-    e.at = calloc(1 + DESCRIPTORS_FIRST, SECTOR);
+    e.at = calloc(1 + e.room, SECTOR);
     status = e.at ? meta_each_dirty(&img->meta, add_block, &e) : HV_ENOMEM;
     if (status == HV_OK)
         status = write_entry(img, &e);

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 CHECKS = [
@@ -59,8 +60,17 @@ def run_unit(program):
     return name, passed, failed, f"{passed} cases", out
 
 
+def seed_bytes(text):
+    """Hex digits; ".N." stands for N zeros, ".NxHH." for N of that byte."""
+    parts = text.split(".")
+    for i in range(1, len(parts), 2):
+        count, _, byte = parts[i].partition("x")
+        parts[i] = (byte or "00") * int(count)
+    return bytes.fromhex("".join(parts))
+
+
 def seeds_of(short):
-    """The folder of a fuzzer's first inputs: files, or made of lines "NAME HEX"."""
+    """The folder of a fuzzer's first inputs: files, or made of lines "NAME TEXT"."""
     folder, lines = f"tests/fuzz/corpus/{short}", f"tests/fuzz/corpus/{short}.hex"
     if os.path.exists(lines):
         folder = f"build/fuzz/seeds/{short}"
@@ -68,7 +78,7 @@ def seeds_of(short):
         with open(lines, encoding="ascii") as f:
             for name, digits in map(str.split, f):
                 with open(os.path.join(folder, name), "wb") as seed:
-                    seed.write(bytes.fromhex(digits))
+                    seed.write(seed_bytes(digits))
     return folder
 
 
@@ -94,6 +104,10 @@ def run_fuzz(program, seconds):
     code, out = execute(command, (seconds or SHORT_SECONDS) + 300, env)
     runs = re.search(r"number_of_executed_units: *(\d+)", out)
     text = f"{runs.group(1)} inputs" if runs else ""
+    if seconds and runs:  # in the form of docs/fuzzing.md
+        with open("build/fuzz/ledger.md", "a", encoding="ascii") as ledger:
+            found = "nothing" if code == 0 else f"see build/fuzz/{short}-*"
+            ledger.write(f"| {short} | {int(runs.group(1)):,} | {time.strftime('%F')} | {found} |\n")
     # Only the end tells why; the rest is one line a new input.
     return name, int(code == 0), int(code != 0), text, out[-6000:]
 

@@ -1,4 +1,4 @@
-/* links: storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/qcow2_parent.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/conf.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/sector_disk.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c storage/store_space.c storage/chain.c storage/merge.c storage/vm_dir.c storage/snapshot.c storage/snapshot_delete.c storage/snapshot_plan.c */
+/* links: tests/fuzz/page_disk.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/qcow2_parent.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/conf.c control/rt/host/host.c storage/store.c storage/store_vfs.c storage/store_file.c storage/sector_disk.c storage/store_catalogue.c storage/store_check.c storage/store_names.c storage/store_images.c storage/store_space.c storage/chain.c storage/merge.c storage/vm_dir.c storage/snapshot.c storage/snapshot_delete.c storage/snapshot_plan.c */
 /* A datastore with any changes to its superblock, catalogue, journal and data: patches (place,
  * length, bytes) to a small one of ours that has a VM with a snapshot.  Whatever it says, it is
  * mounted or refused, listed, checked, read and written. */
@@ -7,87 +7,14 @@
 #include <string.h>
 
 #include "storage/endian.h"
-#include "storage/iov.h"
 #include "storage/snapshot.h"
+#include "tests/fuzz/page_disk.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 #define DEVICE (32 * MIB)
-#define PAGE 4096u
-#define PAGES (DEVICE / PAGE)
 
-/* A disk whose changes can be undone: pages that were written since the beginning lie over it. */
-struct device {
-    struct disk disk;
-    u8 *beginning, *page[PAGES];
-    u8 *pool[PAGES]; /* pages of earlier inputs */
-    u32 pooled, written[PAGES], count;
-};
-
-static struct device device;
-
-static u8 *own_page(u32 n)
-{
-    if (!device.page[n]) {
-        device.page[n] = device.pooled ? device.pool[--device.pooled] : malloc(PAGE);
-        if (!device.page[n])
-            abort();
-        memcpy(device.page[n], device.beginning + (u64)n * PAGE, PAGE);
-        device.written[device.count++] = n;
-    }
-    return device.page[n];
-}
-
-static void undo(void)
-{
-    while (device.count) {
-        u32 n = device.written[--device.count];
-
-        device.pool[device.pooled++] = device.page[n];
-        device.page[n] = NULL;
-    }
-}
-
-static void put(u64 at, const u8 *bytes, u64 length)
-{
-    for (u64 done = 0, n; done < length; done += n) {
-        u64 place = at + done;
-
-        n = MIN(length - done, PAGE - place % PAGE);
-        if (bytes)
-            memcpy(own_page((u32)(place / PAGE)) + place % PAGE, bytes + done, n);
-        else if (device.page[place / PAGE] || device.beginning[place])
-            memset(own_page((u32)(place / PAGE)) + place % PAGE, 0, n);
-    }
-}
-
-static void submit(struct disk *d, struct disk_io *io)
-{
-    u8 buf[PAGE];
-
-    (void)d;
-    if (io->op == DISK_ZERO) {
-        put(io->offset, NULL, io->length);
-    } else if (io->op == DISK_READ || io->op == DISK_WRITE) {
-        for (u64 at = 0, n; at < io->length; at += n) {
-            u64 place = io->offset + at;
-            u32 page = (u32)(place / PAGE);
-            const u8 *from =
-                device.page[page] ? device.page[page] : device.beginning + (u64)page * PAGE;
-
-            n = MIN(io->length - at, PAGE - place % PAGE);
-            if (io->op == DISK_READ) {
-                iov_write(io->iov, io->iov_count, at, from + place % PAGE, n);
-            } else {
-                iov_read(io->iov, io->iov_count, at, buf, n);
-                put(place, buf, n);
-            }
-        }
-    }
-    disk_complete(io, HV_OK);
-}
-
-static const struct disk_ops ops = {.name = "fuzz", .submit = submit};
+static struct disk *device;
 
 static void must(bool good)
 {
@@ -102,11 +29,9 @@ static void make_store(void)
     struct vm_dir *v;
     struct image_options o = {.size = MIB};
 
-    device.beginning = calloc(1, DEVICE);
-    must(device.beginning != NULL);
-    disk_init(&device.disk, &ops, "device", DEVICE, 512);
-    must(store_format(&device.disk, "ds1", error) == HV_OK);
-    must(store_mount(&device.disk, false, &s, error) == HV_OK);
+    device = page_disk_open("device", DEVICE, 512, DEVICE);
+    must(store_format(device, "ds1", error) == HV_OK);
+    must(store_mount(device, false, &s, error) == HV_OK);
     must(vm_dir_make(s, "w", "w", &v, error) == HV_OK);
     must(chain_create(s, "w/d.qcow2", "qcow2", &o, NULL, error) == HV_OK);
     v->now.disk[0] = (struct vm_dir_disk){0, "d.qcow2", "qcow2"};
@@ -115,10 +40,7 @@ static void make_store(void)
     vm_dir_free(v);
     must(store_copy(s, "w/d.qcow2", "copy") == HV_OK);
     must(store_unmount(s) == HV_OK);
-    for (u32 i = 0; i < PAGES; i++)
-        if (device.page[i])
-            memcpy(device.beginning + (u64)i * PAGE, device.page[i], PAGE);
-    undo();
+    page_disk_keep(device);
 }
 
 static void on_name(void *arg, const char *name, const struct store_stat *st)
@@ -186,8 +108,9 @@ static void patch(void)
     for (size_t at = 1; at + 4 < input_size;) {
         u64 n = MIN(input[at + 3] % 33, input_size - at - 4);
 
-        put(places[input[at] & 3] + (le16(input + at + 1) | (input[at] & 0x30u) << 12),
-            input + at + 4, n);
+        page_disk_put(device,
+                      places[input[at] & 3] + (le16(input + at + 1) | (input[at] & 0x30u) << 12),
+                      input + at + 4, n);
         at += 4 + n;
     }
 }
@@ -198,17 +121,16 @@ static void try_one(void *arg)
     struct store *s;
 
     (void)arg;
-    if (!device.beginning)
+    if (!device)
         make_store();
     patch();
-    if (store_mount(&device.disk, false, &s, error) == HV_OK) {
+    if (store_mount(device, false, &s, error) == HV_OK) {
         use(s);
         must(store_unmount(s) == HV_OK);
     } else {
         must(error[0] != 0);
     }
-    must(!device.disk.users && !device.disk.in_flight);
-    undo();
+    page_disk_undo(device);
     done = true;
 }
 

@@ -1,13 +1,16 @@
-/* What the fuzzers of image formats share: any bytes as an image file, opened, checked, read,
- * written and closed. */
+/* What the fuzzers of image formats share: a file opened as an image, checked, read, written and
+ * closed, whatever is in it. */
 #pragma once
 
 #include "storage/image.h"
 
+#define IMAGE_FUZZ_MAX (64 * MIB) /* bytes to which the file may grow */
+
+/* Any bytes as the file. */
 void image_fuzz(const struct image_format *format, const u8 *data, size_t size);
-/* The same for an image of which only these parts can be other than zeros. */
-struct image_fuzz_part {
-    u32 at, length;
+/* A page disk (page_disk.h) as the file, which is undone afterwards. */
+struct image_fuzz_use {
+    bool check, read_only;
 };
-void image_fuzz_parts(const struct image_format *format, const u8 *data, size_t size,
-                      const struct image_fuzz_part *parts, u32 count);
+void image_fuzz_file(const struct image_format *format, struct disk *file,
+                     struct image_fuzz_use use);
