@@ -189,17 +189,50 @@ static enum hv_status run_echo(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
+static enum hv_status run_nic_show(const struct schema_args *args, struct out *out)
+{
+    static const char *const abilities[] = {"checksums", "tcp4-segments", "tcp6-segments",
+                                            "received-checksums", "jumbo"};
+    const char *name = args_text(args, "nic");
+    char key[24], text[96] = "";
+
+    settle();
+    const struct nic *n = name ? nic_find(name) : NULL;
+    if (!n)
+        return out_error(out, HV_ENOENT, "E_NIC", "host nic list", "no card of that name");
+    for (u32 i = 0, len = 0; i < ARRAY_LEN(abilities); i++)
+        if (n->capabilities >> i & 1)
+            len +=
+                (u32)snprintf(text + len, sizeof(text) - len, "%s%s", len ? " " : "", abilities[i]);
+    out_field(out, "name", "%s", n->name);
+    out_field(out, "kind", "%s", n->kind);
+    out_field(out, "link", "%s", n->gone ? "gone" : n->link_up ? "up" : "down");
+    out_field(out, "does", "%s", text[0] ? text : "-");
+    out_field(out, "interrupts", "%llu", (ull)n->stats.interrupts);
+    out_field(out, "resets", "%llu", (ull)n->stats.resets);
+    out_field(out, "pairs of queues", "%u", MAX(n->pairs, 1u));
+    for (u32 i = 0; i < n->pairs; i++) {
+        snprintf(key, sizeof(key), "pair %u", i);
+        out_field(out, key, "%llu received, %llu sent, %llu interrupts", (ull)n->pair[i].rx_frames,
+                  (ull)n->pair[i].tx_frames, (ull)n->pair[i].interrupts);
+    }
+    out_end_object(out);
+    return HV_OK;
+}
+
 static enum hv_status run_nic(const struct schema_args *args, struct out *out)
 {
+    if (!strcmp(args_text(args, "action"), "show"))
+        return run_nic_show(args, out);
     if (!strcmp(args_text(args, "action"), "echo"))
         return run_echo(args, out);
     return run_nics(args, out);
 }
 
 static const struct schema_arg nic_args[] = {
-    {"action", PLACE_OBJECT, ARG_ENUM, "list|echo",
-     .help = "list them, or have one send back frames"},
-    {"nic", PLACE_OPTIONAL, ARG_WORD, .help = "echo: its name"},
+    {"action", PLACE_OBJECT, ARG_ENUM, "list|show|echo",
+     .help = "list them, show one with its queues, or have it send back frames"},
+    {"nic", PLACE_OPTIONAL, ARG_WORD, .help = "show, echo: its name"},
     {"seconds", PLACE_KEY, ARG_NUMBER, .default_value = "10", .help = "echo: for how long"},
     {0},
 };
@@ -404,7 +437,7 @@ static const struct schema_command commands[] = {
      list_args, NULL, run_pci},
     {"host", "disk", "physical disks: list, measure, write and verify a pattern",
      "host disk test nvme0 mode=write size=64M --yes", ROLE_ADMIN, disk_args, NULL, run_disk},
-    {"host", "nic", "network cards: list, or send back what comes in",
+    {"host", "nic", "network cards: list, show, or send back what comes in",
      "host nic echo nic0 seconds=5", ROLE_ADMIN, nic_args, NULL, run_nic},
 };
 SCHEMA_COMMANDS(commands);

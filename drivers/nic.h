@@ -64,6 +64,12 @@ struct nic_stats {
     u64 interrupts, resets;
 };
 
+/* A queue to receive and one to send, of a card that has several. */
+#define NIC_PAIRS 4
+struct nic_pair_stats {
+    u64 rx_frames, tx_frames, interrupts;
+};
+
 struct nic_filter {
     bool promiscuous, all_multicast;
     u32 multicast_count;
@@ -108,6 +114,8 @@ struct nic {
     bool link_up, full_duplex;
     u32 link_mbps; /* 0: unknown */
     struct nic_stats stats;
+    u32 pairs; /* in use; 0: one, which nothing is told of */
+    struct nic_pair_stats pair[NIC_PAIRS];
     void *driver; /* the driver's */
 
     /* The layer's. */

@@ -1,5 +1,5 @@
-/* virtio network cards: virtio 1.2 section 5.1; mergeable buffers, checksum and TSO on sending.
- * Called by pci.c and nic.c, by its interrupt on the loop. */
+/* virtio network cards: virtio 1.2 section 5.1; several pairs of queues, mergeable buffers,
+ * checksum and TSO on sending. Called by pci.c and nic.c, by its interrupt on the loop. */
 #include "drivers/virtio_net.h"
 
 #include <stdlib.h>
@@ -7,11 +7,13 @@
 
 #include "control/rt/clock.h"
 #include "control/rt/dma.h"
+#include "control/rt/fiber.h"
 #include "control/rt/log.h"
 #include "control/rt/loop.h"
 #include "control/rt/mmio.h"
 #include "drivers/driver.h"
 #include "drivers/nic.h"
+#include "drivers/nic_flow.h"
 #include "drivers/virtio.h"
 
 #define F_CSUM BIT(0)
@@ -25,11 +27,19 @@
 #define F_STATUS BIT(16)
 #define F_CTRL_VQ BIT(17)
 #define F_CTRL_RX BIT(18)
+#define F_MQ BIT(22)
 #define WANTED                                                                                     \
     (F_CSUM | F_GUEST_CSUM | F_MTU | F_MAC | F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN |              \
-     F_MERGEABLE | F_STATUS | F_CTRL_VQ | F_CTRL_RX | VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_IDX)
+     F_MERGEABLE | F_STATUS | F_CTRL_VQ | F_CTRL_RX | F_MQ | VIRTIO_F_INDIRECT |                   \
+     VIRTIO_F_EVENT_IDX)
 
-enum config { CONFIG_MAC = 0, CONFIG_STATUS = 6, CONFIG_MTU = 10, CONFIG_LEAST = 8 };
+enum config {
+    CONFIG_MAC = 0,
+    CONFIG_STATUS = 6,
+    CONFIG_PAIRS = 8,
+    CONFIG_MTU = 10,
+    CONFIG_LEAST = 8
+};
 #define LINK_UP 1u
 
 struct header { /* 5.1.6 */
@@ -42,47 +52,64 @@ struct header { /* 5.1.6 */
 enum { GSO_NONE = 0, GSO_TCP4 = 1, GSO_TCP6 = 4 };
 
 struct order { /* 5.1.6.5: a command of the control queue */
-    u8 class, command, on, ack;
+    u8 class, command;
+    u16 value;
+    u8 ack, gap;
 };
+enum { CLASS_RX = 0, CLASS_PAIRS = 4 };
+enum order_slot { ORDER_PROMISCUOUS, ORDER_MULTICAST, ORDER_PAIRS, ORDERS };
 
-enum { RX = 0, TX = 1, CTRL = 2 };
+#define PAIRS NIC_PAIRS /* at most */
 #define SLOTS 256
-#define CTRL_SLOTS 2
 #define BUFFER 2048
 #define BUDGET 64
-enum { QUEUES, CONFIG_CHANGED, VECTORS }; /* of MSI-X */
-#define LINK_EVERY CLOCK_SECOND           /* for devices whose interrupts tell nothing of it */
+#define LINK_EVERY CLOCK_SECOND /* for devices whose interrupts tell nothing of it */
+#define ORDER_NS CLOCK_SECOND
 
-struct card;
+struct pair;
 
 struct buffer {
     struct nic_frame frame;
-    struct card *card;
+    struct pair *pair;
     u8 *memory;
     u16 slot;
     bool posted;
+};
+
+struct pair { /* a queue to receive and one to send */
+    struct card *card;
+    u32 number;
+    struct nic_pair_stats *stats;
+    struct virtq rx, tx;
+    struct buffer buffers[SLOTS];
+    struct nic_frame *sending[SLOTS];
+    u16 free[SLOTS], free_count;
+    struct header *headers; /* of what is sent, one a slot; DMA memory */
+    struct loop_timer more;
 };
 
 struct card {
     struct nic nic;
     struct pci_device *pci;
     struct virtio virtio;
-    struct virtq rx, tx, ctrl;
-    struct buffer buffers[SLOTS];
-    struct nic_frame *sending[SLOTS];
-    u16 free[SLOTS], free_count;
-    struct header *headers; /* of what is sent, one a slot; DMA memory */
-    struct order *orders;   /* likewise, CTRL_SLOTS */
-    bool ordering, reorder; /* orders are out; the filter has changed since */
+    struct pair *pairs;
+    u32 count;   /* of pairs; of them: */
+    u32 active;  /* the card uses as many */
+    u32 stride;  /* a vector serves every so many-th: as many have one of their own */
+    u32 changed; /* vector of changes of the configuration; 0: shared with the first pair */
+    struct virtq ctrl;
+    struct order *orders; /* DMA memory, ORDERS */
+    u32 ordering;         /* that are out */
+    bool reorder;         /* the filter has changed since */
     struct nic_filter filter;
-    struct loop_timer more, link;
+    struct loop_timer link;
 };
 
 /* ---- receiving --------------------------------------------------------------------------------
  */
 static void post(struct buffer *b)
 {
-    struct virtq *q = &b->card->rx;
+    struct virtq *q = &b->pair->rx;
 
     *virtq_chain(q, b->slot) =
         (struct virtq_desc){.address = dma_address(b->memory), .len = BUFFER, .flags = VIRTQ_WRITE};
@@ -95,33 +122,34 @@ static void release(struct nic_frame *f)
     struct buffer *b = f->owner;
 
     post(b);
-    virtq_kick(&b->card->rx);
+    virtq_kick(&b->pair->rx);
 }
 
 /* A buffer that came; NULL: none, or the card is broken. */
-static struct buffer *take_buffer(struct card *c, u32 *len)
+static struct buffer *take_buffer(struct pair *p, u32 *len)
 {
+    struct card *c = p->card;
     u32 slot;
 
-    if (c->nic.gone || !virtq_pop(&c->rx, &slot, len))
+    if (c->nic.gone || !virtq_pop(&p->rx, &slot, len))
         return NULL;
-    if (slot >= c->rx.slots || !c->buffers[slot].posted || *len > BUFFER) {
+    if (slot >= p->rx.slots || !p->buffers[slot].posted || *len > BUFFER) {
         log_error("%s: says it filled a buffer that it has not; it is left alone", c->nic.name);
         c->nic.gone = true;
         return NULL;
     }
-    c->buffers[slot].posted = false;
-    return &c->buffers[slot];
+    p->buffers[slot].posted = false;
+    return &p->buffers[slot];
 }
 
 /* The pieces after the first, which carry no header. */
-static bool take_rest(struct card *c, struct nic_frame *first, u32 count)
+static bool take_rest(struct pair *p, struct nic_frame *first, u32 count)
 {
     struct nic_frame **end = &first->more;
     u32 len;
 
     while (count-- > 0) {
-        struct buffer *b = take_buffer(c, &len);
+        struct buffer *b = take_buffer(p, &len);
         if (!b)
             return false;
         b->frame =
@@ -133,10 +161,10 @@ static bool take_rest(struct card *c, struct nic_frame *first, u32 count)
 }
 
 /* One frame; NULL: none is left.  *bad: it was not usable and is posted again. */
-static struct nic_frame *take_frame(struct card *c, bool *bad)
+static struct nic_frame *take_frame(struct pair *p, bool *bad)
 {
     u32 len;
-    struct buffer *b = take_buffer(c, &len);
+    struct buffer *b = take_buffer(p, &len);
 
     if (!b)
         return NULL;
@@ -144,20 +172,21 @@ static struct nic_frame *take_frame(struct card *c, bool *bad)
     b->frame = (struct nic_frame){
         .data = b->memory + sizeof(h), .len = len - (u32)sizeof(h), .release = release, .owner = b};
     b->frame.flags = h.flags & (HEADER_CSUM_GOOD | HEADER_NEEDS_CSUM) ? NIC_CSUM_GOOD : 0;
-    bool merged = c->virtio.features & F_MERGEABLE;
+    bool merged = p->card->virtio.features & F_MERGEABLE;
     *bad = len < sizeof(h) + NIC_FRAME_LEAST || (merged && (h.buffers == 0 || h.buffers > 32));
     if (!*bad && merged && h.buffers > 1)
-        *bad = !take_rest(c, &b->frame, h.buffers - 1u);
+        *bad = !take_rest(p, &b->frame, h.buffers - 1u);
     return &b->frame;
 }
 
-static u32 receive(struct card *c, u32 budget)
+static u32 receive(struct pair *p, u32 budget)
 {
+    struct card *c = p->card;
     struct nic_frame *batch[NIC_BATCH], *f;
     u32 n = 0, seen = 0;
     bool bad;
 
-    while (seen < budget && (f = take_frame(c, &bad))) {
+    while (seen < budget && (f = take_frame(p, &bad))) {
         seen++;
         if (!bad) {
             batch[n++] = f;
@@ -166,6 +195,7 @@ static u32 receive(struct card *c, u32 budget)
         c->nic.stats.rx_errors++;
         nic_release(f);
     }
+    p->stats->rx_frames += n;
     if (n)
         nic_received(&c->nic, batch, n);
     return seen;
@@ -189,37 +219,39 @@ static void fill_header(struct header *h, const struct nic_frame *f)
     }
 }
 
-static void send_one(struct card *c, struct nic_frame *f)
+static void send_one(struct pair *p, struct nic_frame *f)
 {
-    u32 slot = c->free[--c->free_count], n = 1;
-    struct virtq_desc *chain = virtq_chain(&c->tx, slot);
+    u32 slot = p->free[--p->free_count], n = 1;
+    struct virtq_desc *chain = virtq_chain(&p->tx, slot);
 
-    fill_header(&c->headers[slot], f);
-    chain[0] = (struct virtq_desc){.address = dma_address(&c->headers[slot]),
+    fill_header(&p->headers[slot], f);
+    chain[0] = (struct virtq_desc){.address = dma_address(&p->headers[slot]),
                                    .len = sizeof(struct header)};
-    for (const struct nic_frame *p = f; p; p = p->more)
-        if (p->len)
-            chain[n++] = (struct virtq_desc){.address = dma_address(p->data), .len = p->len};
-    c->sending[slot] = f;
-    virtq_add(&c->tx, slot, n);
-    c->nic.stats.tx_frames++;
-    c->nic.stats.tx_bytes += nic_frame_len(f);
+    for (const struct nic_frame *at = f; at; at = at->more)
+        if (at->len)
+            chain[n++] = (struct virtq_desc){.address = dma_address(at->data), .len = at->len};
+    p->sending[slot] = f;
+    virtq_add(&p->tx, slot, n);
+    p->stats->tx_frames++;
+    p->card->nic.stats.tx_frames++;
+    p->card->nic.stats.tx_bytes += nic_frame_len(f);
 }
 
 /* Frames that the card has read.  Returns how many. */
-static u32 reclaim(struct card *c, u32 budget)
+static u32 reclaim(struct pair *p, u32 budget)
 {
+    struct card *c = p->card;
     u32 n = 0, slot, len;
 
-    while (n < budget && !c->nic.gone && virtq_pop(&c->tx, &slot, &len)) {
-        if (slot >= c->tx.slots || !c->sending[slot]) {
+    while (n < budget && !c->nic.gone && virtq_pop(&p->tx, &slot, &len)) {
+        if (slot >= p->tx.slots || !p->sending[slot]) {
             log_error("%s: says it sent what it was not given; it is left alone", c->nic.name);
             c->nic.gone = true;
             break;
         }
-        struct nic_frame *f = c->sending[slot];
-        c->sending[slot] = NULL;
-        c->free[c->free_count++] = (u16)slot;
+        struct nic_frame *f = p->sending[slot];
+        p->sending[slot] = NULL;
+        p->free[p->free_count++] = (u16)slot;
         nic_release(f);
         n++;
     }
@@ -229,37 +261,41 @@ static u32 reclaim(struct card *c, u32 budget)
 static u32 send(struct nic *n, struct nic_frame *const *frames, u32 count)
 {
     struct card *c = n->driver;
-    u32 sent = 0;
+    u32 sent = 0, used = 0;
 
-    if (c->free_count < count)
-        reclaim(c, SLOTS);
-    while (sent < count && c->free_count)
-        send_one(c, frames[sent++]);
-    if (sent)
-        virtq_kick(&c->tx);
+    for (; sent < count; sent++) {
+        struct pair *p = &c->pairs[c->active > 1 ? nic_flow(frames[sent]) % c->active : 0];
+        if (!p->free_count && !reclaim(p, SLOTS))
+            break;
+        send_one(p, frames[sent]);
+        used |= 1u << p->number;
+    }
+    for (; used; used &= used - 1)
+        virtq_kick(&c->pairs[__builtin_ctz(used)].tx);
     return sent;
 }
 
 /* ---- filter and link ---------------------------------------------------------------------------
  */
-static void order(struct card *c, u32 slot, u8 command, bool on)
+static void order(struct card *c, enum order_slot slot, u8 class, u8 command, u16 value)
 {
     struct virtq_desc *chain = virtq_chain(&c->ctrl, slot);
     u64 at = dma_address(&c->orders[slot]);
 
-    c->orders[slot] = (struct order){.class = 0, .command = command, .on = on, .ack = 0xff};
+    c->orders[slot] =
+        (struct order){.class = class, .command = command, .value = value, .ack = 0xff};
     chain[0] = (struct virtq_desc){.address = at, .len = 2};
-    chain[1] = (struct virtq_desc){.address = at + 2, .len = 1};
-    chain[2] = (struct virtq_desc){.address = at + 3, .len = 1, .flags = VIRTQ_WRITE};
+    chain[1] = (struct virtq_desc){.address = at + 2, .len = class == CLASS_PAIRS ? 2 : 1};
+    chain[2] = (struct virtq_desc){.address = at + 4, .len = 1, .flags = VIRTQ_WRITE};
+    c->ordering++;
     virtq_add(&c->ctrl, slot, 3);
 }
 
 static void send_filter(struct card *c)
 {
     c->reorder = false;
-    c->ordering = true;
-    order(c, 0, 0, c->filter.promiscuous);
-    order(c, 1, 1, c->filter.all_multicast || c->filter.multicast_count);
+    order(c, ORDER_PROMISCUOUS, CLASS_RX, 0, c->filter.promiscuous);
+    order(c, ORDER_MULTICAST, CLASS_RX, 1, c->filter.all_multicast || c->filter.multicast_count);
     virtq_kick(&c->ctrl);
 }
 
@@ -280,8 +316,11 @@ static void end_orders(struct card *c)
 {
     u32 slot, len;
 
-    while (virtq_pop(&c->ctrl, &slot, &len))
-        c->ordering = slot != CTRL_SLOTS - 1; /* they are done in order */
+    while (c->ordering && virtq_pop(&c->ctrl, &slot, &len)) {
+        c->ordering--;
+        if (slot == ORDER_PAIRS && !((const volatile struct order *)c->orders)[slot].ack)
+            c->active = c->count;
+    }
     if (!c->ordering && c->reorder)
         send_filter(c);
 }
@@ -294,66 +333,142 @@ static void look_at_link(void *owner)
     if (c->virtio.features & F_STATUS)
         up = mmio_read16(c->virtio.device + CONFIG_STATUS) & LINK_UP;
     nic_link(&c->nic, up && !c->nic.gone, 0, true);
-    if (c->virtio.features & F_CTRL_RX)
-        end_orders(c);
+    end_orders(c);
     loop_timer_set(&c->link, clock_after(LINK_EVERY));
 }
 
+/* True: there is more than its share. */
+static bool serve_pair(struct pair *p)
+{
+    u32 budget = BUDGET, done;
+
+    do {
+        done = receive(p, budget) + reclaim(p, BUDGET);
+        budget -= MIN(done, budget);
+        bool again = virtq_rearm(&p->rx);
+        again |= virtq_rearm(&p->tx);
+        done = again;
+    } while (budget && done && !p->card->nic.gone);
+    if (p->free_count)
+        nic_room(&p->card->nic);
+    return !budget;
+}
+
+/* The interrupt of the pair that owns its vector. */
 static void serve(void *owner)
 {
-    struct card *c = owner;
-    u32 budget = BUDGET, done;
+    struct pair *first = owner;
+    struct card *c = first->card;
+    bool more = false;
 
     if (c->pci->irq_mode != PCI_IRQ_MSIX && virtio_ack(&c->virtio) & VIRTIO_ACK_CONFIG)
         look_at_link(c);
     c->nic.stats.interrupts++;
-    do {
-        done = receive(c, budget) + reclaim(c, BUDGET);
-        budget -= MIN(done, budget);
-        bool again = virtq_rearm(&c->rx);
-        again |= virtq_rearm(&c->tx);
-        done = again;
-    } while (budget && done && !c->nic.gone);
-    if (c->free_count)
-        nic_room(&c->nic);
-    if (!budget)
-        loop_timer_set(&c->more, clock_tsc());
+    first->stats->interrupts++;
+    for (u32 n = first->number; n < c->count; n += c->stride)
+        more |= serve_pair(&c->pairs[n]);
+    if (more)
+        loop_timer_set(&first->more, clock_tsc());
 }
 
 static const struct nic_ops ops = {.send = send, .set_filter = set_filter};
 
 /* ---- start ------------------------------------------------------------------------------------
  */
-static enum hv_status start_queues(struct card *c)
+/* How many pairs there are to be: 5.1.5, and 5.1.2 for where the control queue is then. */
+static u32 pairs_of(const struct card *c, u16 *ctrl)
 {
-    bool ctrl = (c->virtio.features & F_CTRL_VQ) && (c->virtio.features & F_CTRL_RX);
-    enum hv_status status = virtq_start(&c->rx, &c->virtio, RX, SLOTS, 1, 0);
+    u32 most = 1;
 
-    if (status == HV_OK)
-        status = virtq_start(&c->tx, &c->virtio, TX, SLOTS, NIC_PIECES + 1, 0);
-    if (status == HV_OK && ctrl)
-        status = virtq_start(&c->ctrl, &c->virtio, CTRL, CTRL_SLOTS, 3, 0);
-    if (status == HV_OK && ctrl && c->ctrl.slots < CTRL_SLOTS)
-        status = HV_EIO;
-    if (!ctrl)
-        c->virtio.features &= ~F_CTRL_RX;
-    return status;
+    if ((c->virtio.features & F_MQ) && c->virtio.device_len >= CONFIG_PAIRS + 2)
+        most = MIN(MAX(mmio_read16(c->virtio.device + CONFIG_PAIRS), (u16)1), (u16)0x7fff);
+    *ctrl = (u16)(2 * most);
+    return c->virtio.features & F_CTRL_VQ ? MIN(most, (u32)PAIRS) : 1;
 }
 
-static enum hv_status fill_buffers(struct card *c)
+/* Vectors: one a pair and one for changes, or what there is. */
+static void take_vectors(struct card *c)
 {
-    for (u16 i = 0; i < c->rx.slots; i++) {
-        struct buffer *b = &c->buffers[i];
-        b->card = c;
+    u32 vectors = pci_interrupts(c->pci, c->count + 1);
+
+    c->changed = vectors > 1 ? vectors - 1 : 0;
+    c->stride = MAX(c->changed, 1u);
+    virtio_config_vector(&c->virtio, c->changed);
+}
+
+static enum hv_status start_pair(struct card *c, u32 n)
+{
+    struct pair *p = &c->pairs[n];
+    u32 vector = n % c->stride;
+
+    p->card = c;
+    p->number = n;
+    p->stats = &c->nic.pair[n];
+    p->more = (struct loop_timer){.fn = serve, .owner = p};
+    p->headers = dma_alloc(SLOTS * sizeof(struct header));
+    enum hv_status status = p->headers ? HV_OK : HV_ENOMEM;
+    if (status == HV_OK)
+        status = virtq_start(&p->rx, &c->virtio, (u16)(2 * n), SLOTS, 1, vector);
+    if (status == HV_OK)
+        status = virtq_start(&p->tx, &c->virtio, (u16)(2 * n + 1), SLOTS, NIC_PIECES + 1, vector);
+    for (u16 i = 0; status == HV_OK && i < p->rx.slots; i++) {
+        struct buffer *b = &p->buffers[i];
+        b->pair = p;
         b->slot = i;
         b->memory = dma_alloc(BUFFER);
         if (!b->memory)
             return HV_ENOMEM;
         post(b);
     }
-    for (u16 i = 0; i < c->tx.slots; i++)
-        c->free[c->free_count++] = i;
-    return HV_OK;
+    for (u16 i = 0; status == HV_OK && i < p->tx.slots; i++)
+        p->free[p->free_count++] = i;
+    return status;
+}
+
+static enum hv_status start_queues(struct card *c)
+{
+    enum hv_status status = HV_OK;
+    u16 at;
+
+    c->count = pairs_of(c, &at);
+    c->active = 1;
+    c->pairs = calloc(c->count, sizeof(*c->pairs));
+    c->orders = dma_alloc(ORDERS * sizeof(struct order));
+    if (!c->pairs || !c->orders)
+        return HV_ENOMEM;
+    take_vectors(c);
+    for (u32 n = 0; n < c->count && status == HV_OK; n++)
+        status = start_pair(c, n);
+    bool ctrl =
+        (c->virtio.features & F_CTRL_VQ) && ((c->virtio.features & F_CTRL_RX) || c->count > 1);
+    if (status == HV_OK && ctrl)
+        status = virtq_start(&c->ctrl, &c->virtio, at, ORDERS, 3, 0);
+    if (status == HV_OK && ctrl && c->ctrl.slots < ORDERS)
+        status = HV_EIO;
+    if (!ctrl)
+        c->virtio.features &= ~F_CTRL_RX;
+    return status;
+}
+
+/* In a fiber, while the first pair works already: 5.1.6.5.5. */
+static void use_all_pairs(struct card *c)
+{
+    u64 end = clock_after(ORDER_NS);
+
+    if (c->count == 1)
+        return;
+    while (c->ordering && clock_tsc() < end) {
+        fiber_sleep_until(clock_after(CLOCK_MS));
+        end_orders(c);
+    }
+    order(c, ORDER_PAIRS, CLASS_PAIRS, 0, (u16)c->count);
+    virtq_kick(&c->ctrl);
+    while (c->ordering && clock_tsc() < end) {
+        fiber_sleep_until(clock_after(CLOCK_MS));
+        end_orders(c);
+    }
+    c->nic.pairs = c->active;
+    log_info("%s: %u pairs of queues", c->nic.name, c->active);
 }
 
 static void describe(struct card *c)
@@ -381,13 +496,7 @@ static enum hv_status bring_up(struct card *c)
 
     if (status == HV_OK && (c->virtio.device_len < CONFIG_LEAST || !(c->virtio.features & F_MAC)))
         status = HV_ENOSYS;
-    if (status == HV_OK)
-        virtio_config_vector(&c->virtio, CONFIG_CHANGED);
-    if (status == HV_OK)
-        status = start_queues(c);
-    if (status == HV_OK)
-        status = fill_buffers(c);
-    return status;
+    return status == HV_OK ? start_queues(c) : status;
 }
 
 static enum hv_status probe(struct pci_device *pci)
@@ -397,25 +506,25 @@ static enum hv_status probe(struct pci_device *pci)
     if (!c)
         return HV_ENOMEM;
     c->pci = pci;
-    c->headers = dma_alloc(SLOTS * sizeof(struct header));
-    c->orders = dma_alloc(CTRL_SLOTS * sizeof(struct order));
-    c->more = (struct loop_timer){.fn = serve, .owner = c};
     c->link = (struct loop_timer){.fn = look_at_link, .owner = c};
-    pci_interrupts(pci, VECTORS);
-    enum hv_status status = c->headers && c->orders ? bring_up(c) : HV_ENOMEM;
+    enum hv_status status = bring_up(c);
     if (status != HV_OK)
         return status; /* what it may still write to stays its own: it is not used for anything else
                         */
     pci->state = c;
     describe(c);
     nic_register(&c->nic);
-    pci_on_interrupt(pci, QUEUES, serve, c);
-    if (pci->irq_mode == PCI_IRQ_MSIX && pci->vectors > CONFIG_CHANGED)
-        pci_on_interrupt(pci, CONFIG_CHANGED, look_at_link, c);
+    for (u32 n = 0; n < MIN(c->stride, c->count); n++)
+        pci_on_interrupt(pci, n, serve, &c->pairs[n]);
+    if (c->changed)
+        pci_on_interrupt(pci, c->changed, look_at_link, c);
     virtio_ready(&c->virtio);
-    virtq_kick(&c->rx);
+    for (u32 n = 0; n < c->count; n++)
+        virtq_kick(&c->pairs[n].rx);
     look_at_link(c);
-    serve(c);
+    for (u32 n = 0; n < c->stride; n++)
+        serve(&c->pairs[n]);
+    use_all_pairs(c);
     return HV_OK;
 }
 

@@ -18,25 +18,29 @@ import threading
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000  # unshare(2): of this thread alone
-TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454ca, 2, 0x1000  # linux/if_tun.h
+TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_MULTI_QUEUE = 0x400454ca, 2, 0x1000, 0x100  # linux/if_tun.h
 HERE = "10.9.0.1"
 
 
-def enter(address):
-    """In the lab's thread: a namespace with a TAP interface t0; its descriptor."""
+def enter(address, queues):
+    """In the lab's thread: a namespace with a TAP interface t0; descriptors of its queues."""
     if LIBC.unshare(CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "no namespace")
-    tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"t0", IFF_TAP | IFF_NO_PI))
+    flags = IFF_TAP | IFF_NO_PI | (IFF_MULTI_QUEUE if queues > 1 else 0)
+    taps = []
+    for _ in range(queues):
+        taps.append(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+        fcntl.ioctl(taps[-1], TUNSETIFF, struct.pack("16sH22x", b"t0", flags))
     for line in ("link set lo up", f"address add {address}/24 dev t0", "link set t0 txqueuelen 10000 up"):
         subprocess.run(["ip", *line.split()], check=True, stderr=subprocess.DEVNULL)
-    return tap
+    return taps
 
 
 class NetLab:
-    def __init__(self, address=HERE):
+    def __init__(self, address=HERE, queues=1):
         self.pool = concurrent.futures.ThreadPoolExecutor(1)
-        self.tap = self.inside(enter, address)
+        self.taps = self.inside(enter, address, queues)
+        self.tap = self.taps[0]
         self.programs, self.card = [], None
 
     @staticmethod
@@ -96,7 +100,8 @@ class NetLab:
             self.card.close()
         self.inside(subprocess.run, ["ip", "link", "delete", "t0"], check=False,
                     stderr=subprocess.DEVNULL)
-        os.close(self.tap)
+        for tap in self.taps:
+            os.close(tap)
         self.pool.shutdown()
 
 

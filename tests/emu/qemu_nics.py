@@ -4,8 +4,9 @@ import random
 import re
 import socket
 
-from tests.emu.netlab import NetLab, cut_by_card
-from tests.emu.suite import qemu
+from tests.emu.emulator import Qemu
+from tests.emu.netlab import HERE, NetLab, Transfers, cut_by_card, flood
+from tests.emu.suite import declare, qemu
 
 HOST, OTHER = bytes.fromhex("52540000aa01"), bytes.fromhex("52540000aa02")
 
@@ -116,11 +117,74 @@ def nic_virtio_plain(c):
     works(c, "virtio", "line", "virtio_net")
 
 
-@qemu("nic-virtio-vtd", machine="q35", cpus=2,
-      extra=["-device", "intel-iommu,intremap=on"] + wire() +
-      ["-device", "virtio-net-pci,netdev=n,disable-legacy=on,iommu_platform=on,romfile="])
+class WithQueues(Qemu):
+    """Its second card has four pairs of queues, and a TAP of as many in a lab of its own; `lab` is None,
+    and the card has one pair, where no lab is possible."""
+
+    lab = None
+
+    def start(self):
+        network = wire("m")
+        if NetLab.possible():
+            self.lab = NetLab(queues=4).__enter__()
+            self.pass_fds = tuple(self.lab.taps)
+            network = ["-netdev", "tap,id=m,fds=" + ":".join(map(str, self.lab.taps))]
+        self.extra += network + ["-device", "virtio-net-pci,netdev=m,disable-legacy=on,iommu_platform=on,"
+                                 "romfile=,mq=on,vectors=10"]
+        super().start()
+
+    def stop(self):
+        super().stop()
+        if self.lab:
+            self.lab.__exit__()
+            self.lab = None
+
+
+def pairs(c, card):
+    """[(received, sent, interrupts)] of its pairs of queues."""
+    text = c.command(f"host nic show {card}")
+    return [tuple(map(int, row)) for row in
+            re.findall(r"(?m)^pair \d+ +(\d+) received, (\d+) sent, (\d+) interrupts", text)]
+
+
+def spreads(c, lab, card):
+    with c.check("four pairs of queues, each with an interrupt of its own"):
+        assert re.search(r"(?m) virtio_net1 +MSI-X x5 ", c.command("host pci list"))
+        assert len(pairs(c, card)) == 4, c.command(f"host nic show {card}")
+    c.command("net switch add vsw1")
+    c.command(f"net uplink add vsw1 {card}")
+    assert "E_" not in c.command("net kif add k1 switch=vsw1 ip=10.9.0.100/24")
+    with c.check("echo requests are answered"):
+        assert flood(lab, "10.9.0.100", 500) == 500
+    transfers = Transfers(lab, 1 << 20)
+    try:
+        with c.check("connections spread over all pairs, both ways, and nothing is lost"):
+            for number in range(100):
+                before = pairs(c, card)
+                if number > 3 and all(rx and tx and calls for rx, tx, calls in before):
+                    break
+                text = c.command(f"net perf {HERE} port=5001 size=1M", 120)
+                assert re.search(r"(?m)^sent +1048576 bytes in ", text), text
+                assert transfers.got.get(timeout=100) == 1 << 20
+                text = c.command(f"net perf {HERE} port=5002 mode=receive", 120)
+                assert re.search(r"(?m)^received +1048576 bytes in ", text), text
+            after = pairs(c, card)
+            assert all(rx and tx and calls for rx, tx, calls in after), after
+            print(f"        {number} connections each way: {after}")
+    finally:
+        transfers.close()
+
+
+@declare("qemu", WithQueues)("nic-virtio-vtd", machine="q35", cpus=2,
+                             extra=["-device", "intel-iommu,intremap=on"] + wire() +
+                             ["-device", "virtio-net-pci,netdev=n,disable-legacy=on,iommu_platform=on,"
+                              "romfile="])
 def nic_virtio_vtd(c):
     works(c, "virtio", "MSI-X x2", "virtio_net")
+    if c.machine.lab:
+        spreads(c, c.machine.lab, "nic1")
+    else:
+        print("        no right to make a network namespace: one pair of queues")
     with c.check("no DMA was blocked"):
         log = c.command("host log | grep IOMMU")
         assert not log, log
