@@ -227,7 +227,7 @@ static enum hv_status find_sequence(struct log *log, u8 *piece, u32 *first, u32 
     for (u32 at = 0; at < log->length && status == HV_OK; at += PIECE) {
         status = image_read(log->img, log->at + at, piece, PIECE);
         for (u32 n = 0; n < PIECE && status == HV_OK; n += SECTOR) {
-            u32 last;
+            u32 last = 0;
             u64 sequence;
 
             if (!looks_like_entry(log, piece + n))
