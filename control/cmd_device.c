@@ -62,6 +62,8 @@ static const char *health_text(struct block_device *d, char *buf, u32 len)
 
     if (d->gone)
         return "gone";
+    if (d->no_medium)
+        return "no medium";
     if (!d->ops->health || d->ops->health(d, &h) != HV_OK || !h.known)
         return "unknown";
     int n = snprintf(buf, len, "%s", h.failing ? "FAILING" : "good");
@@ -359,6 +361,8 @@ static enum hv_status run_test(const struct schema_args *args, struct out *out)
     struct block_device *d = name ? block_find(name) : NULL;
     if (!d)
         return out_error(out, HV_ENOENT, "E_DISK", "host disk list", "no disk of that name");
+    if (d->no_medium)
+        return out_error(out, HV_ENOENT, "E_MEDIUM", "put one in", "%s is empty", d->name);
     u64 from = args_number(args, "from", 0), block = args_number(args, "block", 64 * KIB);
     u32 depth = (u32)MIN(MAX(args_number(args, "depth", 8), 1ull), (u64)DEPTH_MOST);
     u64 size = args_number(args, "size", from < d->size ? d->size - from : 0);

@@ -1,8 +1,7 @@
 /* One port of an AHCI controller and the disk or, by packets, the CD drive at it: Serial ATA
  * AHCI 1.3.1. Queued commands (NCQ) where disk and controller have them; what failed once is tried
  * again alone, so that an error names its request.  Called by ahci.c and block.c, by its interrupt
- * on the loop. One file: slots, errors and resets of a port are one state; what packets carry is in
- * ahci_packet.c. */
+ * on the loop. One file: slots, errors and resets of a port are one state. */
 #include "drivers/ahci_port.h"
 
 #include <stdlib.h>
@@ -13,8 +12,8 @@
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
 #include "control/rt/mmio.h"
-#include "drivers/ahci_packet.h"
 #include "drivers/ata.h"
+#include "drivers/ata_packet.h"
 #include "drivers/block.h"
 #include "drivers/pci.h"
 
@@ -92,7 +91,7 @@ struct ahci_port {
     bool alone;       /* the one command that is out is not a queued one */
     bool held;        /* no command is started: one of SMART goes on */
     /* The packet command that is out by slot 0; NULL: none. */
-    const struct ahci_packet *packet;
+    const struct ata_packet *packet;
 };
 
 #define STOP_NS (500 * CLOCK_MS)
@@ -192,7 +191,7 @@ static bool submit(struct block_device *b, struct block_request *r)
 static void end(struct ahci_port *p, u32 slot, enum hv_status status)
 {
     struct block_request *r = p->requests[slot];
-    const struct ahci_packet *k = p->packet;
+    const struct ata_packet *k = p->packet;
 
     p->busy &= ~(1u << slot);
     p->requests[slot] = NULL;
@@ -204,8 +203,9 @@ static void end(struct ahci_port *p, u32 slot, enum hv_status status)
         block_done(r, status);
 }
 
-bool ahci_port_packet(struct ahci_port *p, const struct ahci_packet *k)
+static bool start_packet(void *port, const struct ata_packet *k)
 {
+    struct ahci_port *p = port;
     struct table *t = &p->tables[0];
     struct block_walk w = k->walk;
     u64 at, len;
@@ -293,8 +293,10 @@ bool ahci_port_linked(const volatile u8 *registers)
     return (mmio_read32(registers + P_SSTS) & SSTS_DETECT) == SSTS_PRESENT;
 }
 
-void ahci_port_poll(struct ahci_port *p)
+static void poll_port(void *port)
 {
+    struct ahci_port *p = port;
+
     if (ahci_port_linked(p->registers))
         (void)ahci_port_serve(p);
     else
@@ -303,7 +305,7 @@ void ahci_port_poll(struct ahci_port *p)
 
 static void poll(struct block_device *b)
 {
-    ahci_port_poll(b->driver);
+    poll_port(b->driver);
 }
 
 static enum hv_status stop(struct ahci_port *p)
@@ -382,8 +384,10 @@ static void lose(struct ahci_port *p, const char *why)
         block_gone(p->block, why);
 }
 
-enum hv_status ahci_port_reset(struct ahci_port *p)
+static enum hv_status reset_port(void *port)
 {
+    struct ahci_port *p = port;
+
     mmio_write32(p->registers + P_IE, 0); /* the reset changes the link, too */
     enum hv_status status = p->pci->gone ? HV_EIO : stop(p);
     if (status == HV_OK)
@@ -405,7 +409,7 @@ enum hv_status ahci_port_reset(struct ahci_port *p)
 
 static enum hv_status reset(struct block_device *b)
 {
-    return ahci_port_reset(b->driver);
+    return reset_port(b->driver);
 }
 
 /* One command of SMART by slot 0, polled, while nothing else is out.  In a fiber. */
@@ -531,6 +535,8 @@ struct ahci_port *ahci_port_new(struct pci_device *pci, volatile u8 *registers, 
 /* A drive of CDs: scsi.c does the rest.  What its identification tells of a disk does not count. */
 static bool attach_packet(struct ahci_port *p)
 {
+    static const struct ata_packet_ops packet_ops = {
+        .start = start_packet, .poll = poll_port, .reset = reset_port};
     const struct block_limits limits = {.bytes = MIB,
                                         .segments = PRDS,
                                         .segment_bytes = 4 * MIB,
@@ -541,11 +547,11 @@ static bool attach_packet(struct ahci_port *p)
         log_warn("AHCI port %u: the packet device does not tell what it is", p->number);
         return false;
     }
-    p->block = ahci_packet_new(p, p->disk.serial, &limits);
+    p->block = ata_packet_new(&packet_ops, p, "SATA", p->disk.serial, &limits);
     if (!p->block)
         return false;
     mmio_write32(p->registers + P_IE, IE_WANTED);
-    if (ahci_packet_attach(p->block))
+    if (ata_packet_attach(p->block))
         return true;
     mmio_write32(p->registers + P_IE, 0);
     return false;

@@ -8,7 +8,6 @@
 
 struct ahci_port;
 
-/* ---- for ahci.c ------------------------------------------------------------------------------ */
 /* registers: the port's; cap: the controller's register.  NULL: no memory. */
 struct ahci_port *ahci_port_new(struct pci_device *pci, volatile u8 *registers, u32 cap,
                                 u32 number);
@@ -26,21 +25,3 @@ bool ahci_port_serve(struct ahci_port *p);
 bool ahci_port_linked(const volatile u8 *registers); /* a device answers */
 void ahci_port_watch(volatile u8 *registers);        /* interrupts for one that comes */
 void ahci_port_calm(volatile u8 *registers);         /* takes them back, and errors */
-
-/* ---- for ahci_packet.c ------------------------------------------------------------------------
- */
-struct ahci_packet { /* a SCSI command; the caller's until done */
-    u8 cdb[16];
-    u32 cdb_len;
-    bool in; /* data comes from the device */
-    struct block_walk walk;
-    /* HV_EIO: the device reports an error and answers again.  moved: bytes of data. */
-    void (*done)(void *owner, enum hv_status status, u32 moved);
-    void *owner;
-};
-
-/* False: another one is out. */
-bool ahci_port_packet(struct ahci_port *p, const struct ahci_packet *k);
-void ahci_port_poll(struct ahci_port *p);
-/* In a fiber.  What was out is forgotten; else than HV_OK: it is dead or gone. */
-enum hv_status ahci_port_reset(struct ahci_port *p);

@@ -169,13 +169,13 @@ void block_done(struct block_request *r, enum hv_status status)
     feed(d);
 }
 
-static void fail_waiting(struct block_device *d)
+static void fail_waiting(struct block_device *d, enum hv_status status)
 {
     while (d->waiting) {
         struct block_request *r = d->waiting;
 
         take_out(&d->waiting_end, r);
-        finish(r, HV_EIO);
+        finish(r, status);
     }
 }
 
@@ -186,6 +186,8 @@ static enum hv_status check(const struct block_device *d, const struct block_req
 
     if (d->gone)
         return HV_EIO;
+    if (d->no_medium)
+        return HV_ENOENT;
     if (r->op >= BLOCK_OPS)
         return HV_EINVAL;
     if (r->op != BLOCK_READ && d->read_only)
@@ -287,7 +289,7 @@ void block_gone(struct block_device *d, const char *why)
     d->gone = true;
     while (d->active)
         block_done(d->active, HV_EIO);
-    fail_waiting(d);
+    fail_waiting(d, HV_EIO);
 }
 
 /* Every active request goes back to the head of those that wait, in the old order; what was tried
@@ -411,6 +413,21 @@ void block_register(struct block_device *d, const char *prefix)
     }
     for (u32 i = 0; i < WATCHERS && watchers[i]; i++)
         watchers[i](d);
+}
+
+void block_medium(struct block_device *d, u64 size, u32 sector_size)
+{
+    d->no_medium = !size;
+    d->size = size;
+    d->sector_size = d->physical_sector_size = sector_size;
+    if (size)
+        log_info("%s: a medium of %llu MiB", d->name, (unsigned long long)(size / MIB));
+    else
+        log_info("%s: no medium", d->name);
+    for (u32 i = 0; i < WATCHERS && watchers[i]; i++)
+        watchers[i](d);
+    if (d->no_medium)
+        fail_waiting(d, HV_ENOENT);
 }
 
 const char *block_op_name(enum block_op op)

@@ -97,6 +97,7 @@ struct block_device {
     u64 size; /* bytes */
     u32 sector_size, physical_sector_size;
     bool read_only, removable;
+    bool no_medium; /* a drive without one: size is 0, its requests fail with HV_ENOENT */
     bool can_flush; /* has a volatile cache; without it FLUSH completes at once */
     bool can_discard, can_zero;
     struct block_limits limits;
@@ -116,12 +117,14 @@ struct block_device {
 struct block_device *block_first(void); /* in order of registration; ->next */
 struct block_device *block_find(const char *name);
 /* The door.  What fails here is completed at once: HV_EINVAL (range, alignment, pieces, size),
- * HV_EPERM (a write to a read-only device), HV_ENOSYS (an operation it has not), HV_EIO (gone). */
+ * HV_EPERM (a write to a read-only device), HV_ENOSYS (an operation it has not), HV_ENOENT (no
+ * medium), HV_EIO (gone). */
 void block_submit(struct block_device *d, struct block_request *r);
 /* The same, waiting, in a fiber: one piece of memory. */
 MUST_CHECK enum hv_status block_do(struct block_device *d, enum block_op op, u64 offset, void *data,
                                    u64 length);
-/* Told of devices that come, and at once of those that are there. */
+/* Told of devices that come, at once of those that are there, and again when a medium of one
+ * changed: size and sector_size are others then. */
 void block_watch(void (*fn)(struct block_device *d));
 const char *block_op_name(enum block_op op);
 
@@ -136,6 +139,9 @@ void block_room(struct block_device *d);
 /* The hardware reports that it is stuck: starts a reset, if none goes on. */
 void block_stuck(struct block_device *d, const char *why);
 
+/* A drive has another medium, of `size` bytes; 0: none.  What waits is not meant for it and fails.
+ */
+void block_medium(struct block_device *d, u64 size, u32 sector_size);
 /* It was pulled out, and the driver has forgotten its requests: they fail, and all that come. */
 void block_gone(struct block_device *d, const char *why);
 

@@ -8,6 +8,7 @@
 #include "control/rt/dma.h"
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
+#include "drivers/scsi_media.h"
 
 #define TYPE_DISK 0u
 #define TYPE_CD 5u
@@ -15,10 +16,13 @@
 #define RETRY_AFTER (20 * CLOCK_MS)
 #define READY_WITHIN (10 * CLOCK_SECOND)
 #define ANSWER_WITHIN (10 * CLOCK_SECOND)
+#define START_TRIES 100u
+#define START_EVERY (5 * CLOCK_MS)
 #define UNMAP_BYTES 24u
 #define UNMAPS 2048u /* in scratch, where those of the commands begin */
 
 enum sense_key { NO_SENSE, RECOVERED, NOT_READY, ILLEGAL = 5, ATTENTION, PROTECTED, ABORTED = 11 };
+enum additional_code { MEDIUM_CHANGED = 0x28, NO_MEDIUM = 0x3a };
 
 static u32 get_be(const u8 *p, u32 bytes)
 {
@@ -148,13 +152,28 @@ static void free_command(struct scsi_disk *d, struct scsi_command *c)
     d->again &= ~(1u << c->slot);
 }
 
+/* Without a medium, or with another one, nothing that was meant for the old one may go on. */
+static void note_medium(struct scsi_disk *d, const struct scsi_command *c)
+{
+    if (c->delivered != HV_OK || c->status != SCSI_CHECK || !d->block.removable ||
+        !d->block.name[0] || d->block.no_medium)
+        return;
+    u32 sense = sense_of(c);
+    if ((sense >> 8) == (NOT_READY << 8 | NO_MEDIUM) ||
+        (sense >> 8) == (ATTENTION << 8 | MEDIUM_CHANGED)) {
+        block_medium(&d->block, 0, d->block.sector_size);
+        scsi_media_look();
+    }
+}
+
 static void on_done(struct scsi_command *c)
 {
     struct scsi_disk *d = c->owner;
     struct block_request *r = c->request;
     enum hv_status status = scsi_verdict(c);
 
-    if (status == HV_EBUSY && ++c->tries < TRIES) {
+    note_medium(d, c);
+    if (status == HV_EBUSY && ++c->tries < TRIES && !d->block.no_medium) {
         d->again |= 1u << c->slot;
         loop_timer_set(&d->retry, clock_after(RETRY_AFTER));
         return;
@@ -175,6 +194,12 @@ static void on_retry(void *owner)
 
     for (u32 left = d->again; left && !d->block.resetting && !d->block.gone; left &= left - 1) {
         u32 slot = (u32)__builtin_ctz(left);
+        struct block_request *r = d->commands[slot].request;
+        if (d->block.no_medium) {
+            free_command(d, &d->commands[slot]);
+            block_done(r, HV_ENOENT);
+            continue;
+        }
         if (!d->transport->start(d->lun, &d->commands[slot])) {
             loop_timer_set(&d->retry, clock_after(RETRY_AFTER));
             return;
@@ -234,6 +259,7 @@ static enum hv_status reset(struct block_device *b)
 
     loop_timer_cancel(&d->retry);
     d->busy = d->again = 0;
+    d->resets++;
     return status;
 }
 
@@ -243,6 +269,7 @@ void scsi_gone(struct scsi_disk *d)
 {
     loop_timer_cancel(&d->retry);
     d->busy = d->again = 0;
+    d->resets++;
     block_gone(&d->block, "it was pulled out");
 }
 
@@ -253,12 +280,46 @@ static void on_run(struct scsi_command *c)
     event_signal(c->owner);
 }
 
+/* HV_EBUSY: the transport has no room for long, or forgot it at a reset. */
+static enum hv_status run_once(struct scsi_disk *d, struct scsi_command *c)
+{
+    struct event over = {0};
+    u32 resets = d->resets, tries = 0;
+
+    c->owner = &over;
+    c->moved = c->sense_len = 0;
+    d->sense = 0;
+    while (!d->transport->start(d->lun, c)) {
+        if (d->resets != resets || ++tries == START_TRIES)
+            return HV_EBUSY;
+        fiber_sleep_until(clock_after(START_EVERY));
+    }
+    if (fiber_wait(&over, clock_after(ANSWER_WITHIN)) == HV_OK) {
+        c->owner = d;
+        if (c->delivered == HV_OK && c->status == SCSI_CHECK)
+            d->sense = sense_of(c);
+        note_medium(d, c);
+        return scsi_verdict(c);
+    }
+    if (d->resets != resets)
+        return HV_EBUSY;
+    if (!d->block.name[0]) { /* this target is not used */
+        d->depth = 0;
+        (void)d->transport->reset(d->lun);
+        return HV_ETIMEDOUT;
+    }
+    block_stuck(&d->block, "it does not say whether it has a medium");
+    while (d->block.resetting)
+        fiber_sleep_until(clock_after(START_EVERY));
+    return HV_ETIMEDOUT;
+}
+
 enum hv_status scsi_run(struct scsi_disk *d, const u8 *cdb, u32 cdb_len, void *data, u32 length,
                         bool in)
 {
-    struct event over = {0};
     struct scsi_command *c = new_command(d);
     enum hv_status status = HV_EBUSY;
+    u32 resets = d->resets;
 
     if (!c)
         return HV_EBUSY;
@@ -268,19 +329,10 @@ enum hv_status scsi_run(struct scsi_disk *d, const u8 *cdb, u32 cdb_len, void *d
     c->in = in;
     c->length = length;
     c->piece = (struct block_iov){data, length};
-    for (u32 i = 0; i < TRIES && status == HV_EBUSY; i++) {
-        c->owner = &over;
-        c->moved = c->sense_len = 0;
-        if (!d->transport->start(d->lun, c))
-            return HV_EIO;
-        if (fiber_wait(&over, clock_after(ANSWER_WITHIN)) != HV_OK) {
-            d->depth = 0; /* this target is not used */
-            (void)d->transport->reset(d->lun);
-            return HV_ETIMEDOUT;
-        }
-        status = scsi_verdict(c);
-    }
-    free_command(d, c);
+    for (u32 i = 0; i < TRIES && status == HV_EBUSY && d->resets == resets; i++)
+        status = run_once(d, c);
+    if (d->resets == resets && status != HV_ETIMEDOUT) /* else it is not ours any more */
+        free_command(d, c);
     return status;
 }
 
@@ -320,8 +372,8 @@ static enum hv_status wait_ready(struct scsi_disk *d)
         enum hv_status status = scsi_run(d, test, sizeof(test), NULL, 0, false);
         if (status != HV_EBUSY && status != HV_EIO)
             return status;
-        u32 sense = sense_of(&d->commands[0]);
-        if ((sense & 0xff00) == 0x3a00)
+        u32 sense = d->sense;
+        if ((sense & 0xff00) == NO_MEDIUM << 8)
             return HV_ENOENT; /* no medium */
         if (clock_tsc() > end)
             return HV_ETIMEDOUT;
@@ -368,32 +420,66 @@ static enum hv_status read_capacity(struct scsi_disk *d, bool *provisioned)
     return status;
 }
 
-static enum hv_status find_out(struct scsi_disk *d, u32 *type)
+/* What depends on the medium. */
+static enum hv_status read_medium(struct scsi_disk *d)
 {
     static const u8 mode[6] = {SCSI_MODE_SENSE, 0, 0x3f, 0, 192};
     bool provisioned;
-    enum hv_status status = inquire(d, type);
+    enum hv_status status = read_capacity(d, &provisioned);
 
-    if (status != HV_OK || (*type != TYPE_DISK && *type != TYPE_CD))
-        return status != HV_OK ? status : HV_ENOENT;
-    status = wait_ready(d);
-    if (status == HV_OK)
-        status = read_capacity(d, &provisioned);
     if (status != HV_OK)
         return status;
     if (d->transport->modern)
-        read_pages(d, provisioned && *type == TYPE_DISK);
-    d->block.can_flush = *type == TYPE_DISK;
-    d->block.read_only = *type == TYPE_CD;
-    if (*type == TYPE_DISK && ask(d, mode, sizeof(mode), 192) == HV_OK)
+        read_pages(d, provisioned && d->type == TYPE_DISK);
+    d->block.can_flush = d->type == TYPE_DISK;
+    d->block.read_only = d->type == TYPE_CD;
+    if (d->type == TYPE_DISK && ask(d, mode, sizeof(mode), 192) == HV_OK)
         d->block.read_only = d->scratch[2] & 0x80;
+    return HV_OK;
+}
+
+static enum hv_status find_out(struct scsi_disk *d)
+{
+    enum hv_status status = inquire(d, &d->type);
+
+    if (status != HV_OK || (d->type != TYPE_DISK && d->type != TYPE_CD))
+        return status != HV_OK ? status : HV_ENOENT;
+    d->block.removable |= d->type == TYPE_CD;
+    status = wait_ready(d);
+    if (status == HV_OK)
+        status = read_medium(d);
+    if (status == HV_ENOENT && d->block.removable) {
+        d->block.no_medium = d->block.read_only = true;
+        d->block.size = 0;
+        d->block.sector_size = d->block.physical_sector_size = d->type == TYPE_CD ? 2048 : 512;
+        status = HV_OK;
+    }
+    if (status != HV_OK)
+        return status;
     return d->depth ? HV_OK : HV_ETIMEDOUT;
+}
+
+void scsi_refresh(struct scsi_disk *d)
+{
+    static const u8 test[6] = {SCSI_TEST_READY};
+    struct block_device *b = &d->block;
+
+    if (b->gone || b->resetting || d->busy || (d->type != TYPE_CD && !b->no_medium))
+        return;
+    enum hv_status status = scsi_run(d, test, sizeof(test), NULL, 0, false);
+    if (status == HV_OK && b->no_medium && !b->gone) {
+        status = read_medium(d);
+        if (status == HV_OK && b->no_medium && !b->gone)
+            block_medium(b, b->size, b->sector_size);
+        else
+            b->size = 0;
+    }
+    block_room(b); /* a slot was taken */
 }
 
 enum hv_status scsi_attach(struct scsi_disk *d)
 {
     struct block_device *b = &d->block;
-    u32 type = 0;
 
     d->scratch = dma_alloc(PAGE_SIZE);
     if (!d->scratch)
@@ -402,16 +488,19 @@ enum hv_status scsi_attach(struct scsi_disk *d)
     b->driver = d;
     d->retry.fn = on_retry;
     d->retry.owner = d;
-    enum hv_status status = find_out(d, &type);
+    enum hv_status status = find_out(d);
     if (status != HV_OK) {
-        if (type != 0x7f) /* nothing is there */
-            log_info("%s: device of type %u is not used (status %d)", b->kind, type & 31, status);
+        if (d->type != 0x7f) /* nothing is there */
+            log_info("%s: device of type %u is not used (status %d)", b->kind, d->type & 31,
+                     status);
         if (status != HV_ETIMEDOUT) /* it may still be written to */
             dma_free(d->scratch, PAGE_SIZE);
         return HV_ENOENT;
     }
     b->limits.bytes = MIN(b->limits.bytes, (u64)b->sector_size << 15); /* 16 bits of sectors */
     b->limits.queue_depth = d->depth;
-    block_register(b, type == TYPE_CD ? "cd" : d->prefix);
+    block_register(b, d->type == TYPE_CD ? "cd" : d->prefix);
+    if (b->removable)
+        scsi_media_watch(d);
     return HV_OK;
 }

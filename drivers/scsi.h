@@ -1,6 +1,6 @@
 /* SCSI disks and CDs, whatever carries their commands: SPC-4, SBC-3, MMC-6.
  *
- * One thread.  A driver that carries commands (usb_storage.c, virtio_scsi.c, ahci.c for ATAPI)
+ * One thread.  A driver that carries commands (usb_storage.c, virtio_scsi.c, ata_packet.c)
  * offers a struct scsi_transport; scsi.c makes block devices of what answers, builds commands,
  * reads sense data, tries again what was not the disk's fault.  All that a target says is hostile.
  */
@@ -70,7 +70,10 @@ struct scsi_disk {
     u32 depth;          /* commands at once, at most SCSI_DEPTH */
     /* scsi.c's. */
     bool wide; /* 16-byte commands */
-    u32 busy, again;
+    u32 type;  /* of device */
+    u32 busy, again, resets;
+    u32 sense; /* of scsi_run()'s last command: key, additional code, qualifier; 0: none */
+    struct scsi_disk *next; /* scsi_media.c's */
     struct loop_timer retry;
     u8 *scratch; /* DMA memory, a page */
     struct scsi_command commands[SCSI_DEPTH];
@@ -80,12 +83,14 @@ struct scsi_disk {
  * transport, lun and depth are set.  HV_ENOENT: nothing that can be used, and why is in the log;
  * then d may be freed. */
 MUST_CHECK enum hv_status scsi_attach(struct scsi_disk *d);
+/* In a fiber: finds out what medium a registered drive has, unless it is at work. */
+void scsi_refresh(struct scsi_disk *d);
 /* A registered disk was pulled out, and the transport has forgotten its commands. */
 void scsi_gone(struct scsi_disk *d);
 /* The pieces of the data of a command that has any, as block_walk_next() gives them. */
 void scsi_walk(struct block_walk *w, const struct scsi_command *c);
-/* One command with at most a page of data, in a fiber, before the disk is registered.
- * HV_EIO: the answer is not SCSI_GOOD; c->moved tells how much of `data` came. */
+/* One command with at most a page of data, in a fiber.  HV_EIO: the answer is not SCSI_GOOD;
+ * HV_EBUSY: not now. */
 MUST_CHECK enum hv_status scsi_run(struct scsi_disk *d, const u8 *cdb, u32 cdb_len, void *data,
                                    u32 length, bool in);
 

@@ -115,6 +115,13 @@ static const struct disk_ops ops = {
 
 static void on_device(struct block_device *d)
 {
+    struct disk *known = disk_find(d->name);
+
+    if (known && known->ops == &ops) { /* another medium */
+        known->size = ROUND_DOWN(d->size, (u64)d->sector_size);
+        known->block_size = d->sector_size;
+        return;
+    }
     struct physical *p = calloc(1, sizeof(*p));
 
     if (!p) {

@@ -1,4 +1,4 @@
-/* links: drivers/ahci.c drivers/ahci_port.c drivers/ahci_packet.c drivers/scsi.c drivers/ata.c drivers/block.c control/rt/dma.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
+/* links: drivers/ahci.c drivers/ahci_port.c drivers/ata_packet.c drivers/scsi.c drivers/scsi_media.c drivers/ata.c drivers/block.c control/rt/dma.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
 /* An AHCI controller with disks that are plugged in, pulled out, exchanged and glitch while the
  * driver works with them. */
 #include <setjmp.h>

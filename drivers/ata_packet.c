@@ -1,7 +1,7 @@
-/* Carries the commands of scsi.c to a packet device at an AHCI port, one at a time, and asks for
- * the sense data of one that failed (MMC-6 4.1, ACS-3 7.18).  Called by ahci.c, on the loop or in a
- * fiber. */
-#include "drivers/ahci_packet.h"
+/* Carries the commands of scsi.c to an ATA packet device, one at a time, and asks for the sense
+ * data of one that failed (MMC-6 4.1, ACS-3 7.18).  Called by ahci_port.c and ide_packet.c, on the
+ * loop or in a fiber. */
+#include "drivers/ata_packet.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,9 +12,10 @@
 
 struct unit {
     struct scsi_disk disk; /* the first: its block device is the unit's */
-    struct ahci_port *port;
+    const struct ata_packet_ops *ops;
+    void *port;
     struct scsi_command *command; /* that is out; NULL: none */
-    struct ahci_packet packet;
+    struct ata_packet packet;
     struct block_iov sense; /* DMA memory */
 };
 
@@ -49,13 +50,13 @@ static void on_done(void *owner, enum hv_status status, u32 moved)
         over(u);
         return;
     }
-    u->packet = (struct ahci_packet){.cdb = {SCSI_REQUEST_SENSE, [4] = SCSI_SENSE},
-                                     .cdb_len = 12,
-                                     .in = true,
-                                     .walk = {.iov = &u->sense, .left = 1},
-                                     .done = on_sense,
-                                     .owner = u};
-    if (!ahci_port_packet(u->port, &u->packet))
+    u->packet = (struct ata_packet){.cdb = {SCSI_REQUEST_SENSE, [4] = SCSI_SENSE},
+                                    .cdb_len = 12,
+                                    .in = true,
+                                    .walk = {.iov = &u->sense, .left = 1},
+                                    .done = on_sense,
+                                    .owner = u};
+    if (!u->ops->start(u->port, &u->packet))
         over(u);
 }
 
@@ -65,12 +66,12 @@ static bool start(void *lun, struct scsi_command *c)
 
     if (u->command)
         return false;
-    u->packet = (struct ahci_packet){.cdb_len = 12, .in = c->in, .done = on_done, .owner = u};
+    u->packet = (struct ata_packet){.cdb_len = 12, .in = c->in, .done = on_done, .owner = u};
     memcpy(u->packet.cdb, c->cdb, c->cdb_len); /* 6 or 10: the rest is zeros */
     if (c->length)
         scsi_walk(&u->packet.walk, c);
     u->command = c;
-    if (ahci_port_packet(u->port, &u->packet))
+    if (u->ops->start(u->port, &u->packet))
         return true;
     u->command = NULL;
     return false;
@@ -78,7 +79,9 @@ static bool start(void *lun, struct scsi_command *c)
 
 static void poll(void *lun)
 {
-    ahci_port_poll(((struct unit *)lun)->port);
+    struct unit *u = lun;
+
+    u->ops->poll(u->port);
 }
 
 static enum hv_status reset(void *lun)
@@ -86,13 +89,13 @@ static enum hv_status reset(void *lun)
     struct unit *u = lun;
 
     u->command = NULL;
-    return ahci_port_reset(u->port);
+    return u->ops->reset(u->port);
 }
 
 static const struct scsi_transport transport = {.start = start, .poll = poll, .reset = reset};
 
-struct block_device *ahci_packet_new(struct ahci_port *p, const char *serial,
-                                     const struct block_limits *limits)
+struct block_device *ata_packet_new(const struct ata_packet_ops *ops, void *port, const char *kind,
+                                    const char *serial, const struct block_limits *limits)
 {
     struct unit *u = calloc(1, sizeof(*u));
 
@@ -101,18 +104,19 @@ struct block_device *ahci_packet_new(struct ahci_port *p, const char *serial,
         return NULL;
     }
     u->sense.len = SCSI_SENSE;
-    u->port = p;
+    u->ops = ops;
+    u->port = port;
     u->disk.transport = &transport;
     u->disk.lun = u;
     u->disk.prefix = "sd";
     u->disk.depth = 1;
-    u->disk.block.kind = "SATA";
+    u->disk.block.kind = kind;
     u->disk.block.limits = *limits;
     snprintf(u->disk.block.serial, sizeof(u->disk.block.serial), "%s", serial);
     return &u->disk.block;
 }
 
-bool ahci_packet_attach(struct block_device *b)
+bool ata_packet_attach(struct block_device *b)
 {
     struct unit *u = (struct unit *)b;
 
