@@ -128,3 +128,27 @@ def hangs(c, monitor, disk, image, rate=32 * KIB):
         after = counters(c, disk)
         assert after[0] == before[0] and after[1] > before[1], (before, after)
         assert outside(c, image, 0, 768 * KIB) == pattern(22, 0, 768 * KIB)
+
+
+def reads_only(c, cd, image):
+    """A CD reads what is in its file; a write to it is refused."""
+    with c.check(f"{cd} is read and cannot be written"):
+        with open(c.machine.data_path(image), "r+b") as f:
+            f.write(pattern(14, 0, MIB))
+        run_test(c, cd, "mode=verify size=1M block=64K seed=14")
+        run_test(c, cd, "mode=verify size=256K block=2K depth=16 seed=14 --random")
+        assert "E_DISK" in c.command(f"host disk test {cd} mode=write size=64K --yes", 60)
+
+
+def media_change(c, monitor, device, cd, image, mib):
+    """A drive with or without a CD gets that image of so many MiB, loses it, and gets it again."""
+    with c.check(f"{cd}: a CD is put in, and has its own size"):
+        answer = monitor.do("blockdev-change-medium", id=device, filename=c.machine.data_path(image),
+                            format="raw", **{"read-only-mode": "read-only"})
+        assert "error" not in answer, answer
+        c.until("host disk list", rf"(?m)^{cd} +\S+ +{mib} MiB +2048/2048 ", 60)
+    reads_only(c, cd, image)
+    with c.check(f"{cd}: it is taken out, and the drive is empty"):
+        assert "error" not in monitor.do("eject", id=device, force=True)
+        c.until("host disk list", rf"(?m)^{cd} +\S+ +0 MiB .* no medium *$", 60)
+        assert "E_MEDIUM" in c.command(f"host disk test {cd} size=64K")
