@@ -277,16 +277,15 @@ void scsi_gone(struct scsi_disk *d)
  */
 static void on_run(struct scsi_command *c)
 {
-    event_signal(c->owner);
+    event_signal(&c->over);
 }
 
 /* HV_EBUSY: the transport has no room for long, or forgot it at a reset. */
 static enum hv_status run_once(struct scsi_disk *d, struct scsi_command *c)
 {
-    struct event over = {0};
     u32 resets = d->resets, tries = 0;
 
-    c->owner = &over;
+    event_clear(&c->over);
     c->moved = c->sense_len = 0;
     d->sense = 0;
     while (!d->transport->start(d->lun, c)) {
@@ -294,8 +293,7 @@ static enum hv_status run_once(struct scsi_disk *d, struct scsi_command *c)
             return HV_EBUSY;
         fiber_sleep_until(clock_after(START_EVERY));
     }
-    if (fiber_wait(&over, clock_after(ANSWER_WITHIN)) == HV_OK) {
-        c->owner = d;
+    if (fiber_wait(&c->over, clock_after(ANSWER_WITHIN)) == HV_OK) {
         if (c->delivered == HV_OK && c->status == SCSI_CHECK)
             d->sense = sense_of(c);
         note_medium(d, c);

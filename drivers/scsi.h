@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "control/rt/fiber.h"
 #include "control/rt/loop.h"
 #include "drivers/block.h"
 #include "kernel/abi/types.h"
@@ -47,7 +48,8 @@ struct scsi_command {
     u8 sense[SCSI_SENSE];
     u32 sense_len;
 
-    u32 slot; /* below SCSI_DEPTH: of this disk's commands, none other has it now */
+    struct event over; /* scsi.c's, of one that a fiber waits for */
+    u32 slot;          /* below SCSI_DEPTH: of this disk's commands, none other has it now */
     u32 tries;
     struct block_request *request; /* whose data it moves, unless there is a piece */
     struct block_iov piece;        /* DMA memory that crosses no page */

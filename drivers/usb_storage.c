@@ -128,10 +128,12 @@ static void end(struct storage *s, enum hv_status delivered)
  */
 static enum hv_status reset_recovery(struct storage *s) /* 5.3.4 */
 {
-    if (!s->device)
+    struct usb_device *d = s->device;
+
+    if (!d)
         return HV_EIO;
     enum hv_status status =
-        usb_control(s->device, USB_CLASS | USB_TO_INTERFACE, RESET_RECOVERY, 0, s->interface, 0);
+        usb_control(d, USB_CLASS | USB_TO_INTERFACE, RESET_RECOVERY, 0, s->interface, 0);
 
     if (status == HV_OK && s->device)
         status = usb_pipe_clear(s->in);
@@ -147,6 +149,10 @@ static void recover(void *arg)
     struct usb_device *d = s->device;
     bool again = false;
 
+    if (!d) { /* it went since */
+        s->recovering = false;
+        return;
+    }
     d->users++;
     if (s->stalled) {
         enum hv_status status = usb_pipe_clear(s->stage == COMMAND ? s->out : s->in);
