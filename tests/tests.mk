@@ -34,7 +34,8 @@ build/host/obj/%.o: %.c | $(HOST_LIB)
 build/host/fuzzobj/%.o: %.c | $(HOST_LIB)
 	@mkdir -p $(@D)
 	$(SAY) FCC $<
-	$(Q)$(FUZZ_CC) $(HOST_FLAGS) -O2 -fsanitize=fuzzer-no-link,address,undefined \
+	$(Q)$(FUZZ_CC) $(HOST_FLAGS) -O2 -Wno-gnu-variable-sized-type-not-at-end \
+	    -fsanitize=fuzzer-no-link,address,undefined \
 	    -fno-sanitize-recover=all $(FUZZ_MORE) -c $< -o $@
 
 # These compare numbers of their own, not an input's: to note them all would take most of the time.

@@ -55,11 +55,11 @@ static void write_control(struct vm *vm, struct acpi_pm *a, u16 v)
     a->control = (v & ~(u16)PM1_SLP_EN) | PM1_SCI_EN;
     if (!(v & PM1_SLP_EN))
         return;
-    if (FIELD_GET(PM1_SLP_TYP, v) == ACPI_S5_TYPE)
+    u32 type = (u32)FIELD_GET(PM1_SLP_TYP, v);
+    if (type == ACPI_S5_TYPE || (vm->firmware && type == ACPI_FIRMWARE_S5_TYPE))
         platform_power(vm, POWER_OFF, "ACPI soft-off (S5)");
     else
-        platform_log(vm, "sleep type %u asked for: not offered, ignored",
-                     (u32)FIELD_GET(PM1_SLP_TYP, v));
+        platform_log(vm, "sleep type %u asked for: not offered, ignored", type);
 }
 
 void acpi_pm_out(struct vm *vm, u16 port, u8 size, u32 value)
@@ -119,9 +119,10 @@ void acpi_pm_reset_out(struct vm *vm, u16 port, u8 size, u32 value)
 u32 acpi_pm_keyboard_in(struct vm *vm, u16 port, u8 size)
 {
     (void)vm;
-    (void)port;
     (void)size;
-    return 0; /* status: both buffers empty */
+    /* Status: both buffers empty; by time-out and parity error at once firmware knows that there is
+     * no controller, and does not wait for one. */
+    return port == 0x64 ? 0xc0 : 0;
 }
 
 void acpi_pm_keyboard_out(struct vm *vm, u16 port, u8 size, u32 value)

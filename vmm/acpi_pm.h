@@ -18,7 +18,8 @@ struct vm;
 #define ACPI_RESET_PORT 0xcf9
 #define ACPI_RESET_VALUE 0x06
 #define ACPI_SCI 9
-#define ACPI_S5_TYPE 5 /* SLP_TYP in \_S5 of dsdt.asl */
+#define ACPI_S5_TYPE 5          /* SLP_TYP in \_S5 of dsdt.asl */
+#define ACPI_FIRMWARE_S5_TYPE 0 /* of the PIIX4, which OVMF writes without asking */
 #define ACPI_TIMER_HZ 3579545ull
 
 struct acpi_pm {

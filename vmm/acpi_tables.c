@@ -164,12 +164,27 @@ static u64 build_facs(struct builder *b)
     return gpa;
 }
 
+/* The one resource of PCI's memory (ACPI 6.4, 6.4.3.5.2): first, last, translation, length. */
+static void move_window(u8 *dsdt, u32 len, u32 first)
+{
+    static const u32 window[] = {PCI_MEM_BASE, PCI_MEM_END, 0, PCI_MEM_END - PCI_MEM_BASE + 1};
+    const u32 moved[] = {first, PCI_MEM_END, 0, PCI_MEM_END - first + 1};
+    struct table_header *h = (struct table_header *)dsdt;
+    for (u32 at = 0; at + sizeof(window) <= len; at++)
+        if (memcmp(dsdt + at, window, sizeof(window)) == 0)
+            memcpy(dsdt + at, moved, sizeof(moved));
+    h->checksum = 0;
+    h->checksum = sum(dsdt, len);
+}
+
 static u64 build_dsdt(struct builder *b, const struct acpi_tables_config *c)
 {
     u64 gpa = 0;
     void *p = take(b, c->dsdt_len, 16, &gpa);
     if (p)
         memcpy(p, c->dsdt, c->dsdt_len);
+    if (p && c->pci_mem)
+        move_window(p, c->dsdt_len, c->pci_mem);
     return gpa;
 }
 

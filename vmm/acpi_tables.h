@@ -13,6 +13,7 @@ struct acpi_tables_config {
     u32 cpu_count; /* local APIC ids 0..cpu_count-1 */
     const void *dsdt;
     u32 dsdt_len;
+    u32 pci_mem; /* where PCI's memory begins; 0: PCI_MEM_BASE */
 };
 
 /* Writes the tables for guest address `gpa` into out[0..size).  Bytes used; 0: does not fit. */

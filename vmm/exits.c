@@ -43,6 +43,8 @@ static const struct port_range ports[] = {
     {0xcf8, 0xcf8, pci_config_in, pci_config_out},
     {0xcf9, 0xcf9, acpi_pm_reset_in, acpi_pm_reset_out},
     {0xcfa, 0xcff, pci_config_in, pci_config_out},
+    {FW_CFG_PORT, FW_CFG_PORT + 1, fw_cfg_in, fw_cfg_out},
+    {FW_CFG_DMA_PORT, FW_CFG_DMA_PORT + 7, fw_cfg_in, fw_cfg_out},
     {PCI_IO_BASE, PCI_IO_END, pci_port_in, pci_port_out},
     /* DMA controllers and their page registers (80h is the POST code), coprocessor reset, the
      * other serial and parallel ports that kernels probe. */
@@ -67,8 +69,9 @@ static void lapic_write(struct vm *vm, u64 gpa, u8 size, u64 value);
 static const struct mmio_range pages[] = {
     {LAPIC_BASE, LAPIC_BASE + 0xfff, lapic_read, lapic_write},
     {IOAPIC_BASE, IOAPIC_BASE + 0xfff, ioapic_read, ioapic_write},
-    {PCI_MEM_BASE, PCI_MEM_END, pci_mem_read, pci_mem_write},
+    {PCI_MEM_FIRST, PCI_MEM_END, pci_mem_read, pci_mem_write},
     {PCI_ECAM_BASE, PCI_ECAM_END, pci_ecam_read, pci_ecam_write},
+    {FIRMWARE_END - FIRMWARE_LEN_MAX, FIRMWARE_END - 1, firmware_flash_read, firmware_flash_write},
 };
 
 struct vcpu_page exits_nobody = {.msi_count = REPLY_MSIS};

@@ -42,6 +42,15 @@ bool guest_read(const struct guest_mem *m, gpa_t gpa, void *dst, u64 len)
     return true;
 }
 
+bool guest_read_code(const struct guest_mem *m, gpa_t gpa, void *dst, u64 len)
+{
+    u64 at = gpa.raw - m->rom.gpa;
+    if (at >= m->rom.len || len > m->rom.len - at)
+        return guest_read(m, gpa, dst, len);
+    memcpy(dst, m->base + gpa.raw, len);
+    return true;
+}
+
 bool guest_write(const struct guest_mem *m, gpa_t gpa, const void *src, u64 len)
 {
     void *p = guest_ptr(m, gpa, len);

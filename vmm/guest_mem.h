@@ -17,7 +17,8 @@ struct guest_mem {
     u8 *base; /* pointer = base + gpa */
     u32 count;
     struct guest_range range[GUEST_RANGES]; /* no overlap */
-    u64 quick; /* bytes of the first range of which no page is missing; 0: unknown */
+    u64 quick;              /* bytes of the first range of which no page is missing; 0: unknown */
+    struct guest_range rom; /* firmware: nobody writes there, so guest_ptr() has no pointer to it */
     /* NULL, or asked before a pointer is given out: are the pages there (again)? */
     bool (*fill)(void *owner, u64 gpa, u64 len);
     void *owner;
@@ -41,6 +42,8 @@ MUST_CHECK static inline void *guest_ptr(const struct guest_mem *m, gpa_t gpa, u
 }
 /* Is it RAM, whether its pages are there or not? */
 bool guest_mem_has(const struct guest_mem *m, u64 gpa, u64 len);
+/* From RAM or firmware. */
+MUST_CHECK bool guest_read_code(const struct guest_mem *m, gpa_t gpa, void *dst, u64 len);
 /* False, and nothing done, if the range is not RAM. */
 MUST_CHECK bool guest_read(const struct guest_mem *m, gpa_t gpa, void *dst, u64 len);
 MUST_CHECK bool guest_write(const struct guest_mem *m, gpa_t gpa, const void *src, u64 len);

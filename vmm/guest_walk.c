@@ -159,7 +159,7 @@ u32 guest_fetch(const struct guest_mem *m, const struct guest_paging *p, u64 gla
         u32 error, part = (u32)MIN((u64)len - done, PAGE_SIZE - ((gla + done) & (PAGE_SIZE - 1)));
         gpa_t gpa;
         if (guest_walk(m, &lenient, gla + done, 0, &gpa, &error) != WALK_OK ||
-            !guest_read(m, gpa, buf + done, part))
+            !guest_read_code(m, gpa, buf + done, part))
             break;
         done += part;
     }

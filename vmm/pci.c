@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "vmm/chipset.h"
 #include "vmm/exits.h"
 #include "vmm/ioapic.h"
 #include "vmm/platform.h"
@@ -177,18 +178,35 @@ static void config_write(struct pci_device *d, u32 offset, u8 size, u32 value)
     flush_pending(d);
 }
 
+/* In a VM with firmware. */
+static bool read_chipset(const struct vm *vm, u32 bdf, u32 offset, u8 size, u32 *value)
+{
+    u8 byte;
+    *value = 0;
+    for (u32 i = 0; i < size; i++) {
+        if (!vm->firmware || !chipset_read(bdf, offset + i, &byte))
+            return false;
+        *value |= (u32)byte << (8 * i);
+    }
+    return true;
+}
+
 /* Configuration space of bus 0 by register; what is not there reads as ones.  Accesses do not
  * cross a doubleword (PCI 3.0, 3.2.2.3.2). */
 static u32 bus_config_read(struct vm *vm, u32 bdf, u32 offset, u8 size)
 {
-    u32 slot = bdf >> 3;
-    if ((bdf & 7) || slot >= PCI_SLOTS || (offset & 3) + size > 4)
+    u32 slot = bdf >> 3, value;
+    if ((offset & 3) + size > 4)
+        return ~0u;
+    if (read_chipset(vm, bdf, offset, size, &value))
+        return value;
+    if ((bdf & 7) || slot >= PCI_SLOTS)
         return ~0u;
     if (offset >= PCI_CONFIG_SIZE)
         return slot == 0 || vm->pci.slot[slot] ? 0 : ~0u;
     if (slot == 0) {
         struct pci_state bridge = {0};
-        u32 value = 0;
+        value = 0;
         put_identity(&bridge, &host_bridge);
         memcpy(&value, bridge.config + offset, size);
         return value;

@@ -17,8 +17,9 @@ struct vm;
 
 /* What the ACPI tables and the DSDT tell the guest.  Slot n is given its own piece of both
  * windows at reset, so a guest that takes the addresses as they are needs no allocator. */
-#define PCI_MEM_BASE 0xc0000000ull
-#define PCI_MEM_END 0xdfffffffull
+#define PCI_MEM_FIRST 0x80000000u /* firmware of guests may put devices from here on */
+#define PCI_MEM_BASE 0xc0000000u
+#define PCI_MEM_END 0xdfffffffu
 #define PCI_MEM_SLOT 0x10000u /* memory a slot */
 #define PCI_ECAM_BASE 0xe0000000ull
 #define PCI_ECAM_END 0xe00fffffull

@@ -13,6 +13,7 @@
 #include "net/switches.h"
 #include "vmm/exits.h"
 #include "vmm/features.h"
+#include "vmm/firmware.h"
 #include "vmm/inventory.h"
 #include "vmm/virtio_dev_balloon.h"
 #include "vmm/virtio_dev_pci.h"
@@ -68,6 +69,7 @@ static void init_state(struct vm *vm)
         s->deadline[i] = PLATFORM_NEVER;
     text_ring_init(&s->log, VM_LOG_BYTES);
     text_ring_init(&s->scrollback, VM_SCROLLBACK_BYTES);
+    vm->firmware = vm_state_firmware(s);
 }
 
 /* The VM has this slot: pointers into its window. */
@@ -78,6 +80,7 @@ static void attach(struct vm *vm, u32 slot)
     vm->state = (struct vm_state *)(window + VM_WINDOW_STATE);
     vm->vcpu_pages = window + VM_WINDOW_VCPUS;
     guest_mem_layout(&vm->mem, window + VM_WINDOW_RAM, vm->config.mem);
+    vm->firmware = NULL;
     memset(vm->reserved_cpu, VM_RESERVE_NONE, sizeof(vm->reserved_cpu));
     inventory_set_slot(slot, vm);
 }
@@ -101,6 +104,7 @@ static void detach(struct vm *vm)
     vm->served = 0;
     vm->state->magic = 0;
     vm->state = NULL;
+    vm->firmware = NULL;
     vm->hold = false;
     vm->power = POWER_NONE;
     vm->power_why = NULL;
@@ -131,8 +135,11 @@ static bool no_memory(const struct vm *vm, struct vm_error *e)
 static bool create(struct vm *vm, struct vm_error *e)
 {
     static struct vm_policy policy;
+    u32 flash;
+    if (!firmware_size(vm, &flash, e))
+        return false;
     struct vm_create c = {
-        .ram_limit = vm->config.mem,
+        .ram_limit = vm->config.mem + flash,
         .state_size = vm_state_size(vm_devices_count(&vm->config), vm_state_has_disks(&vm->config)),
         .policy = &policy};
     snprintf(c.name, sizeof(c.name), "%s", vm->config.name);
@@ -257,12 +264,14 @@ bool vm_start(struct vm *vm, struct vm_error *e)
     vm->phase = PHASE_STARTING;
     vm->stop_reason[0] = 0;
     vm_nvram_load(vm);
-    ok = ok && vm_disk_open_all(vm, e) && give_memory(vm, e) && give_vcpus(vm, e) && vm_boot(vm, e);
+    ok = ok && vm_disk_open_all(vm, e) && give_memory(vm, e) && firmware_load(vm, e) &&
+         give_vcpus(vm, e) && vm_boot(vm, e);
     if (ok) {
         vm_sched_apply(vm);
         apply_exceptions(vm);
         platform_log(vm, "started: %u vCPUs, %llu MiB, %s", vm->config.cpu_count,
-                     (unsigned long long)(vm->config.mem / MIB), vm->config.kernel);
+                     (unsigned long long)(vm->config.mem / MIB),
+                     vm->firmware ? vm->config.firmware : vm->config.kernel);
         vm->phase = PHASE_RUNNING;
         vm->served = vm->config.cpu_count;
         vm->starts++;
@@ -489,6 +498,7 @@ static void reattach(const struct vm_info *info)
     }
     vm->config = c;
     attach(vm, info->slot);
+    firmware_attach(vm);
     if (!vm_devices_attach(vm, &e)) {
         log_error("VM %s: %s", info->name, e.text);
         detach(vm);

@@ -31,9 +31,10 @@ struct vm {
     u8 *vcpu_pages; /* struct vcpu_page every PAGE_SIZE bytes */
     struct guest_mem mem;
     struct pci_bus pci;
-    struct virtio_device *devices; /* vm_state.device_count of them */
-    bool storing;                  /* a command or task works on its directory */
-    struct vm_disk_set *disks;     /* what is open for its virtio disks; NULL: it has none */
+    struct firmware_state *firmware; /* NULL: it has none */
+    struct virtio_device *devices;   /* vm_state.device_count of them */
+    bool storing;                    /* a command or task works on its directory */
+    struct vm_disk_set *disks;       /* what is open for its virtio disks; NULL: it has none */
 
     struct vm_timer_slot {
         struct loop_timer timer;

@@ -8,6 +8,7 @@
 #include "vmm/acpi_tables.h"
 #include "vmm/cpuid.h"
 #include "vmm/features.h"
+#include "vmm/firmware.h"
 #include "vmm/load_guest.h"
 #include "vmm/mitigations.h"
 #include "vmm/msr.h"
@@ -58,8 +59,9 @@ static bool find(const char *path, const struct host_module **out, struct vm_err
 
 static bool put_acpi_tables(struct vm *vm, struct vm_error *e)
 {
-    struct acpi_tables_config c = {vm->config.cpu_count, acpi_dsdt,
-                                   (u32)(acpi_dsdt_end - acpi_dsdt)};
+    struct acpi_tables_config c = {.cpu_count = vm->config.cpu_count,
+                                   .dsdt = acpi_dsdt,
+                                   .dsdt_len = (u32)(acpi_dsdt_end - acpi_dsdt)};
     u8 *at = guest_ptr(&vm->mem, GPA(ACPI_TABLES_GPA), ACPI_TABLES_MAX);
     if (at && acpi_tables_build(at, ACPI_TABLES_MAX, ACPI_TABLES_GPA, &c))
         return true;
@@ -79,16 +81,16 @@ static void reset_devices(struct vm *vm)
     ioapic_reset(vm);
     acpi_pm_reset(vm);
     pci_reset(vm);
+    firmware_reset(vm);
 }
 
-bool vm_boot(struct vm *vm, struct vm_error *e)
+static bool boot_kernel(struct vm *vm, struct vm_error *e)
 {
     const struct host_module *kernel, *initrd = NULL;
     const struct vm_config *c = &vm->config;
     struct vcpu_page *p = vm_vcpu(vm, 0);
     if (!find(c->kernel, &kernel, e) || (c->initrd[0] && !find(c->initrd, &initrd, e)))
         return false;
-    reset_devices(vm);
     if (sys_vcpu_get(vm->slot, 0) != HV_OK)
         return vm_error(e, HV_EIO, "E_INTERNAL", "host log", "cannot read the state of vCPU 0");
     if (!put_acpi_tables(vm, e))
@@ -110,4 +112,10 @@ bool vm_boot(struct vm *vm, struct vm_error *e)
     if (sys_vcpu_set(vm->slot, 0) != HV_OK)
         return vm_error(e, HV_EIO, "E_INTERNAL", "host log", "vCPU 0 refuses its entry state");
     return true;
+}
+
+bool vm_boot(struct vm *vm, struct vm_error *e)
+{
+    reset_devices(vm);
+    return vm->firmware || boot_kernel(vm, e); /* firmware begins where a reset leaves vCPU 0 */
 }

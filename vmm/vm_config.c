@@ -66,6 +66,10 @@ static const struct conf_key keys[] = {
      .help = "memory that its balloon is to give back to the host", .example = "64M"},
     {"kernel", NULL, CONF_PATH, M(kernel), .help = "file to boot: bzImage, PVH or multiboot",
      .example = "guests/demo/vmlinuz"},
+    {"firmware", NULL, CONF_PATH, M(firmware),
+     .help = "UEFI firmware to start with, in place of a kernel", .example = "guests/ovmf.fd"},
+    {"firmware", "boot", CONF_ENUM, M(firmware_boot), .values = "disk|net",
+     .help = "what its firmware tries first, disks or network cards", .example = "disk"},
     {"protocol", NULL, CONF_ENUM, M(protocol), .values = "auto|linux|pvh|multiboot|multiboot2",
      .help = "how to boot it; auto: the first of pvh, linux, multiboot2, multiboot that it can",
      .example = "auto"},
@@ -135,7 +139,7 @@ bool vm_config_name_valid(const char *name, u32 len)
 
 bool vm_config_check(const struct vm_config *c, struct conf_error *err)
 {
-    if (!c->kernel[0]) {
+    if (!c->kernel[0] && !c->firmware[0]) {
         snprintf(err->key, sizeof(err->key), "kernel");
         snprintf(err->text, sizeof(err->text), "nothing to boot is named");
         snprintf(err->hint, sizeof(err->hint), "kernel: guests/demo/vmlinuz");

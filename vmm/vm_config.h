@@ -13,6 +13,7 @@
 #define VM_WEIGHT_DEFAULT 100
 
 enum vm_apicv { VM_APICV_AUTO, VM_APICV_ON, VM_APICV_OFF };
+enum vm_firmware_boot { VM_FIRMWARE_DISK, VM_FIRMWARE_NET };
 enum vm_console { VM_CONSOLE_COM1, VM_CONSOLE_VIRTIO, VM_CONSOLE_NONE };
 
 #define VM_NICS 4
@@ -81,11 +82,13 @@ struct vm_config {
     bool console_agent; /* ... and one more, for QEMU's guest agent */
     u32 apicv;          /* enum vm_apicv */
     struct vm_nic nic[VM_NICS];
-    /* From here on: vm_state.h keeps them apart, for VMs that have a disk or a home. */
+    /* From here on: vm_state.h keeps them apart, for VMs that have a disk, a home or firmware. */
     struct vm_disk disk[VM_DISKS];
-    char home[VM_HOME_LEN]; /* "store:dir" of its directory on a datastore; "": none */
-    char uuid[VM_UUID_LEN]; /* "": none yet */
-    bool is_template;       /* it does not start */
+    char firmware[BOOT_NAME_LEN]; /* module path; "": the kernel is loaded directly */
+    u32 firmware_boot;            /* enum vm_firmware_boot */
+    char home[VM_HOME_LEN];       /* "store:dir" of its directory on a datastore; "": none */
+    char uuid[VM_UUID_LEN];       /* "": none yet */
+    bool is_template;             /* it does not start */
 };
 
 static inline bool vm_config_has_disk(const struct vm_config *c, u32 n)

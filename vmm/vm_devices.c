@@ -216,3 +216,13 @@ struct virtio_device *vm_devices_find(struct vm *vm, const char *label)
     }
     return NULL;
 }
+
+bool vm_devices_at(const struct vm *vm, u32 slot, const char *kind)
+{
+    for (u32 i = 0; vm->devices && i < vm->state->device_count; i++) {
+        const struct virtio_device *d = &vm->devices[i];
+        if (is_on_bus(vm, d) && d->pci.slot == slot)
+            return strncmp(d->label, kind, strlen(kind)) == 0;
+    }
+    return false;
+}

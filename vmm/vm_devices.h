@@ -23,4 +23,6 @@ MUST_CHECK bool vm_devices_plug_nic(struct vm *vm, u32 n, struct vm_error *e);
 /* The guest is done with the NIC in that slot: it is gone, and so are its settings.  Any other slot
  * is left as it is. */
 void vm_devices_unplug(struct vm *vm, u32 slot);
+/* Is a device of that kind, "disk" or "nic", in that slot? */
+bool vm_devices_at(const struct vm *vm, u32 slot, const char *kind);
 struct virtio_device *vm_devices_find(struct vm *vm, const char *label); /* NULL: none */

@@ -8,6 +8,7 @@
 #include "kernel/abi/layout.h"
 #include "kernel/abi/types.h"
 #include "vmm/acpi_pm.h"
+#include "vmm/firmware.h"
 #include "vmm/ioapic.h"
 #include "vmm/pci_hotplug.h"
 #include "vmm/pic.h"
@@ -71,25 +72,36 @@ struct vm_state {
 _Static_assert(sizeof(struct vm_state) + 2 * sizeof(struct virtio_area) <= 3 * PAGE_SIZE,
                "the budget of a guest");
 
-/* Behind it: one struct virtio_area a device and, if it has disks or a home, what the configuration
- * has from its disks on. */
+/* Behind it: one struct virtio_area a device and, if it has disks, a home or firmware, what the
+ * configuration has from its disks on and the state of the firmware. */
 #define VM_STATE_DISKS (sizeof(struct vm_config) - offsetof(struct vm_config, disk))
+#define VM_STATE_TAIL (ROUND_UP(VM_STATE_DISKS, 8) + sizeof(struct firmware_state))
 
 static inline bool vm_state_has_disks(const struct vm_config *c)
 {
-    return vm_config_has_disks(c) || c->home[0];
+    return vm_config_has_disks(c) || c->home[0] || c->firmware[0];
 }
 
 static inline u64 vm_state_size(u32 devices, bool disks)
 {
     u64 size = sizeof(struct vm_state) + devices * sizeof(struct virtio_area) +
-               (disks ? VM_STATE_DISKS : 0);
+               (disks ? VM_STATE_TAIL : 0);
     return ROUND_UP(size, PAGE_SIZE);
 }
 
 static inline struct virtio_area *vm_state_area(struct vm_state *s, u32 device)
 {
     return (struct virtio_area *)(s + 1) + device;
+}
+
+/* NULL: it has none. */
+static inline struct firmware_state *vm_state_firmware(struct vm_state *s)
+{
+    u8 *tail = (u8 *)vm_state_area(s, s->device_count);
+    struct vm_config *end = (struct vm_config *)(tail - offsetof(struct vm_config, disk));
+    if (!s->has_disks || !end->firmware[0])
+        return NULL;
+    return (struct firmware_state *)(tail + ROUND_UP(VM_STATE_DISKS, 8));
 }
 
 static inline void vm_state_set_config(struct vm_state *s, const struct vm_config *c)

@@ -42,7 +42,7 @@ static const u8 *table(u64 gpa, const char *signature)
 static void tables_hang_together(void **state)
 {
     u8 dsdt[64] = "DSDT";
-    struct acpi_tables_config c = {64, dsdt, sizeof(dsdt)};
+    struct acpi_tables_config c = {.cpu_count = 64, .dsdt = dsdt, .dsdt_len = sizeof(dsdt)};
     (void)state;
     dsdt[4] = sizeof(dsdt);
     dsdt[9] = (u8)(dsdt[9] - sum(dsdt, sizeof(dsdt)));

@@ -1,4 +1,4 @@
-/* links: vmm/virtio_dev_pci.c vmm/virtio_dev.c vmm/virtio_ring.c vmm/pci.c vmm/guest_mem.c */
+/* links: vmm/virtio_dev_pci.c vmm/virtio_dev.c vmm/virtio_ring.c vmm/pci.c vmm/chipset.c vmm/guest_mem.c */
 /* The virtio PCI transport as a driver sees it: through configuration space and BARs alone. */
 #include <setjmp.h>
 #include <stdarg.h>
