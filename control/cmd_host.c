@@ -189,17 +189,45 @@ static void percent(struct out *out, u64 part, u64 all)
     out_cell(out, "%llu.%llu", (ull)(tenths / 10), (ull)(tenths % 10));
 }
 
-/* host cpu N mode=dedicated|shared */
+static const char *const cpu_modes[] = {
+    [VM_SCHED_SHARED] = "shared",
+    [VM_SCHED_DEDICATED] = "dedicated",
+    [VM_SCHED_POLLING] = "polling",
+};
+static u32 configured_poll; /* the CPU that bulkhead.conf names; 0: none */
+
+static enum vm_sched_mode cpu_mode(u32 cpu)
+{
+    return vm_sched_polling() == cpu         ? VM_SCHED_POLLING
+           : vm_sched_dedicated() & BIT(cpu) ? VM_SCHED_DEDICATED
+                                             : VM_SCHED_SHARED;
+}
+
+bool cmd_host_poll(u32 cpu, char *line, u32 len)
+{
+    struct vm_error e;
+
+    configured_poll = cpu;
+    if (!cpu || vm_sched_mode(cpu, VM_SCHED_POLLING, &e))
+        return true;
+    snprintf(line, len, "%s: bulkhead.conf: poll-cpu: %s. Try: %s", e.code, e.text, e.hint);
+    return false;
+}
+
+/* host cpu N mode=... */
 static enum hv_status set_cpu_mode(const struct schema_args *args, struct out *out)
 {
     struct vm_error e;
-    const char *mode = args_text(args, "mode");
+    const char *wanted = args_text(args, "mode");
+    u32 mode = 0;
 
     if (!args_text(args, "cpu"))
         return out_error(out, HV_EINVAL, "E_USAGE", "host cpu 1 mode=dedicated",
                          "mode= needs the number of a CPU");
-    if (vm_sched_dedicate((u32)MIN(args_number(args, "cpu", 0), (u64)CPU_MAX),
-                          strcmp(mode, "dedicated") == 0, &e))
+    while (mode < VM_SCHED_POLLING && strcmp(wanted, cpu_modes[mode]) != 0)
+        mode++;
+    if (vm_sched_mode((u32)MIN(args_number(args, "cpu", 0), (u64)CPU_MAX), (enum vm_sched_mode)mode,
+                      &e))
         return HV_OK;
     return out_error(out, e.status, e.code, e.hint, "%s", e.text);
 }
@@ -242,7 +270,7 @@ static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
         percent(out, kernel, all);
         out_cell(out, "%u", s.runnable);
         out_cell(out, "%u", vm_sched_reserved(i));
-        out_cell(out, "%s", vm_sched_dedicated() & BIT(i) ? "dedicated" : "shared");
+        out_cell(out, "%s", cpu_modes[cpu_mode(i)]);
     }
     free(before);
     return HV_OK;
@@ -251,8 +279,10 @@ static enum hv_status run_cpu(const struct schema_args *args, struct out *out)
 static void save_cpu_modes(struct schema_text *t)
 {
     for (u32 i = 0; i < sys_host_info()->cpu_count; i++) {
-        if (vm_sched_dedicated() & BIT(i))
-            schema_put(t, "host cpu %u mode=dedicated", i);
+        enum vm_sched_mode mode = cpu_mode(i);
+
+        if (mode != VM_SCHED_SHARED || (configured_poll && i == configured_poll))
+            schema_put(t, "host cpu %u mode=%s", i, cpu_modes[mode]);
     }
 }
 SCHEMA_SAVES(save_cpu_modes, SAVES_HOST);
@@ -328,8 +358,9 @@ static const struct schema_arg log_args[] = {
 };
 static const struct schema_arg cpu_args[] = {
     {"cpu", PLACE_OPTIONAL, ARG_NUMBER, .help = "the CPU whose mode is set"},
-    {"mode", PLACE_KEY, ARG_ENUM, .values = "shared|dedicated",
-     .help = "dedicated: only for VMs that name it in cpu.pin"},
+    {"mode", PLACE_KEY, ARG_ENUM, .values = "shared|dedicated|polling",
+     .help = "dedicated: only for VMs that name it in cpu.pin; polling: for the host's own "
+             "devices and switches, which look at the guests' queues all the time"},
     {"seconds", PLACE_KEY, ARG_NUMBER, .help = "measure that long instead of since boot"},
     {0},
 };
@@ -343,7 +374,7 @@ static const struct schema_command commands[] = {
      ROLE_VIEW, NULL, NULL, run_info},
     {"host", "log", "the log of kernel and control partition",
      "host log level=notice count=20 | grep vm", ROLE_VIEW, log_args, NULL, run_log},
-    {"host", "cpu", "what the CPUs spend their time on, and whether VMs share them",
+    {"host", "cpu", "what the CPUs spend their time on, and what each is for",
      "host cpu 1 mode=dedicated", ROLE_VIEW, cpu_args, NULL, run_cpu},
     {"host", "reboot", "reset the machine", NULL, ROLE_ADMIN, yes_args, NULL, run_reboot},
     {"host", "poweroff", "turn the machine off", NULL, ROLE_ADMIN, yes_args, NULL, run_poweroff},

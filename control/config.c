@@ -98,6 +98,9 @@ static const struct conf_key host_keys[] = {
     {"mitigations", NULL, CONF_ENUM, CONF_MEMBER(struct config_host, mitigations),
      .values = "auto|off|all", .help = "speculation controls: what the CPU needs, none, all it has",
      .example = "auto"},
+    {"poll-cpu", NULL, CONF_NUMBER, CONF_MEMBER(struct config_host, poll_cpu), 0, CPU_MAX - 1,
+     .help = "CPU for the control partition alone, which polls guests' queues there; 0: none",
+     .example = "1"},
     {"panic-reset", NULL, CONF_NUMBER, CONF_MEMBER(struct config_host, panic_reset), 0, 3600,
      .help = "seconds from a panic to a reset of the machine; 0: never", .example = "30"},
 };

@@ -10,6 +10,7 @@
 struct config_host { /* keys before the first section */
     u32 mitigations; /* enum mitigations */
     u32 panic_reset; /* seconds; 0: never */
+    u32 poll_cpu;    /* 0: none */
 };
 extern const struct conf_schema config_host_schema;
 

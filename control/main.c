@@ -89,6 +89,14 @@ static void on_config_error(void *owner, const char *line)
 
 static struct config_host host_config;
 
+static void start_polling(void)
+{
+    char line[512];
+
+    if (!cmd_host_poll(host_config.poll_cpu, line, sizeof(line)))
+        on_config_error(NULL, line);
+}
+
 static void start_config(void)
 {
     const struct host_info *h = sys_host_info();
@@ -100,6 +108,7 @@ static void start_config(void)
         if (!strncmp(m->name, CONFIG_FILE, sizeof(m->name))) {
             config_read(CONFIG_FILE, (const char *)m->vaddr, m->len, &sink, &host_config);
             sys_crash(CRASH_RESET_AFTER, host_config.panic_reset);
+            start_polling();
             return;
         }
     }

@@ -7,6 +7,7 @@
 #include "kernel/fpu.h"
 #include "kernel/host.h"
 #include "kernel/hvm.h"
+#include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/mem.h"
 #include "kernel/paging.h"
@@ -101,6 +102,21 @@ i64 control_wait(u64 deadline, u64 answered)
         sched_run();
     timer_arm_hardware();
     return HV_OK;
+}
+
+i64 control_move(const u64 args[6])
+{
+    if (args[0] >= cpu_count || !cpus[args[0]]->online)
+        return HV_ENOENT;
+    if (args[0] == this_cpu()->id)
+        return HV_OK;
+    struct cpu *to = cpus[args[0]];
+    sched_end_handoff();
+    fpu_release(control.xsave);
+    __atomic_store_n(&control.state, CONTROL_READY + to->id, __ATOMIC_SEQ_CST);
+    __atomic_or_fetch(&to->attention, ATTENTION_RESCHED, __ATOMIC_SEQ_CST);
+    irq_kick(to->id);
+    sched_run();
 }
 
 void control_enter(u64 result)

@@ -56,6 +56,7 @@ void control_fault(void);
 /* SYS_WAIT: takes completions, then returns, or sleeps and resumes ring 3 later. */
 i64 control_wait(u64 deadline, u64 answered);
 i64 control_exit(const u64 args[6]); /* SYS_EXIT; does not return */
+i64 control_move(const u64 args[6]); /* SYS_MOVE */
 /* SYS_MEM_MAP, SYS_MEM_UNMAP.  HV_ENOMEM from the latter: a big page could not be split; all is
  * there as before. */
 i64 control_heap_map(const u64 args[6]);

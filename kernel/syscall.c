@@ -151,6 +151,7 @@ static syscall_fn *const table[SYS_COUNT] = {
     [SYS_VCPU_NMI] = sys_vcpu_nmi,
     [SYS_VCPU_APIC] = sys_vcpu_apic,
     [SYS_VCPU_SCHED] = sys_vcpu_sched,
+    [SYS_MOVE] = control_move,
 };
 
 i64 syscall_main(u64 number, const u64 args[6])

@@ -2,7 +2,7 @@
 """`make bench`: what operations cost, on VT-x in Bochs and on AMD-V in QEMU, each with one CPU and
 a TSC that counts instructions.
 
-usage: bench.py [vtx] [nested] [host] [linux] [svm] [net]      default: all
+usage: bench.py [vtx] [polling] [nested] [host] [linux] [svm] [net]      default: all
 
 Prints a table each and writes build/bench.tsv (name, value, unit, target).  Ticks are the least of
 1,024 runs less those of an empty one; exits an operation come from `vm stats`.  Two runs agree to
@@ -202,6 +202,11 @@ def vtx():
                    table(bench_io.rows(c)) + sizes())
 
 
+def polling():
+    machine = Bochs("bench-polling", IMAGE, cpus=2, memory_mib=1024)
+    return measure(machine, lambda c: table(bench_io.polling_rows(c)))
+
+
 def svm():
     """The same rows without targets; there are no others to compare with."""
     machine = Qemu("bench-svm", IMAGE, cpu=Qemu.WITH_SVM, disk="ahci", cpus=1, memory_mib=1024,
@@ -232,7 +237,7 @@ def net():
     return [Row(name, value, "Mpps") for name, value in bench_net.rows().items()]
 
 
-TABLES = {"vtx": vtx, "nested": nested, "host": host, "linux": linux, "svm": svm, "net": net}
+TABLES = {"vtx": vtx, "polling": polling, "nested": nested, "host": host, "linux": linux, "svm": svm, "net": net}
 
 
 def main():

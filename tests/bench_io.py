@@ -69,20 +69,41 @@ def per_one(many, few):
     return many[0], many[1], (many[3] - few[3]) / each, (many[4] - few[4]) / each
 
 
+def add(result, name, each, ticks, bells):
+    result.append((name + ".ticks", round(each[0]), "ticks", ticks))
+    print(f"{name}: worst {each[1]:.0f}", file=sys.stderr)
+    result.append((name + ".doorbells", round(each[2], 2), "exits/op", bells))
+    result.append((name + ".exits", round(each[3], 2), "exits/op", None))
+
+
 def rows(c):
     """[(name, value, unit, target or None)]"""
     result = []
-
-    def add(name, each, ticks, bells):
-        result.append((name + ".ticks", round(each[0]), "ticks", ticks))
-        print(f"{name}: worst {each[1]:.0f}", file=sys.stderr)
-        result.append((name + ".doorbells", round(each[2], 2), "exits/op", bells))
-        result.append((name + ".exits", round(each[3], 2), "exits/op", None))
     guests.must(c, "net switch add bench")
     for name, (size, burst, ticks, bells) in FRAMES.items():
-        add(name, per_one(frames(c, size, burst, BURSTS), frames(c, size, burst, FEW_BURSTS)),
+        add(result, name, per_one(frames(c, size, burst, BURSTS), frames(c, size, burst, FEW_BURSTS)),
             ticks, bells)
     for name, (depth, ticks, bells) in REQUESTS_AT_A_TIME.items():
-        add(name, per_one(requests(c, depth, REQUESTS), requests(c, depth, FEW_REQUESTS)),
+        add(result, name, per_one(requests(c, depth, REQUESTS), requests(c, depth, FEW_REQUESTS)),
             ticks, bells)
+    return result
+
+
+# CPU 1's mode: (suffix, target doorbells).  Guests are on CPU 0 either way.
+MODES = {"dedicated": ("2cpu", 1), "polling": ("polling", 0)}
+
+
+def polling_rows(c):
+    """On two CPUs: doorbells and exits of a control partition that polls, beside one that does not."""
+    result = []
+    guests.must(c, "net switch add bench")
+    for mode, (suffix, bells) in MODES.items():
+        guests.must(c, f"host cpu 1 mode={mode}")
+        for name in ("net.guest.64", "net.guest.64.single"):
+            size, burst, _, _ = FRAMES[name]
+            add(result, f"{name}.{suffix}", per_one(frames(c, size, burst, BURSTS),
+                                                    frames(c, size, burst, FEW_BURSTS)), None, bells)
+        for name, (depth, _, _) in REQUESTS_AT_A_TIME.items():
+            add(result, f"{name}.{suffix}", per_one(requests(c, depth, REQUESTS),
+                                                    requests(c, depth, FEW_REQUESTS)), None, bells)
     return result

@@ -11,6 +11,8 @@
 #define TRANSPORT_FEATURES                                                                         \
     (VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1 | VIRTIO_F_RING_PACKED)
 
+static bool polled; /* all queues of all devices: their doorbells are not wanted */
+
 u64 virtio_dev_features(const struct virtio_device *d)
 {
     return TRANSPORT_FEATURES | d->model->features |
@@ -60,7 +62,9 @@ static __attribute__((noinline)) bool take_last(struct virtio_device *d,
                                                 const struct virtio_ring *r, struct virtio_chain *c,
                                                 enum ring_result result)
 {
-    if (result == RING_EMPTY && r->event_idx) {
+    if (result == RING_EMPTY && polled) {
+        virtio_ring_want_doorbell(r, false);
+    } else if (result == RING_EMPTY && r->event_idx) {
         virtio_ring_want_doorbell(r, true); /* 2.7.10: for the entry after the last */
         result = virtio_ring_take(r, c);
     }
@@ -204,6 +208,30 @@ void virtio_dev_kick(struct virtio_device *d, u32 queue)
         d->model->kick(d, queue);
 }
 
+void virtio_dev_polls(bool on)
+{
+    polled = on;
+}
+
+void virtio_dev_mute(struct virtio_device *d)
+{
+    for (u32 i = 0; i < VIRTIO_QUEUES; i++)
+        if (usable(d, i))
+            virtio_ring_want_doorbell(&d->ring[i], !polled);
+}
+
+bool virtio_dev_poll(struct virtio_device *d)
+{
+    bool any = false;
+    for (u32 i = 0; i < VIRTIO_QUEUES; i++) {
+        if (!usable(d, i) || !virtio_ring_news(&d->ring[i]))
+            continue;
+        d->model->kick(d, i);
+        any = true;
+    }
+    return any;
+}
+
 void virtio_dev_again(struct virtio_device *d, u32 queue, u64 at)
 {
     d->again |= (u32)BIT(queue);
@@ -228,6 +256,7 @@ void virtio_dev_resume(struct virtio_device *d)
             return;
     if (d->model->start)
         d->model->start(d);
+    virtio_dev_mute(d); /* an instance before this one may have polled */
     for (u32 i = 0; i < virtio_dev_queue_count(d); i++)
         virtio_dev_kick(d, i); /* a driver may have filled it before it set DRIVER_OK */
 }

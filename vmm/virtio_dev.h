@@ -113,5 +113,9 @@ void virtio_dev_set_status(struct virtio_device *d, u8 status);
 void virtio_dev_enable_queue(struct virtio_device *d, u32 queue);
 void virtio_dev_kick(struct virtio_device *d, u32 queue);
 void virtio_dev_reset(struct virtio_device *d);
+/* While the queues are polled no driver rings.  Each millisecond: virtio_dev_mute(). */
+void virtio_dev_polls(bool on);
+void virtio_dev_mute(struct virtio_device *d); /* doorbells of all its queues, as they should be */
+bool virtio_dev_poll(struct virtio_device *d); /* serves what waits; false: nothing did */
 void virtio_dev_timer(struct virtio_device *d);
 void virtio_dev_resume(struct virtio_device *d); /* after a restart of the control partition */

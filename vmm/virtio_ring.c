@@ -246,6 +246,15 @@ static enum ring_result next_packed(const struct virtio_ring *r, struct virtio_c
     return RING_CHAIN;
 }
 
+bool virtio_ring_news(struct virtio_ring *r)
+{
+    if (r->packed)
+        return packed_available(r);
+    u16 before = r->seen;
+    r->seen = load(r->driver, 2);
+    return r->seen != before;
+}
+
 enum ring_result virtio_ring_take(const struct virtio_ring *r, struct virtio_chain *c)
 {
     struct virtio_queue *q = r->q;
@@ -361,9 +370,10 @@ void virtio_ring_want_doorbell(const struct virtio_ring *r, bool want)
             store(r->device, 0, (u16)(q->next_avail | (q->avail_wrap ? BIT(15) : 0)));
         store(r->device, 2, want ? (r->event_idx ? EVENT_DESC : EVENT_ENABLE) : EVENT_DISABLE);
     } else if (r->event_idx) {
-        /* No way to say "none"; an index just behind is as good as that for 65,535 entries. */
+        /* No way to say "none"; an index as far away as can be is as good as that for 32,000
+         * entries, also for a driver that looks at it when its entries were taken already. */
         store(r->device, avail_event_offset(r->size),
-              (u16)(want ? q->next_avail : q->next_avail - 1));
+              (u16)(want ? q->next_avail : q->next_avail + 0x8000));
     } else {
         store(r->device, 0, want ? 0 : USED_NO_NOTIFY);
     }

@@ -31,6 +31,7 @@ struct virtio_ring {
     struct virtio_queue *q;
     bool packed, event_idx, indirect; /* as negotiated */
     u16 size;                         /* by virtio_ring_open(), as the rest */
+    u16 seen;                         /* split: the driver's index at virtio_ring_news() */
     u8 *desc, *driver, *device;       /* desc NULL: closed */
 };
 
@@ -69,6 +70,8 @@ void virtio_ring_put_id(const struct virtio_ring *r, u16 id, u16 slots, u32 writ
 void virtio_ring_rewind(struct virtio_queue *q);
 /* Does the driver want an interrupt for what was put since it was last asked? */
 MUST_CHECK bool virtio_ring_wants_interrupt(const struct virtio_ring *r);
+/* Has the driver made chains available since this was asked last?  Packed: is one not taken? */
+bool virtio_ring_news(struct virtio_ring *r);
 /* Ask the driver to (not) ring the doorbell.  After asking for it the ring must be looked at once
  * more: what came in between rang none. */
 void virtio_ring_want_doorbell(const struct virtio_ring *r, bool want);

@@ -504,7 +504,7 @@ static void reattach(const struct vm_info *info)
         detach(vm);
         return;
     }
-    vm_sched_restore(s->dedicated);
+    vm_sched_restore(s);
     vm->served = c.cpu_count;
     vm->phase = s->paused ? PHASE_PAUSED : PHASE_RUNNING;
     vm->state->held = 0; /* the kernel shows those exits again */

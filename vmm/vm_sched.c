@@ -7,14 +7,32 @@
 #include "control/rt/log.h"
 #include "control/rt/sys.h"
 #include "vmm/inventory.h"
+#include "vmm/virtio_poll.h"
 #include "vmm/vm_reserve.h"
 
-static u64 dedicated; /* CPUs for VMs that name them in cpu.pin */
+static u64 dedicated;             /* CPUs for VMs that name them in cpu.pin */
+static u32 polling = LOOP_NO_CPU; /* the CPU on which the control partition polls */
 
-/* Every vCPU that the kernel has, `vm` as `config` says (it may not have started), with `shared` as
- * the CPUs of VMs without a pin.  NULL: no memory, or no vCPU; to be freed. */
-static struct vm_reserve *list_all(const struct vm *vm, const struct vm_config *config, u64 shared,
-                                   u32 *count)
+/* CPUs that vCPUs may use. */
+static u64 for_guests(u32 polls)
+{
+    return BITS(sys_host_info()->cpu_count - 1, 0) & ~(polls == LOOP_NO_CPU ? 0 : BIT(polls));
+}
+
+/* CPUs as they are, or as they are wanted. */
+struct cpus {
+    u64 guests, shared; /* that any VM may use; that VMs without a pin may use */
+};
+
+static struct cpus cpus_now(void)
+{
+    return (struct cpus){for_guests(polling), for_guests(polling) & ~dedicated};
+}
+
+/* Every vCPU that the kernel has, `vm` as `config` says (it may not have started).
+ * NULL: no memory, or no vCPU; to be freed. */
+static struct vm_reserve *list_all(const struct vm *vm, const struct vm_config *config,
+                                   struct cpus cpus, u32 *count)
 {
     u32 n = 0;
     for (const struct vm *at = inventory_first(); at; at = at->next)
@@ -25,7 +43,7 @@ static struct vm_reserve *list_all(const struct vm *vm, const struct vm_config *
         const struct vm_config *c = config && at == vm ? config : &at->config;
         for (u32 i = 0; (at == vm || at->state) && i < c->cpu_count; i++)
             list[(*count)++] = (struct vm_reserve){
-                .mask = c->cpu_pin ? c->cpu_pin : shared,
+                .mask = c->cpu_pin ? c->cpu_pin & cpus.guests : cpus.shared,
                 .percent = (c->cpu_reserve + c->cpu_count - 1) / c->cpu_count,
                 .weight = c->cpu_weight,
                 .cpu = at->state ? at->reserved_cpu[i] : (u8)VM_RESERVE_NONE,
@@ -34,10 +52,10 @@ static struct vm_reserve *list_all(const struct vm *vm, const struct vm_config *
     return list;
 }
 
-static bool place(const struct vm *vm, const struct vm_config *config, u64 shared)
+static bool place(const struct vm *vm, const struct vm_config *config, struct cpus cpus)
 {
     u32 count;
-    struct vm_reserve *list = list_all(vm, config, shared, &count);
+    struct vm_reserve *list = list_all(vm, config, cpus, &count);
     bool fits = list && vm_reserve_place(list, count, sys_host_info()->cpu_count);
     free(list);
     return fits;
@@ -45,7 +63,11 @@ static bool place(const struct vm *vm, const struct vm_config *config, u64 share
 
 bool vm_sched_admit(const struct vm *vm, const struct vm_config *c, struct vm_error *e)
 {
-    if (place(vm, c, ~dedicated))
+    if (c->cpu_pin && !(c->cpu_pin & for_guests(polling)) && polling != LOOP_NO_CPU)
+        return vm_error(e, HV_EBUSY, "E_STATE", "another cpu.pin, or host cpu N mode=shared",
+                        "cpu.pin of VM %s names only CPU %u, on which the control partition polls",
+                        c->name, polling);
+    if (place(vm, c, cpus_now()))
         return true;
     return vm_error(e, HV_EBUSY, "E_FULL",
                     "host cpu, then a smaller cpu.reserve or another cpu.pin",
@@ -59,7 +81,7 @@ static void tell(const struct vm *only)
     static bool reserved; /* the last time there were reservations */
     u32 count, at = 0;
     bool had = reserved;
-    struct vm_reserve *list = list_all(NULL, NULL, ~dedicated, &count);
+    struct vm_reserve *list = list_all(NULL, NULL, cpus_now(), &count);
     if (!list || !vm_reserve_place(list, count, sys_host_info()->cpu_count)) {
         /* After a restart of the control partition another order may not fit, or there is no
          * memory: the kernel goes on with what it was told. */
@@ -78,8 +100,10 @@ static void tell(const struct vm *only)
             if (!only || vm == only || had || reserved)
                 (void)sys_vcpu_sched(vm->slot, i, r->given, r->percent ? BIT(r->cpu) : r->mask);
         }
-        if (vm->state)
+        if (vm->state) {
             vm->state->dedicated = dedicated;
+            vm->state->polling = (u8)(polling + 1);
+        }
     }
     free(list);
 }
@@ -109,25 +133,58 @@ u64 vm_sched_dedicated(void)
     return dedicated;
 }
 
-void vm_sched_restore(u64 cpus)
+u32 vm_sched_polling(void)
 {
-    dedicated |= cpus;
+    return polling;
 }
 
-bool vm_sched_dedicate(u32 cpu, bool on, struct vm_error *e)
+static void poll_on(u32 cpu)
+{
+    polling = cpu;
+    tell(NULL); /* vCPUs first */
+    virtio_poll_set(cpu);
+}
+
+void vm_sched_restore(const struct vm_state *s)
+{
+    dedicated |= s->dedicated;
+    if (s->polling && polling != s->polling - 1u && s->polling <= sys_host_info()->cpu_count)
+        poll_on(s->polling - 1u);
+}
+
+/* The VM whose cpu.pin names no other CPU; NULL: none that the kernel has. */
+static const struct vm *only_there(u64 guests)
+{
+    const struct vm *vm = inventory_first();
+    while (vm && !(vm->state && vm->config.cpu_pin && !(vm->config.cpu_pin & guests)))
+        vm = vm->next;
+    return vm;
+}
+
+bool vm_sched_mode(u32 cpu, enum vm_sched_mode mode, struct vm_error *e)
 {
     u32 count = sys_host_info()->cpu_count;
-    u64 wanted = on ? dedicated | BIT(cpu & 63) : dedicated & ~BIT(cpu & 63);
+    u64 bit = BIT(cpu & 63),
+        marked = mode == VM_SCHED_DEDICATED ? dedicated | bit : dedicated & ~bit;
+    u32 polls = mode == VM_SCHED_POLLING ? cpu : polling == cpu ? LOOP_NO_CPU : polling;
     if (cpu >= count)
         return vm_error(e, HV_ENOENT, "E_NOENT", "host cpu", "there is no CPU %u", cpu);
-    if (!(~wanted & BITS(count - 1, 0)))
+    struct cpus cpus = {for_guests(polls), for_guests(polls) & ~marked};
+    if (!cpus.shared)
         return vm_error(e, HV_EBUSY, "E_STATE", "leave one shared",
                         "CPU %u is the last that VMs without cpu.pin may use", cpu);
-    if (!place(NULL, NULL, ~wanted))
+    const struct vm *vm = only_there(cpus.guests);
+    if (vm)
+        return vm_error(e, HV_EBUSY, "E_STATE", "another cpu.pin for it first",
+                        "cpu.pin of VM %s names only CPU %u", vm->config.name, cpu);
+    if (!place(NULL, NULL, cpus))
         return vm_error(e, HV_EBUSY, "E_FULL", "host cpu, then smaller cpu.reserve of VMs",
                         "the other CPUs have no room for the reservations on CPU %u", cpu);
-    dedicated = wanted;
-    tell(NULL);
+    dedicated = marked;
+    if (polls == polling)
+        tell(NULL);
+    else
+        poll_on(polls);
     return true;
 }
 

@@ -52,6 +52,7 @@ struct vm_state {
     u32 pci_address; /* port cf8h */
     u32 device_count;
     u8 has_disks;
+    u8 polling; /* 1 + the CPU on which the control partition polls; 0: none */
     struct pci_hotplug hotplug;
 
     /* What nobody claims is told once each. */

@@ -13,6 +13,12 @@ static struct {
 static bool (*exit_fn)(u32 vm, u32 vcpu);
 static void (*doorbell_fn)(u32 vm, u32 doorbell);
 static void (*log_fn)(void);
+static bool (*poll_fn)(void);
+
+#define SETTLES_PER_SECOND 1000
+#define YIELDS_PER_SECOND 20000
+static u32 poll_cpu = LOOP_NO_CPU;
+static u64 settle_at; /* TSC */
 
 static struct loop_load loads[LOOP_PARTS];
 
@@ -76,6 +82,17 @@ void loop_on_doorbell(void (*fn)(u32 vm, u32 doorbell))
 void loop_on_log(void (*fn)(void))
 {
     log_fn = fn;
+}
+
+void loop_on_poll(bool (*fn)(void))
+{
+    poll_fn = fn;
+}
+
+void loop_poll(u32 cpu)
+{
+    poll_cpu = cpu;
+    settle_at = 0;
 }
 
 void loop_complete(u32 vm, u32 vcpu)
@@ -190,6 +207,35 @@ static bool wait_once(u64 deadline)
     return true;
 }
 
+/* A vCPU that was at home here before, or was put here when it was made, leaves only when the
+ * kernel chooses the next for this CPU: so let it, for a moment.  Ring 3 may wake up elsewhere. */
+static void settle(void)
+{
+    u64 hz = sys_host_info()->tsc_hz;
+    struct cpu_stat s = {0};
+
+    (void)sys_move(poll_cpu);
+    if (sys_cpu_stat(poll_cpu, &s) == HV_OK && s.runnable) {
+        wait_once(clock_tsc() + hz / YIELDS_PER_SECOND);
+        (void)sys_move(poll_cpu);
+    }
+    settle_at = clock_tsc() + hz / SETTLES_PER_SECOND;
+}
+
+static void poll(const struct control_page *page)
+{
+    u64 then = clock_tsc();
+
+    if (poll_fn && poll_fn())
+        charge(LOOP_DOORBELLS, then);
+    else
+        __builtin_ia32_pause();
+    if (then >= settle_at)
+        settle();
+    if (answered || page->vm_complete)
+        wait_once(0);
+}
+
 void loop_step(void)
 {
     struct control_page *page = sys_control_page();
@@ -204,7 +250,10 @@ void loop_step(void)
     if ((events & EVENT_LOG) && log_fn)
         log_fn();
     serve_timers();
-    if (fiber_any_ready() && fiber_run_ready())
+    bool more = fiber_any_ready() && fiber_run_ready();
+    if (poll_cpu != LOOP_NO_CPU)
+        poll(page);
+    else if (more)
         wait_once(0); /* more to do: only hand over the completions */
     else
         while (wait_once(timers ? timers->deadline : LOOP_NEVER) && !fiber_any_ready())

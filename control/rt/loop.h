@@ -3,7 +3,10 @@
  * An iteration takes the events that are there, serves interrupts and vCPU exits, runs the timers
  * that are due, runs each fiber that was ready when the iteration began, and sleeps in SYS_WAIT
  * only when nothing is left.  Handlers run on the loop's own stack: they must not wait; work that
- * waits belongs in a fiber. */
+ * waits belongs in a fiber.
+ *
+ * A loop that polls looks at memory for whatever may be news and makes system calls only to hand
+ * over answers; once a millisecond it sees that it is still alone on its CPU. */
 #pragma once
 
 #include "kernel/abi/types.h"
@@ -30,6 +33,8 @@ void loop_on_irq(u32 bit, void (*fn)(void *owner), void *owner);
 void loop_on_exit(bool (*fn)(u32 vm, u32 vcpu));
 /* Called for each doorbell that a guest rang (kernel/abi/doorbell.h). */
 void loop_on_doorbell(void (*fn)(u32 vm, u32 doorbell));
+/* Called in each iteration while the loop polls: whether there was anything to do. */
+void loop_on_poll(bool (*fn)(void));
 /* Called when the kernel log has grown a record of level NOTICE or worse. */
 void loop_on_log(void (*fn)(void));
 
@@ -43,6 +48,11 @@ struct loop_load {
     u64 count;          /* of handlers, or of wakes with doorbells */
 };
 struct loop_load loop_load(enum loop_part part);
+
+/* From now on the loop never sleeps, but polls on that CPU, which no vCPU may use;
+ * LOOP_NO_CPU: it sleeps again. */
+#define LOOP_NO_CPU (~0u)
+void loop_poll(u32 cpu);
 
 void loop_step(void);         /* one iteration; tests drive the loop with it */
 void loop_run(void) NORETURN; /* for ever */

@@ -250,6 +250,11 @@ static inline i64 sys_vm_doorbells(u32 vm, u32 group, u32 mask)
     return sys_call(SYS_VM_DOORBELLS, vm, group, mask, 0, 0);
 }
 
+static inline i64 sys_move(u32 cpu)
+{
+    return sys_call(SYS_MOVE, cpu, 0, 0, 0, 0);
+}
+
 static inline i64 sys_vm_written(u32 vm, u64 gpa, u64 len, u64 *bits)
 {
     return sys_call(SYS_VM_WRITTEN, vm, gpa, len, (u64)bits, 0);

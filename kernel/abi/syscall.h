@@ -69,7 +69,8 @@
                                      * page n of that RAM since the last such call, or ever; at     \
                                      * most VM_WRITTEN_MAX.  What ring 3 writes it knows itself */ \
     X(SYS_VM_DOORBELLS, "vm_doorbells") /* (vm, group, mask): bit n: the kernel answers the write of \
-                                     * 16 bits to doorbell group * DOORBELL_GROUP + n */
+                                     * 16 bits to doorbell group * DOORBELL_GROUP + n */           \
+    X(SYS_MOVE, "move")             /* (cpu): go on there, until the next SYS_WAIT that sleeps */
 /* clang-format on */
 
 #define SYSCALL_ID(id, name) id,

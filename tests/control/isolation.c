@@ -308,6 +308,16 @@ static void waiting(void)
     call(SYS_WAIT, end + host->tsc_hz / 1000, 0, 0);
     asm volatile("movq %%xmm7, %0" : "=r"(kept));
     expect("FPU registers last", kept == 0x123456789abcdef, 1);
+    u64 moved = 0, now;
+    for (u64 cpu = 0; cpu < host->cpu_count; cpu++) {
+        asm volatile("movq %0, %%xmm7" : : "r"(++kept));
+        moved += call(SYS_MOVE, cpu, 0, 0) == HV_OK;
+        asm volatile("movq %%xmm7, %0" : "=r"(now));
+        moved -= now != kept;
+    }
+    expect("move, with FPU registers", moved == host->cpu_count, 1);
+    expect("move to the next", call(SYS_MOVE, host->cpu_count, 0, 0), HV_ENOENT);
+    expect("move to 2^32", call(SYS_MOVE, BIT(32), 0, 0), HV_ENOENT);
     page->events = EVENT_LOG;
     expect("wait with news", call(SYS_WAIT, ~0ull, 0, 0), HV_OK);
     page->events = 0;

@@ -51,7 +51,88 @@ def guests_1(c):
             guests.must(c, "vm delete bad --yes")
 
 
-@bochs("guests-2", limit=600, cpus=2, files=guests.files(*MORE_CPUS, "avx_a", "avx_none", "hlt_timer", "busy"))
+GUESTS_2 = [*MORE_CPUS, "avx_a", "avx_none", "hlt_timer", "busy", "bench_io"]
+
+
+def done(c, vm):
+    """Waits until bench_io has said its figures; its exits by I/O then."""
+    guests.wait(c, f"{vm} is done", lambda: "BENCH" in guests.console(c, vm) and
+                re.search(r"BENCH \w+ least .* of \d+|VERDICT", guests.console(c, vm)), 120)
+    assert "VERDICT" not in guests.console(c, vm), guests.console(c, vm)
+    counts = guests.exits(c, vm)
+    return counts.get("io", 0) + counts.get("mmio", 0)
+
+
+def sent(c, bursts, switch="polled", while_running=None):
+    """Bursts of frames from guest to guest; the sender's exits by I/O, doorbells among them."""
+    guests.start(c, "rx", "bench_io", nic0=f"switch={switch}", cmdline='"receive 64 32"')
+    guests.wait(c, "the receiver", lambda: "ready" in guests.console(c, "rx"))
+    guests.start(c, "tx", "bench_io", nic0=f"switch={switch}", cmdline=f'"send 64 32 {bursts}"')
+    if while_running:
+        while_running()
+    exits = done(c, "tx")
+    guests.remove(c, "tx")
+    guests.remove(c, "rx")
+    return exits
+
+
+def read(c, requests):
+    guests.start(c, "io", "bench_io", disk0="device=polled", cmdline=f'"disk 4 {requests}"')
+    exits = done(c, "io")
+    guests.remove(c, "io")
+    return exits
+
+
+def mode(c, cpu):
+    return re.search(rf"(?m)^{cpu} .* (\w+)\s*$", c.command("host cpu"))[1]
+
+
+def polling(c):
+    """A control partition that polls on a CPU of its own."""
+    with c.check("a polling control partition: what may not be is refused"):
+        assert "E_NOENT" in c.command("host cpu 7 mode=polling")
+        guests.start(c, "pinned", "busy", cpu_pin="1")
+        assert "E_STATE: cpu.pin of VM pinned" in c.command("host cpu 1 mode=polling")
+        guests.must(c, "vm stop pinned")
+        guests.start(c, "x", "busy")
+        guests.must(c, "host cpu 1 mode=polling")
+        assert mode(c, 0) == "shared" and mode(c, 1) == "polling"
+        assert "E_STATE: cpu.pin of VM pinned" in c.command("vm start pinned")
+        assert "E_STATE" in c.command("host cpu 0 mode=dedicated")
+        guests.must(c, "vm delete pinned --yes")
+    with c.check("a guest that ran on that CPU goes on on the other"):
+        before = guests.run_ms(c, ["x"])["x"]
+        guests.wait(c, "it runs", lambda: guests.run_ms(c, ["x"])["x"] > before + 100)
+        guests.remove(c, "x")
+    guests.must(c, "net switch add polled")
+    guests.must(c, "disk ram polled size=1M")
+    with c.check("no driver rings a doorbell for what it sends, however much that is"):
+        exits = [sent(c, bursts) for bursts in (100, 300)]
+        assert exits[0] == exits[1], exits
+    with c.check("nor for requests to a disk"):
+        reads = [read(c, requests) for requests in (100, 300)]
+        assert reads[0] == reads[1], reads
+    with c.check("after a crash it polls again, and a guest goes on"):
+        guests.start(c, "x", "busy")
+        before = guests.run_ms(c, ["x"])["x"]
+        c.command("debug crash null")
+        guests.wait(c, "it is back", lambda: re.search("control restarts +1", c.command("host info")))
+        assert mode(c, 1) == "polling"
+        guests.wait(c, "it runs", lambda: guests.run_ms(c, ["x"])["x"] > before + 100)
+        guests.remove(c, "x")
+        guests.must(c, "net switch add again")  # what nobody keeps is gone
+    with c.check("switched off and on and off while guests send, it serves them on"):
+        def switch():
+            for wanted in ("shared", "polling", "shared"):
+                guests.must(c, f"host cpu 1 mode={wanted}")
+                assert mode(c, 1) == wanted
+        sent(c, 300, "again", switch)
+        now = sent(c, 100, "again")
+        assert now > exits[0], (now, exits)  # doorbells
+        guests.must(c, "net switch delete again")
+
+
+@bochs("guests-2", limit=600, cpus=2, files=guests.files(*GUESTS_2))
 def guests_2(c):
     run_guests(c, MORE_CPUS)
     # On one CPU the two states take turns in the same registers.
@@ -78,6 +159,7 @@ def guests_2(c):
         assert 0.6 <= got["x"] / got["y"] <= 1.6, got  # one of them shares with the control partition
         for name in ("x", "y"):
             guests.remove(c, name)
+    polling(c)
     with c.check("a guest may have more vCPUs than the host has CPUs"):
         guests.start(c, "four", "pause_spin", cpu=4)
         guests.wait_verdict(c, "four", "pause_spin", 120)

@@ -24,7 +24,7 @@ def both(*bodies):
 again("guests-1", both(bochs_guests.guests_1, bochs_guests.secrets), limit=300, cpus=1,
       files=bochs_guests.FILES_1)
 again("guests-2", bochs_guests.guests_2, limit=300, cpus=2,
-      files=guests.files(*bochs_guests.MORE_CPUS, "avx_a", "avx_none", "hlt_timer", "busy"))
+      files=guests.files(*bochs_guests.GUESTS_2))
 again("guests-smp", both(bochs_guests.guests_smp, bochs_guests.ipi_flood), limit=400, cpus=4,
       files=guests.files(*bochs_guests.SMP, "ipi_flood"))
 again("guests-traced", bochs_guests.guests_traced, limit=300, cpus=1,

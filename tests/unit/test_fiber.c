@@ -265,6 +265,43 @@ static void a_busy_driver_starves_nobody(void **state)
     drive();
 }
 
+static u32 looks;
+
+static bool look(void)
+{
+    looks++;
+    return looks % 2;
+}
+
+/* It sleeps no more, and timers, interrupts and fibers have their turn all the same. */
+static void a_loop_that_polls_serves_all(void **state)
+{
+    struct loop_timer never = {.fn = tick};
+    u64 before = loop_load(LOOP_DOORBELLS).count;
+
+    (void)state;
+    loop_on_irq(9, endless, &busy_timer);
+    busy_timer = (struct loop_timer){.fn = tick};
+    loop_timer_set(&never, LOOP_NEVER);
+    loop_on_poll(look);
+    loop_poll(0);
+    interrupts = 0;
+    trace[0] = 0;
+    sys_control_page()->irq_pending |= BIT(9);
+    fiber_spawn("a", yielder, "a");
+    for (int i = 0; i < 6; i++)
+        loop_step();
+    assert_int_equal(looks, 6);
+    assert_int_equal(loop_load(LOOP_DOORBELLS).count - before, 3);
+    assert_int_equal(interrupts, 1);
+    assert_string_equal(trace, "aaa");
+    loop_poll(LOOP_NO_CPU);
+    step();
+    assert_int_equal(looks, 6);
+    loop_timer_cancel(&busy_timer);
+    loop_timer_cancel(&never);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +313,7 @@ int main(void)
         cmocka_unit_test(vcpu_exits_reach_the_hook),
         cmocka_unit_test(the_report_tells_depth_and_runs),
         cmocka_unit_test(a_busy_driver_starves_nobody),
+        cmocka_unit_test(a_loop_that_polls_serves_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -265,6 +265,32 @@ static void a_request_is_served_with_msix(void **state)
     assert_int_equal(pins, 0);
 }
 
+/* No doorbell; the driver is told not to ring, and to ring again afterwards. */
+static void polled_queues_are_served_without_doorbells(void **state)
+{
+    u16 *flags = (u16 *)(ram + 0x3000);
+    (void)state;
+    assert_true(negotiate(VIRTIO_F_VERSION_1));
+    open_queue(0);
+    virtio_dev_polls(true);
+    virtio_dev_mute(&device);
+    assert_int_equal(flags[0], 1);
+    assert_false(virtio_dev_poll(&device));
+    for (u16 i = 1; i < 4; i++) {
+        send("hello");
+        assert_true(virtio_dev_poll(&device));
+        assert_int_equal(flags[1], i);
+        assert_int_equal((u8)~ram[0x9000], 'h');
+        assert_false(virtio_dev_poll(&device));
+    }
+    assert_int_equal(flags[0], 1);
+    virtio_dev_polls(false);
+    virtio_dev_mute(&device);
+    assert_int_equal(flags[0], 0);
+    virtio_dev_reset(&device);
+    assert_false(virtio_dev_poll(&device));
+}
+
 static void without_msix_a_pin_is_raised_until_isr_is_read(void **state)
 {
     (void)state;
@@ -430,6 +456,7 @@ int main(void)
         cmocka_unit_test_setup(bars_and_capabilities_are_where_they_say, set_up),
         cmocka_unit_test_setup(a_request_is_served_with_msix, set_up),
         cmocka_unit_test_setup(without_msix_a_pin_is_raised_until_isr_is_read, set_up),
+        cmocka_unit_test_setup(polled_queues_are_served_without_doorbells, set_up),
         cmocka_unit_test_setup(features_beyond_the_offer_are_refused, set_up),
         cmocka_unit_test_setup(a_broken_ring_needs_a_reset, set_up),
         cmocka_unit_test_setup(queues_outside_memory_are_refused, set_up),

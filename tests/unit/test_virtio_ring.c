@@ -345,6 +345,34 @@ static void doorbells_are_asked_for(void **state)
     assert_int_equal(*word(DEVICE + 2), 1);
 }
 
+/* 2.7.10: does a driver ring that makes `count` entries available from `old` on? */
+static bool rings(u16 old, u16 count)
+{
+    u16 event = *word(DEVICE + 4 + 8 * 8);
+    return (u16)(old + count - event - 1) < count;
+}
+
+/* Whether the device has taken what is new when the driver looks, or lags a queue behind. */
+static void a_driver_that_is_told_not_to_never_rings(void **state)
+{
+    (void)state;
+    set_up(false, true, 8);
+    drv_start();
+    for (u32 n = 0; n < 70000; n++) {
+        assert_true(drv_send(1, n));
+        assert_true(virtio_ring_news(&ring));
+        assert_false(virtio_ring_news(&ring));
+        assert_int_equal(virtio_ring_take(&ring, &chain), RING_CHAIN);
+        virtio_ring_put(&ring, &chain, 0);
+        virtio_ring_want_doorbell(&ring, false);
+        assert_true(drv_reap());
+        for (u16 lag = 0; lag < 8; lag++)
+            assert_false(rings((u16)(n - lag), (u16)(1 + lag)) || rings((u16)(n + lag), 8));
+    }
+    virtio_ring_want_doorbell(&ring, true);
+    assert_true(rings((u16)70000, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +383,7 @@ int main(void)
         cmocka_unit_test(many_chains_in_any_order),
         cmocka_unit_test(events_are_told_when_their_index_is_passed),
         cmocka_unit_test(doorbells_are_asked_for),
+        cmocka_unit_test(a_driver_that_is_told_not_to_never_rings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

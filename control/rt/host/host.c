@@ -377,6 +377,8 @@ i64 sys_call(u64 n, u64 a, u64 b, u64 c, u64 d, u64 e)
             return HV_EINVAL;
         *(struct cpu_stat *)b = (struct cpu_stat){.idle = 1, .online = 1};
         return HV_OK;
+    case SYS_MOVE:
+        return a < info.cpu_count ? HV_OK : HV_ENOENT;
     case SYS_VM_INFO:
         return HV_ENOENT;
     default:
