@@ -107,10 +107,10 @@ def polling(c):
     guests.must(c, "net switch add polled")
     guests.must(c, "disk ram polled size=1M")
     with c.check("no driver rings a doorbell for what it sends, however much that is"):
-        exits = [sent(c, bursts) for bursts in (100, 300)]
+        exits = [sent(c, bursts) for bursts in (30, 90)]
         assert exits[0] == exits[1], exits
     with c.check("nor for requests to a disk"):
-        reads = [read(c, requests) for requests in (100, 300)]
+        reads = [read(c, requests) for requests in (32, 96)]
         assert reads[0] == reads[1], reads
     with c.check("after a crash it polls again, and a guest goes on"):
         guests.start(c, "x", "busy")
@@ -126,8 +126,8 @@ def polling(c):
             for wanted in ("shared", "polling", "shared"):
                 guests.must(c, f"host cpu 1 mode={wanted}")
                 assert mode(c, 1) == wanted
-        sent(c, 300, "again", switch)
-        now = sent(c, 100, "again")
+        sent(c, 200, "again", switch)
+        now = sent(c, 30, "again")
         assert now > exits[0], (now, exits)  # doorbells
         guests.must(c, "net switch delete again")
 
