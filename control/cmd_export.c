@@ -31,6 +31,8 @@ struct export
     struct ovf ovf;
     char name[OVF_NAME]; /* of the descriptor */
     char manifest_name[OVF_NAME];
+    char *nvram;            /* the text of NAME.nvram; NULL: there is none */
+    u64 nvram_at;           /* place of it in the archive */
     u64 disk_at[OVF_DISKS]; /* places of contents in the archive */
     u64 manifest_at, manifest_size, at;
 };
@@ -116,6 +118,44 @@ static enum hv_status export_disk(struct export *x, u32 n)
     return status == HV_OK ? status : failed(x, status);
 }
 
+/* Before the layout: its line in the manifest needs room. */
+static void load_nvram(struct export *x)
+{
+    const struct vm_config *c = &x->vm->config;
+    char path[STORE_PATH_MAX];
+    const char *dir;
+    struct store *s;
+    struct vm_error e;
+    u32 length;
+
+    if (!c->home[0] || !vm_disk_find(c->home, &s, &dir, &e) ||
+        snprintf(path, sizeof(path), "%s/%s.nvram", dir, c->name) >= (int)sizeof(path) ||
+        store_get(s, path, &x->nvram, &length) != HV_OK)
+        return;
+    snprintf(x->ovf.nvram, sizeof(x->ovf.nvram), "%s.nvram", c->name);
+    x->ovf.nvram_size = length;
+}
+
+static enum hv_status export_nvram(struct export *x)
+{
+    u64 room = ROUND_UP(x->ovf.nvram_size, (u64)TAR_BLOCK);
+    u8 *text = x->nvram ? calloc(1, room) : NULL;
+    enum hv_status status = HV_ENOMEM;
+
+    if (!x->nvram)
+        return HV_OK;
+    if (text) {
+        memcpy(text, x->nvram, x->ovf.nvram_size);
+        x->nvram_at = x->at + TAR_BLOCK;
+        status = put_header(x, x->at, x->ovf.nvram, x->ovf.nvram_size);
+    }
+    if (status == HV_OK)
+        status = disk_write(x->place.file, x->nvram_at, text, room);
+    free(text);
+    x->at = x->nvram_at + room;
+    return status == HV_OK ? status : failed(x, status);
+}
+
 static enum hv_status put_descriptor(struct export *x)
 {
     char *text = malloc(DESCRIPTOR_ROOM);
@@ -167,6 +207,10 @@ static enum hv_status put_manifest(struct export *x)
         status = hash(x, x->ovf.disk[i].file, x->disk_at[i], x->ovf.disk[i].file_size, text + len,
                       room - len);
     }
+    if (status == HV_OK && x->nvram) {
+        len = strlen(text);
+        status = hash(x, x->ovf.nvram, x->nvram_at, x->ovf.nvram_size, text + len, room - len);
+    }
     if (status == HV_OK)
         status = put_header(x, x->manifest_at - TAR_BLOCK, x->manifest_name, x->manifest_size);
     if (status == HV_OK)
@@ -190,6 +234,7 @@ static void lay_out(struct export *x)
         snprintf(name, sizeof(name), "%s-disk%u.vmdk", c->name, i);
         x->manifest_size += c->disk[i].file[0] ? line_length(name) : 0;
     }
+    x->manifest_size += x->nvram ? line_length(x->ovf.nvram) : 0;
     x->at = x->manifest_at + ROUND_UP(x->manifest_size, (u64)TAR_BLOCK);
 }
 
@@ -197,9 +242,11 @@ static enum hv_status export(struct export *x) {
     enum hv_status status = describe(x);
 
     if (status == HV_OK) status = place_sectors(x->out, &x->place);
+    load_nvram(x);
     lay_out(x);
     for (u32 i = 0; i < VM_DISKS && status == HV_OK; i++) if (x->vm->config.disk[i].file[0])
         status = export_disk(x, i);
+    if (status == HV_OK) status = export_nvram(x);
     if (status != HV_OK) return status;
     status = disk_resize(x->place.file, ROUND_UP(x->at + 2 * TAR_BLOCK, ARCHIVE_UNIT));
     if (status == HV_OK) status = put_descriptor(x);
@@ -253,6 +300,8 @@ static enum hv_status run_export(const struct schema_args *args, struct out *out
         else
             place_drop(&x->place);
     }
+    if (x)
+        free(x->nvram);
     free(x);
     return status;
 }

@@ -25,6 +25,7 @@ struct import {
     struct store *store;
     const char *dir; /* of the VM, in the store */
     bool made_dir;
+    bool made_nvram;
     u32 made; /* disks */
 };
 
@@ -171,6 +172,32 @@ static enum hv_status import_disk(struct import *m, u32 i)
     return status;
 }
 
+static void nvram_path(const struct import *m, char path[STORE_PATH_MAX])
+{
+    snprintf(path, STORE_PATH_MAX, "%.150s/%s.nvram", m->dir, m->config.name);
+}
+
+/* What is in it is looked at when the VM starts. */
+static enum hv_status import_nvram(struct import *m)
+{
+    char path[STORE_PATH_MAX], *text;
+    u64 length;
+
+    if (!m->ovf.nvram[0])
+        return HV_OK;
+    enum hv_status status =
+        package_text(m->out, &m->package, m->ovf.nvram, STORE_TEXT_MAX, &text, &length);
+    if (status != HV_OK)
+        return status;
+    nvram_path(m, path);
+    struct store_change put = {
+        .kind = STORE_PUT, .path = path, .text = text, .length = (u32)length};
+    status = store_apply(m->store, &put, 1);
+    free(text);
+    m->made_nvram = status == HV_OK;
+    return status == HV_OK ? status : place_fail(m->out, status, "store df", store_error(m->store));
+}
+
 /* ---- all of it ---------------------------------------------------------------------------------
  */
 
@@ -199,6 +226,9 @@ static void take_away(struct import *m)
         disk_path(m, i, path);
         status = store_remove(m->store, path);
     }
+    nvram_path(m, path);
+    if (m->made_nvram && status == HV_OK)
+        status = store_remove(m->store, path);
     if (m->made_dir && status == HV_OK)
         status = store_remove(m->store, m->dir);
     if (status != HV_OK)
@@ -222,6 +252,8 @@ static enum hv_status import(struct import *m, const struct schema_args *args)
         return place_fail(m->out, status, "home=STORE:DIR", store_error(m->store));
     for (u32 i = 0; i < m->ovf.disk_count && status == HV_OK; i++)
         status = import_disk(m, i);
+    if (status == HV_OK)
+        status = import_nvram(m);
     if (status == HV_OK)
         status = enter(m);
     if (status == HV_OK)

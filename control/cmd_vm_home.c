@@ -207,17 +207,31 @@ static enum hv_status take_one(struct vm *vm, struct vm_dir *v, const struct sch
     return take_now(vm, v, false, &e) ? HV_OK : say(out, &e);
 }
 
-static enum hv_status revert_to(struct vm *vm, struct vm_dir *v, const char *name, struct out *out)
+/* A VM that is on is stopped at once for it; one that ran starts from what was then. */
+static enum hv_status revert_to(struct vm *vm, struct vm_dir *v, const struct schema_args *args,
+                                struct out *out)
 {
+    const char *name = args_text(args, "name");
+    bool ran = vm->phase == PHASE_RUNNING, on = ran || vm->phase == PHASE_PAUSED;
     struct vm_error e;
 
-    if (vm->phase != PHASE_STOPPED)
-        return out_error(out, HV_EBUSY, "E_STATE", "vm stop first", "VM %s is %s", vm->config.name,
-                         vm_phase_name(vm));
+    if (!vm_dir_find(v, name)) /* before it is stopped for nothing */
+        return refused(v, snapshot_revert(v, name), out);
+    if (vm->phase != PHASE_STOPPED && (!on || !args_flag(args, "yes")))
+        return out_error(out, HV_EBUSY, "E_STATE",
+                         "--yes to stop it for that, or vm shutdown first", "VM %s is %s",
+                         vm->config.name, vm_phase_name(vm));
+    if (on && !vm_stop(vm, &e))
+        return say(out, &e);
     enum hv_status status = snapshot_revert(v, name);
+    bool known = status == HV_OK && take_now(vm, v, true, &e);
+    if (status == HV_OK && !known)
+        return say(out, &e);
+    struct vm_error why;
+    bool started = !ran || vm_start(vm, &why); /* refused: as it was */
     if (status != HV_OK)
         return refused(v, status, out);
-    return take_now(vm, v, true, &e) ? HV_OK : say(out, &e);
+    return started ? HV_OK : say(out, &why);
 }
 
 struct deletion {
@@ -309,7 +323,7 @@ static enum hv_status run_snapshot(const struct schema_args *args, struct out *o
     if (!strcmp(action, "take"))
         status = take_one(vm, v, args, out);
     else if (!strcmp(action, "revert"))
-        status = revert_to(vm, v, name, out);
+        status = revert_to(vm, v, args, out);
     else
         status = list_snapshots(v, out);
     vm->storing = false;
@@ -464,6 +478,8 @@ static const struct schema_arg snapshot_args[] = {
     {"description", PLACE_KEY, ARG_WORD, .help = "take: one line about it"},
     {"direction", PLACE_KEY, ARG_ENUM, "auto|down|up", "auto",
      "delete: newer data into the older image, or the reverse"},
+    {"yes", PLACE_FLAG, ARG_WORD,
+     .help = "revert: stop the VM if it is on; if it ran, it starts again"},
     {"quiesce", PLACE_FLAG, ARG_WORD, .help = "take: qemu-guest-agent freezes file systems first"},
     {"background", PLACE_FLAG, ARG_WORD, .help = "delete: do not wait for the end"},
     {0},

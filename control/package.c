@@ -111,9 +111,8 @@ enum hv_status package_member(struct out *out, struct package *p, const char *na
                            "the package has no file '%.100s' that can be read", name);
 }
 
-/* All of a text file of the package; *text is to be freed. */
-static enum hv_status read_text(struct out *out, struct package *p, const char *name, u64 most,
-                                char **text, u64 *len)
+enum hv_status package_text(struct out *out, struct package *p, const char *name, u64 most,
+                            char **text, u64 *len)
 {
     struct disk *file;
     enum hv_status status = package_member(out, p, name, &file, len);
@@ -131,14 +130,14 @@ static enum hv_status read_text(struct out *out, struct package *p, const char *
     free(*text);
     *text = NULL;
     return place_fail(out, status, "a package that is whole",
-                      status == HV_E2BIG ? "it is too long for a descriptor" : "it cannot be read");
+                      status == HV_E2BIG ? "a text of it is too long" : "it cannot be read");
 }
 
 enum hv_status package_describe(struct out *out, struct package *p, struct ovf *o)
 {
     char *text, error[OVF_ERROR];
     u64 len;
-    enum hv_status status = read_text(out, p, p->ovf, OVF_TEXT_MAX, &text, &len);
+    enum hv_status status = package_text(out, p, p->ovf, OVF_TEXT_MAX, &text, &len);
 
     if (status != HV_OK)
         return status;
@@ -204,7 +203,7 @@ enum hv_status package_verify(struct out *out, struct package *p)
         out_printf(out, "It has no manifest: nothing is verified.\n");
         return HV_OK;
     }
-    status = read_text(out, p, name, MANIFEST_MAX, &text, &len);
+    status = package_text(out, p, name, MANIFEST_MAX, &text, &len);
     if (status != HV_OK)
         return status;
     const char *at = text, *end = text + len;

@@ -21,6 +21,9 @@ void package_close(struct package *p);
 /* The file of that name; disk_close() it before the package. */
 MUST_CHECK enum hv_status package_member(struct out *out, struct package *p, const char *name,
                                          struct disk **file, u64 *length);
+/* All of a file of at most `most` bytes as text; *text is to be freed. */
+MUST_CHECK enum hv_status package_text(struct out *out, struct package *p, const char *name,
+                                       u64 most, char **text, u64 *len);
 /* Reads and understands the descriptor. */
 MUST_CHECK enum hv_status package_describe(struct out *out, struct package *p, struct ovf *o);
 /* The hashes of the manifest: E_CHECKSUM.  Without one it says so and goes on. */

@@ -271,6 +271,13 @@ static bool is_item(const struct xml *x)
             !strcmp(name, "EthernetPortItem"));
 }
 
+static void take_nvram(struct reader *r, const char *name)
+{
+    for (u32 i = 0; i < r->files; i++)
+        if (!strcmp(r->file[i].href, name))
+            copy(r->out->nvram, sizeof(r->out->nvram), name);
+}
+
 /* A setting of ours that ovf_write() put there. */
 static void on_extra(struct reader *r)
 {
@@ -281,6 +288,10 @@ static void on_extra(struct reader *r)
     if (!key || !value || strncmp(key, "bulkhead.", 9) || strpbrk(value, "\r\n") ||
         had + strlen(key) + strlen(value) + 4 > sizeof(o->settings))
         return;
+    if (!strcmp(key + 9, "nvram")) {
+        take_nvram(r, value);
+        return;
+    }
     snprintf(o->settings + had, sizeof(o->settings) - had, "%s: %s\n", key + 9, value);
 }
 

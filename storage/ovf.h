@@ -29,6 +29,8 @@ struct ovf {
     u32 nics;
     u32 note_count;
     char note[OVF_NOTES][96];    /* hardware that is left out: "CD drive 1: CD or DVD drive" */
+    char nvram[OVF_NAME];        /* the file of the package that becomes NAME.nvram; "": none */
+    u64 nvram_size;              /* bytes, for ovf_write() */
     char settings[OVF_SETTINGS]; /* lines "key: value" that ovf_write() put there */
 };
 

@@ -47,6 +47,16 @@ static void put_escaped(struct text *t, const char *from, u64 len)
     }
 }
 
+static void put_extra(struct text *t, const char *key, u64 key_length, const char *value,
+                      u64 length)
+{
+    put(t, "      <vmw:ExtraConfig ovf:required=\"false\" vmw:key=\"bulkhead.");
+    put_escaped(t, key, key_length);
+    put(t, "\" vmw:value=\"");
+    put_escaped(t, value, length);
+    put(t, "\"/>\n");
+}
+
 static void put_settings(struct text *t, const char *lines)
 {
     for (const char *at = lines; *at;) {
@@ -56,11 +66,7 @@ static void put_settings(struct text *t, const char *lines)
         if (colon && colon > at) {
             const char *value = colon + 1 + (colon[1] == ' ');
 
-            put(t, "      <vmw:ExtraConfig ovf:required=\"false\" vmw:key=\"bulkhead.");
-            put_escaped(t, at, (u64)(colon - at));
-            put(t, "\" vmw:value=\"");
-            put_escaped(t, value, (u64)(at + n - value));
-            put(t, "\"/>\n");
+            put_extra(t, at, (u64)(colon - at), value, (u64)(at + n - value));
         }
         at += n + (at[n] == '\n');
     }
@@ -85,6 +91,11 @@ static void put_head(struct text *t, const struct ovf *o)
         put(t, "    <File ovf:href=\"");
         put_name(t, o->disk[i].file);
         put(t, "\" ovf:id=\"file%u\" ovf:size=\"%llu\"/>\n", i, (ull)o->disk[i].file_size);
+    }
+    if (o->nvram[0]) {
+        put(t, "    <File ovf:href=\"");
+        put_name(t, o->nvram);
+        put(t, "\" ovf:id=\"nvram\" ovf:size=\"%llu\"/>\n", (ull)o->nvram_size);
     }
     put(t, "  </References>\n  <DiskSection>\n    <Info>Virtual disks</Info>\n");
     for (u32 i = 0; i < o->disk_count; i++)
@@ -159,6 +170,8 @@ u32 ovf_write(char *buf, u32 len, const struct ovf *o)
             "      </System>\n");
     put_hardware(&t, o);
     put_settings(&t, o->settings);
+    if (o->nvram[0])
+        put_extra(&t, "nvram", strlen("nvram"), o->nvram, strlen(o->nvram));
     put(&t, "    </VirtualHardwareSection>\n  </VirtualSystem>\n</Envelope>\n");
     return t.len;
 }

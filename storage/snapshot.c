@@ -100,6 +100,8 @@ enum hv_status snapshot_freeze(struct vm_dir *v, const char *name, const char *d
         status = HV_ENOMEM;
     if (status == HV_OK)
         status = new_tops(v, p, v, &before, name ? SNAPSHOT_CHAIN_MAX : IMAGE_CHAIN_MAX);
+    if (status == HV_OK && name)
+        status = snapshot_plan_nvram(p, v, name, v, "");
     if (status == HV_OK && name) {
         *s = before;
         before.settings = NULL;
@@ -176,6 +178,8 @@ enum hv_status snapshot_revert(struct vm_dir *v, const char *name)
     memcpy(v->now.parent, s->name, sizeof(s->name));
     if (status == HV_OK)
         status = new_tops(v, p, v, s, SNAPSHOT_CHAIN_MAX);
+    if (status == HV_OK)
+        status = snapshot_plan_nvram(p, v, "", v, name);
     return snapshot_plan_end(p, v, status);
 }
 
@@ -184,7 +188,20 @@ enum hv_status snapshot_link(struct vm_dir *v, const struct vm_dir *from_dir,
 {
     struct snapshot_plan *p = snapshot_plan_new(v);
 
-    return p ? snapshot_plan_end(p, v, new_tops(v, p, from_dir, from, SNAPSHOT_CHAIN_MAX))
+    if (!p)
+        return HV_ENOMEM;
+    enum hv_status status = new_tops(v, p, from_dir, from, SNAPSHOT_CHAIN_MAX);
+    if (status == HV_OK)
+        status = snapshot_plan_nvram(p, v, "", from_dir, from->name);
+    return snapshot_plan_end(p, v, status);
+}
+
+enum hv_status snapshot_save_clone(struct vm_dir *v, const struct vm_dir *from_dir,
+                                   const struct vm_dir_state *from)
+{
+    struct snapshot_plan *p = snapshot_plan_new(v);
+
+    return p ? snapshot_plan_end(p, v, snapshot_plan_nvram(p, v, "", from_dir, from->name))
              : HV_ENOMEM;
 }
 

@@ -1,4 +1,4 @@
-/* Snapshots of a VM's disks: take, revert, delete.
+/* Snapshots of a VM's disks, settings and NAME.nvram: take, revert, delete.
  *
  * A snapshot keeps the images that were on top; new ones lie over them and hold what changes. Every
  * change of the tree is one transaction of the store; whatever power cut, it is done or not.  A
@@ -50,3 +50,6 @@ bool snapshot_has_clones(struct vm_dir *v, const struct vm_dir_state *s, char wh
  * store), and writes it all in one transaction.  For clones: `from` is of another VM. */
 MUST_CHECK enum hv_status snapshot_link(struct vm_dir *v, const struct vm_dir *from_dir,
                                         const struct vm_dir_state *from);
+/* As vm_dir_save() of a full clone, whose disks are copied already: with the other's NAME.nvram. */
+MUST_CHECK enum hv_status snapshot_save_clone(struct vm_dir *v, const struct vm_dir *from_dir,
+                                              const struct vm_dir_state *from);

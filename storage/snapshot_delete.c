@@ -253,6 +253,8 @@ static enum hv_status swap_all(struct merging *m, enum hv_status status)
     for (u32 d = 0; m->gone && d < m->gone->disk_count && status == HV_OK; d++)
         status = snapshot_drop_segment(v, p, m->gone, &m->gone->disk[d], true);
     if (status == HV_OK && m->gone)
+        status = snapshot_plan_nvram(p, v, m->gone->name, NULL, NULL);
+    if (status == HV_OK && m->gone)
         forget(v, m->gone);
     for (u32 i = 0; i < m->count && status == HV_OK; i++)
         drop_old(v, p, m->list[i]);

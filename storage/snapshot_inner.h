@@ -24,6 +24,10 @@ void snapshot_plan_add(struct snapshot_plan *p, enum store_change_kind kind, con
 void snapshot_plan_add_image(struct snapshot_plan *p, const char *path, const char *parent,
                              const char *format, u64 size);
 void snapshot_plan_made(struct snapshot_plan *p, const char *path);
+/* v's `as` (a snapshot, or "": what is now) gets the NAME.nvram that `from` of directory `of` has,
+ * or none if that has none or `of` is NULL. */
+enum hv_status snapshot_plan_nvram(struct snapshot_plan *p, struct vm_dir *v, const char *as,
+                                   const struct vm_dir *of, const char *from);
 /* Applies it with the new NAME.conf, or takes the new files away and v back to what it was. */
 enum hv_status snapshot_plan_end(struct snapshot_plan *p, struct vm_dir *v, enum hv_status status);
 /* NULL: no memory, and v->error says so. */

@@ -42,6 +42,38 @@ void snapshot_plan_add_image(struct snapshot_plan *p, const char *path, const ch
         p->change[had].size = size;
 }
 
+enum hv_status snapshot_plan_nvram(struct snapshot_plan *p, struct vm_dir *v, const char *as,
+                                   const struct vm_dir *of, const char *from)
+{
+    char to[STORE_PATH_MAX], path[STORE_PATH_MAX], *text;
+    struct store_stat st;
+    u32 length, had = p->count;
+    enum hv_status status = HV_ENOENT;
+
+    vm_dir_nvram(v, as, to);
+    if (of) {
+        vm_dir_nvram(of, from, path);
+        status = store_get(of->store, path, &text, &length);
+        if (status != HV_OK && status != HV_ENOENT)
+            return vm_dir_fail(v, status, "%.80s: %.100s", path, store_error(of->store));
+    }
+    if (status == HV_ENOENT) { /* as before the guest had written any */
+        if (store_stat(v->store, to, &st) == HV_OK)
+            snapshot_plan_add(p, STORE_DROP, to, NULL, NULL);
+        return HV_OK;
+    }
+    snapshot_plan_add(p, STORE_PUT, to, NULL, NULL);
+    if (p->count == had || p->kept_count == ARRAY_LEN(p->kept)) {
+        free(text);
+        p->no_memory = true;
+        return HV_OK;
+    }
+    p->kept[p->kept_count++] = text;
+    p->change[had].text = text;
+    p->change[had].length = length;
+    return HV_OK;
+}
+
 void snapshot_plan_made(struct snapshot_plan *p, const char *path)
 {
     if (p->made_count < ARRAY_LEN(p->made))

@@ -46,6 +46,16 @@ void vm_dir_path(const struct vm_dir *v, const char *file, char path[STORE_PATH_
         path[0] = 0; /* no file has this name */
 }
 
+void vm_dir_nvram(const struct vm_dir *v, const char *snapshot, char path[STORE_PATH_MAX])
+{
+    char name[2 * VM_DIR_NAME + 8];
+    bool of_one = snapshot && snapshot[0];
+
+    snprintf(name, sizeof(name), "%s%s%s.nvram", v->name, of_one ? "-" : "",
+             of_one ? snapshot : "");
+    vm_dir_path(v, name, path);
+}
+
 struct vm_dir_state *vm_dir_find(struct vm_dir *v, const char *snapshot)
 {
     for (u32 i = 0; i < v->snapshot_count; i++)

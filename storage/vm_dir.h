@@ -64,6 +64,9 @@ char *vm_dir_text(const struct vm_dir *v);
 struct vm_dir_state *vm_dir_find(struct vm_dir *v, const char *snapshot);
 /* A path of the store: of a disk's file, or of any name in the directory. */
 void vm_dir_path(const struct vm_dir *v, const char *file, char path[STORE_PATH_MAX]);
+/* Of what the guest's machine keeps without power: NAME.nvram, and of a snapshot (NULL or "": none)
+ * NAME-SNAPSHOT.nvram.  Text, the VM's own; a snapshot whose VM had none has none. */
+void vm_dir_nvram(const struct vm_dir *v, const char *snapshot, char path[STORE_PATH_MAX]);
 enum hv_status vm_dir_fail(struct vm_dir *v, enum hv_status status, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 /* Why the store refused, as vm_dir_fail(). */

@@ -136,7 +136,7 @@ static bool copy_disks(struct cloning *k)
         ok = same ? copy_chain(k, &k->state->disk[i], to) : copy_over(k, &k->state->disk[i], to);
         now->disk_count = i + 1;
     }
-    enum hv_status status = ok ? vm_dir_save(k->target) : HV_OK;
+    enum hv_status status = ok ? snapshot_save_clone(k->target, k->source, k->state) : HV_OK;
     return status == HV_OK ? ok : vm_home_failed(k->e, status, k->target->error);
 }
 

@@ -10,6 +10,7 @@
 #include "net/stack.h"
 #include "vmm/inventory.h"
 #include "vmm/vm_disk.h"
+#include "vmm/vm_nvram.h"
 
 #define SETTINGS_MAX (8 * KIB)
 
@@ -556,6 +557,7 @@ static enum hv_status stop(void *arg)
     if (!vm_disk_quiesce(vm, &e))
         return e.status;
     vm_disk_detach(vm);
+    vm_nvram_keep(vm);
     return HV_OK;
 }
 

@@ -52,18 +52,24 @@ void vm_nvram_save(const struct vm *vm, struct rtc *r)
     log_notice("VM %s: its CMOS memory is not kept: %s", vm->config.name, store_error(s));
 }
 
-/* By name: the VM may be gone when the fiber runs. */
-static void save_fiber(void *arg)
+void vm_nvram_keep(struct vm *vm)
 {
-    struct vm *vm = inventory_find(arg);
-    free(arg);
-    if (!vm || !vm->state)
+    if (!vm->state)
         return;
     struct rtc copy = vm->state->rtc;
     vm->state->rtc.changed = false; /* what is changed while this waits is saved again */
     vm_nvram_save(vm, &copy);
     if (copy.changed && vm->state)
         vm->state->rtc.changed = true; /* at the latest when it stops */
+}
+
+/* By name: the VM may be gone when the fiber runs. */
+static void save_fiber(void *arg)
+{
+    struct vm *vm = inventory_find(arg);
+    free(arg);
+    if (vm)
+        vm_nvram_keep(vm);
 }
 
 static void on_timer(void *owner)

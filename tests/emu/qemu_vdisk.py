@@ -30,6 +30,18 @@ def ended(c):
     assert text.count("blkload: ok, 120 operations") == 6, text
 
 
+def on_and_off(c, name, yes):
+    """Take, list, revert and delete, in whatever state the VM is."""
+    must(c, f"vm snapshot take disks {name}", 120)
+    listed = c.command("vm snapshot list disks", 60)
+    assert f"  {name} " in listed, listed
+    assert f"disks-{name}.nvram" in c.command("store ls ds1:disks", 60)
+    if yes:
+        assert "E_STATE" in c.command(f"vm snapshot revert disks {name}", 60)
+    must(c, f"vm snapshot revert disks {name}{yes}", 120)
+    must(c, f"vm snapshot delete disks {name}", 300)
+
+
 @qemu("svm-disks", limit=400, cpus=1, data={"d": 512}, **OPTIONS,
       files=vdisk.files(vdisk.section("disks", 2, *DISKS, "disk6: device=ram0,serial=S1")))
 def disks(c):
@@ -67,7 +79,7 @@ def disks(c):
         ended(c)
     with c.check("and hold what was written"):
         on_each(c, "check", 22, 60)
-    with c.check("what is written after a snapshot is gone when it is reverted to"):
+    with c.check("what is written after a snapshot is gone when the running VM is reverted to it"):
         vdisk.leave(c)
         must(c, "vm snapshot take disks r1", 120)
         vdisk.enter(c, "disks")
@@ -75,21 +87,40 @@ def disks(c):
         vdisk.leave(c)
         must(c, "vm snapshot take disks r2", 120)
         ended(c)
+        assert "cmos: a5" in guest_command(c, "cmos 40 a5")
         vdisk.leave(c)
         assert "E_STATE" in c.command("vm snapshot revert disks r1", 60)
-        must(c, "vm stop disks", 120)
-        must(c, "vm snapshot revert disks r1", 120)
+        assert "E_NOENT" in c.command("vm snapshot revert disks r3 --yes", 60)
+        assert state(c, "disks") == "running"
+        must(c, "vm snapshot revert disks r1 --yes", 120)
         assert "r2" in c.command("vm snapshot list disks", 60)
-        start(c, "disks")
         to_shell(c, "disks", 2)
         on_each(c, "check", 22, 60)
-    with c.check("CMOS memory, logs and the store are as they should be"):
+    with c.check("and so is what its CMOS memory had meanwhile"):
         assert "cmos: 5a" in guest_command(c, "cmos 40")
         vdisk.leave(c)
-        must(c, "vm stop disks", 120)
+    with c.check("snapshots of a paused VM"):
+        must(c, "vm pause disks", 60)
+        on_and_off(c, "p1", " --yes")
+        assert state(c, "disks") == "stopped"
+    with c.check("snapshots of a VM that is off"):
+        on_and_off(c, "o1", "")
+    with c.check("a clone and a package have the CMOS memory, too"):
+        must(c, "vm clone disks twin --linked from=r1", 120)
+        assert "twin.nvram" in c.command("store ls ds1:twin", 60)
+        for n in range(1, 7):
+            must(c, f"vm set twin disk{n}.{'device' if n == 6 else 'file'}=")
+        must(c, "vm export twin ds1:twin.ova", 120)
+        assert "VM third has number" in c.command("vm import ds1:twin.ova third", 120)
+        assert "third.nvram" in c.command("store ls ds1:third", 60)
+        for vm in ("twin", "third"):
+            must(c, f"vm delete {vm} --yes", 60)
+        must(c, "vm snapshot delete disks r1", 300)
+    with c.check("logs and the store are as they should be"):
         listed = c.command("store ls ds1:disks", 60)
         for name in ("disks.log", "disks.1.log", "disks.nvram"):
             assert name in listed, listed
+        assert "disks-r1.nvram" not in listed, listed
         assert "0 problems" in c.command("store check ds1", 120)
 
 

@@ -189,6 +189,8 @@ static void what_we_write_is_read_again(void **state)
                        .memory = 512 * MIB,
                        .disk_count = 2,
                        .nics = 2,
+                       .nvram = "a&b.nvram",
+                       .nvram_size = 300,
                        .settings = "kernel: k\ncmdline: a=\"b\" <c>\n"};
 
     (void)state;
@@ -202,6 +204,7 @@ static void what_we_write_is_read_again(void **state)
     assert_int_equal(read_text(text), HV_OK);
     assert_string_equal(o.name, mine.name);
     assert_string_equal(o.settings, mine.settings);
+    assert_string_equal(o.nvram, mine.nvram);
     assert_int_equal(o.cpus, 3);
     assert_int_equal(o.memory, 512 * MIB);
     assert_int_equal(o.nics, 2);
