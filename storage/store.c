@@ -194,6 +194,7 @@ enum hv_status store_mount(struct disk *device, bool read_only, struct store **o
     if (!s)
         return HV_ENOMEM;
     s->device = device;
+    s->unsaved_end = &s->unsaved;
     s->read_only = read_only || device->read_only;
     s->alerts = (struct store_alerts)STORE_ALERTS_USUAL;
     device->users++;

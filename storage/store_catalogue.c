@@ -195,30 +195,96 @@ enum hv_status store_save_chunk(struct store_file *f, u32 chunk)
     return store_run(s, st);
 }
 
-enum hv_status store_save_file(struct store_file *f)
+/* ---- saving open files -------------------------------------------------------------------------
+ */
+
+#define TIME_STEP 60 /* seconds by which the time of the last change may be late */
+
+static bool is_saved(const struct store_file *f)
+{
+    u32 chunks = f->room / STORE_CHUNK;
+
+    if (f->size != f->saved_size || f->freed_count || clock_unix() - f->saved_time >= TIME_STEP)
+        return false;
+    for (u32 i = 0; i < chunks; i++)
+        if (f->changed[i])
+            return false;
+    return true;
+}
+
+/* In a transaction. */
+static enum hv_status put_file(struct store_file *f, i64 now)
 {
     struct store *s = f->store;
     u32 chunks = f->room / STORE_CHUNK;
-    enum hv_status status;
+    enum hv_status status = HV_OK;
 
-    store_lock(s);
-    status = store_sql(s, "BEGIN");
     for (u32 i = 0; i < chunks && status == HV_OK; i++)
         if (f->changed[i])
             status = store_save_chunk(f, i);
     if (status == HV_OK)
         status = store_run2(s, "UPDATE inode SET size=?2 WHERE id=?1", f->inode, f->size);
     if (status == HV_OK)
-        status =
-            store_run2(s, "UPDATE inode SET changed=?2 WHERE id=?1", f->inode, (u64)clock_unix());
+        status = store_run2(s, "UPDATE inode SET changed=?2 WHERE id=?1", f->inode, (u64)now);
+    return status;
+}
+
+/* The first `count` files of the list, which stand still, in one transaction. */
+static enum hv_status put_files(struct store *s, struct store_file *list, u32 count)
+{
+    i64 now = clock_unix();
+    enum hv_status status = store_sql(s, "BEGIN");
+    struct store_file *f = list;
+
+    for (u32 i = 0; i < count && status == HV_OK; i++, f = f->next_unsaved)
+        status = put_file(f, now);
     status = store_end(s, status);
-    if (status == HV_OK) {
-        memset(f->changed, 0, chunks);
-        for (u32 i = 0; i < f->freed_count; i++)
-            store_drop_unit(s, f->freed[i]);
+    f = list;
+    for (u32 i = 0; i < count; i++, f = f->next_unsaved) {
+        f->saved = status;
+        if (status != HV_OK)
+            continue;
+        memset(f->changed, 0, f->room / STORE_CHUNK);
+        for (u32 n = 0; n < f->freed_count; n++)
+            store_drop_unit(s, f->freed[n]);
         f->freed_count = 0;
-        store_look_at_space(s);
+        f->saved_size = f->size;
+        f->saved_time = now;
     }
+    return status;
+}
+
+/* Whoever gets the lock first saves all that wait for it: their data is on the disk, and each waits
+ * with its engine's lock held, so that none of them changes. */
+enum hv_status store_save_file(struct store_file *f)
+{
+    struct store *s = f->store;
+    u32 count = 0;
+
+    if (is_saved(f))
+        return HV_OK;
+    f->waits = true;
+    f->next_unsaved = NULL;
+    *s->unsaved_end = f;
+    s->unsaved_end = &f->next_unsaved;
+    store_lock(s);
+    struct store_file *list = f->waits ? s->unsaved : NULL;
+    if (list) {
+        s->unsaved = NULL;
+        s->unsaved_end = &s->unsaved;
+    }
+    for (struct store_file *at = list; at; at = at->next_unsaved, count++)
+        at->waits = false;
+    if (list && put_files(s, list, count) != HV_OK && count > 1)
+        while (list) { /* what one of them cannot have is not the others' fault */
+            struct store_file *next = list->next_unsaved;
+
+            list->saved = put_files(s, list, 1);
+            list = next;
+        }
+    enum hv_status status = f->saved;
+    if (status == HV_OK)
+        store_look_at_space(s);
     store_unlock(s);
     return status;
 }

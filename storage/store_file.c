@@ -335,7 +335,7 @@ enum hv_status store_file_load(struct store *s, const struct store_stat *st,
     if (status == HV_OK) {
         f->store = s;
         f->inode = st->inode;
-        f->size = st->size;
+        f->size = f->saved_size = st->size;
         f->thick = st->thickness != STORE_THIN;
         status = make_room(f, count);
     }

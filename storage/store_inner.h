@@ -41,7 +41,8 @@ struct store {
     u32 free_units, search;
     struct store_alerts alerts;
     bool warned[STORE_ALARMS];
-    struct store_file *files; /* open ones */
+    struct store_file *files;                  /* open ones */
+    struct store_file *unsaved, **unsaved_end; /* wait for a transaction, for the same one */
 };
 
 struct store_file { /* open: both layers of its disk refer to it */
@@ -57,6 +58,12 @@ struct store_file { /* open: both layers of its disk refer to it */
     u32 layers; /* that use this struct */
     u32 *freed; /* units that the catalogue still names for this file */
     u32 freed_count, freed_room;
+
+    bool waits; /* in the store's list `unsaved` */
+    struct store_file *next_unsaved;
+    enum hv_status saved; /* how that ended */
+    u64 saved_size;       /* as the catalogue has it */
+    i64 saved_time;       /* what the catalogue has as the time of the last change; 0: not known */
 };
 
 /* The unit that an entry of a map names; STORE_NOWHERE: none. */

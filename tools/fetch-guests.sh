@@ -3,7 +3,8 @@
 # Make build/guests/demo/{vmlinuz,initrd.img}: the kernel of Debian's linux-image-cloud-amd64,
 # unchanged, and an initramfs of Debian's busybox-static with tools/demo-init as /init and the
 # modules of the power button and of virtio devices.
-# The kernel's package is fetched and unpacked under .cache/guests, not installed.
+# The kernel's package is fetched and unpacked under .cache/guests, not installed.  So is qemu-guest-agent,
+# for a test: build/guests/agent has it with this machine's libraries.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/lib.sh
@@ -41,6 +42,28 @@ fetch_kernel() {
     rm -rf "$kept/new" "$kept"/*.deb
 }
 
+fetch_agent() {
+    private_apt bookworm deb
+    apt-get -q update >/dev/null 2>&1 || say "the package index is not fresh (no network?)"
+    rm -rf "$kept/agent"
+    mkdir -p "$kept/agent"
+    (cd "$kept/agent" && apt-get -q download qemu-guest-agent >&2) || return 0
+    dpkg-deb -x "$kept"/agent/*.deb "$kept/agent"
+    cp "$kept/agent/usr/sbin/qemu-ga" "$kept/qemu-ga"
+    rm -rf "$kept/agent"
+}
+
+# Without it or a library of it the test has a stand-in alone, and says so.
+make_agent() {
+    rm -rf build/guests/agent
+    [ -f "$kept/qemu-ga" ] || fetch_agent
+    [ -f "$kept/qemu-ga" ] && ! ldd "$kept/qemu-ga" | grep -q 'not found' ||
+        { say "qemu-guest-agent cannot be had"; return 0; }
+    mkdir -p build/guests/agent
+    cp "$kept/qemu-ga" $(ldd "$kept/qemu-ga" | sed -n 's,^[^/]*\(/[^ ]*\) .*,\1,p') build/guests/agent
+    say "guest agent: $(du -sk build/guests/agent | cut -f1) KiB with libraries"
+}
+
 [ -f "$kept/vmlinuz" ] && [ -f "$kept/bond/bonding.ko" ] || fetch_kernel
 mkdir -p "$out"
 cp "$kept/vmlinuz" "$out/vmlinuz"
@@ -50,3 +73,4 @@ mkdir -p build/guests-bond
 /usr/bin/python3 tools/mkinitrd.py build/guests-bond/initrd.img tools/demo-init /bin/busybox \
     "$kept"/modules/*.ko "$kept"/bond/*.ko
 say "demo guest: $(cat "$kept/version")and busybox $(dpkg-query -W -f '${Version}' busybox-static)"
+make_agent

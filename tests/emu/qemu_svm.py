@@ -2,7 +2,7 @@
 import re
 
 from tests.emu import bochs_demo, bochs_guests, bochs_hostile, bochs_images, bochs_network, bochs_virtio, \
-    guests
+    guests, vdisk
 from tests.emu.emulator import Qemu
 from tests.emu.suite import qemu
 
@@ -52,7 +52,7 @@ again("demo-two", bochs_demo.demo_two, limit=300, cpus=2,
       files=bochs_demo.config(bochs_demo.section("one", 1), bochs_demo.section("two", 2)))
 again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
       files=bochs_demo.config(bochs_demo.section("pair", 2)))
-again("virtio", bochs_virtio.virtio, limit=400, cpus=2, files=bochs_virtio.FILES,
+again("virtio", bochs_virtio.virtio, limit=400, cpus=2, files=vdisk.with_agent(bochs_virtio.FILES),
       data=bochs_virtio.DATA, extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"])
 again("network", lambda c: bochs_network.network(c, 2), limit=400, cpus=2,
       files=bochs_network.FILES_2)

@@ -16,9 +16,16 @@ from mkinitrd import Cpio, read  # noqa: E402
 FORMATS = ("raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi")
 
 
-def initrd():
-    """The demo guest's, and behind it a second archive with tests/linux."""
+AGENT = os.path.join(BUILD, "guests", "agent")  # of tools/fetch-guests.sh
+
+
+def initrd(agent=False):
+    """The demo guest's, and behind it a second archive with tests/linux; with qemu-guest-agent, if there is one."""
     cpio = Cpio()
+    if agent and os.path.isdir(AGENT):
+        cpio.add("agent", 0o040755)
+        for name in sorted(os.listdir(AGENT)):
+            cpio.add(f"agent/{name}", 0o100755, read(os.path.join(AGENT, name)))
     for name in ("blkload", "agent", "cmos"):
         cpio.add(f"bin/{name}", 0o100755, read(os.path.join(BUILD, "linux", name)))
     return read(os.path.join(BUILD, "guests", "demo", "initrd.img")) + \
@@ -32,6 +39,11 @@ def section(name, cpus, *lines):
 
 def files(*sections):
     return bochs_demo.config(*sections) | {"bulkhead/guests/blkload.img": initrd}
+
+
+def with_agent(boot_files):
+    """The same, and qemu-guest-agent in /agent of the guest."""
+    return boot_files | {"bulkhead/guests/blkload.img": lambda: initrd(agent=True)}
 
 
 def test_guest(name):

@@ -190,7 +190,8 @@ static void chains_of_one_format(void **state)
         lab_run(differencing, (void *)(uintptr_t)formats[i]);
 }
 
-/* Every bit of the metadata flipped, one at a time: opened, read and closed, or refused. */
+/* One bit flipped at a time, in each third byte of the first 4 KiB and in places all over the rest:
+ * opened, read and closed, or refused. */
 static void flip(void *arg)
 {
     const struct kind *k = arg;
