@@ -73,6 +73,14 @@ static void take_interrupts(struct pci_device *pci, struct ide_channel **channel
             pci_on_interrupt(pci, n, ide_channel_serve, channels[n]);
 }
 
+static bool attach_packet(struct ide_channel *c, u32 n)
+{
+    if (ata_packet_attach(c->units[n]->device))
+        return true;
+    c->units[n] = NULL;
+    return false;
+}
+
 static enum hv_status probe(struct pci_device *pci)
 {
     struct ide_channel **channels = calloc(CHANNELS, sizeof(*channels));
@@ -88,9 +96,15 @@ static enum hv_status probe(struct pci_device *pci)
             ide_channel_probe(channels[n]);
     }
     take_interrupts(pci, channels);
+    for (u32 i = 0; i < 2 * CHANNELS;
+         i++) /* drives of CDs first: they are asked while all is quiet */
+        if (channels[i / 2] && channels[i / 2]->units[i % 2] &&
+            channels[i / 2]->units[i % 2]->packet)
+            disks += attach_packet(channels[i / 2], i % 2);
     for (u32 i = 0; i < 2 * CHANNELS; i++)
-        if (channels[i / 2] && channels[i / 2]->units[i % 2]) {
-            block_register(&channels[i / 2]->units[i % 2]->block, "hd");
+        if (channels[i / 2] && channels[i / 2]->units[i % 2] &&
+            !channels[i / 2]->units[i % 2]->packet) {
+            block_register(channels[i / 2]->units[i % 2]->device, "hd");
             disks++;
         }
     log_info("IDE: %u disks", disks);

@@ -178,10 +178,11 @@ def disk_ahci_vtd(c):
     no_dma_blocked(c)
 
 
-@qemu("disk-ide", machine="pc", cpus=1, data={"d": 64, "e": 64, "f": 8, "g": 64},
+@qemu("disk-ide", machine="pc", cpus=1, data={"d": 64, "e": 64, "f": 8, "g": 64, "h": 12},
       drives={"e": FAILS_ALWAYS, "f": FAILS_ONCE},
       extra=["-device", "ide-hd,drive=d,bus=ide.0,unit=0,serial=NUMBER10", "-device",
              "ide-hd,drive=e,bus=ide.0,unit=1", "-device", "ide-hd,drive=f,bus=ide.1,unit=1",
+             "-device", "ide-cd,bus=ide.1,unit=0,id=cd",
              "-device", "nec-usb-xhci,id=nec", "-device", "usb-storage,drive=g,bus=nec.0",
              "-qmp", "unix:{folder}/qmp,server=on,wait=off"])
 def disk_ide(c):
@@ -198,7 +199,11 @@ def disk_ide(c):
     with c.check("the other channel"):
         run_test(c, "hd2", "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "f", 0, MIB) == pattern(11, 0, MIB)
-    hangs(c, Monitor(c), "hd1", "e", 4 * KIB)  # one request at a time, of 16 seconds
+    monitor = Monitor(c)
+    media_change(c, monitor, "cd", "cd0", "h", 12)
+    with c.check("the disk beside the CD"):
+        run_test(c, "hd2", "mode=verify size=1M block=64K seed=11")
+    hangs(c, monitor, "hd1", "e", 4 * KIB)  # one request at a time, of 16 seconds
 
 
 def pulled_out(c, monitor, disk, device, attach, new):

@@ -1,6 +1,7 @@
-/* links: drivers/ide_channel.c drivers/ata.c drivers/block.c control/rt/dma.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
+/* links: drivers/ide_channel.c drivers/ide_packet.c drivers/ata_packet.c drivers/scsi.c drivers/scsi_media.c drivers/ata.c drivers/block.c control/rt/dma.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
 /* An IDE channel in front of two fake disks that know ACS-3's protocols for data ports and bus
- * master: both ways of data, 28 and 48 bits, errors, a bus master that fails, turns, resets. */
+ * master: both ways of data, 28 and 48 bits, errors, a bus master that fails, turns, resets.
+ * The second disk may be a drive of CDs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,9 @@
 #include "control/rt/fiber.h"
 #include "control/rt/loop.h"
 #include "control/rt/port.h"
+#include "drivers/ata_packet.h"
 #include "drivers/ide_channel.h"
+#include "drivers/scsi.h"
 
 enum { BASE = 0x1f0, CONTROL = 0x3f6, MASTER = 0xc000 };
 #define SECTORS 2048u
@@ -32,6 +35,18 @@ static struct {
     u64 bad_sector;
     u32 flushes, resets, commands;
 } fake;
+
+#define CD_SECTOR 2048u
+#define PORTION 1000u /* bytes that the drive gives at once, by port */
+
+static struct {               /* the second device, where it is a drive of CDs */
+    bool there, empty, fresh; /* fresh: no command since the reset */
+    bool active;              /* a packet is under way */
+    u8 cdb[12], data[128 * 1024];
+    u32 cdb_at, at, portion, end;
+    u8 key, code; /* sense data */
+    u32 packets, by_dma;
+} cd;
 
 static struct ide_channel channels[16], *channel; /* kept: the block layer knows their disks */
 static u32 channel_count;
@@ -107,15 +122,115 @@ static void locate(bool wide)
     assert_true(fake.sector + fake.left <= SECTORS);
 }
 
+/* The next bytes that a packet moves, or its end. */
+static void next_portion(void)
+{
+    u32 n = MIN(cd.end - cd.at, PORTION);
+
+    cd.portion = cd.at + n;
+    fake.registers[4] = (u8)n;
+    fake.registers[5] = (u8)(n >> 8);
+    cd.active = n != 0;
+    raise_line(n ? 0x58 : 0x50);
+}
+
+static void give(u32 len)
+{
+    const struct ide_prd *prd = dma_pointer(fake.master_table);
+
+    cd.at = 0;
+    cd.end = len;
+    if (!(fake.registers[1] & ATA_PACKET_DMA)) {
+        next_portion();
+        return;
+    }
+    cd.by_dma++;
+    for (u32 at = 0; at < len; prd++) {
+        u32 n = prd->count ? prd->count : 65536;
+        memcpy(dma_pointer(prd->address), cd.data + at, n);
+        at += n;
+        assert_int_equal(!!(prd->flags & 0x8000), at == len);
+    }
+    cd.active = false; /* its interrupt comes when the bus master runs */
+}
+
+static void refuse(u8 key, u8 code)
+{
+    cd.key = key;
+    cd.code = code;
+    cd.active = false;
+    raise_line(0x51);
+}
+
+static void run_packet(void)
+{
+    u32 count = (u32)cd.cdb[7] << 8 | cd.cdb[8], first = (u32)cd.cdb[4] << 8 | cd.cdb[5];
+
+    cd.packets++;
+    memset(cd.data, 0, sizeof(cd.data));
+    switch (cd.cdb[0]) {
+    case SCSI_REQUEST_SENSE:
+        cd.data[0] = 0x70;
+        cd.data[2] = cd.key;
+        cd.data[12] = cd.code;
+        give(18);
+        break;
+    case SCSI_INQUIRY:
+        cd.data[0] = 5;
+        cd.data[1] = 0x80;
+        memcpy(cd.data + 8, "FAKE    CD", 10);
+        give(36);
+        break;
+    case SCSI_TEST_READY:
+        if (cd.empty)
+            refuse(2, 0x3a);
+        else
+            give(0);
+        break;
+    case SCSI_CAPACITY:
+        cd.data[2] = (u8)((SECTORS / 4 - 1) >> 8);
+        cd.data[3] = (u8)(SECTORS / 4 - 1);
+        cd.data[6] = CD_SECTOR >> 8;
+        give(8);
+        break;
+    case SCSI_READ:
+        if (cd.empty) {
+            refuse(2, 0x3a);
+            break;
+        }
+        memcpy(cd.data, fake.media[1] + first * CD_SECTOR, count * CD_SECTOR);
+        give(count * CD_SECTOR);
+        break;
+    default:
+        refuse(5, 0x20);
+        break;
+    }
+}
+
+static bool on_cd(void)
+{
+    return cd.there && (fake.registers[6] & 0x10);
+}
+
 static void command(u8 code)
 {
     fake.commands++;
     if (!present())
         return;
+    if (on_cd() && code == ATA_PACKET) {
+        assert_false(cd.active);
+        cd.active = true;
+        cd.fresh = false;
+        cd.cdb_at = 0;
+        fake.status = 0x58;
+        return;
+    }
+    assert_true(on_cd() == (code == ATA_IDENTIFY_PACKET));
     assert_false(fake.status & 0x88);
     fake.dma = false;
     switch (code) {
     case ATA_IDENTIFY:
+    case ATA_IDENTIFY_PACKET:
         memcpy(fake.buffer, fake.id[fake.registers[6] >> 4 & 1], 512);
         fake.at = 0;
         fake.left = 1;
@@ -157,6 +272,8 @@ u8 port_in8(u16 port)
         return present() ? fake.status : 0;
     if (port == MASTER + 2)
         return fake.master_status;
+    if (port == BASE + 4 || port == BASE + 5)
+        return on_cd() && cd.fresh ? (port == BASE + 4 ? 0x14 : 0xeb) : fake.registers[port - BASE];
     assert_int_equal(port, BASE + 7);
     fake.line = false;
     return present() ? fake.status : 0;
@@ -167,6 +284,8 @@ void port_out8(u16 port, u8 value)
     if (port == CONTROL) {
         if (value & 4) {
             fake.resets++;
+            cd.fresh = true;
+            cd.active = false;
             fake.status = 0x50;
             fake.line = false;
         }
@@ -174,7 +293,9 @@ void port_out8(u16 port, u8 value)
     } else if (port == MASTER) {
         bool start = (value & 1) && !(fake.master_command & 1);
         fake.master_command = value;
-        if (start) {
+        if (start && on_cd()) {
+            raise_line(fake.status == 0x51 ? 0x51 : 0x50);
+        } else if (start) {
             assert_true(fake.dma);
             assert_int_equal(!!(value & 8), fake.reading);
             run_master();
@@ -209,6 +330,14 @@ u16 port_in16(u16 port)
     u16 value;
 
     assert_int_equal(port, BASE);
+    if (on_cd() && cd.active) {
+        assert_true(cd.at < cd.portion);
+        memcpy(&value, cd.data + cd.at, 2);
+        cd.at += 2;
+        if (cd.at >= cd.portion)
+            next_portion();
+        return value;
+    }
     assert_true(fake.reading && (fake.status & 8));
     memcpy(&value, fake.buffer + fake.at, 2);
     moved();
@@ -218,6 +347,13 @@ u16 port_in16(u16 port)
 void port_out16(u16 port, u16 value)
 {
     assert_int_equal(port, BASE);
+    if (on_cd() && cd.active && cd.cdb_at < 12) {
+        memcpy(cd.cdb + cd.cdb_at, &value, 2);
+        cd.cdb_at += 2;
+        if (cd.cdb_at == 12)
+            run_packet();
+        return;
+    }
     assert_true(!fake.reading && (fake.status & 8));
     memcpy(fake.buffer + fake.at, &value, 2);
     moved();
@@ -269,7 +405,7 @@ static void start(bool first, bool second, bool dma, bool wide)
     while (!done)
         loop_step();
     for (u32 i = 0; i < 2; i++)
-        if (channel->units[i])
+        if (channel->units[i] && !channel->units[i]->packet)
             block_register(&channel->units[i]->block, "hd");
 }
 
@@ -321,6 +457,101 @@ static void round_trip(struct ide_unit *u, u64 sector, u64 len)
     assert_int_equal(transfer(u, BLOCK_READ, sector, data, len), HV_OK);
     assert_memory_equal(media, data, len);
     dma_free(data, len);
+}
+
+static void attach(void *done)
+{
+    assert_true(ata_packet_attach(channel->units[1]->device));
+    *(bool *)done = true;
+}
+
+static void start_with_cd(bool dma, bool empty)
+{
+    bool done = false;
+
+    memset(&cd, 0, sizeof(cd));
+    cd.there = true;
+    cd.empty = empty;
+    start(true, true, dma, true);
+    assert_true(channel->units[1]->packet);
+    assert_non_null(fiber_spawn("attach", attach, &done));
+    while (!done) {
+        interrupt();
+        if (!done)
+            loop_step();
+    }
+}
+
+static enum hv_status read_cd(u32 sector, void *data, u32 len)
+{
+    struct wait w = {0};
+    struct block_iov iov = {data, len};
+    struct block_request r = {.op = BLOCK_READ,
+                              .offset = sector * CD_SECTOR,
+                              .length = len,
+                              .iov = &iov,
+                              .iov_count = 1,
+                              .done = ended,
+                              .owner = &w};
+
+    block_submit(channel->units[1]->device, &r);
+    for (u32 i = 0; i < 10000 && !w.done; i++) {
+        interrupt();
+        if (!w.done)
+            loop_step();
+    }
+    assert_true(w.done);
+    return w.status;
+}
+
+static void wait_for_medium(bool there)
+{
+    while (channel->units[1]->device->no_medium == there) {
+        interrupt();
+        loop_step();
+    }
+}
+
+static void a_cd_is_read_by_port_and_by_bus_master(void **state)
+{
+    u8 *data = dma_alloc(32 * KIB);
+
+    (void)state;
+    for (u32 dma = 0; dma < 2; dma++) {
+        start_with_cd(dma, false);
+        assert_int_equal(channel->units[1]->device->size, SECTORS * 512);
+        assert_string_equal(channel->units[1]->device->model, "FAKE CD");
+        for (u32 i = 0; i < SECTORS * 512; i++)
+            fake.media[1][i] = (u8)(i * 7 + (i >> 11));
+        assert_int_equal(read_cd(3, data, 16 * CD_SECTOR), HV_OK);
+        assert_memory_equal(data, fake.media[1] + 3 * CD_SECTOR, 16 * CD_SECTOR);
+        assert_int_equal(cd.by_dma, dma);
+        round_trip(channel->units[0], 5, 4096); /* the disk beside it */
+        assert_int_equal(read_cd(SECTORS / 4 - 1, data, CD_SECTOR), HV_OK);
+        assert_memory_equal(data, fake.media[1] + (SECTORS / 4 - 1) * CD_SECTOR, CD_SECTOR);
+    }
+    dma_free(data, 32 * KIB);
+    cd.there = false;
+}
+
+static void a_drive_may_be_empty(void **state)
+{
+    u8 *data = dma_alloc(CD_SECTOR);
+
+    (void)state;
+    start_with_cd(true, true);
+    assert_true(channel->units[1]->device->no_medium);
+    assert_int_equal(read_cd(0, data, CD_SECTOR), HV_ENOENT);
+    cd.empty = false;
+    wait_for_medium(true);
+    assert_int_equal(channel->units[1]->device->size, SECTORS * 512);
+    assert_int_equal(read_cd(0, data, CD_SECTOR), HV_OK);
+    cd.empty = true;
+    assert_int_not_equal(read_cd(0, data, CD_SECTOR), HV_OK);
+    wait_for_medium(false);
+    round_trip(channel->units[0], 5, 4096);
+    dma_free(data, CD_SECTOR);
+    cd.there = false;
 }
 
 static void both_ways(void **state)
@@ -455,6 +686,8 @@ int main(void)
         cmocka_unit_test(without_a_bus_master_the_port_does),
         cmocka_unit_test(disks_take_turns),
         cmocka_unit_test(a_reset_leaves_the_other_disk_its_requests),
+        cmocka_unit_test(a_cd_is_read_by_port_and_by_bus_master),
+        cmocka_unit_test(a_drive_may_be_empty),
     };
     clock_init();
     tick.fn = on_tick;
