@@ -19,7 +19,8 @@ as_root() {
 
 # debian_sources SUITE TYPE FILE: write one-line apt sources (TYPE deb or deb-src) for SUITE, derived
 # from the Debian sources of this machine, in either of apt's two formats.  Other vendors' sources
-# are left out: only the machine's own code name, its -updates and -security, component main.
+# are left out: only the machine's own code name, its -updates and -security (of which backports have
+# none), component main.
 debian_sources() {
     codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-bookworm}")
     for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
@@ -50,6 +51,7 @@ debian_sources() {
             stable | stable-updates | stable-security) suite=$codename${suite#stable} ;;
             *) continue ;;
         esac
+        case $1 in *-backports) [ "$suite" = "$codename" ] || continue ;; esac
         [ "$key" = - ] && key=/usr/share/keyrings/debian-archive-keyring.gpg
         printf '%s [signed-by=%s] %s %s main\n' "$2" "$key" "$uri" "$1${suite#"$codename"}"
     done < "$3.raw" | sort -u > "$3"

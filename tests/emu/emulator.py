@@ -16,6 +16,9 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.join(TOP, "build")
 OVMF_CODE = "/usr/share/OVMF/OVMF_CODE.fd"
 OVMF_VARS = "/usr/share/OVMF/OVMF_VARS.fd"
+# What tools/fetch-qemu.sh has made, where it could.
+NEWER_QEMU = os.path.join(os.environ.get("BULKHEAD_CACHE", os.path.join(TOP, ".cache")),
+                          "qemu/usr/bin/qemu-system-x86_64")
 CONNECT_SECONDS = 120
 
 
@@ -137,6 +140,7 @@ class Qemu(Machine):
     disk: how the image is attached: usb (xHCI), ahci, virtio, ide.
     kvm: use the host's KVM with -cpu host; else TCG, which has no VT-x but, as WITH_SVM, AMD-V.
     extra: further words of the command; {folder} becomes the log folder.
+    newer: NEWER_QEMU, without the devices whose modules are the installed QEMU's.
     drives: {name: options of -drive, with {file}} where a data disk is not plainly raw; in `extra`
     its drive is NAME.
     """
@@ -151,8 +155,9 @@ class Qemu(Machine):
     }
 
     def __init__(self, name, image, machine="q35", disk="usb", cpu="max", kvm=False, extra=(),
-                 drives=None, **keywords):
+                 drives=None, newer=False, **keywords):
         super().__init__(name, image, **keywords)
+        self.program = [NEWER_QEMU, "-nodefaults", "-audio", "none"] if newer else ["qemu-system-x86_64"]
         self.machine, self.disk_bus, self.cpu = machine, disk, cpu
         self.drives = drives or {}
         self.kvm, self.extra = kvm, list(extra)
@@ -162,7 +167,7 @@ class Qemu(Machine):
         variables = os.path.join(folder, "vars.fd")
         shutil.copyfile(OVMF_VARS, variables)
         accel = ["-accel", "kvm", "-cpu", "host"] if self.kvm else ["-accel", "tcg", "-cpu", self.cpu]
-        command = ["qemu-system-x86_64", "-machine", self.machine, *accel,
+        command = [*self.program, "-machine", self.machine, *accel,
                    "-smp", str(self.cpus), "-m", str(self.memory_mib),
                    "-net", "none", "-display", "none", "-monitor", "none",
                    "-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}",

@@ -1,7 +1,7 @@
 """Disks that fail: errors of the medium, and requests that hang until the driver resets the device.
 What was acknowledged is on the disk."""
 from tests.emu.disks import FAILS_ONCE, fails_once, hangs
-from tests.emu.qemu_net import Monitor
+from tests.emu.monitor import Monitor
 from tests.emu.suite import qemu
 
 DISKS = {"vd0": "v", "nvme0": "n", "sd0": "a"}

@@ -3,7 +3,7 @@ import re
 
 from tests.emu.disks import (FAILS_ALWAYS, FAILS_ONCE, KIB, MIB, fails_always, fails_once, hangs, listed,
                              media_change, outside, pattern, reads_only, run_test, works)
-from tests.emu.qemu_net import Monitor
+from tests.emu.monitor import Monitor
 from tests.emu.suite import qemu
 
 

@@ -1,6 +1,5 @@
 """The host's own network: DHCP at first boot, IPv4 and IPv6, teams, discovery on the wire."""
 import gzip
-import json
 import os
 import re
 import socket
@@ -12,6 +11,7 @@ import time
 from tests.emu.bad_frames import broken
 from tests.emu.netlab import HERE, NetLab, Transfers, cut_by_card, dnsmasq, flood
 from tests.emu import decode, vdisk
+from tests.emu.monitor import Monitor
 from tests.emu.qemu_nics import Peer, wire
 from tests.emu.emulator import BUILD, TOP
 from tests.emu.session import PATIENCE
@@ -77,25 +77,6 @@ def net_dhcp(c):
     with c.check("nothing in the log is an error"):
         log = c.command("host log | grep ERROR")
         assert not log, log
-
-
-class Monitor:
-    """QEMU's own control socket."""
-
-    def __init__(self, c):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(os.path.join(c.machine.folder, "qmp"))
-        self.file = self.socket.makefile("rw")
-        self.file.readline()
-        self.do("qmp_capabilities")
-
-    def do(self, command, **arguments):
-        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self.file.flush()
-        while True:
-            answer = json.loads(self.file.readline())
-            if "return" in answer or "error" in answer:
-                return answer
 
 
 def mac(text):
