@@ -73,6 +73,7 @@ static const struct e1000_family old = {
 static const struct e1000_family advanced = {
     .queues = true,
     .capabilities = NIC_CAN_RX_CSUM | NIC_CAN_CSUM | NIC_CAN_TSO4 | NIC_CAN_TSO6,
+    .plain = (u32)E1000_SEND_ADVANCED,
     .rx_done = BIT(0),
     .rx_checked = BIT(1) | BIT(31),
     .rx_whole = BIT(1),

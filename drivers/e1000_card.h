@@ -70,6 +70,7 @@ struct e1000;
 struct e1000_family {
     bool queues;       /* each queue is switched on, and its vector assigned */
     u32 capabilities;  /* NIC_CAN_* */
+    u32 plain;         /* what to do with a frame that is all done: e1000_tx.len_type */
     u64 rx_done;       /* bits of e1000_rx.back */
     u64 rx_checked;    /* these ... */
     u64 rx_whole;      /* ... are so of a frame that is whole and sound, */

@@ -10,7 +10,7 @@
 /* Of len_type in data descriptors.  SDM 3.3.3: without DATA_OLD what they had first. */
 #define DATA_OLD (BIT(20) | BIT(29))
 #define CUT_OLD BIT(26)
-#define DATA_ADVANCED (BIT(20) | BIT(21) | BIT(29))
+#define DATA_ADVANCED E1000_SEND_ADVANCED
 #define CUT_ADVANCED BIT(31)
 /* Of options, in both. */
 #define IP_SUM BIT(8)
@@ -241,14 +241,20 @@ void e1000_send_reclaim(struct e1000 *c)
 
 static void send_one(struct e1000 *c, struct nic_frame *f)
 {
-    if (!c->family->can_put(f)) {
+    u32 len = nic_frame_len(f), last;
+
+    if (!f->more && !f->flags && len <= PIECE_MOST) { /* the usual one */
+        last = put_piece(c, f->data, len | c->family->plain,
+                         c->family->queues ? len << PAYLOAD_AT : 0);
+    } else if (c->family->can_put(f)) {
+        last = c->family->put(c, f);
+    } else {
         c->nic.stats.tx_errors++;
         nic_release(f);
         return;
     }
     c->nic.stats.tx_frames++;
-    c->nic.stats.tx_bytes += nic_frame_len(f);
-    u32 last = c->family->put(c, f);
+    c->nic.stats.tx_bytes += len;
     c->tx[last].len_type |= (u32)(TX_END | TX_REPORT);
     c->sending[last] = f;
 }

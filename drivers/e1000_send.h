@@ -12,6 +12,8 @@ static inline u32 e1000_send_room(const struct e1000 *c) /* descriptors */
     return (c->tx_oldest + RING - 1 - c->tx_next) % RING;
 }
 
+#define E1000_SEND_ADVANCED (BIT(20) | BIT(21) | BIT(29)) /* a data descriptor */
+
 /* struct e1000_family's, of 8254x and 82574, and of 82576 and later. */
 bool e1000_send_old_can(const struct nic_frame *f);
 u32 e1000_send_old(struct e1000 *c, const struct nic_frame *f);

@@ -95,6 +95,15 @@ static void drop(struct nic *n, struct nic_frame *f)
     n->stats.tx_dropped++;
 }
 
+/* Sound and reachable. */
+static bool goes_as_it_is(const struct nic *n, const struct nic_frame *f)
+{
+    if (!f->more && !f->flags) /* the usual one */
+        return f->len - NIC_FRAME_LEAST <= n->mtu + 18 - NIC_FRAME_LEAST &&
+               dma_reaches(f->data, f->len);
+    return sound(n, f) && reachable(f);
+}
+
 /* A frame that cannot go as it is: a copy goes, if there is room for it, or nothing. */
 static void send_odd(struct nic *n, struct nic_frame *f)
 {
@@ -111,9 +120,8 @@ u32 nic_send(struct nic *n, struct nic_frame *const *frames, u32 total)
     u32 taken = 0;
 
     while (taken < total) {
-        u32 run = 0;
-        while (run < NIC_BATCH && taken + run < total && n->link_up && !n->gone &&
-               sound(n, frames[taken + run]) && reachable(frames[taken + run]))
+        u32 run = 0, most = n->link_up && !n->gone ? MIN(total - taken, (u32)NIC_BATCH) : 0;
+        while (run < most && goes_as_it_is(n, frames[taken + run]))
             run++;
         if (!run) {
             send_odd(n, frames[taken++]);
@@ -161,9 +169,12 @@ enum hv_status nic_set_mtu(struct nic *n, u32 mtu)
  */
 void nic_received(struct nic *n, struct nic_frame *const *frames, u32 total)
 {
-    n->stats.rx_frames += total;
+    u64 bytes = 0;
+
     for (u32 i = 0; i < total; i++)
-        n->stats.rx_bytes += nic_frame_len(frames[i]);
+        bytes += nic_frame_len(frames[i]);
+    n->stats.rx_frames += total;
+    n->stats.rx_bytes += bytes;
     if (n->user) {
         n->user->receive(n->user->owner, frames, total);
         return;

@@ -276,11 +276,11 @@ void kif_set_dhcp(struct kif *k)
         log_error("%s: no memory for DHCP", k->name);
 }
 
-/* Whether lwIP looks at the sums of TCP and UDP in what it is given next.  It never puts in TCP's:
- * kif_send() does. */
+/* Whether lwIP looks at the sums of TCP and UDP in what it is given next.  It never puts them in:
+ * kif_send() does, since no datagram of ours is as long as to be cut into fragments. */
 static void check_sums(struct kif *k, bool on)
 {
-    u32 all = NETIF_CHECKSUM_ENABLE_ALL & ~NETIF_CHECKSUM_GEN_TCP;
+    u32 all = NETIF_CHECKSUM_ENABLE_ALL & ~(NETIF_CHECKSUM_GEN_TCP | NETIF_CHECKSUM_GEN_UDP);
 
     NETIF_SET_CHECKSUM_CTRL(
         &k->netif,

@@ -6,6 +6,9 @@
 #include "net/checksum.h"
 
 #define TCP 6u
+#define UDP 17u
+#define UDP_HEADER 8u
+#define UDP_SUM 6u
 #define TCP_HEADER 20u
 #define TCP_SUM 16u /* offset of the checksum */
 #define TCP_FLAGS 13u
@@ -83,13 +86,13 @@ u32 offload_copy(const struct net_frame *f, u16 tag, void *to, u32 size)
 }
 
 /* The sum of what stands before a transport header: addresses, length, protocol. */
-static u16 pseudo_header(const u8 *ip, u32 version, u32 len)
+static u16 pseudo_header(const u8 *ip, u32 version, u32 protocol, u32 len)
 {
     u8 p[40] = {0};
 
     memcpy(p, ip + (version == 4 ? 12 : 8), version == 4 ? 8 : 32);
     frame_put32(p + 32, len);
-    frame_put32(p + 36, TCP);
+    frame_put32(p + 36, protocol);
     return checksum_sum(p, sizeof(p));
 }
 
@@ -105,28 +108,41 @@ static void set_lengths(u8 *ip, const struct frame_ip *at, u32 network, u32 len)
     put_sum(ip + 10, (u16)~checksum_sum(ip, (int)(at->offset - network)), false);
 }
 
+/* Where a transport header has its sum; 0: it is neither TCP nor UDP, or not whole. */
+static u32 sum_offset(const struct net_frame *f, const struct frame_ip *ip)
+{
+    if (ip->protocol == TCP && ip->len >= TCP_HEADER)
+        return TCP_SUM;
+    if (ip->protocol == UDP && ip->len >= UDP_HEADER &&
+        frame_be16(f->data + ip->offset + 4) == ip->len)
+        return UDP_SUM;
+    return 0;
+}
+
 bool offload_leave_sum(struct net_frame *f, u8 *bytes, bool can_sum)
 {
     struct frame_ip ip;
 
-    if (!frame_parse(f) || !frame_ip(f, &ip) || ip.protocol != TCP || ip.len < TCP_HEADER)
+    u32 at = frame_parse(f) && frame_ip(f, &ip) ? sum_offset(f, &ip) : 0;
+
+    if (!at)
         return !f->gso_type;
     if (f->gso_type) {
         set_lengths(bytes + f->network, &ip, f->network, f->len);
         if (!frame_ip(f, &ip))
             return false;
     }
-    u8 *sum = bytes + ip.offset + TCP_SUM;
-    u16 part[2] = {pseudo_header(bytes + f->network, ip.version, ip.len), 0};
+    u8 *sum = bytes + ip.offset + at;
+    u16 part[2] = {pseudo_header(bytes + f->network, ip.version, ip.protocol, ip.len), 0};
     memcpy(sum, part, sizeof(part[0]));
     if (can_sum || f->gso_type) {
         f->flags |= FRAME_CSUM_NEEDED;
         f->csum_start = ip.offset;
-        f->csum_offset = TCP_SUM;
+        f->csum_offset = (u16)at;
         return offload_check(f);
     }
     part[0] = checksum_sum(bytes + ip.offset, (int)ip.len);
-    put_sum(sum, (u16)~part[0], false);
+    put_sum(sum, (u16)~part[0], ip.protocol == UDP);
     return true;
 }
 
@@ -145,7 +161,7 @@ static void fix_ip(const struct offload *o, u8 *ip, u32 len)
 
 static void fix_tcp(const struct offload *o, u8 *tcp, const u8 *ip, u32 len, bool last)
 {
-    u16 part[2] = {pseudo_header(ip, o->version, len), 0};
+    u16 part[2] = {pseudo_header(ip, o->version, TCP, len), 0};
 
     frame_put32(tcp + 4, frame_be32(tcp + 4) + o->done);
     if (!last)

@@ -2,7 +2,7 @@
 emulated QEMU machine with the same devices: rates, their ratio, and what issue 5 wants of it.
 
 Disks: reads of 128 KiB in order, 16 at a time, and of 4 KiB in no order, 32 at a time, past all
-caches (O_DIRECT there).  TCP: to and from a program in a network namespace, by a TAP interface
+caches (O_DIRECT there).  AHCI is beside Debian's stock kernel, since the cloud one has no driver of it.  TCP: to and from a program in a network namespace, by a TAP interface
 without offloads.  Each rate is the best of five; they depend on this machine and on what else it does.
 """
 import os
@@ -20,20 +20,26 @@ MIB = 1 << 20
 DISK_MIB, TCP_MIB = 256, 64
 DEVICES = ["-device", "virtio-blk-pci,drive=d,disable-legacy=on", "-device", "nvme,drive=e,serial=1",
            "-device", "virtio-net-pci,netdev=n,disable-legacy=on,romfile="]
+AHCI = ["-device", "ich9-ahci,id=a", "-device", "ide-hd,drive=f,bus=a.0"]
 # name, disk of Bulkhead, device of Linux
 DISKS = [("virtio-blk", "vd0", "/dev/vda"), ("nvme", "nvme0", "/dev/nvme0n1")]
+AHCI_DISKS = [("ahci", "ahci0", "/dev/sda")]
+KERNEL, STOCK_KERNEL = "build/guests/demo/vmlinuz", "build/bench/vmlinuz-stock"
+INITRD, STOCK_INITRD = "build/bench/rate.img", "build/bench/rate-stock.img"
 # name, block, depth, bytes, random
 LOADS = [("sequential", 128 << 10, 16, DISK_MIB * MIB, 0), ("random4k", 4096, 32, 64 * MIB, 1)]
 
 
-def machine(name, lab, linux):
-    extra = ["-netdev", f"tap,id=n,fd={lab.tap}"] + DEVICES
-    if linux:
-        extra += ["-kernel", "build/guests/demo/vmlinuz", "-initrd", "build/bench/rate.img",
-                  "-append", "console=ttyS0 quiet"]
+def machine(name, devices, data, lab=None, boot=None):
+    """lab: of its card; boot: (kernel, initramfs) in Bulkhead's place."""
+    extra = list(devices)
+    if lab:
+        extra = ["-netdev", f"tap,id=n,fd={lab.tap}"] + extra
+    if boot:
+        extra += ["-kernel", boot[0], "-initrd", boot[1], "-append", "console=ttyS0 quiet"]
     m = emulator.Qemu("bench", os.path.join(emulator.BUILD, "bulkhead.img"), cpus=2,
-                      data={"d": DISK_MIB, "e": DISK_MIB}, extra=extra)
-    m.pass_fds = (lab.tap,)
+                      data={name: DISK_MIB for name in data}, extra=extra)
+    m.pass_fds = (lab.tap,) if lab else ()
     m.copy_image(os.path.join(emulator.BUILD, "logs", "bench", name))
     for disk in m.data:  # not sparse: reads are reads
         with open(m.data_path(disk), "wb") as f:
@@ -47,19 +53,25 @@ def best(measure):
     return max(measure() for _ in range(RUNS))
 
 
+def our_disks(s, disks):
+    rates = {}
+    for name, disk, _ in disks:
+        for load, block, depth, size, scattered in LOADS:
+            line = f"host disk test {disk} mode=read size={size} block={block} depth={depth}"
+            line += " --random" if scattered else ""
+            rates[f"{name}.{load}"] = best(lambda line=line: float(
+                re.search(r"requests a second +(\d+)", s.command(line, 300))[1]))
+    return rates
+
+
 def ours(lab):
-    m, rates = machine("bulkhead", lab, False), {}
+    m = machine("bulkhead", DEVICES, "de", lab)
     try:
         s = Session(m)
         s.prompt(120)
         s.until("net kif list", r"k0 +vsw0 ", 60)
         s.command(f"net kif set k0 ip=10.9.0.100/24 gw={HERE}")
-        for name, disk, _ in DISKS:
-            for load, block, depth, size, scattered in LOADS:
-                line = f"host disk test {disk} mode=read size={size} block={block} depth={depth}"
-                line += " --random" if scattered else ""
-                rates[f"{name}.{load}"] = best(lambda line=line: float(
-                    re.search(r"requests a second +(\d+)", s.command(line, 300))[1]))
+        rates = our_disks(s, DISKS)
 
         def tcp(words):
             return float(re.search(r"rate +([\d.]+) Mbit", s.command("net perf " + words, 300))[1])
@@ -70,31 +82,61 @@ def ours(lab):
     return rates
 
 
-def linux(lab):
-    m, rates = machine("linux", lab, True), {}
+def our_ahci():
+    m = machine("bulkhead-ahci", AHCI, "f")
     try:
         s = Session(m)
-        s.expect("rate> ", 120)
+        s.prompt(120)
+        return our_disks(s, AHCI_DISKS)
+    finally:
+        m.stop()
 
-        def ask(line):
-            s.send(line + "\n")
-            return float(s.expect(r"RATE ([\d.]+)", 300)[1])
-        for name, _, device in DISKS:
+
+class Linux(Session):
+    def __init__(self, m):
+        super().__init__(m)
+        self.expect("rate> ", 120)
+
+    def ask(self, line):
+        self.send(line + "\n")
+        return float(self.expect(r"RATE ([\d.]+)", 300)[1])
+
+    def disks(self, disks):
+        rates = {}
+        for name, _, device in disks:
             for load, block, depth, size, scattered in LOADS:
                 line = f"disk {device} {block} {depth} {size} {scattered}"
-                rates[f"{name}.{load}"] = best(lambda line=line: ask(line))
-        rates["tcp.send"] = best(lambda: ask(f"send {HERE} 5001 {TCP_MIB * MIB}") * 8 / 1e6)
-        rates["tcp.receive"] = best(lambda: ask(f"receive {HERE} 5002") * 8 / 1e6)
+                rates[f"{name}.{load}"] = best(lambda line=line: self.ask(line))
+        return rates
+
+
+def linux(lab):
+    m = machine("linux", DEVICES, "de", lab, (KERNEL, INITRD))
+    try:
+        s = Linux(m)
+        rates = s.disks(DISKS)
+        rates["tcp.send"] = best(lambda: s.ask(f"send {HERE} 5001 {TCP_MIB * MIB}") * 8 / 1e6)
+        rates["tcp.receive"] = best(lambda: s.ask(f"receive {HERE} 5002") * 8 / 1e6)
     finally:
         m.stop()
     return rates
 
 
+def linux_ahci():
+    m = machine("linux-ahci", AHCI, "f", boot=(STOCK_KERNEL, STOCK_INITRD))
+    try:
+        return Linux(m).disks(AHCI_DISKS)
+    finally:
+        m.stop()
+
+
 def main():
+    mine, theirs = our_ahci(), linux_ahci()
     with NetLab() as lab:
         transfers = Transfers(lab, TCP_MIB * MIB)
         try:
-            mine, theirs = ours(lab), linux(lab)
+            mine.update(ours(lab))
+            theirs.update(linux(lab))
         finally:
             transfers.close()
     print(f"{'on the same QEMU machine':28}{'Bulkhead':>12}{'Linux':>12}{'ratio':>8}{'wanted':>8}")

@@ -83,13 +83,6 @@ void dma_free(void *p, u64 len)
     put_hole(p, c);
 }
 
-bool dma_reaches(const void *p, u64 len)
-{
-    u64 at = dma_address(p);
-
-    return (u64)p >= DMA_BASE && at + len >= at && at + len <= DMA_END;
-}
-
 u64 dma_granted(void)
 {
     return granted;

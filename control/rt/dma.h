@@ -15,8 +15,6 @@
 MUST_CHECK void *dma_alloc(u64 len);
 void dma_free(void *p, u64 len); /* `len` as it was asked for; NULL is fine */
 
-/* True: all of [p, p + len) is in such memory. */
-bool dma_reaches(const void *p, u64 len);
 u64 dma_granted(void); /* bytes the kernel gave */
 u64 dma_used(void);    /* bytes in allocations */
 
@@ -32,6 +30,13 @@ u64 dma_used(void);    /* bytes in allocations */
 static inline u64 dma_address(const void *p)
 {
     return (u64)p - DMA_BASE;
+}
+/* True: all of [p, p + len) is in such memory. */
+static inline bool dma_reaches(const void *p, u64 len)
+{
+    u64 at = dma_address(p);
+
+    return (u64)p >= DMA_BASE && at + len >= at && at + len <= DMA_END;
 }
 /* The other way round: for addresses that a driver itself put where it reads them. */
 static inline void *dma_pointer(u64 address)

@@ -1,5 +1,6 @@
 /* /init of a Linux that `make bench-linux` measures beside Bulkhead on the same emulated machine:
- * loads the modules of virtio devices, and answers lines on the console with one rate each.
+ * loads the modules that are there, of virtio devices and of AHCI, and answers lines on the console
+ * with one rate each.
  *
  *   disk DEVICE BLOCK DEPTH BYTES RANDOM   O_DIRECT reads, DEPTH at a time: requests a second
  *   send IP PORT BYTES                     TCP: bytes a second until the peer has closed
@@ -41,13 +42,28 @@ static void load_modules(void)
                                         "virtio_blk",
                                         "failover",
                                         "net_failover",
-                                        "virtio_net"};
+                                        "virtio_net",
+                                        "crct10dif_common",
+                                        "crc-t10dif",
+                                        "crct10dif_generic",
+                                        "crc64",
+                                        "crc64_rocksoft_generic",
+                                        "crc64-rocksoft",
+                                        "t10-pi",
+                                        "scsi_common",
+                                        "scsi_mod",
+                                        "libata",
+                                        "libahci",
+                                        "ahci",
+                                        "sd_mod"};
     char path[80];
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
         snprintf(path, sizeof(path), "/lib/modules/%s.ko", names[i]);
         int fd = open(path, O_RDONLY);
-        if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) != 0)
+        if (fd < 0)
+            continue;
+        if (syscall(SYS_finit_module, fd, "", 0) != 0)
             printf("%s is not loaded\n", names[i]);
         close(fd);
     }

@@ -251,6 +251,42 @@ static void sums_are_left_to_the_card(void **unused)
     assert_int_equal(unsummed, 10);
 }
 
+/* A datagram's sum, too; never zero, which says that there is none. */
+static void datagrams_are_summed(void **unused)
+{
+    struct segment s = {4, 0, 100, 4711, 9, 0, 64};
+    u16 sum;
+
+    (void)unused;
+    for (u32 i = 0; i < 4; i++) {
+        u32 at = (s.version = i & 1 ? 6 : 4) == 4 ? 34 : 54;
+        u8 *f = sent[0], *got = wire[0];
+        u32 len = build(f, &s) - 12, protocol = at == 34 ? 23 : 20;
+        struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16)len, PBUF_RAM);
+        u8 pseudo[40] = {0};
+
+        sw->can = i < 2 ? 0 : SWITCH_CAN_SUM;
+        f[protocol] = 17;
+        frame_put16(f + (at == 34 ? 16 : 18), len - (at == 34 ? 14 : at));
+        frame_put16(f + at + 4, len - at);
+        memset(f + at + 6, 0, 2);
+        memcpy(p->payload, f, len);
+        wire_count = unsummed = 0;
+        assert_true(kif_send(&sender, ours, p));
+        kif_send_flush(&sender, ours);
+        pbuf_free(p);
+        assert_int_equal(wire_count, 1);
+        assert_int_equal(unsummed, i / 2);
+        memcpy(pseudo, f + 14 + (at == 34 ? 12 : 8), at == 34 ? 8 : 32);
+        frame_put32(pseudo + 32, len - at);
+        frame_put32(pseudo + 36, 17);
+        u16 sums[2] = {checksum_sum(pseudo, 40), checksum_sum(got + at, (int)(len - at))};
+        assert_int_equal(checksum_sum(sums, 4), 0xffff);
+        memcpy(&sum, got + at + 6, 2);
+        assert_int_not_equal(sum, 0);
+    }
+}
+
 static void segments_become_one(void **unused)
 {
     (void)unused;
@@ -346,6 +382,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sums_are_made_here, start, stop),
         cmocka_unit_test_setup_teardown(sums_are_left_to_the_card, start, stop),
+        cmocka_unit_test_setup_teardown(datagrams_are_summed, start, stop),
         cmocka_unit_test_setup_teardown(segments_become_one, start, stop),
         cmocka_unit_test_setup_teardown(as_long_as_ip_allows, start, stop),
         cmocka_unit_test_setup_teardown(what_differs_is_not_joined, start, stop),

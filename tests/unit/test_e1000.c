@@ -1,0 +1,432 @@
+/* links: drivers/e1000.c drivers/e1000_send.c drivers/nic.c */
+/* Both generations of Intel's gigabit cards in front of a model of their rings: frames both ways,
+ * what is left to the card, descriptors that make no sense, and a card that hangs and is reset. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <sys/mman.h>
+
+#include "control/rt/clock.h"
+#include "control/rt/dma.h"
+#include "control/rt/fiber.h"
+#include "control/rt/log.h"
+#include "drivers/driver.h"
+#include "drivers/e1000_card.h"
+
+extern const struct driver *const __start_drivers[];
+
+#define MEMORY (8 * MIB)
+#define RINGS 256u
+
+static struct {
+    u32 registers[REGISTERS_LEN / 4];
+    bool hangs, advanced;
+    u32 resets, frames, contexts, len, context[4]; /* what was sent last */
+} card;
+static u64 tsc, dma_used_to;
+static struct loop_timer *timers[4];
+static void (*spawned)(void *arg);
+static void *spawned_arg;
+static void (*interrupt)(void *owner);
+static void *interrupt_owner;
+
+/* ---- what the runtime gives otherwise -------------------------------------------------------- */
+u64 clock_tsc(void)
+{
+    return tsc;
+}
+
+u64 clock_after(u64 ns)
+{
+    return tsc + ns;
+}
+
+u64 clock_ticks(u64 ns)
+{
+    return ns;
+}
+
+void loop_timer_set(struct loop_timer *t, u64 deadline)
+{
+    u32 i = 0;
+
+    while (timers[i] && timers[i] != t)
+        i++;
+    timers[i] = t;
+    t->deadline = deadline;
+    t->armed = true;
+}
+
+void fiber_sleep_until(u64 deadline)
+{
+    tsc = MAX(tsc, deadline);
+}
+
+struct fiber *fiber_spawn(const char *name, void (*fn)(void *arg), void *arg)
+{
+    (void)name;
+    spawned = fn;
+    spawned_arg = arg;
+    return (struct fiber *)&card;
+}
+
+void *dma_alloc(u64 len)
+{
+    u64 at = dma_used_to;
+
+    dma_used_to += (len + 63) & ~63ull;
+    assert_true(dma_used_to <= MEMORY);
+    return memset(dma_pointer(at), 0, len);
+}
+
+void dma_free(void *p, u64 len)
+{
+    (void)p, (void)len;
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+    (void)level;
+    (void)fmt;
+}
+
+void log_assert_failed(const char *file, int line, const char *what)
+{
+    fail_msg("%s:%d: %s", file, line, what);
+    abort();
+}
+
+/* ---- the card ----------------------------------------------------------------------------------
+ */
+enum hv_status pci_map(struct pci_device *d, u32 n, u64 least)
+{
+    assert_true(n == 0 && least <= sizeof(card.registers));
+    d->bars[0].registers = (volatile u8 *)card.registers;
+    return HV_OK;
+}
+
+void pci_enable(struct pci_device *d)
+{
+    (void)d;
+}
+
+u32 pci_interrupts(struct pci_device *d, u32 want)
+{
+    (void)d, (void)want;
+    return 1;
+}
+
+void pci_on_interrupt(struct pci_device *d, u32 n, void (*fn)(void *owner), void *owner)
+{
+    (void)d, (void)n;
+    interrupt = fn;
+    interrupt_owner = owner;
+}
+
+static u32 offset_of(const volatile void *at)
+{
+    return (u32)((const volatile u8 *)at - (const volatile u8 *)card.registers);
+}
+
+static u32 *reg(u32 at)
+{
+    return &card.registers[at / 4];
+}
+
+static void restart(void)
+{
+    memset(card.registers, 0, sizeof(card.registers));
+    *reg(REG_STATUS) = 0x83; /* 1,000 Mbit/s, link, both ways */
+    *reg(REG_RAL) = 0x12005452;
+    *reg(REG_RAH) = 0x80005634;
+    card.hangs = false;
+    card.resets++;
+}
+
+static void transmit(void)
+{
+    struct e1000_tx *ring =
+        dma_pointer(*reg(REG_TDBA) | (u64)card.registers[REG_TDBA / 4 + 1] << 32);
+
+    for (u32 *head = reg(REG_TDH); *head != *reg(REG_TDT); *head = (*head + 1) % RINGS) {
+        struct e1000_tx *d = &ring[*head];
+        u32 type = d->len_type >> 20 & 15;
+        bool extended = d->len_type & BIT(29);
+
+        assert_true(!extended || type == (card.advanced ? 2u : 0u) ||
+                    type == (card.advanced ? 3u : 1u));
+        assert_true(extended || !card.advanced);
+        if (extended && type == (card.advanced ? 2u : 0u)) {
+            card.contexts++;
+            memcpy(card.context, d, sizeof(card.context));
+            continue;
+        }
+        card.len += d->len_type & 0xffff;
+        if (d->len_type & TX_END)
+            card.frames++;
+        if (d->len_type & TX_REPORT)
+            d->options |= TX_DONE;
+    }
+    *reg(REG_ICR) |= 1;
+}
+
+u32 mmio_read32(const volatile void *at)
+{
+    u32 where = offset_of(at), value = card.registers[where / 4];
+
+    if (where == REG_ICR)
+        *reg(REG_ICR) = 0;
+    return value;
+}
+
+void mmio_write32(volatile void *at, u32 value)
+{
+    u32 where = offset_of(at);
+
+    if (where == REG_CTRL && value & BIT(26)) {
+        restart();
+        return;
+    }
+    if (where == REG_ICR || where == REG_IMS || where == REG_IMC)
+        return;
+    card.registers[where / 4] = value;
+    if (where == REG_TDT && !card.hangs)
+        transmit();
+}
+
+enum hv_status pci_wait_register(const volatile void *at, u32 mask, u32 want, u64 ns)
+{
+    tsc += ns / 2;
+    return (mmio_read32(at) & mask) == want ? HV_OK : HV_ETIMEDOUT;
+}
+
+/* A frame comes: as the generation's descriptor has it. */
+static void arrive(u32 len, bool whole)
+{
+    struct e1000_rx *ring =
+        dma_pointer(*reg(REG_RDBA) | (u64)card.registers[REG_RDBA / 4 + 1] << 32);
+    u32 *head = reg(REG_RDH);
+    struct e1000_rx *d = &ring[*head];
+
+    assert_int_not_equal(*head, *reg(REG_RDT));
+    memset(dma_pointer(d->address), 0x5a, MIN(len, 2048u));
+    d->back =
+        card.advanced ? 1 | (whole ? 2 : 0) | (u64)len << 32 : (1ull | (whole ? 2 : 0)) << 32 | len;
+    *head = (*head + 1) % RINGS;
+    *reg(REG_ICR) |= 0x80;
+    interrupt(interrupt_owner);
+}
+
+/* ---- its user ----------------------------------------------------------------------------------
+ */
+static u32 received, received_len, released;
+
+static void receive(void *owner, struct nic_frame *const *frames, u32 count)
+{
+    (void)owner;
+    for (u32 i = 0; i < count; i++) {
+        received_len = frames[i]->len;
+        assert_int_equal(frames[i]->data[received_len - 1], 0x5a);
+        nic_release(frames[i]);
+    }
+    received += count;
+}
+
+static void nothing(void *owner)
+{
+    (void)owner;
+}
+static const struct nic_user user = {.receive = receive, .room = nothing, .link = nothing};
+
+static void back(struct nic_frame *f)
+{
+    (void)f;
+    released++;
+}
+
+static struct nic *bring_up(u16 device)
+{
+    static struct pci_device functions[8];
+    static u32 used;
+    static const struct driver_id id = {0x8086, 0, 0, 0, "test"};
+    struct pci_device *d = &functions[used++];
+    struct nic *last = NULL;
+
+    if (!dma_used_to) {
+        void *at = mmap((void *)DMA_BASE, MEMORY, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        assert_ptr_equal(at, (void *)DMA_BASE);
+        dma_used_to = 64;
+    }
+    memset(&card, 0, sizeof(card));
+    memset(timers, 0, sizeof(timers));
+    received = released = 0;
+    card.advanced = device == 0x10c9 || device == 0x1533;
+    d->device = device;
+    d->id = &id;
+    assert_int_equal(__start_drivers[0]->probe(d), HV_OK);
+    for (struct nic *n = nic_first(); n; n = n->next)
+        last = n;
+    assert_int_equal(last->mac[0], 0x52);
+    assert_int_equal(last->link_mbps, 1000);
+    assert_int_equal(nic_open(last, &user), HV_OK);
+    return last;
+}
+
+static void send_one(struct nic *n, u32 len, struct nic_frame about)
+{
+    static struct nic_frame f[64];
+    static u32 next;
+    struct nic_frame *p = &f[next++ % 64];
+
+    *p = about;
+    p->data = dma_alloc(len);
+    p->data[12] = 8; /* IPv4 */
+    p->data[14] = 0x45;
+    p->len = len;
+    p->release = back;
+    card.frames = card.contexts = card.len = 0;
+    assert_int_equal(nic_send(n, &p, 1), 1);
+}
+
+/* The watch is called as its time comes; a reset that it starts is run. */
+static void seconds_pass(u32 seconds)
+{
+    while (seconds--) {
+        tsc += CLOCK_SECOND;
+        for (u32 i = 0; i < 4 && timers[i]; i++)
+            if (timers[i]->armed && timers[i]->deadline <= tsc) {
+                timers[i]->armed = false;
+                timers[i]->fn(timers[i]->owner);
+            }
+        if (spawned) {
+            void (*fn)(void *arg) = spawned;
+            spawned = NULL;
+            fn(spawned_arg);
+        }
+    }
+}
+
+static void works(struct nic *n)
+{
+    u32 sent = released;
+
+    send_one(n, 60, (struct nic_frame){0});
+    assert_int_equal(card.frames, 1);
+    assert_int_equal(card.contexts, 0);
+    assert_int_equal(card.len, 60);
+    interrupt(interrupt_owner);
+    assert_int_equal(released, sent + 1);
+    received = 0;
+    for (u32 i = 0; i < 600; i++) { /* more than once round the ring */
+        arrive(60 + i, true);
+        assert_int_equal(received_len, 60 + i);
+        *reg(REG_RDT) = (*reg(REG_RDH) + RINGS - 1) % RINGS;
+    }
+    assert_int_equal(received, 600);
+}
+
+static void frames(u16 device)
+{
+    struct nic *n = bring_up(device);
+    u64 errors = n->stats.rx_errors;
+
+    works(n);
+    received = 0;
+    arrive(60, false);
+    arrive(0, true);
+    arrive(13, true);
+    arrive(2049, true);
+    assert_int_equal(received, 0);
+    assert_int_equal(n->stats.rx_errors, errors + 4);
+    nic_close(n);
+}
+
+static void both_ways(void **unused)
+{
+    (void)unused;
+    frames(0x100e);
+    frames(0x10c9);
+}
+
+static const struct nic_frame sum_udp = {
+    .flags = NIC_CSUM_NEEDED, .csum_start = 34, .csum_offset = 6};
+static const struct nic_frame cut = {.flags = NIC_CSUM_NEEDED | NIC_GSO_TCP4,
+                                     .csum_start = 34,
+                                     .csum_offset = 16,
+                                     .header_len = 54,
+                                     .gso_size = 1000};
+
+static void sums_and_segments(void **unused)
+{
+    struct nic *n = bring_up(0x10d3);
+
+    (void)unused;
+    send_one(n, 100, sum_udp);
+    assert_int_equal(card.contexts, 1);
+    assert_int_equal(card.len, 100);
+    assert_int_equal(card.context[1], 34 | 40 << 8); /* SDM 3.3.6 */
+    assert_int_equal(card.context[2] & BIT(24), 0);  /* UDP */
+    send_one(n, 3054, cut);
+    assert_int_equal(card.len, 3054);
+    assert_int_equal(card.context[2] & 0xfffff, 3000);
+    assert_int_equal(card.context[3], 54 << 8 | 1000 << 16);
+    nic_close(n);
+    n = bring_up(0x1533);
+    send_one(n, 100, sum_udp);
+    assert_int_equal(card.context[0], 20 | 14 << 9); /* 82576 datasheet 7.2.2.2 */
+    assert_int_equal(card.context[2], 2u << 20 | BIT(29) | BIT(10));
+    send_one(n, 3054, cut);
+    assert_int_equal(card.len, 3054);
+    assert_int_equal(card.context[2], 2u << 20 | BIT(29) | BIT(11) | BIT(10));
+    assert_int_equal(card.context[3], 20 << 8 | 1000u << 16);
+    nic_close(n);
+}
+
+static void hang_of(u16 device)
+{
+    struct nic *n = bring_up(device);
+    u32 resets = card.resets;
+
+    works(n);
+    card.hangs = true;
+    released = 0;
+    for (u32 i = 0; i < 3; i++)
+        send_one(n, 60 + i, i == 1 ? sum_udp : (struct nic_frame){0});
+    seconds_pass(2);
+    assert_int_equal(card.resets, resets);
+    assert_int_equal(released, 0);
+    seconds_pass(3);
+    assert_int_equal(card.resets, resets + 1);
+    assert_int_equal(n->stats.resets, 1);
+    assert_int_equal(released, 3); /* nobody's buffer is lost */
+    assert_false(n->gone);
+    works(n);
+    seconds_pass(10); /* no other reset */
+    assert_int_equal(card.resets, resets + 1);
+    nic_close(n);
+}
+
+static void a_hang_ends_in_a_reset(void **unused)
+{
+    (void)unused;
+    hang_of(0x100e);
+    hang_of(0x10d3);
+    hang_of(0x10c9);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_ways),
+        cmocka_unit_test(sums_and_segments),
+        cmocka_unit_test(a_hang_ends_in_a_reset),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
