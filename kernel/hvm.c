@@ -43,3 +43,20 @@ void hvm_detect(struct host_info *hi)
     hi->hvm = hvm ? hvm->kind : HOST_HVM_NONE;
     hi->speculation = SPECULATION_RETPOLINE; /* code alone */
 }
+
+bool hvm_on_tcg(void)
+{
+    return (cpuid(1, 0).ecx & BIT(31)) && cpuid(0x40000000, 0).ebx == 0x54474354; /* "TCGT" */
+}
+
+/* QEMU 7.2's TCG: a CPU that loads FPU state clears IGNNE# in the first CPU's flags, and not
+ * atomically. If that one is about to enter a guest or to leave it, they say the opposite from
+ * then on: it takes guest-physical addresses for its own or the reverse, up to a reset. */
+void hvm_spare_first(struct host_info *hi)
+{
+    if (cpu_count == 1 || !cpus[1]->hvm_enabled || !hvm_on_tcg())
+        return;
+    cpus[0]->hvm_enabled = false;
+    hi->cpus[0].hvm = false;
+    hi->cpus[0].hvm_problem = HOST_HVM_SPARED;
+}

@@ -83,4 +83,6 @@ void hvm_fill_page(struct vcpu *v);
 void hvm_take_page(struct vcpu *v, u64 bytes);
 enum hvm_events hvm_take_events(struct vcpu *v);
 
-void hvm_detect(struct host_info *hi); /* picks `hvm` by CPUID */
+void hvm_detect(struct host_info *hi);      /* picks `hvm` by CPUID */
+bool hvm_on_tcg(void);                      /* this machine is QEMU's own emulation */
+void hvm_spare_first(struct host_info *hi); /* boot CPU, once all are up */

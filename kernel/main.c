@@ -74,6 +74,7 @@ void main_boot(const struct boot_info *physical)
     device_init(&boot);         /* from here on no device reaches memory, if there is an IOMMU */
     smp_init(&boot);
     host_info->cpu_count = cpu_count;
+    hvm_spare_first(host_info);
     cpu_tables_reset_ports();
     mem_reclaim(&boot); /* nothing of the loader's is used any more */
     control_init(&boot);

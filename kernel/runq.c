@@ -37,9 +37,9 @@ struct vcpu *runq_choose(const struct runq *q, struct vcpu *last, u64 keep)
     return q->head;
 }
 
-void runq_charge(struct vcpu *v, u64 ticks)
+void runq_charge(struct vcpu *v, u64 ticks, u64 most)
 {
-    v->vruntime += ticks * RUNQ_WEIGHT_NORMAL / v->weight;
+    v->vruntime += MIN(ticks, most) * RUNQ_WEIGHT_NORMAL / v->weight;
 }
 
 void runq_wake(const struct runq *q, struct vcpu *v, u64 bonus)

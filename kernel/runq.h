@@ -22,8 +22,8 @@ bool runq_remove(struct runq *q, struct vcpu *v);
 /* The vCPU to run next, still on the queue: the head, or `last` while it is queued and at most
  * `keep` ahead of the head.  NULL: empty. */
 struct vcpu *runq_choose(const struct runq *q, struct vcpu *last, u64 keep);
-/* v ran for `ticks`. */
-void runq_charge(struct vcpu *v, u64 ticks);
+/* v ran for `ticks`. What is more than `most` it ran alone: others must not have that in return. */
+void runq_charge(struct vcpu *v, u64 ticks, u64 most);
 /* v wakes: it keeps its place unless it slept so long that it would claim more than `bonus`. */
 void runq_wake(const struct runq *q, struct vcpu *v, u64 bonus);
 /* v is about to run. */

@@ -203,7 +203,7 @@ static void leave(struct cpu *c, struct vcpu *v, u64 now)
     /* The page is shared and its figures are only shown; what is decided on is kept here. */
     stats->run_ticks += ran;
     stats->running_since = 0;
-    runq_charge(v, ran);
+    runq_charge(v, ran, 2 * tsc_hz / SLICES_PER_SECOND);
     c->running = NULL;
     release(v);
 }

@@ -101,6 +101,7 @@ static enum host_problem solve(struct host_info *hi)
         .clean_bits = r.edx & SVM_CLEAN_BITS,
         .pause_filter = r.edx & SVM_PAUSE_FILTER,
         .rdtscp = cpuid(LEAF_EXTENDED, 0).edx & BIT(27),
+        .tcg = hvm_on_tcg(),
         .asids = r.ebx,
     };
     hi->speculation |= SPECULATION_RSB; /* APM 3, CPUID 8000_0008H EBX */

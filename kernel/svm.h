@@ -15,6 +15,7 @@ struct svm_caps {
     bool clean_bits;
     bool pause_filter;
     bool rdtscp; /* TSC_AUX is there to be switched */
+    bool tcg;    /* hvm_on_tcg() */
     u32 asids;   /* 1 .. asids-1 are for guests */
 };
 extern struct svm_caps svm_caps; /* of the boot CPU; fixed after boot */

@@ -2,6 +2,7 @@
  * entries.  Own core. */
 #include "kernel/svm_event.h"
 
+#include "kernel/irq.h"
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
@@ -26,10 +27,14 @@ void svm_exception(struct vcpu *v, u32 vector, bool has_error, u32 error)
                   (has_error ? EVENT_HAS_ERROR | (u64)error << 32 : 0));
 }
 
+/* QEMU 7.2 delivers it once more, whatever RFLAGS.IF is by then, if its loop is left before the
+ * next exit: the interrupt that waits at VMRUN makes that the next thing to come. */
 void svm_interrupt(struct vcpu *v, u32 vector)
 {
     inject(v, VMCB_EVENT(EVENT_INTR, vector));
     v->page->stats.injected++;
+    if (svm_caps.tcg)
+        irq_kick(this_cpu()->id);
 }
 
 static void inject_nmi(struct vcpu *v)
@@ -150,6 +155,7 @@ static void set_windows(struct vcpu *v, bool window)
 
 enum hvm_events svm_take_events(struct vcpu *v)
 {
+    struct svm_vcpu *s = svm_of(v);
     bool window = false;
 
     take_nmi(v);
@@ -164,13 +170,13 @@ enum hvm_events svm_take_events(struct vcpu *v)
         svm_interrupt(v, (u32)vector);
         vector = vlapic_pending(v);
     }
-    window |= vector >= 0;
+    window |= vector >= 0 || (v->nmi_pending && !s->nmi_blocked);
     /* A window would open before that instruction, which may be the HLT after STI, since QEMU 7.2
      * does not load the shadow. */
-    if (window && (svm_of(v)->vmcb->int_state & INT_STATE_SHADOW)) {
-        step(svm_of(v));
+    if (window && (s->stepping || (s->vmcb->int_state & INT_STATE_SHADOW))) {
+        step(s);
         window = false;
     }
     set_windows(v, window);
-    return svm_of(v)->vmcb->event_inj & EVENT_VALID ? EVENTS_DELIVER : EVENTS_NONE;
+    return s->vmcb->event_inj & EVENT_VALID ? EVENTS_DELIVER : EVENTS_NONE;
 }

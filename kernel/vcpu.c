@@ -168,6 +168,7 @@ enum hv_status vcpu_pull(struct vcpu *v)
     if (v->cpu == this_cpu()->id)
         return HV_OK;
     cpu_call_others(vcpu_let_go, v);
+    runq_transfer(&cpus[v->cpu]->runq, &this_cpu()->runq, v);
     v->cpu = this_cpu()->id;
     if (v->timer_moving) {
         v->timer_moving = false;

@@ -299,10 +299,9 @@ const char *features_why_not(const struct host_info *h, char *reason, u32 len)
 const char *features_cpu_state(const struct host_info *h, u32 cpu)
 {
     static const char *const states[] = {
-        [HOST_HVM_WORKS] = "no",
-        [HOST_HVM_LOCKED] = "locked",
-        [HOST_HVM_LACKING] = "lacking",
-        [HOST_HVM_REFUSED] = "refused",
+        [HOST_HVM_WORKS] = "no",        [HOST_HVM_LOCKED] = "locked",
+        [HOST_HVM_LACKING] = "lacking", [HOST_HVM_REFUSED] = "refused",
+        [HOST_HVM_SPARED] = "spared",
     };
     u32 problem = h->hvm_problem == HOST_HVM_WORKS ? h->cpus[cpu].hvm_problem : HOST_HVM_WORKS;
 

@@ -16,7 +16,12 @@ static u32 polling = LOOP_NO_CPU; /* the CPU on which the control partition poll
 /* CPUs that vCPUs may use. */
 static u64 for_guests(u32 polls)
 {
-    return BITS(sys_host_info()->cpu_count - 1, 0) & ~(polls == LOOP_NO_CPU ? 0 : BIT(polls));
+    const struct host_info *h = sys_host_info();
+    u64 cpus = 0;
+
+    for (u32 i = 0; i < h->cpu_count; i++)
+        cpus |= h->cpus[i].hvm && i != polls ? BIT(i) : 0;
+    return cpus;
 }
 
 /* CPUs as they are, or as they are wanted. */
@@ -63,7 +68,10 @@ static bool place(const struct vm *vm, const struct vm_config *config, struct cp
 
 bool vm_sched_admit(const struct vm *vm, const struct vm_config *c, struct vm_error *e)
 {
-    if (c->cpu_pin && !(c->cpu_pin & for_guests(polling)) && polling != LOOP_NO_CPU)
+    if (c->cpu_pin && !(c->cpu_pin & for_guests(LOOP_NO_CPU)))
+        return vm_error(e, HV_ENOENT, "E_NOENT", "host cpu",
+                        "no CPU of VM %s's cpu.pin can run guests", c->name);
+    if (c->cpu_pin && !(c->cpu_pin & for_guests(polling)))
         return vm_error(e, HV_EBUSY, "E_STATE", "another cpu.pin, or host cpu N mode=shared",
                         "cpu.pin of VM %s names only CPU %u, on which the control partition polls",
                         c->name, polling);

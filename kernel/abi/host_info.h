@@ -15,6 +15,7 @@ enum host_problem { /* why there are no guests */
                     HOST_HVM_LOCKED,  /* switched off by the firmware */
                     HOST_HVM_LACKING, /* host_info.lacking tells what */
                     HOST_HVM_REFUSED, /* VMXON or EFER.SVME failed, or there was no memory */
+                    HOST_HVM_SPARED,  /* of a CPU: hvm_spare_first() */
 };
 
 /* Words that tell what the CPU offers for guests, raw; vmm/features.c has the bits' names. */

@@ -87,8 +87,8 @@ def mode(c, cpu):
     return re.search(rf"(?m)^{cpu} .* (\w+)\s*$", c.command("host cpu"))[1]
 
 
-def polling(c):
-    """A control partition that polls on a CPU of its own."""
+def polling(c, other):
+    """A control partition that polls on CPU 1; `other` is for guests."""
     with c.check("a polling control partition: what may not be is refused"):
         assert "E_NOENT" in c.command("host cpu 7 mode=polling")
         guests.start(c, "pinned", "busy", cpu_pin="1")
@@ -96,9 +96,9 @@ def polling(c):
         guests.must(c, "vm stop pinned")
         guests.start(c, "x", "busy")
         guests.must(c, "host cpu 1 mode=polling")
-        assert mode(c, 0) == "shared" and mode(c, 1) == "polling"
+        assert mode(c, other) == "shared" and mode(c, 1) == "polling"
         assert "E_STATE: cpu.pin of VM pinned" in c.command("vm start pinned")
-        assert "E_STATE" in c.command("host cpu 0 mode=dedicated")
+        assert "E_STATE" in c.command(f"host cpu {other} mode=dedicated")
         guests.must(c, "vm delete pinned --yes")
     with c.check("a guest that ran on that CPU goes on on the other"):
         before = guests.run_ms(c, ["x"])["x"]
@@ -133,10 +133,11 @@ def polling(c):
 
 
 @bochs("guests-2", limit=600, cpus=2, files=guests.files(*GUESTS_2))
-def guests_2(c):
+def guests_2(c, other=0):
+    """CPU 1 and `other` are for guests."""
     run_guests(c, MORE_CPUS)
     # On one CPU the two states take turns in the same registers.
-    for cpus in ("0", "0-1"):
+    for cpus in (f"{other}", f"{min(1, other)}-{max(1, other)}"):
         with c.check(f"a guest with AVX beside one without, on CPU {cpus}"):
             for guest in ("avx_a", "avx_none"):
                 guests.start(c, guest, guest, cpu_pin=cpus)
@@ -145,13 +146,13 @@ def guests_2(c):
                 guests.remove(c, guest)
     with c.check("a dedicated CPU is for VMs that name it"):
         assert "E_STATE" not in c.command("host cpu 1 mode=dedicated")
-        assert "E_STATE" in c.command("host cpu 0 mode=dedicated")
+        assert "E_STATE" in c.command(f"host cpu {other} mode=dedicated")
         assert "E_NOENT" in c.command("host cpu 7 mode=dedicated")
         for name in ("x", "y"):
             guests.start(c, name, "busy")
         guests.start(c, "own", "busy", cpu_pin="1")
         got = shares(c, ["x", "y", "own"], 4)
-        # On two CPUs x and y would have twice what `own` has; CPU 0 also has the control partition.
+        # On two CPUs x and y would have twice what `own` has; one CPU is all they have.
         assert (got["x"] + got["y"]) / got["own"] <= 1.3, got
         guests.must(c, "host cpu 1 mode=shared")
         guests.remove(c, "own")
@@ -159,7 +160,7 @@ def guests_2(c):
         assert 0.6 <= got["x"] / got["y"] <= 1.6, got  # one of them shares with the control partition
         for name in ("x", "y"):
             guests.remove(c, name)
-    polling(c)
+    polling(c, other)
     with c.check("a guest may have more vCPUs than the host has CPUs"):
         guests.start(c, "four", "pause_spin", cpu=4)
         guests.wait_verdict(c, "four", "pause_spin", 120)

@@ -26,9 +26,7 @@ void guest_main(void)
         check(now >= last, "TSC went from %lx back to %lx", last, now);
         last = now;
     }
-    u64 before = rdtsc();
-    delay_ms(20);
-    u64 took = rdtsc() - before;
+    u64 before = rdtsc(), took = tsc_of_delay(20);
     check(took > 15 * tsc_per_ms() && took < 60 * tsc_per_ms(), "20 ms took %lu, a ms is %lu", took,
           tsc_per_ms());
     check(before < 3600000 * tsc_per_ms(), "TSC began at %lx", before);

@@ -24,7 +24,7 @@ static void run_slices(struct runq *q, unsigned rounds, u64 slice)
         assert_non_null(v);
         assert_true(runq_remove(q, v));
         runq_started(q, v);
-        runq_charge(v, slice);
+        runq_charge(v, slice, 2 * SLICE);
         v->ready_since += slice;
         runq_wake(q, v, SLICE);
         runq_insert(q, v);
@@ -78,7 +78,7 @@ static void many_short_exits_do_not_win_time(void **state)
         u64 ran = v == &a ? SLICE / 100 : SLICE;
         runq_remove(&q, v);
         runq_started(&q, v);
-        runq_charge(v, ran);
+        runq_charge(v, ran, 2 * SLICE);
         v->ready_since += ran;
         runq_insert(&q, v);
         last = v;
@@ -121,6 +121,21 @@ static void a_long_sleep_earns_one_bonus_only(void **state)
     assert_in_range(sleeper.ready_since, 50 * SLICE, 52 * SLICE);
 }
 
+static void time_alone_is_not_paid_back(void **state)
+{
+    struct vcpu alone = {.weight = 100}, woken = {.weight = 100};
+    struct runq q = {0};
+
+    (void)state;
+    runq_started(&q, &alone);
+    runq_wake(&q, &woken, SLICE);
+    runq_insert(&q, &woken);
+    runq_charge(&alone, 100000 * SLICE, 2 * SLICE);
+    runq_insert(&q, &alone);
+    run_slices(&q, 100, SLICE);
+    assert_in_range(woken.ready_since, 50 * SLICE, 52 * SLICE);
+}
+
 static void moving_keeps_the_lead_not_the_clock(void **state)
 {
     struct runq from = {.floor = 1000000}, to = {.floor = 10};
@@ -141,6 +156,7 @@ int main(void)
         cmocka_unit_test(many_short_exits_do_not_win_time),
         cmocka_unit_test(the_last_one_stays_while_it_is_not_far_ahead),
         cmocka_unit_test(a_long_sleep_earns_one_bonus_only),
+        cmocka_unit_test(time_alone_is_not_paid_back),
         cmocka_unit_test(moving_keeps_the_lead_not_the_clock),
     };
 

@@ -97,4 +97,6 @@ bool acpi_s5(u16 *port, u16 *value);          /* what to write to which PM1a con
 
 /* Waits about that many milliseconds by the PIT's channel 2. */
 void delay_ms(unsigned ms);
+/* TSC ticks of a delay: the least of five, since a vCPU may be held up in one. */
+u64 tsc_of_delay(unsigned ms);
 u64 tsc_per_ms(void); /* measured once */

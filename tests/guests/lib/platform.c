@@ -177,13 +177,21 @@ void delay_ms(unsigned ms)
     }
 }
 
+u64 tsc_of_delay(unsigned ms)
+{
+    u64 least = ~0ull;
+    for (int i = 0; i < 5; i++) {
+        u64 start = rdtsc();
+        delay_ms(ms);
+        least = MIN(least, rdtsc() - start);
+    }
+    return least;
+}
+
 u64 tsc_per_ms(void)
 {
     static u64 measured;
-    if (!measured) {
-        u64 start = rdtsc();
-        delay_ms(25);
-        measured = (rdtsc() - start) / 25;
-    }
+    if (!measured)
+        measured = tsc_of_delay(8) / 8;
     return measured;
 }
