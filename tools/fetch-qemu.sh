@@ -7,5 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . tools/lib.sh
 tools/fetch-deb.sh qemu-system-x86 "$cache/qemu" usr/bin/qemu-system-x86_64
-"$cache/qemu/usr/bin/qemu-system-x86_64" --version >/dev/null ||
+"$cache/qemu/usr/bin/qemu-system-x86_64" --version >/dev/null || {
+    rm -rf "$cache/qemu"
     die "QEMU of Debian's backports does not run here. Try: this is for Debian 12."
+}
