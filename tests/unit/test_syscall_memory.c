@@ -1,4 +1,4 @@
-/* links: kernel/syscall.c kernel/sys_vm.c kernel/control.c kernel/space.c kernel/vm.c kernel/vcpu.c kernel/pgtab.c kernel/policy.c kernel/vlapic.c kernel/vlapic_route.c kernel/vlapic_timer.c kernel/timer.c kernel/device.c kernel/vtd.c kernel/vmx.c kernel/svm.c kernel/svm_vcpu.c tests/unit/vm_lab.c tests/unit/machine.c tests/unit/fakes.c */
+/* links: kernel/syscall.c kernel/sys_vm.c kernel/control.c kernel/space.c kernel/vm.c kernel/vcpu.c kernel/runq.c kernel/pgtab.c kernel/policy.c kernel/vlapic.c kernel/vlapic_route.c kernel/vlapic_timer.c kernel/timer.c kernel/device.c kernel/vtd.c kernel/vmx.c kernel/svm.c kernel/svm_vcpu.c tests/unit/vm_lab.c tests/unit/machine.c tests/unit/fakes.c */
 /* Every system call that may need memory, with each of its allocations failing in turn: the call
  * says so, nothing is mapped or charged that was not before, a second try works, and in the end no
  * frame is without an owner.  tests/check_calls.py looks that none is missing in calls[]. */

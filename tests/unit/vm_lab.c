@@ -36,6 +36,11 @@ static struct cpu cpu;
 static struct host_info info;
 static jmp_buf scheduler;
 
+bool hvm_on_tcg(void)
+{
+    return false;
+}
+
 /* Of the backends' and the system calls' tables; nothing here runs a guest or ring 3. */
 asm(".globl svm_exception, svm_fill_page, svm_interrupt, svm_interrupts_open, svm_run, svm_skip\n"
     ".globl svm_take_events, vmcs_failed, vmx_apic_changed, vmx_caps_fit, vmx_caps_solve\n"
