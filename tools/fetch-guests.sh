@@ -4,7 +4,7 @@
 # unchanged, and an initramfs of Debian's busybox-static with tools/demo-init as /init and the
 # modules of the power button and of virtio devices.
 # The kernel's package is fetched and unpacked under .cache/guests, not installed.  So is qemu-guest-agent,
-# for a test: build/guests/agent has it with this machine's libraries.
+# for a test: build/guests-agent has it with this machine's libraries.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/lib.sh
@@ -55,13 +55,13 @@ fetch_agent() {
 
 # Without it or a library of it the test has a stand-in alone, and says so.
 make_agent() {
-    rm -rf build/guests/agent
+    rm -rf build/guests-agent
     [ -f "$kept/qemu-ga" ] || fetch_agent
     [ -f "$kept/qemu-ga" ] && ! ldd "$kept/qemu-ga" | grep -q 'not found' ||
         { say "qemu-guest-agent cannot be had"; return 0; }
-    mkdir -p build/guests/agent
-    cp "$kept/qemu-ga" $(ldd "$kept/qemu-ga" | sed -n 's,^[^/]*\(/[^ ]*\) .*,\1,p') build/guests/agent
-    say "guest agent: $(du -sk build/guests/agent | cut -f1) KiB with libraries"
+    mkdir -p build/guests-agent
+    cp "$kept/qemu-ga" $(ldd "$kept/qemu-ga" | sed -n 's,^[^/]*\(/[^ ]*\) .*,\1,p') build/guests-agent
+    say "guest agent: $(du -sk build/guests-agent | cut -f1) KiB with libraries"
 }
 
 [ -f "$kept/vmlinuz" ] && [ -f "$kept/bond/bonding.ko" ] || fetch_kernel

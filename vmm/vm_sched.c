@@ -13,15 +13,17 @@
 static u64 dedicated;             /* CPUs for VMs that name them in cpu.pin */
 static u32 polling = LOOP_NO_CPU; /* the CPU on which the control partition polls */
 
-/* CPUs that vCPUs may use. */
+/* CPUs that vCPUs may use; where none can run guests, those that could if they were told to. */
 static u64 for_guests(u32 polls)
 {
     const struct host_info *h = sys_host_info();
-    u64 cpus = 0;
+    u64 able = 0;
 
     for (u32 i = 0; i < h->cpu_count; i++)
-        cpus |= h->cpus[i].hvm && i != polls ? BIT(i) : 0;
-    return cpus;
+        able |= h->cpus[i].hvm ? BIT(i) : 0;
+    if (!able)
+        able = BITS(h->cpu_count - 1, 0);
+    return able & ~(polls == LOOP_NO_CPU ? 0 : BIT(polls));
 }
 
 /* CPUs as they are, or as they are wanted. */

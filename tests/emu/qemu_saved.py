@@ -36,7 +36,7 @@ def kept(c):
     return c.command("host config show")
 
 
-@qemu("saved", machine="q35", disk="ahci", cpus=2, limit=300, extra=NET, files={
+@qemu("saved", machine="q35", disk="ahci", cpus=3, limit=300, extra=NET, files={
     "bulkhead/config.a": copy(5, BEFORE), "bulkhead/config.b": copy(6, BEFORE + "x" * 999, torn=True)})
 def saved(c):
     with c.check("a write that was cut short: the last good configuration is used, and it says so"):

@@ -16,7 +16,7 @@ from mkinitrd import Cpio, read  # noqa: E402
 FORMATS = ("raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi")
 
 
-AGENT = os.path.join(BUILD, "guests", "agent")  # of tools/fetch-guests.sh
+AGENT = os.path.join(BUILD, "guests-agent")  # of tools/fetch-guests.sh
 
 
 def initrd(agent=False):
