@@ -23,7 +23,7 @@ DEVICES = ["-device", "virtio-blk-pci,drive=d,disable-legacy=on", "-device", "nv
 AHCI = ["-device", "ich9-ahci,id=a", "-device", "ide-hd,drive=f,bus=a.0"]
 # name, disk of Bulkhead, device of Linux
 DISKS = [("virtio-blk", "vd0", "/dev/vda"), ("nvme", "nvme0", "/dev/nvme0n1")]
-AHCI_DISKS = [("ahci", "ahci0", "/dev/sda")]
+AHCI_DISKS = [("ahci", "sd0", "/dev/sda")]
 KERNEL, STOCK_KERNEL = "build/guests/demo/vmlinuz", "build/bench/vmlinuz-stock"
 INITRD, STOCK_INITRD = "build/bench/rate.img", "build/bench/rate-stock.img"
 # name, block, depth, bytes, random
