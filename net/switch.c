@@ -18,6 +18,7 @@ const char *const switch_drop_names[DROP_REASONS] = {
     [DROP_REFLECTED] = "reflected", [DROP_SHAPED] = "shaped",
     [DROP_LOST] = "lost",           [DROP_DOWN] = "link-down",
     [DROP_NOWHERE] = "nowhere",     [DROP_OFFLOAD] = "bad-offload",
+    [DROP_NO_BUFFER] = "no-buffer",
 };
 
 /* A station that moved from a guest's port to the outside within this time and is heard in a group

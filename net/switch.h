@@ -55,10 +55,11 @@ enum switch_drop { /* why a frame went no further */
                    DROP_REFLECTED,  /* our own frame, come back from outside */
                    DROP_SHAPED,     /* no room in the shaper's queue */
                    DROP_LOST,       /* by link emulation */
-                   DROP_OFFLOAD, /* its sender asks for a sum or a cut that its bytes do not allow
-                                  */
-                   DROP_DOWN,    /* the port's link is down */
-                   DROP_NOWHERE, /* no port to go out at */
+                   DROP_OFFLOAD,   /* its sender asks for a sum or a cut that its bytes do not allow
+                                    */
+                   DROP_DOWN,      /* the port's link is down */
+                   DROP_NOWHERE,   /* no port to go out at */
+                   DROP_NO_BUFFER, /* the guest has too few receive buffers */
                    DROP_REASONS,
 };
 extern const char *const switch_drop_names[DROP_REASONS];

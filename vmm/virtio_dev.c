@@ -107,6 +107,14 @@ void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u3
         virtio_ring_put_id(r, id, slots, written);
 }
 
+void virtio_dev_put_all(struct virtio_device *d, u32 queue, const struct virtio_chain *c,
+                        const u32 *written, u32 count)
+{
+    const struct virtio_ring *r = usable(d, queue);
+    if (r)
+        virtio_ring_put_all(r, c, written, count);
+}
+
 void virtio_dev_rewind(struct virtio_device *d, u32 queue)
 {
     virtio_ring_rewind(&d->state->queue[queue]);

@@ -98,6 +98,9 @@ void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_c
 void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written);
 /* The same for a chain that was not kept: by its id and slots. */
 void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u32 written);
+/* The same for chains that belong together: the driver sees all of them at once. */
+void virtio_dev_put_all(struct virtio_device *d, u32 queue, const struct virtio_chain *c,
+                        const u32 *written, u32 count);
 /* Takes all again that was taken and not put; the device puts in order. */
 void virtio_dev_rewind(struct virtio_device *d, u32 queue);
 void virtio_dev_drained(struct virtio_device *d);           /* busy() has become false */

@@ -209,8 +209,10 @@ static struct virtio_chain buffers[RX_CHAINS];
 static u32 take_buffers(struct virtio_device *d, u32 queue, u32 len)
 {
     u32 most = virtio_dev_has(d, F_MRG_RXBUF) ? RX_CHAINS : 1, room = 0, n = 0;
-    while (n < most && room < len && virtio_dev_take(d, queue, &buffers[n]))
-        room += MIN(buffers[n++].writable_len, len);
+    while (n < most && room < len && virtio_dev_take(d, queue, &buffers[n])) {
+        room += MIN(buffers[n].writable_len, len);
+        n++;
+    }
     if (room >= len)
         return n;
     while (n)
@@ -218,26 +220,26 @@ static u32 take_buffers(struct virtio_device *d, u32 queue, u32 len)
     return 0;
 }
 
-/* Header and parts, in all `len` bytes, into as many buffers as that takes. */
+/* Header and parts, in all `len` bytes, into as many buffers as that takes, which the driver finds
+ * together: it would take a frame whose rest is not there yet for a broken one. */
 static bool spread_parts(struct virtio_device *d, u32 queue, const struct frame_part *part,
                          u32 parts, u32 len)
 {
-    u32 count = take_buffers(d, queue, len), b = 0, at = 0;
+    u32 count = take_buffers(d, queue, len), written[RX_CHAINS] = {0}, b = 0;
     if (!count)
         return false;
     ((struct net_header *)(uintptr_t)part[0].at)->num_buffers = (u16)count;
     for (u32 i = 0; i < parts; i++) {
-        for (u32 done = 0; done < part[i].len && b < count;) {
-            u32 n = virtio_chain_write(&buffers[b], at, part[i].at + done, part[i].len - done);
+        for (u32 done = 0; done < part[i].len && b < count; b++) {
+            u32 n =
+                virtio_chain_write(&buffers[b], written[b], part[i].at + done, part[i].len - done);
             done += n;
-            at += n;
+            written[b] += n;
             if (done == part[i].len)
                 break;
-            virtio_dev_put(d, queue, &buffers[b++], at);
-            at = 0;
         }
     }
-    virtio_dev_put(d, queue, &buffers[b], at);
+    virtio_dev_put_all(d, queue, buffers, written, count); /* 5.1.6.4.1 */
     d->state->bytes_in += len;
     return true;
 }
@@ -327,11 +329,14 @@ static void deliver(void *owner, const struct switch_item *items, u32 count)
     struct virtio_device *d = owner;
     const struct port *port = d->backend;
     u32 pairs = pairs_used(d), told = 0;
+    bool full = false;
     for (u32 i = 0; i < count; i++) {
         u32 pair = pairs > 1 ? port->pair_of[flow_of(items[i].frame)] % pairs : 0;
         told |= (u32)BIT(pair);
-        if (!give(d, QUEUE_PAIR * pair + QUEUE_RX, &items[i]) && pairs == 1)
-            break; /* without buffers the rest is lost as well, as on a card */
+        /* Without buffers the rest is lost as well, as on a card. */
+        full = (full && pairs == 1) || !give(d, QUEUE_PAIR * pair + QUEUE_RX, &items[i]);
+        if (full && virtio_dev_live(d))
+            switch_refuse(port->sw, port->index, DROP_NO_BUFFER);
     }
     for (; told; told &= told - 1)
         virtio_dev_signal(d, QUEUE_PAIR * (u32)__builtin_ctz(told) + QUEUE_RX);

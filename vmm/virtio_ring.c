@@ -299,25 +299,61 @@ void virtio_ring_put(const struct virtio_ring *r, const struct virtio_chain *c, 
     virtio_ring_put_id(r, c->id, c->slots, written);
 }
 
+/* All of a packed used descriptor but its flags, which are returned. */
+static u16 fill_packed(const struct virtio_ring *r, u16 id, u32 written)
+{
+    u8 *at = r->desc + 16u * r->q->next_used;
+    memcpy(at + 8, &written, sizeof(written));
+    memcpy(at + 12, &id, sizeof(id));
+    return (u16)((r->q->used_wrap ? DESC_AVAIL | DESC_USED : 0) | (written ? DESC_WRITE : 0));
+}
+
+static void fill_split(const struct virtio_ring *r, u16 id, u32 written)
+{
+    u64 entry = id | (u64)written << 32;
+    memcpy(r->device + USED_RING + USED_ENTRY * (r->q->next_used & (r->size - 1u)), &entry,
+           sizeof(entry));
+    r->q->next_used++;
+    r->q->unsignalled++;
+}
+
 void virtio_ring_put_id(const struct virtio_ring *r, u16 id, u16 slots, u32 written)
 {
     struct virtio_queue *q = r->q;
     if (r->packed) {
-        u16 flags = (u16)((q->used_wrap ? DESC_AVAIL | DESC_USED : 0) | (written ? DESC_WRITE : 0));
-        u8 *at = r->desc + 16u * q->next_used;
-        memcpy(at + 8, &written, sizeof(written));
-        memcpy(at + 12, &id, sizeof(id));
-        store(at, 14, flags);
+        u16 flags = fill_packed(r, id, written);
+        store(r->desc + 16u * q->next_used, 14, flags);
         advance(r, &q->next_used, &q->used_wrap, slots);
         q->unsignalled = (u16)(q->unsignalled + slots);
         return;
     }
-    u64 entry = id | (u64)written << 32;
-    memcpy(r->device + USED_RING + USED_ENTRY * (q->next_used & (r->size - 1u)), &entry,
-           sizeof(entry));
-    q->next_used++;
-    q->unsignalled++;
+    fill_split(r, id, written);
     store(r->device, 2, q->next_used);
+}
+
+/* The driver sees none before the first one's flags (packed) or the index (split). */
+void virtio_ring_put_all(const struct virtio_ring *r, const struct virtio_chain *c,
+                         const u32 *written, u32 count)
+{
+    struct virtio_queue *q = r->q;
+    u16 first = q->next_used, first_flags = 0;
+    for (u32 i = 0; i < count; i++) {
+        if (!r->packed) {
+            fill_split(r, c[i].id, written[i]);
+            continue;
+        }
+        u16 flags = fill_packed(r, c[i].id, written[i]);
+        if (i)
+            store(r->desc + 16u * q->next_used, 14, flags);
+        else
+            first_flags = flags;
+        advance(r, &q->next_used, &q->used_wrap, c[i].slots);
+        q->unsignalled = (u16)(q->unsignalled + c[i].slots);
+    }
+    if (!r->packed)
+        store(r->device, 2, q->next_used);
+    else if (count)
+        store(r->desc + 16u * first, 14, first_flags);
 }
 
 /* Split: the avail ring still has the heads from next_used on, since it has room for all that is in

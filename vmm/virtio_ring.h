@@ -66,6 +66,10 @@ void virtio_ring_untake(const struct virtio_ring *r, const struct virtio_chain *
 void virtio_ring_put(const struct virtio_ring *r, const struct virtio_chain *c, u32 written);
 /* The same by what virtio_ring_take() left in id and slots. */
 void virtio_ring_put_id(const struct virtio_ring *r, u16 id, u16 slots, u32 written);
+/* Gives back `count` chains in order, with written[i] bytes; the driver sees all of them at once.
+ */
+void virtio_ring_put_all(const struct virtio_ring *r, const struct virtio_chain *c,
+                         const u32 *written, u32 count);
 /* Takes back all that was taken and not put, for a device that puts in the order of its takes. */
 void virtio_ring_rewind(struct virtio_queue *q);
 /* Does the driver want an interrupt for what was put since it was last asked? */

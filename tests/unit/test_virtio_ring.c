@@ -299,6 +299,34 @@ static void many_chains_in_any_order(void **state)
     long_run(true, 255);
 }
 
+/* What the driver sees of chains that were put together: all or none, also around the ring's end.
+ */
+static void chains_put_together_come_together(void **state)
+{
+    static struct virtio_chain held[3];
+    static const u32 written[] = {3, 2, 1};
+    (void)state;
+    for (u32 packed = 0; packed < 2; packed++) {
+        set_up(packed, false, 8);
+        drv_start();
+        for (u32 n = 0; n < 100; n++) {
+            for (u32 i = 0; i < 3; i++) {
+                assert_true(drv_send(1 + (n + i) % 2, n));
+                assert_int_equal(virtio_ring_take(&ring, &held[i]), RING_CHAIN);
+            }
+            virtio_ring_put_all(&ring, held, written, 0);
+            assert_false(drv_reap());
+            virtio_ring_put_all(&ring, held, written, 3);
+            u16 first = packed ? drv.used : (u16)(drv.used % q.size);
+            assert_int_equal(packed ? desc(first)->len : *(u32 *)(ram + DEVICE + 8 + 8 * first), 3);
+            assert_true(virtio_ring_wants_interrupt(&ring));
+            for (u32 i = 0; i < 3; i++)
+                assert_true(drv_reap());
+            assert_false(drv_reap());
+        }
+    }
+}
+
 /* 2.7.7.2, 2.8.10: an interrupt exactly when the driver's event index is passed. */
 static void events_are_told_when_their_index_is_passed(void **state)
 {
@@ -381,6 +409,7 @@ int main(void)
         cmocka_unit_test(split_rules_are_kept),
         cmocka_unit_test(areas_outside_memory_are_refused),
         cmocka_unit_test(many_chains_in_any_order),
+        cmocka_unit_test(chains_put_together_come_together),
         cmocka_unit_test(events_are_told_when_their_index_is_passed),
         cmocka_unit_test(doorbells_are_asked_for),
         cmocka_unit_test(a_driver_that_is_told_not_to_never_rings),
