@@ -215,7 +215,7 @@ build/bench/rate-stock.img: build/linux/rate tools/mkinitrd.py tools/binaries.lo
 	$(Q)$(PYTHON) tools/mkinitrd.py $@ $< /bin/busybox $(STOCK_MODULES:%=$(STOCK)/lib/modules/*/kernel/%.ko)
 .PHONY: bench-linux
 bench-linux: image build/bench/rate.img build/bench/rate-stock.img ## disks and TCP beside Debian's Linux on the same QEMU machine
-	@$(PYTHON) tests/bench_linux.py
+	@$(PYTHON) tests/bench_linux.py $(TABLES)
 
 # Some three minutes; the tier sends a tenth of them.
 .PHONY: test-million-frames

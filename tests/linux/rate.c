@@ -4,7 +4,10 @@
  *
  *   disk DEVICE BLOCK DEPTH BYTES RANDOM   O_DIRECT reads, DEPTH at a time: requests a second
  *   send IP PORT BYTES                     TCP: bytes a second until the peer has closed
- *   receive IP PORT                        TCP: until the peer has sent all */
+ *   receive IP PORT                        TCP: until the peer has sent all
+ *   address IP                             another one than 10.9.0.100; no rate
+ *   serve PORT                             TCP: read one connection to its end
+ *   show PATH                              a file, as of /proc; no rate */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -17,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -162,6 +166,39 @@ static double transfer(const char *address, int port, uint64_t bytes)
     return (double)moved / began;
 }
 
+static double serve(int port)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+    uint64_t moved = 0;
+    ssize_t n;
+
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (bind(listener, (struct sockaddr *)&in, sizeof(in)) != 0 || listen(listener, 1) != 0)
+        return 0;
+    printf("serving\n");
+    fflush(stdout);
+    int fd = accept(listener, NULL, NULL);
+    double began = now();
+    while ((n = read(fd, buffer, 1 << 18)) > 0)
+        moved += (uint64_t)n;
+    began = now() - began;
+    close(fd);
+    close(listener);
+    return (double)moved / began;
+}
+
+static void show(const char *path)
+{
+    static char text[16384];
+    int fd = open(path, O_RDONLY);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text));
+
+    if (n > 0)
+        fwrite(text, 1, (size_t)n, stdout);
+    close(fd);
+}
+
 int main(void)
 {
     char line[200], word[100];
@@ -169,6 +206,8 @@ int main(void)
     int random;
 
     mount("dev", "/dev", "devtmpfs", 0, NULL);
+    mkdir("/proc", 0755);
+    mount("proc", "/proc", "proc", 0, NULL);
     load_modules();
     set_address("eth0", "10.9.0.100");
     if (posix_memalign((void **)&buffer, 4096, 16 << 20) != 0)
@@ -184,5 +223,11 @@ int main(void)
             printf("RATE %.1f\n", transfer(word, (int)a, b));
         else if (sscanf(line, "receive %99s %llu", word, &a) == 2)
             printf("RATE %.1f\n", transfer(word, (int)a, 0));
+        else if (sscanf(line, "address %99s", word) == 1)
+            set_address("eth0", word);
+        else if (sscanf(line, "serve %llu", &a) == 1)
+            printf("RATE %.1f\n", serve((int)a));
+        else if (sscanf(line, "show %99s", word) == 1)
+            show(word);
     }
 }
