@@ -1,7 +1,7 @@
 /* links: drivers/ide_channel.c drivers/ide_packet.c drivers/ata_packet.c drivers/scsi.c drivers/scsi_media.c drivers/ata.c drivers/block.c control/rt/dma.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
 /* An IDE channel in front of two fake disks that know ACS-3's protocols for data ports and bus
  * master: both ways of data, 28 and 48 bits, errors, a bus master that fails, turns, resets.
- * The second disk may be a drive of CDs. */
+ * The second disk may be a drive of CDs.  One file: all cases stand on that one channel. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
