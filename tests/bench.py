@@ -19,7 +19,7 @@ sys.path.insert(0, TOP)
 from tests import bench_boot, bench_host, bench_io, bench_net, bench_vmcs
 from tests.emu import guests
 from tests.emu.emulator import BUILD, Bochs, Qemu
-from tests.emu.suite import IMAGE, LOGS, Console, Report, put_files
+from tests.emu.suite import IMAGE, LOGS, Console, Report, Verdicts, put_files
 
 OPERATIONS = 1024
 FEW = 24  # a second run, to tell the exits of an operation from those of start and end
@@ -189,7 +189,7 @@ def measure(machine, body):
     put_files(machine.disk, guests.files("bench", "bench_io", "busy", "power_button") | FIRST)
     try:
         machine.start()
-        c = Console(machine, Report(), 900)
+        c = Console(machine, Verdicts(Report()), 900)
         c.prompt(machine.boot_seconds)
         return body(c)
     finally:

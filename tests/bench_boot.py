@@ -13,7 +13,7 @@ import sys
 
 from tests.emu import guests
 from tests.emu.emulator import BUILD, TOP, Bochs
-from tests.emu.suite import IMAGE, LOGS, Console, Report, put_files
+from tests.emu.suite import IMAGE, LOGS, Console, Report, Verdicts, put_files
 
 sys.path.insert(0, os.path.join(TOP, "tools"))
 # pylint: disable=wrong-import-position
@@ -40,7 +40,7 @@ def boot(name, memory, files, body):
     put_files(machine.disk, files)
     try:
         machine.start()
-        return body(Console(machine, Report(), 900))
+        return body(Console(machine, Verdicts(Report()), 900))
     finally:
         machine.stop()
 

@@ -11,7 +11,7 @@ import time
 
 from tests.emu import guests
 from tests.emu.emulator import BUILD, Bochs, EmulatorError
-from tests.emu.suite import IMAGE, LOGS, Console, Report, put_files
+from tests.emu.suite import IMAGE, LOGS, Console, Report, Verdicts, put_files
 
 PROMPT = "<bochs:"
 WARM = 8  # arrivals at an operation before the one that is looked at
@@ -100,7 +100,7 @@ class Traced:
             self.machine.start()
             self.debugger.until_prompt()
             self.go()
-            self.console = Console(self.machine, Report(), 900)
+            self.console = Console(self.machine, Verdicts(Report()), 900)
             self.console.prompt(self.machine.boot_seconds)
         except BaseException:
             self.machine.stop()

@@ -20,7 +20,9 @@ OVMF_VARS = "/usr/share/OVMF/OVMF_VARS.fd"
 NEWER_QEMU = os.path.join(os.environ.get("BULKHEAD_CACHE", os.path.join(TOP, ".cache")),
                           "qemu/usr/bin/qemu-system-x86_64")
 CONNECT_SECONDS = 120
-
+# What a program's own fault ends it with: a wild pointer, an assertion.  Killing it is none of them.
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
+CRASH_SECONDS = 5  # from the end of its sockets to that of the process, whose core may be written
 
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -116,6 +118,27 @@ class Machine:
 
     def running(self):
         return self.process is not None and self.process.poll() is None
+
+    def crash(self):
+        """The name of the signal that the emulator died of by its own fault, or None."""
+        if not self.process or not self.hung_up():
+            return None
+        try:
+            code = self.process.wait(CRASH_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
+        return signal.Signals(-code).name if -code in CRASHES else None
+
+    def hung_up(self):
+        """Whether the emulator has closed its end of the serial line."""
+        if self.process.poll() is not None or not self.serial:
+            return True
+        try:
+            return not self.serial.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def stop(self):
         if self.serial:

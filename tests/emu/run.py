@@ -36,6 +36,8 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for done in [pool.submit(b.run, report) for b in boots]:
             done.result()
+    if report.crashes:
+        print(*report.crashes, sep="\n")
     if report.failed or not boots:
         print(f"logs: {os.path.relpath(os.path.join(LOGS, tier))}"
               if boots else f"no boot of tier {tier} is named {names}")

@@ -30,14 +30,34 @@ BOOTS = []
 
 
 class Report:
-    """Counts and prints verdicts; boots run in parallel threads."""
+    """Adds up the verdicts of boots, which run in parallel threads."""
 
     def __init__(self):
         self.passed = self.failed = 0
+        self.crashes = []  # what was run once more, and why
         self.lock = threading.Lock()
 
-    def verdict(self, name, error, seconds):
+    def add(self, verdicts):
         with self.lock:
+            self.passed += verdicts.passed
+            self.failed += verdicts.failed
+
+    def crash(self, boot, signal_name, seconds):
+        text = f"{boot}: the emulator itself crashed ({signal_name}); this boot is run once more"
+        with self.lock:
+            self.crashes.append(text)
+            print(f"again  {seconds:6.1f} s  {text}", flush=True)
+
+
+class Verdicts:
+    """Counts and prints those of one run of one boot."""
+
+    def __init__(self, report):
+        self.passed = self.failed = 0
+        self.report = report
+
+    def verdict(self, name, error, seconds):
+        with self.report.lock:
             if error is None:
                 self.passed += 1
             else:
@@ -51,12 +71,16 @@ class EndOfBoot(Exception):
     """A vital check failed."""
 
 
+class EmulatorCrash(Exception):
+    """The emulator was ended by a signal that only a fault of its own brings."""
+
+
 class Console(Session):
     """The serial console of a machine that is being tested."""
 
-    def __init__(self, machine, report, limit, files=None):
+    def __init__(self, machine, verdicts, limit, files=None):
         super().__init__(machine)
-        self.report, self.boot, self.files = report, machine.name, files or {}
+        self.verdicts, self.boot, self.files = verdicts, machine.name, files or {}
         self.limit = time.monotonic() + limit * PATIENCE
 
     def restart(self):
@@ -82,7 +106,9 @@ class Console(Session):
             error = describe(e)
         except Exception as e:  # pylint: disable=broad-except
             error = describe(e) + "\n" + traceback.format_exc()
-        self.report.verdict(f"{self.boot}: {name}", error, time.monotonic() - began)
+        if error and self.machine.crash():
+            raise EmulatorCrash(self.machine.crash())
+        self.verdicts.verdict(f"{self.boot}: {name}", error, time.monotonic() - began)
         if vital and error:
             raise EndOfBoot()
 
@@ -102,27 +128,48 @@ class Boot:
         self.prompt = prompt
 
     def run(self, report):
+        """The verdicts of a run in which the emulator itself crashed are void: it says nothing about
+        Bulkhead.  A second crash counts as a failure, since then something of ours may lead to it."""
+        began = time.monotonic()
+        try:
+            verdicts = self.once(report)
+        except EmulatorCrash as e:
+            report.crash(f"{self.tier}/{self.name}", str(e), time.monotonic() - began)
+            try:
+                verdicts = self.once(report)
+            except EmulatorCrash as again:
+                verdicts = Verdicts(report)
+                verdicts.verdict(f"{self.tier}/{self.name}: its emulator goes on",
+                                 f"crashed twice ({again})", time.monotonic() - began)
+        report.add(verdicts)
+
+    def once(self, report):
         machine = self.build_machine(f"{self.tier}/{self.name}", self.image)
-        console = None
+        verdicts, console = Verdicts(report), None
         began = time.monotonic()
         try:
             machine.copy_image(os.path.join(LOGS, self.tier, self.name))
             put_files(machine.disk, self.files)
             machine.start()
-            console = Console(machine, report, self.limit, self.files)
+            console = Console(machine, verdicts, self.limit, self.files)
             if self.prompt:
                 with console.check("boots to the prompt", vital=True):
                     console.prompt(min(self.limit, machine.boot_seconds))
             self.body(console)
         except EndOfBoot:
-            report.verdict(f"{machine.name}: its other checks", "not run", 0)
+            verdicts.verdict(f"{machine.name}: its other checks", "not run", 0)
+        except EmulatorCrash:
+            raise
         except Exception as e:  # pylint: disable=broad-except
-            report.verdict(f"{machine.name}: runs", describe(e) + "\n" + traceback.format_exc(),
-                           time.monotonic() - began)
+            if machine.crash():
+                raise EmulatorCrash(machine.crash()) from e
+            verdicts.verdict(f"{machine.name}: runs", describe(e) + "\n" + traceback.format_exc(),
+                             time.monotonic() - began)
         finally:
             machine.stop()
             if console:
                 console.close()
+        return verdicts
 
 
 def put_files(disk, files):
