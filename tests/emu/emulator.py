@@ -40,7 +40,8 @@ class EmulatorError(Exception):
 class Machine:
     """One emulated machine; after start() `serial` is a connected socket.
 
-    data: {name: MiB} of empty raw disks beside the boot disk: NAME.img in the log folder."""
+    data: {name: MiB of an empty one, or an image to copy} of raw disks beside the boot disk: NAME.img in
+    the log folder."""
 
     kind = None
     boot_seconds = 120  # until the prompt, with a core to itself
@@ -65,6 +66,10 @@ class Machine:
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image, self.disk],
                        check=True)
         for name, size in self.data.items():
+            if isinstance(size, os.PathLike):
+                subprocess.run(["cp", "--sparse=always", "--reflink=auto", size, self.data_path(name)],
+                               check=True)
+                continue
             with open(self.data_path(name), "wb") as f:
                 f.truncate(size << 20)
 

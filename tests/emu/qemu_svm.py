@@ -1,8 +1,8 @@
 """Guests on AMD-V, which QEMU emulates: the cases of the Bochs tier, run again on the other vendor."""
 import re
 
-from tests.emu import bochs_demo, bochs_guests, bochs_hostile, bochs_images, bochs_network, bochs_virtio, \
-    guests, vdisk
+from tests.emu import bochs_demo, bochs_firmware, bochs_guests, bochs_hostile, bochs_images, \
+    bochs_network, bochs_virtio, guests, vdisk
 from tests.emu.emulator import Qemu
 from tests.emu.suite import qemu
 
@@ -63,6 +63,8 @@ again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
       files=bochs_demo.config(bochs_demo.section("pair", 2)))
 again("virtio", bochs_virtio.virtio, limit=400, cpus=2, files=vdisk.with_agent(bochs_virtio.FILES),
       data=bochs_virtio.DATA, extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"])
+again("firmware", bochs_firmware.to_shell, limit=400, cpus=3, files=bochs_firmware.FILES,
+      data=bochs_firmware.DATA, extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"])
 again("network", lambda c: bochs_network.network(c, 2), limit=400, cpus=2,
       files=bochs_network.FILES_2)
 
