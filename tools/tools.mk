@@ -7,7 +7,7 @@ DEMO_FILES := $(B)/guests/demo/vmlinuz $(B)/guests/demo/initrd.img
 # Kernels of others that the tests boot.
 TEST_IMAGES := $(B)/third-party/xen $(B)/third-party/vmlinux # and $(B)/third-party.img with both
 
-UEFI_DISK := $(B)/uefi/disk.img # of guests that start with firmware
+UEFI_DISKS := $(B)/uefi/disk.img $(B)/uefi/ipxe.img # of guests that start with firmware
 
 SETUP := setup
 IMAGE_DEPS := $(DEMO_FILES)
@@ -31,18 +31,18 @@ console: ## the serial console of the machine that `make debug` runs
 test: setup ## all three tiers of tests
 	@MAKE="$(MAKE)" $(PYTHON) tests/tiers.py
 
-test-qemu: image guests-tests $(B)/third-party.img $(UEFI_DISK) ## tests of the image in QEMU; CASES="name ..." for some of them
+test-qemu: image guests-tests $(B)/third-party.img $(UEFI_DISKS) ## tests of the image in QEMU; CASES="name ..." for some of them
 	@tools/fetch-qemu.sh || echo "the checks of devices that only a newer QEMU has are left out"
 	@$(PYTHON) tests/emu/run.py qemu $(CASES)
 
-test-bochs: image guests-tests $(TEST_IMAGES) $(UEFI_DISK) ## tests that need VT-x, in Bochs; CASES="name ..." for some of them
+test-bochs: image guests-tests $(TEST_IMAGES) $(UEFI_DISKS) ## tests that need VT-x, in Bochs; CASES="name ..." for some of them
 	@tools/fetch-bochs.sh
 	@$(PYTHON) tests/emu/run.py bochs $(CASES)
 
 $(TEST_IMAGES) &: tools/fetch-images.sh $(DEMO_FILES) | setup
 	@tools/fetch-images.sh
 
-$(UEFI_DISK): tools/fetch-uefi.sh $(DEMO_FILES) | setup
+$(UEFI_DISKS) &: tools/fetch-uefi.sh $(DEMO_FILES) | setup
 	@tools/fetch-uefi.sh
 
 $(DEMO_FILES) &: tools/fetch-guests.sh tools/mkinitrd.py tools/demo-init | setup

@@ -1,6 +1,7 @@
-"""A guest that starts with Debian's OVMF: from a disk into Debian's kernel, on VT-x to that kernel's first
-words, in qemu_svm.py, on AMD-V, to its shell."""
+"""A guest that starts with Debian's OVMF: on VT-x from a disk into Debian's kernel, to its first words; in
+qemu_svm.py, on AMD-V, from a disk into iPXE, from there into that kernel, to its shell."""
 import pathlib
+import re
 
 from tests.emu import bochs_demo, guests, vdisk
 from tests.emu.emulator import BUILD
@@ -8,7 +9,10 @@ from tests.emu.suite import bochs
 
 FILES = {"bulkhead/guests/ovmf.fd": pathlib.Path("/usr/share/ovmf/OVMF.fd"),
          "bulkhead/guests/short.fd": "no firmware\n"}
-DATA = {"d": pathlib.Path(BUILD) / "uefi" / "disk.img"}  # tools/fetch-uefi.sh
+UEFI = pathlib.Path(BUILD) / "uefi"  # of tools/fetch-uefi.sh
+# The emulator's own network: addresses by DHCP, a script by TFTP.
+SERVED = ["-netdev", f"user,id=n,tftp={UEFI}/tftp,bootfile=boot.ipxe",
+          "-device", "e1000,netdev=n,romfile="]
 
 
 def refused(c):
@@ -21,16 +25,25 @@ def refused(c):
             guests.must(c, "vm delete bad --yes")
 
 
-def to_kernel(c):
+def from_disk(c):
     with c.check("OVMF finds a virtio disk and starts its BOOTX64.EFI", vital=True):
         disk = vdisk.data_disk(c)
-        guests.must(c, "net switch add vsw0")
         guests.must(c, f"vm create u firmware=guests/ovmf.fd cpu=2 mem=256M disk0.device={disk} "
                        "nic0.switch=vsw0")
         bochs_demo.start(c, "u")
         bochs_demo.open_console(c, "u")
         c.expect(r"starting Boot0\S+ .*PciRoot\(0x0\)/Pci\(0x8,0x0\)", 200)
-    with c.check("that is Debian's kernel, which gets its initrd from OVMF's protocol", vital=True):
+
+
+def by_ipxe(c):
+    with c.check("that is iPXE, which gets an address by DHCP and a script by TFTP over virtio-net", vital=True):
+        c.expect("iPXE initialising devices", 100)
+        ip = c.expect(r"fetched by (10\.0\.2\.\d+) with (\S+)", 200)
+        assert re.fullmatch(r"10\.0\.2\.(1[5-9]|2\d|3[01])", ip[1]), ip[0]
+
+
+def to_kernel(c):
+    with c.check("Debian's kernel gets its initrd from OVMF's protocol", vital=True):
         c.expect("EFI stub: Loaded initrd from LINUX_EFI_INITRD_MEDIA_GUID", 100)
 
 
@@ -56,11 +69,15 @@ def in_linux(c):
 
 def to_shell(c):
     refused(c)
+    from_disk(c)  # vsw0 has the machine's card
+    by_ipxe(c)
     to_kernel(c)
     in_linux(c)
 
 
-@bochs("firmware", cpus=1, limit=900, files=FILES, data=DATA)
+@bochs("firmware", cpus=1, limit=900, files=FILES, data={"d": UEFI / "disk.img"})
 def firmware(c):
     refused(c)
+    guests.must(c, "net switch add vsw0")
+    from_disk(c)
     to_kernel(c)

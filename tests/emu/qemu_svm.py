@@ -64,7 +64,8 @@ again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
 again("virtio", bochs_virtio.virtio, limit=400, cpus=2, files=vdisk.with_agent(bochs_virtio.FILES),
       data=bochs_virtio.DATA, extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"])
 again("firmware", bochs_firmware.to_shell, limit=400, cpus=3, files=bochs_firmware.FILES,
-      data=bochs_firmware.DATA, extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"])
+      data={"d": bochs_firmware.UEFI / "ipxe.img"},
+      extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"] + bochs_firmware.SERVED)
 again("network", lambda c: bochs_network.network(c, 2), limit=400, cpus=2,
       files=bochs_network.FILES_2)
 
