@@ -5,6 +5,7 @@
 
 #include "control/rt/sys.h"
 #include "vmm/exits.h"
+#include "vmm/platform.h"
 #include "vmm/vm.h"
 #include "vmm/vm_boot.h"
 
@@ -110,6 +111,12 @@ void firmware_reset(struct vm *vm)
     flash_reset(&vm->firmware->flash, bytes_of(vm));
 }
 
+u8 *firmware_vars(const struct vm *vm, u32 *len)
+{
+    *len = vm->firmware ? vm->firmware->flash.vars : 0;
+    return *len ? bytes_of(vm) : NULL;
+}
+
 /* Offset in the flash memory; false: nothing is there. */
 static bool inside(struct vm *vm, u64 gpa, u8 size, u32 *at)
 {
@@ -134,11 +141,19 @@ u64 firmware_flash_read(struct vm *vm, u64 gpa, u8 size)
     return value;
 }
 
+static void change(struct vm *vm, u32 at, u8 size, u64 value)
+{
+    struct flash *f = &vm->firmware->flash;
+    flash_write(f, bytes_of(vm), at, size, value);
+    if (f->changed)
+        platform_nvram(vm);
+}
+
 void firmware_flash_write(struct vm *vm, u64 gpa, u8 size, u64 value)
 {
     u32 at;
     if (inside(vm, gpa, size, &at))
-        flash_write(&vm->firmware->flash, bytes_of(vm), at, size, value);
+        change(vm, at, size, value);
     else
         exits_unclaimed_page(vm, gpa, "write");
 }

@@ -32,6 +32,9 @@ void firmware_reset(struct vm *vm);
 /* Where the firmware lets PCI memory begin. */
 u32 firmware_pci_mem(const struct vm *vm);
 
+/* The UEFI variables, of *len bytes; NULL: it has no place for any. */
+u8 *firmware_vars(const struct vm *vm, u32 *len);
+
 /* Row of exits.c: FIRMWARE_END - FIRMWARE_LEN_MAX to its end. */
 u64 firmware_flash_read(struct vm *vm, u64 gpa, u8 size);
 void firmware_flash_write(struct vm *vm, u64 gpa, u8 size, u64 value);

@@ -24,7 +24,7 @@ static u32 digit(char c)
     return c >= '0' && c <= '9' ? (u32)(c - '0') : c >= 'a' && c <= 'f' ? (u32)(c - 'a' + 10) : 16;
 }
 
-bool nvram_text_read(const char *text, struct rtc *r)
+bool nvram_text_read(const char *text, struct rtc *r, const char **rest)
 {
     const char *at = strstr(text, CLOCK);
     u8 ram[sizeof(r->ram)];
@@ -41,8 +41,9 @@ bool nvram_text_read(const char *text, struct rtc *r)
             return false;
         ram[i] = (u8)(digit(at[0]) << 4 | digit(at[1]));
     }
-    if (strcmp(at, "\n") != 0)
+    if (*at != '\n')
         return false;
+    *rest = at + 1;
     memcpy(r->ram + RTC_KEPT, ram + RTC_KEPT, sizeof(ram) - RTC_KEPT);
     r->offset = MIN(MAX(offset, -RTC_OFFSET_MAX), RTC_OFFSET_MAX);
     return true;

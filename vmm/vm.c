@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/rt/clock.h"
@@ -95,7 +96,7 @@ static void detach(struct vm *vm)
         loop_timer_cancel(&vm->timers[i].timer);
     loop_timer_cancel(&vm->cap_timer);
     loop_timer_cancel(&vm->nvram_timer);
-    struct rtc clock = vm->state->rtc;
+    char *nvram = vm_nvram_text(vm);
     vm->cap.held = false;
     memcpy(vm->last_log, vm->state->log_space, sizeof(vm->last_log));
     memcpy(vm->last_scrollback, vm->state->scrollback_space, sizeof(vm->last_scrollback));
@@ -113,9 +114,11 @@ static void detach(struct vm *vm)
         log_error("vm: slot %u of VM %s is not destroyed: %lld", vm->slot, vm->config.name,
                   (long long)r);
     if (fiber_self()) { /* always, if it has disks */
-        vm_nvram_save(vm, &clock);
+        (void)vm_nvram_save(vm, nvram);
         vm_home_keep_log(vm);
         vm_home_unlock(vm);
+    } else {
+        free(nvram);
     }
     vm->phase = PHASE_STOPPED;
     if (vm->console_news)
@@ -263,9 +266,10 @@ bool vm_start(struct vm *vm, struct vm_error *e)
     }
     vm->phase = PHASE_STARTING;
     vm->stop_reason[0] = 0;
-    vm_nvram_load(vm);
-    ok = ok && vm_disk_open_all(vm, e) && give_memory(vm, e) && firmware_load(vm, e) &&
-         give_vcpus(vm, e) && vm_boot(vm, e);
+    ok = ok && vm_disk_open_all(vm, e) && give_memory(vm, e) && firmware_load(vm, e);
+    if (ok)
+        vm_nvram_load(vm);
+    ok = ok && give_vcpus(vm, e) && vm_boot(vm, e);
     if (ok) {
         vm_sched_apply(vm);
         apply_exceptions(vm);

@@ -9,6 +9,8 @@
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
 #include "storage/store.h"
+#include "vmm/firmware.h"
+#include "vmm/flash_text.h"
 #include "vmm/inventory.h"
 #include "vmm/nvram_text.h"
 #include "vmm/vm_disk.h"
@@ -27,40 +29,69 @@ static struct store *file_of(const struct vm *vm, char path[STORE_PATH_MAX])
 void vm_nvram_load(struct vm *vm)
 {
     char path[STORE_PATH_MAX], *text;
+    const char *rest;
     struct store *s = file_of(vm, path);
-    u32 len;
+    u32 len, vars;
+    u8 *flash = firmware_vars(vm, &vars);
     if (!s || store_get(s, path, &text, &len) != HV_OK)
         return;
-    if (!nvram_text_read(text, &vm->state->rtc))
+    if (!nvram_text_read(text, &vm->state->rtc, &rest))
         log_notice("VM %s: %s is damaged: its CMOS memory begins empty", vm->config.name, path);
+    else if (flash && *rest && !flash_text_read(rest, flash, vars))
+        log_notice("VM %s: %s has no variables for this firmware: they begin anew", vm->config.name,
+                   path);
     free(text);
 }
 
-void vm_nvram_save(const struct vm *vm, struct rtc *r)
+char *vm_nvram_text(struct vm *vm)
 {
-    char path[STORE_PATH_MAX], text[NVRAM_TEXT];
-    struct store *s = r->changed ? file_of(vm, path) : NULL;
-    if (!s)
-        return;
+    struct rtc *r = &vm->state->rtc;
+    u32 vars;
+    u8 *flash = firmware_vars(vm, &vars);
+    bool changed = r->changed || (flash && vm->firmware->flash.changed);
+    if (!changed || !vm->config.home[0])
+        return NULL;
+    char *text = malloc(NVRAM_TEXT + (flash ? FLASH_TEXT(vars) : 0));
+    if (!text)
+        return NULL;
     r->changed = false;
     nvram_text_write(r, text);
-    struct store_change c = {
-        .kind = STORE_PUT, .path = path, .text = text, .length = (u32)strlen(text)};
-    if (store_apply(s, &c, 1) == HV_OK)
-        return;
-    r->changed = true;
-    log_notice("VM %s: its CMOS memory is not kept: %s", vm->config.name, store_error(s));
+    if (flash) {
+        struct flash *f = &vm->firmware->flash;
+        u8 status = flash[f->shown_at]; /* which the guest may be looking at */
+        f->changed = 0;
+        if (f->shown)
+            flash[f->shown_at] = f->hidden;
+        flash_text_write(flash, vars, text + strlen(text));
+        if (f->shown)
+            flash[f->shown_at] = status;
+    }
+    return text;
+}
+
+bool vm_nvram_save(const struct vm *vm, char *text)
+{
+    char path[STORE_PATH_MAX];
+    struct store *s = text ? file_of(vm, path) : NULL;
+    bool done = true;
+    if (s) {
+        struct store_change c = {
+            .kind = STORE_PUT, .path = path, .text = text, .length = (u32)strlen(text)};
+        done = store_apply(s, &c, 1) == HV_OK;
+    }
+    if (!done)
+        log_notice("VM %s: its CMOS memory and variables are not kept: %s", vm->config.name,
+                   store_error(s));
+    free(text);
+    return done;
 }
 
 void vm_nvram_keep(struct vm *vm)
 {
     if (!vm->state)
         return;
-    struct rtc copy = vm->state->rtc;
-    vm->state->rtc.changed = false; /* what is changed while this waits is saved again */
-    vm_nvram_save(vm, &copy);
-    if (copy.changed && vm->state)
-        vm->state->rtc.changed = true; /* at the latest when it stops */
+    if (!vm_nvram_save(vm, vm_nvram_text(vm)) && vm->state)
+        vm->state->rtc.changed = true; /* once more, at the latest when it stops */
 }
 
 /* By name: the VM may be gone when the fiber runs. */

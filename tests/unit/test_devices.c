@@ -467,15 +467,17 @@ static void rtc_keeps_its_memory(void **unused)
     assert_int_equal(cmos(1), 0);
     assert_int_equal(cmos(4), 0x11);
     nvram_text_write(r, text);
-    assert_true(nvram_text_read(text, &back));
+    const char *rest;
+    assert_true(nvram_text_read(text, &back, &rest));
+    assert_string_equal(rest, "");
     assert_int_equal(back.offset, -12ll * 3600 * (i64)NS_PER_SEC);
     assert_int_equal(back.ram[0x40], 0xa5);
     for (u32 len = 0; len < strlen(text); len++) {
         snprintf(half, sizeof(half), "%.*s", (int)len, text);
-        assert_false(nvram_text_read(half, &back));
+        assert_false(nvram_text_read(half, &back, &rest));
         memcpy(half, text, sizeof(half));
         half[len] ^= 0x80;
-        (void)!nvram_text_read(half, &back);
+        (void)!nvram_text_read(half, &back, &rest);
     }
     assert_int_equal(back.ram[0x40], 0xa5);
 }

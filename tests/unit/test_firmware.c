@@ -1,4 +1,4 @@
-/* links: vmm/fw_cfg.c vmm/fw_cfg_items.c vmm/acpi_loader.c vmm/acpi_tables.c vmm/flash.c vmm/chipset.c vmm/guest_mem.c */
+/* links: vmm/fw_cfg.c vmm/fw_cfg_items.c vmm/acpi_loader.c vmm/acpi_tables.c vmm/flash.c vmm/flash_text.c vmm/chipset.c vmm/guest_mem.c */
 /* What a guest's firmware finds: its configuration device by ports and by DMA, the script for ACPI
  * tables executed as firmware does it, flash commands, PCI functions of the chipset. */
 #include <setjmp.h>
@@ -14,6 +14,7 @@
 #include "vmm/chipset.h"
 #include "vmm/exits.h"
 #include "vmm/firmware.h"
+#include "vmm/flash_text.h"
 #include "vmm/vm.h"
 #include "vmm/vm_devices.h"
 
@@ -320,6 +321,39 @@ static void code_is_not_written(void **state)
     assert_int_equal(f.changed, 0);
 }
 
+static void variables_are_kept(void **state)
+{
+    static u8 bytes[VARS], back[VARS];
+    char *text = malloc(FLASH_TEXT(VARS));
+    (void)state;
+    for (u32 i = 0; i < VARS; i++) /* the longest text: nothing is erased */
+        bytes[i] = (u8)(i * 7 % 251);
+    flash_text_write(bytes, VARS, text);
+    assert_true(strlen(text) < FLASH_TEXT(VARS));
+    assert_true(flash_text_read(text, back, VARS));
+    assert_memory_equal(bytes, back, VARS);
+    memset(bytes, 0xff, VARS);
+    bytes[0] = 0;
+    bytes[VARS - 1] = 1;
+    flash_text_write(bytes, VARS, text);
+    assert_true(strlen(text) < 200);
+    assert_true(flash_text_read(text, back, VARS));
+    assert_memory_equal(bytes, back, VARS);
+    assert_false(flash_text_read(text, back, VARS / 2)); /* another firmware's */
+    for (u32 cut = 0, len = (u32)strlen(text); cut < len; cut++) {
+        char was = text[cut];
+        text[cut] = 0; /* whole lines are a text, too */
+        (void)!flash_text_read(text, back, VARS);
+        text[cut] = '!';
+        assert_false(flash_text_read(text, back, VARS));
+        text[cut] = was;
+    }
+    assert_false(flash_text_read("efi: 8192\n2000 ", back, VARS));
+    assert_false(flash_text_read("efi: 8192\nffffffffffffffffffff ", back, VARS));
+    assert_false(flash_text_read("", back, VARS));
+    free(text);
+}
+
 static u32 config(u32 function, u32 offset)
 {
     u32 value = 0;
@@ -356,6 +390,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(tables_are_loaded, setup, teardown),
         cmocka_unit_test(flash_is_found_and_written),
         cmocka_unit_test(code_is_not_written),
+        cmocka_unit_test(variables_are_kept),
         cmocka_unit_test(chipset_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
