@@ -1,4 +1,4 @@
-/* USB disks: Mass Storage Class, Bulk-Only Transport 1.0, the first unit of each.  Called by
+/* USB disks: Mass Storage Class, Bulk-Only Transport 1.0, all units of each.  Called by
  * usb_device.c and scsi.c, by the events of its pipes on the loop. */
 #include "drivers/usb_storage.h"
 
@@ -26,6 +26,8 @@ struct status_block { /* 5.2 */
 #define STATUS_LEN 13
 enum { STATUS_PASSED, STATUS_FAILED, STATUS_PHASE };
 #define RESET_RECOVERY 0xffu /* 3.1 */
+#define GET_MAX_LUN 0xfeu    /* 3.2 */
+#define UNITS 16
 #define KIND_BULK 2
 
 #define PIECE (64 * KIB)
@@ -44,8 +46,15 @@ struct memory { /* DMA memory, 256 bytes */
  * towards the disk goes with the command. */
 enum stage { IDLE, COMMAND, DATA, STATUS };
 
-struct storage {
+struct unit {
     struct scsi_disk disk;
+    struct storage *storage;
+    u8 number;
+};
+
+struct storage {
+    struct unit *units[UNITS]; /* NULL: not used */
+    struct unit *asked;        /* whose command is out, or was last */
     struct usb_device *device; /* NULL: pulled out */
     struct usb_pipe *in, *out;
     u32 interface;
@@ -88,6 +97,7 @@ static void send(struct storage *s)
                                 .tag = ++s->tag,
                                 .length = c->length,
                                 .flags = c->in ? 0x80 : 0,
+                                .unit = s->asked->number,
                                 .cdb_len = (u8)c->cdb_len};
     memcpy(b->cdb, c->cdb, sizeof(b->cdb));
     s->stage = COMMAND;
@@ -121,7 +131,15 @@ static void end(struct storage *s, enum hv_status delivered)
     s->sensing = false;
     s->stage = IDLE;
     c->delivered = delivered;
+    for (u32 i = 1; i < UNITS && !s->current; i++) { /* by turns */
+        struct unit *u = s->units[(s->asked->number + i) % UNITS];
+        if (u && u->disk.block.waiting)
+            block_room(&u->disk.block);
+    }
     c->done(c);
+    for (u32 i = 0; i < UNITS && !s->current; i++)
+        if (s->units[i])
+            block_room(&s->units[i]->disk.block);
 }
 
 /* ---- what goes wrong: in a fiber ---------------------------------------------------------------
@@ -171,12 +189,12 @@ static void recover(void *arg)
 
 static void trouble(struct storage *s, bool stalled)
 {
-    if (s->recovering || s->disk.block.resetting)
+    if (s->recovering || s->asked->disk.block.resetting)
         return;
     s->stalled = stalled && !s->stalled; /* the second time it is reset */
     s->recovering = true;
     if (!fiber_spawn("usb", recover, s)) {
-        log_error("%s: no memory to recover", s->disk.block.name);
+        log_error("%s: no memory to recover", s->asked->disk.block.name);
         s->recovering = false; /* the block layer's watchdog comes */
     }
 }
@@ -257,26 +275,30 @@ static void on_in(struct usb_pipe *p, u64 trb, u32 code, u32 left)
  */
 static bool start(void *lun, struct scsi_command *c)
 {
-    struct storage *s = lun;
+    struct unit *u = lun;
+    struct storage *s = u->storage;
 
     if (s->current || s->recovering || !s->device)
         return false;
     s->current = c;
+    s->asked = u;
     send(s);
     return true;
 }
 
 static void poll(void *lun)
 {
-    struct storage *s = lun;
+    const struct unit *u = lun;
 
-    if (s->device)
-        xhci_poll(s->device->x);
+    if (u->storage->device)
+        xhci_poll(u->storage->device->x);
 }
 
+/* All units: what another one waits for is forgotten, too, so it is reset after this one. */
 static enum hv_status reset(void *lun)
 {
-    struct storage *s = lun;
+    struct unit *u = lun;
+    struct storage *s = u->storage;
     struct usb_device *d = s->device;
 
     if (!d)
@@ -285,9 +307,12 @@ static enum hv_status reset(void *lun)
     while (s->recovering)
         fiber_sleep_until(clock_after(10 * CLOCK_MS));
     enum hv_status status = s->device ? reset_recovery(s) : HV_EIO;
+    bool others = s->current && s->asked != u && s->device;
     s->current = NULL;
     s->sensing = false;
     s->stage = IDLE;
+    if (others && s->asked->disk.block.name[0])
+        block_stuck(&s->asked->disk.block, "another unit was reset");
     d->users--;
     return status;
 }
@@ -302,23 +327,63 @@ static void on_gone(struct usb_device *d)
     s->current = NULL;
     s->sensing = false;
     s->stage = IDLE;
-    scsi_gone(&s->disk);
+    for (u32 i = 0; i < UNITS; i++)
+        if (s->units[i])
+            scsi_gone(&s->units[i]->disk);
 }
 
-static void read_serial(struct storage *s)
+static void read_serial(struct storage *s, char *serial)
 {
     struct usb_device *d = s->device;
-    char *serial = s->disk.block.serial;
 
     if (d->identity.serial_string &&
         usb_control(d, USB_IN, USB_GET_DESCRIPTOR, USB_STRING << 8 | d->identity.serial_string,
                     0x0409, 255) == HV_OK)
-        usb_text(serial, sizeof(s->disk.block.serial), d->scratch, 255);
+        usb_text(serial, BLOCK_TEXT_MAX, d->scratch, 255);
+}
+
+/* How many units; a device that does not say has one. */
+static u32 count_units(struct storage *s)
+{
+    struct usb_device *d = s->device;
+
+    if (usb_control(d, USB_IN | USB_CLASS | USB_TO_INTERFACE, GET_MAX_LUN, 0, s->interface, 1) !=
+        HV_OK)
+        return 1;
+    return MIN(d->scratch[0] + 1u, (u32)UNITS);
+}
+
+/* True: it is used. */
+static bool attach_unit(struct storage *s, u32 number, const char *serial)
+{
+    struct unit *u = calloc(1, sizeof(*u));
+
+    if (!u)
+        return false;
+    u->storage = s;
+    u->number = (u8)number;
+    memcpy(u->disk.block.serial, serial, BLOCK_TEXT_MAX);
+    u->disk.transport = &transport;
+    u->disk.lun = u;
+    u->disk.depth = 1;
+    u->disk.prefix = "usb";
+    u->disk.block.kind = "USB";
+    u->disk.block.limits = (struct block_limits){
+        .bytes = BYTES_MOST, .segments = SEGMENTS, .segment_bytes = PIECE, .boundary = PIECE};
+    s->asked = u;
+    if (scsi_attach(&u->disk) == HV_OK) {
+        s->units[number] = u;
+        return true;
+    }
+    while (s->recovering)
+        fiber_sleep_until(clock_after(10 * CLOCK_MS));
+    return false; /* u stays: s->asked may be it */
 }
 
 static enum hv_status bring_up(struct storage *s, const struct usb_interface *i)
 {
     enum hv_status status = usb_configure(s->device, i);
+    char serial[BLOCK_TEXT_MAX] = "";
 
     if (status != HV_OK)
         return status;
@@ -329,15 +394,11 @@ static enum hv_status bring_up(struct storage *s, const struct usb_interface *i)
     s->in->on_event = on_in;
     s->out->on_event = on_out;
     s->in->owner = s->out->owner = s;
-    read_serial(s);
-    s->disk.transport = &transport;
-    s->disk.lun = s;
-    s->disk.depth = 1;
-    s->disk.prefix = "usb";
-    s->disk.block.kind = "USB";
-    s->disk.block.limits = (struct block_limits){
-        .bytes = BYTES_MOST, .segments = SEGMENTS, .segment_bytes = PIECE, .boundary = PIECE};
-    return scsi_attach(&s->disk);
+    read_serial(s, serial);
+    u32 units = count_units(s), used = 0;
+    for (u32 n = 0; n < units && s->device && !s->device->gone; n++)
+        used += attach_unit(s, n, serial);
+    return used ? HV_OK : HV_ENOENT;
 }
 
 bool usb_storage_attach(struct usb_device *d, const struct usb_interface *i)
