@@ -1,10 +1,9 @@
 /* A control partition that drives QEMU's edu device: DMA inside and outside of what it was granted,
  * and its interrupts.  Freestanding, in place of control.elf; verdicts as in isolation.c. */
 #include "kernel/abi/control_page.h"
-#include "kernel/abi/host_info.h"
 #include "kernel/abi/layout.h"
 #include "kernel/abi/status.h"
-#include "kernel/abi/syscall.h"
+#include "tests/control/ring3.h"
 
 void _start(void);
 
@@ -20,61 +19,36 @@ void _start(void);
 #define START 1u
 #define TO_MEMORY 2u
 
-static const struct host_info *const host = (const struct host_info *)USER_HOST_INFO;
 static struct control_page *const page = (struct control_page *)USER_CONTROL_PAGE;
 static unsigned failures;
 static u32 edu;
 static volatile u8 *registers;
 
-static i64 call(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e)
-{
-    i64 result;
-    register u64 r10 asm("r10") = d;
-    register u64 r8 asm("r8") = e;
-    register u64 r9 asm("r9") = 0;
-    asm volatile("int %8"
-                 : "=a"(result), "+r"(r10), "+r"(r8), "+r"(r9), "+D"(a), "+S"(b), "+d"(c)
-                 : "a"(number), "i"(SYSCALL_VECTOR)
-                 : "rcx", "r11", "memory");
-    return result;
-}
-
-static void print(const char *text)
-{
-    u16 port = (u16)host->uart_port;
-    for (; *text; text++) {
-        u8 status = 0;
-        while (!(status & 0x20))
-            asm volatile("inb %1, %0" : "=a"(status) : "Nd"((u16)(port + 5)));
-        asm volatile("outb %0, %1" : : "a"((u8)*text), "Nd"(port));
-    }
-}
-
 static void expect(const char *name, u64 got, u64 want)
 {
-    print("CASE ");
-    print(name);
+    ring3_print("CASE ");
+    ring3_print(name);
     if (got == want) {
-        print(": passed\n");
+        ring3_print(": passed\n");
         return;
     }
     char hex[18] = {0};
     for (int i = 0; i < 16; i++)
         hex[i] = "0123456789abcdef"[got >> (60 - 4 * i) & 15];
-    print(": FAILED, got ");
-    print(hex);
-    print("\n");
+    ring3_print(": FAILED, got ");
+    ring3_print(hex);
+    ring3_print("\n");
     failures++;
 }
 
 static u32 config_read(u32 at, u32 size)
 {
-    return (u32)call(SYS_PCI_CONFIG, edu, at, size, 0, 0);
+    return (u32)ring3_call(SYS_PCI_CONFIG, edu, at, size, 0, 0);
 }
 
 static i64 config_write(u32 at, u32 size, u32 value)
 {
-    return call(SYS_PCI_CONFIG, edu, at, size, 1, value);
+    return ring3_call(SYS_PCI_CONFIG, edu, at, size, 1, value);
 }
 
 static void put(u32 at, u32 value)
@@ -98,7 +72,7 @@ static void transfer(u64 source, u64 target, u32 command)
     put(EDU_COUNT, 64);
     put(EDU_COMMAND, START | command);
     while ((*(volatile u32 *)(registers + EDU_COMMAND) & START) && now() < end)
-        call(SYS_WAIT, now() + host->tsc_hz / 100, 0, 0, 0, 0);
+        ring3_call(SYS_WAIT, now() + host->tsc_hz / 100, 0, 0, 0, 0);
 }
 
 static bool log_has(const char *word)
@@ -107,7 +81,7 @@ static bool log_has(const char *word)
     char text[241];
     i64 n;
 
-    while ((n = call(SYS_LOG_READ, (u64)&cursor, (u64)text, sizeof(text), 0, 0)) > 0)
+    while ((n = ring3_call(SYS_LOG_READ, (u64)&cursor, (u64)text, sizeof(text), 0, 0)) > 0)
         for (i64 i = 0; i < n; i++) {
             i64 k = 0;
             while (word[k] && i + k < n && text[i + k] == word[k])
@@ -126,7 +100,7 @@ static bool comes_to_log(const char *word)
     while (!log_has(word)) {
         if (now() >= end)
             return false;
-        call(SYS_WAIT, now() + host->tsc_hz / 10, 0, 0, 0, 0);
+        ring3_call(SYS_WAIT, now() + host->tsc_hz / 10, 0, 0, 0, 0);
     }
     return true;
 }
@@ -143,7 +117,7 @@ static bool fires(void)
 {
     u64 end = now() + host->tsc_hz * 5;
     while (!(page->irq_pending & BIT(9)) && now() < end)
-        call(SYS_WAIT, now() + host->tsc_hz / 10, 0, 0, 0, 0);
+        ring3_call(SYS_WAIT, now() + host->tsc_hz / 10, 0, 0, 0, 0);
     put(EDU_ACKNOWLEDGE, ~0u);
     return __atomic_exchange_n(&page->irq_pending, 0, __ATOMIC_ACQ_REL) & BIT(9);
 }
@@ -153,34 +127,35 @@ static void refusals(void)
     struct dev_bar bar;
 
     expect("command of an unclaimed function", (u64)config_write(4, 2, 6), (u64)HV_EPERM);
-    expect("registers of an unclaimed function", (u64)call(SYS_DEV_BAR, edu, 0, (u64)&bar, 0, 0),
-           (u64)HV_EPERM);
-    expect("message of an unclaimed function", (u64)call(SYS_IRQ_BIND, IRQ_MSI | edu, 9, 0, 0, 0),
-           (u64)HV_EPERM);
-    expect("claim of a bridge", (u64)call(SYS_DEV_CLAIM, 0, 0, 0, 0, 0), (u64)HV_EPERM);
-    expect("claim of nothing", (u64)call(SYS_DEV_CLAIM, 0xfff8, 0, 0, 0, 0), (u64)HV_ENOENT);
-    expect("claim out of range", (u64)call(SYS_DEV_CLAIM, 0x10000, 0, 0, 0, 0), (u64)HV_EINVAL);
-    expect("claim", (u64)call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), HV_OK);
-    expect("claim twice", (u64)call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), (u64)HV_EEXIST);
+    expect("registers of an unclaimed function",
+           (u64)ring3_call(SYS_DEV_BAR, edu, 0, (u64)&bar, 0, 0), (u64)HV_EPERM);
+    expect("message of an unclaimed function",
+           (u64)ring3_call(SYS_IRQ_BIND, IRQ_MSI | edu, 9, 0, 0, 0), (u64)HV_EPERM);
+    expect("claim of a bridge", (u64)ring3_call(SYS_DEV_CLAIM, 0, 0, 0, 0, 0), (u64)HV_EPERM);
+    expect("claim of nothing", (u64)ring3_call(SYS_DEV_CLAIM, 0xfff8, 0, 0, 0, 0), (u64)HV_ENOENT);
+    expect("claim out of range", (u64)ring3_call(SYS_DEV_CLAIM, 0x10000, 0, 0, 0, 0),
+           (u64)HV_EINVAL);
+    expect("claim", (u64)ring3_call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), HV_OK);
+    expect("claim twice", (u64)ring3_call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), (u64)HV_EEXIST);
     expect("write of a base address", (u64)config_write(0x10, 4, 0), (u64)HV_EPERM);
     expect("write across a base address", (u64)config_write(0x27, 1, 0), (u64)HV_EPERM);
     expect("write of the ROM's address", (u64)config_write(0x30, 4, 0), (u64)HV_EPERM);
     expect("configuration out of range", (u64)config_write(0x100, 4, 0), (u64)HV_EINVAL);
     expect("configuration unaligned", (u64)config_write(0x3e, 4, 0), (u64)HV_EINVAL);
-    expect("base address 6", (u64)call(SYS_DEV_BAR, edu, 6, (u64)&bar, 0, 0), (u64)HV_EINVAL);
-    expect("base address that is not there", (u64)call(SYS_DEV_BAR, edu, 3, (u64)&bar, 0, 0),
+    expect("base address 6", (u64)ring3_call(SYS_DEV_BAR, edu, 6, (u64)&bar, 0, 0), (u64)HV_EINVAL);
+    expect("base address that is not there", (u64)ring3_call(SYS_DEV_BAR, edu, 3, (u64)&bar, 0, 0),
            (u64)HV_ENOENT);
-    expect("base address to kernel", (u64)call(SYS_DEV_BAR, edu, 0, KERNEL_IMAGE_BASE, 0, 0),
+    expect("base address to kernel", (u64)ring3_call(SYS_DEV_BAR, edu, 0, KERNEL_IMAGE_BASE, 0, 0),
            (u64)HV_EFAULT);
-    expect("DMA memory of 1 byte", (u64)call(SYS_DMA_MAP, 1, 0, 0, 0, 0), (u64)HV_EINVAL);
-    expect("DMA memory of 1 GiB", (u64)call(SYS_DMA_MAP, GIB, 0, 0, 0, 0), (u64)HV_EINVAL);
-    expect("unmask of nothing", (u64)call(SYS_IRQ_UNMASK, 9, 0, 0, 0, 0), (u64)HV_EPERM);
-    expect("unmask of bit 64", (u64)call(SYS_IRQ_UNMASK, 64, 0, 0, 0, 0), (u64)HV_EINVAL);
+    expect("DMA memory of 1 byte", (u64)ring3_call(SYS_DMA_MAP, 1, 0, 0, 0, 0), (u64)HV_EINVAL);
+    expect("DMA memory of 1 GiB", (u64)ring3_call(SYS_DMA_MAP, GIB, 0, 0, 0, 0), (u64)HV_EINVAL);
+    expect("unmask of nothing", (u64)ring3_call(SYS_IRQ_UNMASK, 9, 0, 0, 0, 0), (u64)HV_EPERM);
+    expect("unmask of bit 64", (u64)ring3_call(SYS_IRQ_UNMASK, 64, 0, 0, 0, 0), (u64)HV_EINVAL);
 }
 
 static void transfers(bool iommu)
 {
-    i64 memory = call(SYS_DMA_MAP, PAGE_SIZE, 0, 0, 0, 0);
+    i64 memory = ring3_call(SYS_DMA_MAP, PAGE_SIZE, 0, 0, 0, 0);
     u64 device = (u64)memory - USER_DMA_BASE;
     volatile u64 *words = (volatile u64 *)memory;
 
@@ -212,15 +187,15 @@ static void interrupts(bool remapped)
     struct irq_message m = {0};
     u32 line = config_read(0x3c, 1), at = config_read(0x34, 1);
 
-    expect("interrupt line", (u64)call(SYS_IRQ_BIND, line, 9, 0, 0, 0), HV_OK);
+    expect("interrupt line", (u64)ring3_call(SYS_IRQ_BIND, line, 9, 0, 0, 0), HV_OK);
     put(EDU_RAISE, 1);
     expect("line fires", fires(), true);
-    call(SYS_IRQ_UNMASK, 9, 0, 0, 0, 0);
+    ring3_call(SYS_IRQ_UNMASK, 9, 0, 0, 0, 0);
     put(EDU_RAISE, 1);
     expect("line fires again", fires(), true);
     while (at && config_read(at, 1) != 5)
         at = config_read(at + 1, 1);
-    expect("message", (u64)call(SYS_IRQ_BIND, IRQ_MSI | edu, 9, (u64)&m, 0, 0), HV_OK);
+    expect("message", (u64)ring3_call(SYS_IRQ_BIND, IRQ_MSI | edu, 9, (u64)&m, 0, 0), HV_OK);
     expect("message is remapped", m.address >> 4 & 1, remapped);
     config_write(at + 4, 4, (u32)m.address);
     config_write(at + 8, 4, 0);
@@ -243,28 +218,28 @@ void _start(void)
     struct dev_bar bar = {0};
 
     if (host->restart_count == 0) {
-        call(SYS_WAIT, 0, 0, 0, 0, 0);
+        ring3_call(SYS_WAIT, 0, 0, 0, 0, 0);
         expect("edu is there", find(), true);
-        print(iommu ? "IOMMU on\n" : "IOMMU off\n");
+        ring3_print(iommu ? "IOMMU on\n" : "IOMMU off\n");
         refusals();
-        expect("registers", (u64)call(SYS_DEV_BAR, edu, 0, (u64)&bar, 0, 0), HV_OK);
+        expect("registers", (u64)ring3_call(SYS_DEV_BAR, edu, 0, (u64)&bar, 0, 0), HV_OK);
         registers = (volatile u8 *)bar.address;
         expect("identification", *(volatile u32 *)registers & 0xffff, 0x00ed);
         transfers(iommu);
         interrupts(remapped);
         /* It crashes while the device may write. */
         put(EDU_COMMAND, 0);
-        call(SYS_EXIT, 3, 0, 0, 0, 0);
+        ring3_call(SYS_EXIT, 3, 0, 0, 0, 0);
     }
-    call(SYS_WAIT, 0, 0, 0, 0, 0);
+    ring3_call(SYS_WAIT, 0, 0, 0, 0, 0);
     find();
     expect("a restart switches bus mastering off", config_read(4, 2) & 4, 0);
     expect("and takes the claim", (u64)config_write(4, 2, 6), (u64)HV_EPERM);
-    expect("claim after a restart", (u64)call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), HV_OK);
-    expect("registers after it", (u64)call(SYS_DEV_BAR, edu, 0, (u64)&bar, 0, 0), HV_OK);
+    expect("claim after a restart", (u64)ring3_call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), HV_OK);
+    expect("registers after it", (u64)ring3_call(SYS_DEV_BAR, edu, 0, (u64)&bar, 0, 0), HV_OK);
     registers = (volatile u8 *)bar.address;
     transfers(false);
-    print(failures ? "VERDICT failed\n" : "VERDICT passed\n");
+    ring3_print(failures ? "VERDICT failed\n" : "VERDICT passed\n");
     for (;;)
-        call(SYS_WAIT, ~0ull, 0, 0, 0, 0);
+        ring3_call(SYS_WAIT, ~0ull, 0, 0, 0, 0);
 }

@@ -4,51 +4,14 @@
  * thing, which must crash it, and the restart counter picks the next.  Verdicts go to the console
  * UART, which ring 3 may use: one "CASE ..." line each, "VERDICT ..." at the end. */
 #include "kernel/abi/control_page.h"
-#include "kernel/abi/host_info.h"
 #include "kernel/abi/layout.h"
 #include "kernel/abi/status.h"
-#include "kernel/abi/syscall.h"
+#include "tests/control/ring3.h"
 
 void _start(void);
 
-static const struct host_info *const host = (const struct host_info *)USER_HOST_INFO;
 static u64 data_word = 0x9090c3; /* writable: "ret; nop; nop" */
 static const u64 constant = 1;
-
-static i64 call(u64 number, u64 a, u64 b, u64 c)
-{
-    i64 result;
-    register u64 r10 asm("r10") = 0;
-    register u64 r8 asm("r8") = 0;
-    register u64 r9 asm("r9") = 0;
-    asm volatile("int %8"
-                 : "=a"(result), "+r"(r10), "+r"(r8), "+r"(r9), "+D"(a), "+S"(b), "+d"(c)
-                 : "a"(number), "i"(SYSCALL_VECTOR)
-                 : "rcx", "r11", "memory");
-    return result;
-}
-
-static void outb(u16 port, u8 value)
-{
-    asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static u8 inb(u16 port)
-{
-    u8 value;
-    asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
-
-static void print(const char *text)
-{
-    u16 port = (u16)host->uart_port;
-    for (; *text; text++) {
-        while (!(inb(port + 5) & 0x20))
-            ;
-        outb(port, (u8)*text);
-    }
-}
 
 static void print_number(i64 n)
 {
@@ -63,7 +26,7 @@ static void print_number(i64 n)
     } while (v);
     if (negative)
         text[--at] = '-';
-    print(text + at);
+    ring3_print(text + at);
 }
 
 static u64 peek(u64 at)
@@ -123,7 +86,7 @@ static void run_stack(void)
 }
 static void run_heap(void)
 {
-    i64 at = call(SYS_MEM_MAP, PAGE_SIZE, 0, 0);
+    i64 at = ring3_call(SYS_MEM_MAP, PAGE_SIZE, 0, 0, 0, 0);
     *(volatile u8 *)at = 0xc3;
     ((void (*)(void))at)();
 }
@@ -171,9 +134,9 @@ static void far_selector(void) /* behind the GDT's end, where a VM exit's limit 
 }
 static void unmapped_after_unmap(void)
 {
-    i64 at = call(SYS_MEM_MAP, 2 * PAGE_SIZE, 0, 0);
+    i64 at = ring3_call(SYS_MEM_MAP, 2 * PAGE_SIZE, 0, 0, 0, 0);
     poke((u64)at);
-    call(SYS_MEM_UNMAP, (u64)at, PAGE_SIZE, 0);
+    ring3_call(SYS_MEM_UNMAP, (u64)at, PAGE_SIZE, 0, 0, 0);
     poke((u64)at + PAGE_SIZE); /* still there */
     poke((u64)at);
 }
@@ -187,7 +150,7 @@ static void system_call_instruction(void) /* its MSRs are a guest's */
 }
 static void end_by_exit(void)
 {
-    call(SYS_EXIT, 7, 0, 0);
+    ring3_call(SYS_EXIT, 7, 0, 0, 0, 0);
 }
 
 static const struct {
@@ -226,15 +189,15 @@ static unsigned failures;
 
 static void expect(const char *name, i64 got, i64 want)
 {
-    print("CASE ");
-    print(name);
+    ring3_print("CASE ");
+    ring3_print(name);
     if (got == want) {
-        print(": passed\n");
+        ring3_print(": passed\n");
         return;
     }
-    print(": FAILED, got ");
+    ring3_print(": FAILED, got ");
     print_number(got);
-    print("\n");
+    ring3_print("\n");
     failures++;
 }
 
@@ -243,48 +206,51 @@ static void bad_calls(void)
     u64 kernel = KERNEL_IMAGE_BASE, physmap = PHYSMAP_BASE + 0x100000;
     struct log_cursor cursor = {0};
 
-    expect("null", call(SYS_NULL, 0, 0, 0), 0);
-    expect("unknown call", call(SYS_COUNT, 0, 0, 0), HV_ENOSYS);
-    expect("huge call number", call(~0ull, 0, 0, 0), HV_ENOSYS);
-    expect("stat into kernel image", call(SYS_MEM_STAT, kernel, 0, 0), HV_EFAULT);
-    expect("stat into physmap", call(SYS_MEM_STAT, physmap, 0, 0), HV_EFAULT);
-    expect("stat into own text", call(SYS_MEM_STAT, (u64)_start, 0, 0), HV_EFAULT);
-    expect("stat into address 0", call(SYS_MEM_STAT, 0, 0, 0), HV_EFAULT);
-    expect("stat across the end", call(SYS_MEM_STAT, USER_END - 8, 0, 0), HV_EFAULT);
-    expect("stat to -1", call(SYS_MEM_STAT, ~0ull, 0, 0), HV_EFAULT);
-    expect("stat into host info", call(SYS_MEM_STAT, USER_HOST_INFO, 0, 0), HV_EFAULT);
-    expect("log text from kernel", call(SYS_LOG_WRITE, LOG_INFO, kernel, 16), HV_EFAULT);
-    expect("log text from host info", call(SYS_LOG_WRITE, LOG_INFO, USER_HOST_INFO, 16), HV_OK);
-    expect("log level", call(SYS_LOG_WRITE, LOG_LEVELS, (u64) "x", 1), HV_EINVAL);
-    expect("log as panic", call(SYS_LOG_WRITE, LOG_PANIC, (u64) "x", 1), HV_EINVAL);
-    expect("log read into text", call(SYS_LOG_READ, (u64)&cursor, (u64)_start, 100), HV_EFAULT);
-    expect("map nothing", call(SYS_MEM_MAP, 0, 0, 0), HV_EINVAL);
-    expect("map all", call(SYS_MEM_MAP, ~0ull, 0, 0), HV_EINVAL);
-    expect("map over the quota", call(SYS_MEM_MAP, 60ull << 30, 0, 0), HV_ENOMEM);
-    expect("unmap text", call(SYS_MEM_UNMAP, USER_IMAGE_BASE, PAGE_SIZE, 0), HV_EINVAL);
-    expect("unmap kernel", call(SYS_MEM_UNMAP, kernel, PAGE_SIZE, 0), HV_EINVAL);
-    expect("foreign interrupt", call(SYS_IRQ_BIND, 9, 0, 0), HV_EPERM);
-    expect("interrupt bit 64", call(SYS_IRQ_BIND, host->uart_gsi, 64, 0), HV_EINVAL);
-    expect("kernel TLS", call(SYS_SET_TLS, kernel, 0, 0), HV_EINVAL);
-    expect("stat of cpu 64", call(SYS_CPU_STAT, 64, (u64)&cursor, 0), HV_ENOENT);
-    expect("VM 99", call(SYS_VM_RUN, 99, 0, 0), HV_ENOENT);
-    expect("reset kind", call(SYS_HOST_RESET, 2, 0, 0), HV_EINVAL);
+    expect("null", ring3_call(SYS_NULL, 0, 0, 0, 0, 0), 0);
+    expect("unknown call", ring3_call(SYS_COUNT, 0, 0, 0, 0, 0), HV_ENOSYS);
+    expect("huge call number", ring3_call(~0ull, 0, 0, 0, 0, 0), HV_ENOSYS);
+    expect("stat into kernel image", ring3_call(SYS_MEM_STAT, kernel, 0, 0, 0, 0), HV_EFAULT);
+    expect("stat into physmap", ring3_call(SYS_MEM_STAT, physmap, 0, 0, 0, 0), HV_EFAULT);
+    expect("stat into own text", ring3_call(SYS_MEM_STAT, (u64)_start, 0, 0, 0, 0), HV_EFAULT);
+    expect("stat into address 0", ring3_call(SYS_MEM_STAT, 0, 0, 0, 0, 0), HV_EFAULT);
+    expect("stat across the end", ring3_call(SYS_MEM_STAT, USER_END - 8, 0, 0, 0, 0), HV_EFAULT);
+    expect("stat to -1", ring3_call(SYS_MEM_STAT, ~0ull, 0, 0, 0, 0), HV_EFAULT);
+    expect("stat into host info", ring3_call(SYS_MEM_STAT, USER_HOST_INFO, 0, 0, 0, 0), HV_EFAULT);
+    expect("log text from kernel", ring3_call(SYS_LOG_WRITE, LOG_INFO, kernel, 16, 0, 0),
+           HV_EFAULT);
+    expect("log text from host info", ring3_call(SYS_LOG_WRITE, LOG_INFO, USER_HOST_INFO, 16, 0, 0),
+           HV_OK);
+    expect("log level", ring3_call(SYS_LOG_WRITE, LOG_LEVELS, (u64) "x", 1, 0, 0), HV_EINVAL);
+    expect("log as panic", ring3_call(SYS_LOG_WRITE, LOG_PANIC, (u64) "x", 1, 0, 0), HV_EINVAL);
+    expect("log read into text", ring3_call(SYS_LOG_READ, (u64)&cursor, (u64)_start, 100, 0, 0),
+           HV_EFAULT);
+    expect("map nothing", ring3_call(SYS_MEM_MAP, 0, 0, 0, 0, 0), HV_EINVAL);
+    expect("map all", ring3_call(SYS_MEM_MAP, ~0ull, 0, 0, 0, 0), HV_EINVAL);
+    expect("map over the quota", ring3_call(SYS_MEM_MAP, 60ull << 30, 0, 0, 0, 0), HV_ENOMEM);
+    expect("unmap text", ring3_call(SYS_MEM_UNMAP, USER_IMAGE_BASE, PAGE_SIZE, 0, 0, 0), HV_EINVAL);
+    expect("unmap kernel", ring3_call(SYS_MEM_UNMAP, kernel, PAGE_SIZE, 0, 0, 0), HV_EINVAL);
+    expect("foreign interrupt", ring3_call(SYS_IRQ_BIND, 9, 0, 0, 0, 0), HV_EPERM);
+    expect("interrupt bit 64", ring3_call(SYS_IRQ_BIND, host->uart_gsi, 64, 0, 0, 0), HV_EINVAL);
+    expect("kernel TLS", ring3_call(SYS_SET_TLS, kernel, 0, 0, 0, 0), HV_EINVAL);
+    expect("stat of cpu 64", ring3_call(SYS_CPU_STAT, 64, (u64)&cursor, 0, 0, 0), HV_ENOENT);
+    expect("VM 99", ring3_call(SYS_VM_RUN, 99, 0, 0, 0, 0), HV_ENOENT);
+    expect("reset kind", ring3_call(SYS_HOST_RESET, 2, 0, 0, 0, 0), HV_EINVAL);
 }
 
 static void heap(void)
 {
     struct mem_stat before, after;
-    call(SYS_MEM_STAT, (u64)&before, 0, 0);
-    i64 big = call(SYS_MEM_MAP, 5 * MIB, 0, 0);
-    i64 small = call(SYS_MEM_MAP, 3 * PAGE_SIZE, 0, 0);
+    ring3_call(SYS_MEM_STAT, (u64)&before, 0, 0, 0, 0);
+    i64 big = ring3_call(SYS_MEM_MAP, 5 * MIB, 0, 0, 0, 0);
+    i64 small = ring3_call(SYS_MEM_MAP, 3 * PAGE_SIZE, 0, 0, 0, 0);
     expect("heap is zeroed", (i64)(peek((u64)big) | peek((u64)big + 5 * MIB - 8)), 0);
     poke((u64)big + 5 * MIB - 8);
     expect("unmap inside a big page",
-           call(SYS_MEM_UNMAP, (u64)big + 4 * PAGE_SIZE, 8 * PAGE_SIZE, 0), HV_OK);
+           ring3_call(SYS_MEM_UNMAP, (u64)big + 4 * PAGE_SIZE, 8 * PAGE_SIZE, 0, 0, 0), HV_OK);
     poke((u64)big);
-    expect("unmap the rest", call(SYS_MEM_UNMAP, (u64)big, 5 * MIB, 0), HV_OK);
-    expect("unmap small", call(SYS_MEM_UNMAP, (u64)small, 3 * PAGE_SIZE, 0), HV_OK);
-    call(SYS_MEM_STAT, (u64)&after, 0, 0);
+    expect("unmap the rest", ring3_call(SYS_MEM_UNMAP, (u64)big, 5 * MIB, 0, 0, 0), HV_OK);
+    expect("unmap small", ring3_call(SYS_MEM_UNMAP, (u64)small, 3 * PAGE_SIZE, 0, 0, 0), HV_OK);
+    ring3_call(SYS_MEM_STAT, (u64)&after, 0, 0, 0, 0);
     /* Tables stay, for the next time. */
     expect("heap comes back", after.control_used - before.control_used <= 8 * PAGE_SIZE, 1);
 }
@@ -298,39 +264,39 @@ static void waiting(void)
     start = (u64)hi << 32 | lo;
     u64 deadline = start + host->tsc_hz / 100;
     page->events = 0;
-    expect("wait", call(SYS_WAIT, deadline, 0, 0), HV_OK);
+    expect("wait", ring3_call(SYS_WAIT, deadline, 0, 0, 0, 0), HV_OK);
     asm volatile("rdtsc" : "=a"(lo), "=d"(hi));
     end = (u64)hi << 32 | lo;
     expect("wait lasts", end >= deadline, 1);
     expect("wait ends", end - deadline < host->tsc_hz, 1);
     u64 kept = 0x123456789abcdef;
     asm volatile("movq %0, %%xmm7" : : "r"(kept));
-    call(SYS_WAIT, end + host->tsc_hz / 1000, 0, 0);
+    ring3_call(SYS_WAIT, end + host->tsc_hz / 1000, 0, 0, 0, 0);
     asm volatile("movq %%xmm7, %0" : "=r"(kept));
     expect("FPU registers last", kept == 0x123456789abcdef, 1);
     u64 moved = 0, now;
     for (u64 cpu = 0; cpu < host->cpu_count; cpu++) {
         asm volatile("movq %0, %%xmm7" : : "r"(++kept));
-        moved += call(SYS_MOVE, cpu, 0, 0) == HV_OK;
+        moved += ring3_call(SYS_MOVE, cpu, 0, 0, 0, 0) == HV_OK;
         asm volatile("movq %%xmm7, %0" : "=r"(now));
         moved -= now != kept;
     }
     expect("move, with FPU registers", moved == host->cpu_count, 1);
-    expect("move to the next", call(SYS_MOVE, host->cpu_count, 0, 0), HV_ENOENT);
-    expect("move to 2^32", call(SYS_MOVE, BIT(32), 0, 0), HV_ENOENT);
+    expect("move to the next", ring3_call(SYS_MOVE, host->cpu_count, 0, 0, 0, 0), HV_ENOENT);
+    expect("move to 2^32", ring3_call(SYS_MOVE, BIT(32), 0, 0, 0, 0), HV_ENOENT);
     page->events = EVENT_LOG;
-    expect("wait with news", call(SYS_WAIT, ~0ull, 0, 0), HV_OK);
+    expect("wait with news", ring3_call(SYS_WAIT, ~0ull, 0, 0, 0, 0), HV_OK);
     page->events = 0;
 }
 
 /* The first word of the last attack's instance: it came through, which it must not. */
 static void survived(const char *name)
 {
-    print("CASE ");
-    print(name);
-    print(": FAILED, nothing stopped it\nVERDICT failed\n");
+    ring3_print("CASE ");
+    ring3_print(name);
+    ring3_print(": FAILED, nothing stopped it\nVERDICT failed\n");
     for (;;)
-        call(SYS_WAIT, ~0ull, 0, 0);
+        ring3_call(SYS_WAIT, ~0ull, 0, 0, 0, 0);
 }
 
 void _start(void)
@@ -343,16 +309,16 @@ void _start(void)
         heap();
         waiting();
     } else {
-        print("CASE ");
-        print(attacks[turn - 1].name);
-        print(": passed\n"); /* the one before ended in a restart */
+        ring3_print("CASE ");
+        ring3_print(attacks[turn - 1].name);
+        ring3_print(": passed\n"); /* the one before ended in a restart */
     }
     if (failures || turn == ARRAY_LEN(attacks)) {
-        print(failures ? "VERDICT failed\n" : "VERDICT passed\n");
+        ring3_print(failures ? "VERDICT failed\n" : "VERDICT passed\n");
         for (;;)
-            call(SYS_WAIT, ~0ull, 0, 0);
+            ring3_call(SYS_WAIT, ~0ull, 0, 0, 0, 0);
     }
-    call(SYS_WAIT, 0, 0, 0); /* a crash after the first wait is no failure to start */
+    ring3_call(SYS_WAIT, 0, 0, 0, 0, 0); /* a crash after the first wait is no failure to start */
     attacks[turn].attack();
     survived(attacks[turn].name);
 }

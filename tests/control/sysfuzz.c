@@ -5,12 +5,11 @@
  * reach nothing that it was not given, and dies; the restart counter picks the next.  The number
  * after "seed=" in bulkhead.conf is the first seed.  "VERDICT ..." goes to the console UART. */
 #include "kernel/abi/control_page.h"
-#include "kernel/abi/host_info.h"
 #include "kernel/abi/layout.h"
 #include "kernel/abi/status.h"
-#include "kernel/abi/syscall.h"
 #include "kernel/abi/vcpu_page.h"
 #include "kernel/abi/vm_policy.h"
+#include "tests/control/ring3.h"
 
 #define INSTANCES 40u
 #define CALLS 2500u
@@ -20,7 +19,6 @@
 
 void _start(void);
 
-static const struct host_info *const host = (const struct host_info *)USER_HOST_INFO;
 static const u64 constant = 1;
 static u64 seed, state, turn, calls_done;
 static u64 last[7]; /* call and arguments, for the report */
@@ -28,72 +26,43 @@ static u8 buffer[3 * PAGE_SIZE] __attribute__((aligned(4096)));
 static struct vm_policy policy;
 static struct vm_create create;
 
-static i64 call(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e)
-{
-    i64 result;
-    register u64 r10 asm("r10") = d;
-    register u64 r8 asm("r8") = e;
-    register u64 r9 asm("r9") = 0;
-    asm volatile("int %8"
-                 : "=a"(result), "+r"(r10), "+r"(r8), "+r"(r9), "+D"(a), "+S"(b), "+d"(c)
-                 : "a"(number), "i"(SYSCALL_VECTOR)
-                 : "rcx", "r11", "memory");
-    return result;
-}
-
 /* ---- output ---- */
-static void put(char ch)
-{
-    u16 port = (u16)host->uart_port;
-    u8 ready;
-    do
-        asm volatile("inb %1, %0" : "=a"(ready) : "Nd"((u16)(port + 5)));
-    while (!(ready & 0x20));
-    asm volatile("outb %0, %1" : : "a"((u8)ch), "Nd"(port));
-}
-
-static void print(const char *text)
-{
-    while (*text)
-        put(*text++);
-}
-
 static void print_hex(u64 v)
 {
     for (int shift = 60; shift >= 0; shift -= 4)
         if (v >> shift || !shift)
-            put("0123456789abcdef"[v >> shift & 15]);
+            ring3_put("0123456789abcdef"[v >> shift & 15]);
 }
 
 static void print_decimal(u64 v)
 {
     if (v >= 10)
         print_decimal(v / 10);
-    put((char)('0' + v % 10));
+    ring3_put((char)('0' + v % 10));
 }
 
 static void sleep_for_good(void)
 {
     for (;;)
-        call(SYS_WAIT, ~0ull, 0, 0, 0, 0);
+        ring3_call(SYS_WAIT, ~0ull, 0, 0, 0, 0);
 }
 
 static void failed(const char *what, u64 a, u64 b)
 {
-    print("\nVERDICT failed: ");
-    print(what);
-    print(" ");
+    ring3_print("\nVERDICT failed: ");
+    ring3_print(what);
+    ring3_print(" ");
     print_hex(a);
-    print(" ");
+    ring3_print(" ");
     print_hex(b);
-    print(" in instance ");
+    ring3_print(" in instance ");
     print_decimal(turn);
-    print(" after call ");
+    ring3_print(" after call ");
     for (unsigned i = 0; i < 7; i++) {
-        print(" ");
+        ring3_print(" ");
         print_hex(last[i]);
     }
-    print("\n");
+    ring3_print("\n");
     sleep_for_good();
 }
 
@@ -192,7 +161,7 @@ static bool writable(u64 at)
     (void)c;
     (void)text;
     /* The kernel refuses, or overwrites what is overwritten anyway. */
-    return call(SYS_MEM_STAT, at, 0, 0, 0, 0) == HV_OK;
+    return ring3_call(SYS_MEM_STAT, at, 0, 0, 0, 0) == HV_OK;
 }
 
 static void scribble_on_vm(void)
@@ -215,7 +184,7 @@ static void scribble_on_vm(void)
         scribble(page, sizeof(*page), 16);
     }
     if (below(2)) { /* a state that may even be taken */
-        call(SYS_VCPU_GET, slot, below(3), 0, 0, 0);
+        ring3_call(SYS_VCPU_GET, slot, below(3), 0, 0, 0);
         scribble(&page->full, sizeof(page->full), 1 + (unsigned)below(3));
     }
     struct control_page *control = (struct control_page *)USER_CONTROL_PAGE;
@@ -302,12 +271,12 @@ static void choose(u64 *a)
 /* ---- what must hold, whatever was asked ---- */
 static bool readable(u64 at)
 {
-    return call(SYS_LOG_WRITE, LOG_DEBUG, at, 1, 0, 0) != HV_EFAULT;
+    return ring3_call(SYS_LOG_WRITE, LOG_DEBUG, at, 1, 0, 0) != HV_EFAULT;
 }
 
 static void must_refuse_write(u64 at, const char *what)
 {
-    if (call(SYS_MEM_STAT, at, 0, 0, 0, 0) != HV_EFAULT)
+    if (ring3_call(SYS_MEM_STAT, at, 0, 0, 0, 0) != HV_EFAULT)
         failed(what, at, 0);
 }
 
@@ -336,7 +305,7 @@ static void check_reach(void)
         if (readable(nobodys[i]))
             failed("memory of nobody is readable", nobodys[i], i);
     for (u64 slot = 0; slot < VM_SLOTS; slot++) {
-        bool there = call(SYS_VM_INFO, slot, (u64)&info, 0, 0, 0) == HV_OK;
+        bool there = ring3_call(SYS_VM_INFO, slot, (u64)&info, 0, 0, 0) == HV_OK;
         const u64 at[] = {0,
                           VM_WINDOW_VCPUS,
                           VM_WINDOW_STATE,
@@ -357,7 +326,7 @@ static u64 unowned(void)
 {
     struct mem_stat s;
 
-    call(SYS_MEM_STAT, (u64)&s, 0, 0, 0, 0);
+    ring3_call(SYS_MEM_STAT, (u64)&s, 0, 0, 0, 0);
     if (s.free > s.total || s.guests_used > s.total || s.control_used > s.control_limit)
         failed("counts of memory make no sense", s.free, s.guests_used);
     return s.total - s.free - s.guests_used - s.control_used;
@@ -372,7 +341,7 @@ static void one_call(void)
     choose(a);
     for (unsigned i = 0; i < 6; i++)
         last[i] = a[i];
-    i64 result = call(a[0], a[1], a[2], a[3], a[4], a[5]);
+    i64 result = ring3_call(a[0], a[1], a[2], a[3], a[4], a[5]);
     last[6] = (u64)result;
     if (a[0] >= SYS_COUNT && result != HV_ENOSYS)
         failed("a call that is none was answered", a[0], (u64)result);
@@ -385,8 +354,8 @@ static void one_call(void)
 static void destroy_all(void)
 {
     for (u64 slot = 0; slot < VM_SLOTS; slot++) {
-        i64 paused = call(SYS_VM_PAUSE, slot, 0, 0, 0, 0);
-        if (paused == HV_OK && call(SYS_VM_DESTROY, slot, 0, 0, 0, 0) != HV_OK)
+        i64 paused = ring3_call(SYS_VM_PAUSE, slot, 0, 0, 0, 0);
+        if (paused == HV_OK && ring3_call(SYS_VM_DESTROY, slot, 0, 0, 0, 0) != HV_OK)
             failed("a paused VM cannot be destroyed", slot, 0);
     }
 }
@@ -401,7 +370,7 @@ static void die(void)
         asm volatile("mov %0, %%rsp; push %0" : : "r"(value() | BIT(50)));
         break;
     case 2:
-        call(SYS_EXIT, value(), 0, 0, 0, 0);
+        ring3_call(SYS_EXIT, value(), 0, 0, 0, 0);
         break;
     case 3:
         asm volatile("mov %0, %%rbp; ud2" : : "r"(pointer()));
@@ -421,13 +390,13 @@ static void die(void)
 /* Where a small mapping was, its table stays: a large one there takes small leaves. */
 static void reuse_table(void)
 {
-    i64 small = call(SYS_MEM_MAP, PAGE_SIZE, 0, 0, 0, 0);
-    i64 gone = call(SYS_MEM_UNMAP, (u64)small, PAGE_SIZE, 0, 0, 0);
-    i64 large = call(SYS_MEM_MAP, 2 * PAGE_2M, 0, 0, 0, 0);
+    i64 small = ring3_call(SYS_MEM_MAP, PAGE_SIZE, 0, 0, 0, 0);
+    i64 gone = ring3_call(SYS_MEM_UNMAP, (u64)small, PAGE_SIZE, 0, 0, 0);
+    i64 large = ring3_call(SYS_MEM_MAP, 2 * PAGE_2M, 0, 0, 0, 0);
 
     if (gone != HV_OK || large != small)
         failed("memory is not where it was", (u64)small, (u64)large);
-    if (call(SYS_MEM_UNMAP, (u64)large, 2 * PAGE_2M, 0, 0, 0) != HV_OK)
+    if (ring3_call(SYS_MEM_UNMAP, (u64)large, 2 * PAGE_2M, 0, 0, 0) != HV_OK)
         failed("memory cannot be given back", (u64)large, 0);
 }
 
@@ -450,10 +419,10 @@ static void compare_frames(void)
     static const char digits[] = "0123456789abcdef";
     u64 count = unowned();
 
-    print(" frames ");
+    ring3_print(" frames ");
     for (int shift = 60; shift >= 0; shift -= 4)
-        put(digits[count >> shift & 15]);
-    print("\n");
+        ring3_put(digits[count >> shift & 15]);
+    ring3_print("\n");
 }
 
 void _start(void)
@@ -462,16 +431,16 @@ void _start(void)
     turn = host->restart_count;
     seed = first_seed() + turn;
     state = seed * 0xd1342543de82ef95ull;
-    call(SYS_WAIT, 0, 0, 0, 0, 0); /* a crash after the first wait is no failure to start */
+    ring3_call(SYS_WAIT, 0, 0, 0, 0, 0); /* a crash after the first wait is no failure to start */
     if (turn % 4 == 0 || turn >= INSTANCES)
         destroy_all(); /* else the last one's VMs are inherited as they are */
-    print("\ninstance ");
+    ring3_print("\ninstance ");
     print_decimal(turn);
-    print(" seed ");
+    ring3_print(" seed ");
     print_decimal(seed);
     compare_frames();
     if (turn >= INSTANCES) {
-        print("VERDICT passed\n");
+        ring3_print("VERDICT passed\n");
         sleep_for_good();
     }
     reuse_table();

@@ -1,4 +1,4 @@
-/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c */
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c tests/unit/net_lab.c */
 /* Any bytes as frames for a kernel interface with lwIP on it, while it asks for DHCP, has a
  * listening TCP port and pings. */
 #include <stdlib.h>
@@ -6,73 +6,17 @@
 
 #include <lwip/tcp.h>
 
-#include "control/rt/clock.h"
-#include "control/rt/log.h"
 #include "net/kif.h"
 #include "net/ping.h"
 #include "net/stack.h"
 #include "net/switches.h"
+#include "tests/unit/net_lab.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static u64 now = 1000000000, seed = 1;
 static struct net_switch *sw;
 static struct kif *kif;
 static u32 port;
-
-u64 random_u64(void);
-
-u64 clock_ns(void)
-{
-    return now;
-}
-
-u64 clock_unix_ns(void)
-{
-    return 0;
-}
-
-void *dma_alloc(u64 len);
-
-void *dma_alloc(u64 len)
-{
-    return calloc(1, len);
-}
-
-i64 clock_unix(void)
-{
-    return 0;
-}
-
-void clock_set_unix_ns(u64 unix_ns)
-{
-    (void)unix_ns;
-}
-
-void clock_text(u64 unix_ns, char buf[CLOCK_TEXT])
-{
-    (void)unix_ns;
-    buf[0] = 0;
-}
-
-u64 random_u64(void)
-{
-    return shape_random(&seed);
-}
-
-void log_write(enum log_level level, const char *fmt, ...)
-{
-    (void)level;
-    (void)fmt;
-}
-
-void log_assert_failed(const char *file, int line, const char *what)
-{
-    (void)file;
-    (void)line;
-    (void)what;
-    abort();
-}
 
 static void hear(void *owner, const struct switch_item *items, u32 count)
 {
@@ -130,8 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             memset(bytes, 0xff, 6);
         memcpy(bytes + 6, "\2\0\0\0\0\1", 6);
         memcpy(bytes + 12, data + 3, len - 12);
-        now += (u64)(data[0] >> 2) * 20000000;
-        switch_input(sw, port, &f, 1, now);
+        net_lab_now += (u64)(data[0] >> 2) * 20000000;
+        switch_input(sw, port, &f, 1, net_lab_now);
         free(bytes);
         while (kif_run())
             ;

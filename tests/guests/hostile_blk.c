@@ -3,38 +3,17 @@
  * ask for a reset, or refuse the request, and work after the reset. */
 #include "tests/guests/lib/cpu.h"
 #include "tests/guests/lib/guest.h"
+#include "tests/guests/lib/hostile_queue.h"
 #include "tests/guests/lib/random.h"
 
 #define BAR 0xc0084000ull /* slot 8, as Bulkhead places it: common, ISR, device, notify by page */
-#define QUEUE 8u
 #define SECTOR 512u
 
 #define COMMON(offset, type) (*(volatile type *)(BAR + (offset)))
 #define STATUS COMMON(20, u8)
-#define NEEDS_RESET 0x40u
-
-#define NEXT 1u
-#define WRITE 2u
-#define INDIRECT 4u
-
-struct descriptor {
-    u64 addr;
-    u32 len;
-    u16 flags, next;
-};
 
 static struct {
-    struct descriptor desc[QUEUE], table[QUEUE];
-    struct {
-        u16 flags, idx, ring[QUEUE], event;
-    } avail;
-    struct {
-        u16 flags, idx;
-        struct {
-            u32 id, len;
-        } ring[QUEUE];
-        u16 event;
-    } used __attribute__((aligned(4)));
+    struct hostile_queue ring;
     struct {
         u32 type, reserved;
         u64 sector;
@@ -68,12 +47,12 @@ static bool is_reset(void)
 
 static bool is_used(void)
 {
-    return *(volatile u16 *)&q.used.idx == q.avail.idx;
+    return *(volatile u16 *)&q.ring.used.idx == q.ring.avail.idx;
 }
 
 static bool is_broken(void)
 {
-    return STATUS & NEEDS_RESET;
+    return STATUS & HOSTILE_NEEDS_RESET;
 }
 
 static void negotiate(void)
@@ -92,10 +71,10 @@ static void negotiate(void)
 static void open_queue(u64 desc)
 {
     COMMON(22, u16) = 0;
-    COMMON(24, u16) = QUEUE;
+    COMMON(24, u16) = HOSTILE_ENTRIES;
     COMMON(32, u64) = desc;
-    COMMON(40, u64) = (u64)&q.avail;
-    COMMON(48, u64) = (u64)&q.used;
+    COMMON(40, u64) = (u64)&q.ring.avail;
+    COMMON(48, u64) = (u64)&q.ring.used;
     COMMON(28, u16) = 1;
     STATUS = 15;
 }
@@ -103,8 +82,8 @@ static void open_queue(u64 desc)
 static void begin(void)
 {
     negotiate();
-    q.avail.idx = q.used.idx = 0;
-    open_queue((u64)q.desc);
+    q.ring.avail.idx = q.ring.used.idx = 0;
+    open_queue((u64)q.ring.desc);
 }
 
 /* Header, `len` bytes of data, answer, in descriptors 0 to 2. */
@@ -113,17 +92,18 @@ static void prepare(u32 type, u64 sector, u32 len)
     bool in = type == 0 || type == 8;
     q.header.type = type;
     q.header.sector = sector;
-    q.desc[0] = (struct descriptor){(u64)&q.header, 16, NEXT, 1};
-    q.desc[1] = (struct descriptor){(u64)q.data, len, (u16)(NEXT | (in ? WRITE : 0)), 2};
-    q.desc[2] = (struct descriptor){(u64)&q.answer, 1, WRITE, 0};
+    q.ring.desc[0] = (struct descriptor){(u64)&q.header, 16, DESC_NEXT, 1};
+    q.ring.desc[1] =
+        (struct descriptor){(u64)q.data, len, (u16)(DESC_NEXT | (in ? DESC_WRITE : 0)), 2};
+    q.ring.desc[2] = (struct descriptor){(u64)&q.answer, 1, DESC_WRITE, 0};
     q.answer = 0xee;
 }
 
 static void post(u16 head, u16 by)
 {
-    q.avail.ring[q.avail.idx % QUEUE] = head;
+    q.ring.avail.ring[q.ring.avail.idx % HOSTILE_ENTRIES] = head;
     asm volatile("" ::: "memory");
-    q.avail.idx = (u16)(q.avail.idx + by);
+    q.ring.avail.idx = (u16)(q.ring.avail.idx + by);
     asm volatile("mfence" ::: "memory");
     notify();
 }
@@ -161,17 +141,19 @@ static void breaks(const char *what, u16 head, u16 by)
 static void loops(void)
 {
     prepare(0, 0, SECTOR);
-    q.desc[1].next = 1;
+    q.ring.desc[1].next = 1;
     breaks("a loop of one", 0, 1);
     prepare(0, 0, SECTOR);
-    q.desc[2].flags = WRITE | NEXT;
+    q.ring.desc[2].flags = DESC_WRITE | DESC_NEXT;
     breaks("a loop of three", 0, 1);
-    for (u32 i = 0; i < QUEUE; i++)
-        q.table[i] = (struct descriptor){(u64)q.data, 1, NEXT, (u16)((i + 1) % QUEUE)};
-    q.desc[0] = (struct descriptor){(u64)q.table, sizeof(q.table), INDIRECT, 0};
+    for (u32 i = 0; i < HOSTILE_ENTRIES; i++)
+        q.ring.table[i] =
+            (struct descriptor){(u64)q.data, 1, DESC_NEXT, (u16)((i + 1) % HOSTILE_ENTRIES)};
+    q.ring.desc[0] = (struct descriptor){(u64)q.ring.table, sizeof(q.ring.table), DESC_INDIRECT, 0};
     breaks("a loop in a table", 0, 1);
-    q.table[0] = (struct descriptor){(u64)q.table, sizeof(q.table), INDIRECT, 0};
-    q.desc[0] = (struct descriptor){(u64)q.table, sizeof(q.table), INDIRECT, 0};
+    q.ring.table[0] =
+        (struct descriptor){(u64)q.ring.table, sizeof(q.ring.table), DESC_INDIRECT, 0};
+    q.ring.desc[0] = (struct descriptor){(u64)q.ring.table, sizeof(q.ring.table), DESC_INDIRECT, 0};
     breaks("a table in a table", 0, 1);
 }
 
@@ -180,36 +162,36 @@ static void outside(void)
     static const u64 places[] = {~0ull, ~0ull - SECTOR + 1, 0xc0084000, 1ull << 52, 0xfee00000};
     for (u32 i = 0; i < ARRAY_LEN(places); i++) {
         prepare(0, 0, SECTOR);
-        q.desc[1].addr = places[i];
+        q.ring.desc[1].addr = places[i];
         breaks("data outside of memory", 0, 1);
-        q.desc[0] = (struct descriptor){places[i], 64, INDIRECT, 0};
+        q.ring.desc[0] = (struct descriptor){places[i], 64, DESC_INDIRECT, 0};
         breaks("a table outside of memory", 0, 1);
     }
     prepare(0, 0, ~0u);
     breaks("more data than memory", 0, 1);
-    q.desc[0] = (struct descriptor){(u64)q.table, 17, INDIRECT, 0};
+    q.ring.desc[0] = (struct descriptor){(u64)q.ring.table, 17, DESC_INDIRECT, 0};
     breaks("a table and a half", 0, 1);
-    q.desc[0] = (struct descriptor){(u64)q.table, 0, INDIRECT, 0};
+    q.ring.desc[0] = (struct descriptor){(u64)q.ring.table, 0, DESC_INDIRECT, 0};
     breaks("an empty table", 0, 1);
 }
 
 static void misshapen(void)
 {
     prepare(0, 0, SECTOR);
-    q.desc[0].len = 15;
-    q.desc[1].flags = WRITE;
+    q.ring.desc[0].len = 15;
+    q.ring.desc[1].flags = DESC_WRITE;
     breaks("half a header", 0, 1);
     prepare(1, 0, SECTOR);
-    q.desc[1].flags = 0;
+    q.ring.desc[1].flags = 0;
     breaks("no room for the answer", 0, 1);
     prepare(0, 0, SECTOR);
-    q.desc[0].flags = NEXT | WRITE;
-    q.desc[1].flags = NEXT;
+    q.ring.desc[0].flags = DESC_NEXT | DESC_WRITE;
+    q.ring.desc[1].flags = DESC_NEXT;
     breaks("written before read", 0, 1);
     prepare(0, 0, SECTOR);
-    breaks("a head beyond the queue", QUEUE, 1);
+    breaks("a head beyond the queue", HOSTILE_ENTRIES, 1);
     prepare(0, 0, SECTOR);
-    breaks("an index that jumps", 0, QUEUE + 1);
+    breaks("an index that jumps", 0, HOSTILE_ENTRIES + 1);
     prepare(0, 0, SECTOR);
     breaks("an index that goes back", 0, 0xffff);
     negotiate();
@@ -240,7 +222,7 @@ static void scribble(unsigned index)
     while (phase == 0)
         asm volatile("pause");
     while (phase == 1) {
-        struct descriptor *d = &q.desc[random_below(3)];
+        struct descriptor *d = &q.ring.desc[random_below(3)];
         switch (random_below(5)) {
         case 0:
             d->addr = random_next();
@@ -255,7 +237,7 @@ static void scribble(unsigned index)
             d->next = (u16)(random_next() & 7);
             break;
         default:
-            q.avail.ring[random_below(QUEUE)] = (u16)(random_next() & 15);
+            q.ring.avail.ring[random_below(HOSTILE_ENTRIES)] = (u16)(random_next() & 15);
         }
     }
     phase = 3;
@@ -273,7 +255,7 @@ static void change_while_read(void)
     for (u32 i = 0; i < 300; i++) {
         prepare(0, i % 64, SECTOR);
         post(0, 1);
-        if (STATUS & NEEDS_RESET) {
+        if (STATUS & HOSTILE_NEEDS_RESET) {
             broken++;
             begin();
         }

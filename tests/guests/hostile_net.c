@@ -4,47 +4,22 @@
  * driven, sends those frames and sees that after each reset the first one works. */
 #include "tests/guests/lib/cpu.h"
 #include "tests/guests/lib/guest.h"
+#include "tests/guests/lib/hostile_queue.h"
 #include "tests/guests/lib/random.h"
 
 #define BAR(slot) (0xc0004000ull + 0x10000 * (slot)) /* as Bulkhead places it */
 #define FIRST_SLOT 4u
-#define QUEUE 8u
 #define QUEUES 3u
 #define HEADER 12u /* of virtio-net: 5.1.6 */
 #define FRAME 60u
-#define NEEDS_RESET 0x40u
 #define F_MAC BIT(5)
 #define F_CTRL_VQ BIT(17)
 #define F_INDIRECT BIT(28)
 
-#define NEXT 1u
-#define WRITE 2u
-#define INDIRECT 4u
-
 enum { RX, TX, CONTROL };
 
-struct descriptor {
-    u64 addr;
-    u32 len;
-    u16 flags, next;
-};
-
-struct queue {
-    struct descriptor desc[QUEUE], table[QUEUE];
-    struct {
-        u16 flags, idx, ring[QUEUE], event;
-    } avail;
-    struct {
-        u16 flags, idx;
-        struct {
-            u32 id, len;
-        } ring[QUEUE];
-        u16 event;
-    } used __attribute__((aligned(4)));
-};
-
 static struct nic {
-    struct queue queue[QUEUES];
+    struct hostile_queue queue[QUEUES];
     u8 out[2048], in[2048];
     u64 bar;
     u8 mac[6];
@@ -74,7 +49,7 @@ static bool used_within(struct nic *n, u32 queue, u32 ms)
 static bool broken_within(struct nic *n, u32 ms)
 {
     u64 end = rdtsc() + ms * tsc_per_ms();
-    while (!(STATUS(n) & NEEDS_RESET)) {
+    while (!(STATUS(n) & HOSTILE_NEEDS_RESET)) {
         if (rdtsc() > end)
             return false;
         asm volatile("pause");
@@ -84,8 +59,8 @@ static bool broken_within(struct nic *n, u32 ms)
 
 static void post(struct nic *n, u32 queue, u16 head, u16 by)
 {
-    struct queue *q = &n->queue[queue];
-    q->avail.ring[q->avail.idx % QUEUE] = head;
+    struct hostile_queue *q = &n->queue[queue];
+    q->avail.ring[q->avail.idx % HOSTILE_ENTRIES] = head;
     asm volatile("" ::: "memory");
     q->avail.idx = (u16)(q->avail.idx + by);
     asm volatile("mfence" ::: "memory");
@@ -106,10 +81,10 @@ static void begin(struct nic *n)
     STATUS(n) = 11;
     check_equal(STATUS(n), 11, "status after the features");
     for (u16 i = 0; i < QUEUES; i++) {
-        struct queue *q = &n->queue[i];
+        struct hostile_queue *q = &n->queue[i];
         q->avail.idx = q->used.idx = 0;
         COMMON(n, 22, u16) = i;
-        COMMON(n, 24, u16) = QUEUE;
+        COMMON(n, 24, u16) = HOSTILE_ENTRIES;
         COMMON(n, 32, u64) = (u64)q->desc;
         COMMON(n, 40, u64) = (u64)&q->avail;
         COMMON(n, 48, u64) = (u64)&q->used;
@@ -145,7 +120,7 @@ static void send(struct nic *n, const struct nic *to, u8 mark)
 static void offer(struct nic *n)
 {
     n->in[HEADER + 14] = 0;
-    n->queue[RX].desc[0] = (struct descriptor){(u64)n->in, sizeof(n->in), WRITE, 0};
+    n->queue[RX].desc[0] = (struct descriptor){(u64)n->in, sizeof(n->in), DESC_WRITE, 0};
     post(n, RX, 0, 1);
 }
 
@@ -181,16 +156,17 @@ static void breaks_sending(const char *what, u16 head, u16 by)
 static void sending(void)
 {
     static const u64 places[] = {~0ull, ~0ull - FRAME, 0xc0044000, 1ull << 52, 0xfee00000};
-    struct queue *q = &bad.queue[TX];
+    struct hostile_queue *q = &bad.queue[TX];
     prepare(&bad, &good, 1);
-    q->desc[0].flags = NEXT;
+    q->desc[0].flags = DESC_NEXT;
     breaks_sending("a loop of one", 0, 1);
-    for (u32 i = 0; i < QUEUE; i++)
-        q->table[i] = (struct descriptor){(u64)bad.out, 1, NEXT, (u16)((i + 1) % QUEUE)};
-    q->desc[0] = (struct descriptor){(u64)q->table, sizeof(q->table), INDIRECT, 0};
+    for (u32 i = 0; i < HOSTILE_ENTRIES; i++)
+        q->table[i] =
+            (struct descriptor){(u64)bad.out, 1, DESC_NEXT, (u16)((i + 1) % HOSTILE_ENTRIES)};
+    q->desc[0] = (struct descriptor){(u64)q->table, sizeof(q->table), DESC_INDIRECT, 0};
     breaks_sending("a loop in a table", 0, 1);
-    q->table[0] = (struct descriptor){(u64)q->table, sizeof(q->table), INDIRECT, 0};
-    q->desc[0] = (struct descriptor){(u64)q->table, sizeof(q->table), INDIRECT, 0};
+    q->table[0] = (struct descriptor){(u64)q->table, sizeof(q->table), DESC_INDIRECT, 0};
+    q->desc[0] = (struct descriptor){(u64)q->table, sizeof(q->table), DESC_INDIRECT, 0};
     breaks_sending("a table in a table", 0, 1);
     for (u32 i = 0; i < ARRAY_LEN(places); i++) {
         prepare(&bad, &good, 1);
@@ -201,10 +177,10 @@ static void sending(void)
     q->desc[0].len = ~0u;
     breaks_sending("a frame larger than memory", 0, 1);
     prepare(&bad, &good, 1);
-    breaks_sending("a head beyond the queue", QUEUE, 1);
-    breaks_sending("an index that jumps", 0, QUEUE + 1);
+    breaks_sending("a head beyond the queue", HOSTILE_ENTRIES, 1);
+    breaks_sending("an index that jumps", 0, HOSTILE_ENTRIES + 1);
     breaks_sending("an index that goes back", 0, 0xffff);
-    q->desc[0] = (struct descriptor){(u64)bad.out, HEADER, WRITE | NEXT, 1};
+    q->desc[0] = (struct descriptor){(u64)bad.out, HEADER, DESC_WRITE | DESC_NEXT, 1};
     q->desc[1] = (struct descriptor){(u64)bad.out, FRAME, 0, 0};
     breaks_sending("written before read", 0, 1);
 }
@@ -219,21 +195,21 @@ static void breaks_receiving(const char *what)
 
 static void receiving(void)
 {
-    struct queue *q = &bad.queue[RX];
-    q->desc[0] = (struct descriptor){(u64)bad.in, 64, WRITE | NEXT, 0};
+    struct hostile_queue *q = &bad.queue[RX];
+    q->desc[0] = (struct descriptor){(u64)bad.in, 64, DESC_WRITE | DESC_NEXT, 0};
     breaks_receiving("a loop of one to receive");
-    q->desc[0] = (struct descriptor){1ull << 52, 2048, WRITE, 0};
+    q->desc[0] = (struct descriptor){1ull << 52, 2048, DESC_WRITE, 0};
     breaks_receiving("a buffer outside of memory");
-    q->desc[0] = (struct descriptor){(u64)q->table, 17, INDIRECT, 0};
+    q->desc[0] = (struct descriptor){(u64)q->table, 17, DESC_INDIRECT, 0};
     breaks_receiving("a table and a half to receive");
     /* Nothing that can be written, and too little: the frame is lost, and that is all. */
     q->desc[0] = (struct descriptor){(u64)bad.in, 64, 0, 0};
     post(&bad, RX, 0, 1);
     send(&good, &bad, 9);
-    q->desc[0] = (struct descriptor){(u64)bad.in, 5, WRITE, 0};
+    q->desc[0] = (struct descriptor){(u64)bad.in, 5, DESC_WRITE, 0};
     post(&bad, RX, 0, 1);
     send(&good, &bad, 9);
-    check_equal(STATUS(&bad) & NEEDS_RESET, 0, "broken by buffers that are too small");
+    check_equal(STATUS(&bad) & HOSTILE_NEEDS_RESET, 0, "broken by buffers that are too small");
     begin(&bad);
     works();
 }
@@ -262,23 +238,23 @@ static void frames(void)
         post(&bad, TX, 0, 1);
         check(used_within(&bad, TX, 60000), "frame %u is kept", i);
     }
-    check_equal(STATUS(&bad) & NEEDS_RESET, 0, "broken by contents");
+    check_equal(STATUS(&bad) & HOSTILE_NEEDS_RESET, 0, "broken by contents");
     begin(&good); /* whose buffer may have been used */
     works();
 }
 
 static void commands(void)
 {
-    struct queue *q = &bad.queue[CONTROL];
+    struct hostile_queue *q = &bad.queue[CONTROL];
     for (u32 i = 0; i < 64; i++) {
         bad.out[0] = (u8)(i / 8); /* class */
         bad.out[1] = (u8)(i % 8);
-        q->desc[0] = (struct descriptor){(u64)bad.out, i % 5, NEXT, 1};
-        q->desc[1] = (struct descriptor){(u64)bad.in, i % 2, WRITE, 0};
+        q->desc[0] = (struct descriptor){(u64)bad.out, i % 5, DESC_NEXT, 1};
+        q->desc[1] = (struct descriptor){(u64)bad.in, i % 2, DESC_WRITE, 0};
         post(&bad, CONTROL, 0, 1);
         check(used_within(&bad, CONTROL, 60000), "command %u is kept", i);
     }
-    q->desc[0] = (struct descriptor){(u64)bad.out, 8, NEXT, 0};
+    q->desc[0] = (struct descriptor){(u64)bad.out, 8, DESC_NEXT, 0};
     post(&bad, CONTROL, 0, 1);
     mend("a command that is a loop");
 }
@@ -290,7 +266,7 @@ static void scribble(unsigned index)
     while (phase == 0)
         asm volatile("pause");
     while (phase == 1) {
-        struct queue *q = &bad.queue[random_below(2)];
+        struct hostile_queue *q = &bad.queue[random_below(2)];
         struct descriptor *d = &q->desc[0];
         switch (random_below(5)) {
         case 0:
@@ -306,7 +282,7 @@ static void scribble(unsigned index)
             bad.out[random_below(HEADER + 14)] = (u8)random_next();
             break;
         default:
-            q->avail.ring[random_below(QUEUE)] = (u16)(random_next() & 15);
+            q->avail.ring[random_below(HOSTILE_ENTRIES)] = (u16)(random_next() & 15);
         }
     }
     phase = 3;
@@ -326,7 +302,7 @@ static void change_while_read(void)
         post(&bad, RX, 0, 1);
         post(&bad, TX, 0, 1);
         send(&good, &bad, 5);
-        if (STATUS(&bad) & NEEDS_RESET) {
+        if (STATUS(&bad) & HOSTILE_NEEDS_RESET) {
             broken++;
             begin(&bad);
         }

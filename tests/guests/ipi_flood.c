@@ -81,15 +81,6 @@ static void other(unsigned index)
         asm volatile("sti; hlt");
 }
 
-static u32 thousands(void)
-{
-    u32 n = 0;
-    for (const char *c = platform_command_line(); *c; c++)
-        if (*c >= '0' && *c <= '9')
-            n = n * 10 + (u32)(*c - '0');
-    return n ? n : DEFAULT_THOUSANDS;
-}
-
 void guest_main(void)
 {
     apic_enable_x();
@@ -98,7 +89,7 @@ void guest_main(void)
     check(cpuid(1, 0).ecx & BIT(21), "x2APIC is not offered");
     each = (256 - FIRST) / cpus;
     u32 a_round = cpus * cpus * each;
-    rounds = (thousands() * 1000 + a_round - 1) / a_round;
+    rounds = (platform_command_number(DEFAULT_THOUSANDS) * 1000 + a_round - 1) / a_round;
     for (unsigned v = FIRST; v < FIRST + cpus * each; v++) {
         flood_owner[v] = (v - FIRST) / each;
         guest_set_gate(v, (u64)flood_stubs + v * 16, 0, 0);

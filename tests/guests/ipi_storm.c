@@ -71,15 +71,6 @@ static void other(unsigned index)
         asm volatile("sti; hlt");
 }
 
-static u32 thousands(void)
-{
-    u32 n = 0;
-    for (const char *c = platform_command_line(); *c; c++)
-        if (*c >= '0' && *c <= '9')
-            n = n * 10 + (u32)(*c - '0');
-    return n ? n : DEFAULT_THOUSANDS;
-}
-
 void guest_main(void)
 {
     apic_enable_x();
@@ -88,7 +79,7 @@ void guest_main(void)
     for (unsigned i = 0; i < cpus; i++)
         check_equal(guest_apic_id_of(i), i, "APIC id"); /* of vCPU 1 and the next in order */
     u32 a_round = cpus * (cpus - 1) * EACH;
-    rounds = (thousands() * 1000 + a_round - 1) / a_round;
+    rounds = (platform_command_number(DEFAULT_THOUSANDS) * 1000 + a_round - 1) / a_round;
     for (unsigned v = FIRST; v < FIRST + SENDERS * EACH; v++)
         guest_handlers[v] = on_ipi;
     tsc_per_ms();

@@ -1,4 +1,4 @@
-/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c */
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c tests/unit/net_lab.c */
 /* A kernel interface with lwIP on it, through the switch, against a small peer written here: DHCP,
  * ARP, echo both ways, duplicates, fragments that never end. */
 #include <setjmp.h>
@@ -13,72 +13,17 @@
 #include <lwip/dhcp.h>
 #include <lwip/dns.h>
 
-#include "control/rt/clock.h"
-#include "control/rt/log.h"
+#include "control/rt/random.h"
 #include "net/checksum.h"
 #include "net/kif.h"
 #include "net/ping.h"
 #include "net/stack.h"
 #include "net/switches.h"
+#include "tests/unit/net_lab.h"
 
 #define SECOND 1000000000ull
 #define MS 1000000ull
 #define PEER_MAC 0x020000000001ull
-
-/* ---- what the runtime gives otherwise -------------------------------------------------------- */
-static u64 now = SECOND, seed = 1;
-
-u64 random_u64(void);
-
-u64 clock_ns(void)
-{
-    return now;
-}
-
-u64 clock_unix_ns(void)
-{
-    return 0;
-}
-
-void *dma_alloc(u64 len);
-
-void *dma_alloc(u64 len)
-{
-    return calloc(1, len);
-}
-
-i64 clock_unix(void)
-{
-    return 0;
-}
-
-void clock_set_unix_ns(u64 unix_ns)
-{
-    (void)unix_ns;
-}
-
-void clock_text(u64 unix_ns, char buf[CLOCK_TEXT])
-{
-    (void)unix_ns;
-    buf[0] = 0;
-}
-
-u64 random_u64(void)
-{
-    return shape_random(&seed);
-}
-
-void log_write(enum log_level level, const char *fmt, ...)
-{
-    (void)level;
-    (void)fmt;
-}
-
-void log_assert_failed(const char *file, int line, const char *what)
-{
-    fail_msg("%s:%d: %s", file, line, what);
-    abort();
-}
 
 /* ---- the peer: 10.0.0.1, a DHCP server and a host ------------------------------------------- */
 static const u8 peer_ip[4] = {10, 0, 0, 1}, given[4] = {10, 0, 0, 77};
@@ -211,14 +156,14 @@ static const struct switch_port_ops ops = {.deliver = hear};
 
 static void run(u64 ns)
 {
-    for (u64 until = now + ns; now < until; now += 10 * MS) {
-        switches_poll(now);
+    for (u64 until = net_lab_now + ns; net_lab_now < until; net_lab_now += 10 * MS) {
+        switches_poll(net_lab_now);
         while (kif_run())
             ;
         stack_poll();
         for (u32 i = 0; i < reply_count; i++) {
             struct net_frame f = {.data = replies[i].at, .len = replies[i].len};
-            switch_input(sw, peer_port, &f, 1, now);
+            switch_input(sw, peer_port, &f, 1, net_lab_now);
         }
         reply_count = 0;
     }
@@ -343,13 +288,13 @@ static void sums_left_open_are_made(void **state)
     put_mac(f + 6, PEER_MAC);
     f[34] = 8;
     finish_ip(f, 64, 1, peer_ip, k0);
-    switch_input(sw, peer_port, &frame, 1, now);
+    switch_input(sw, peer_port, &frame, 1, net_lab_now);
     run(100 * MS);
     assert_int_equal(peer.replies, 1);
     frame.csum_start = 97; /* beyond the end: ignored */
-    switch_input(sw, peer_port, &frame, 1, now);
+    switch_input(sw, peer_port, &frame, 1, net_lab_now);
     frame.csum_start = 0xffff;
-    switch_input(sw, peer_port, &frame, 1, now);
+    switch_input(sw, peer_port, &frame, 1, net_lab_now);
     run(100 * MS);
     end(k);
 }
@@ -381,7 +326,7 @@ static void survives_random_frames(void **state)
             f[23] = (u8[]){1, 2, 6, 17}[i / 2 % 4];
             finish_ip(f, frame.len - 34, f[23], f + 26, (const u8[]){10, 0, 0, 2});
         }
-        switch_input(sw, peer_port, &frame, 1, now);
+        switch_input(sw, peer_port, &frame, 1, net_lab_now);
         if (i % 16 == 0) {
             reply_count = 0;
             run(10 * MS);

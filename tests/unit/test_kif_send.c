@@ -1,4 +1,4 @@
-/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c */
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c tests/unit/net_lab.c */
 /* What an interface sends: TCP's sums, segments that become one long frame and come out of it again
  * byte for byte, and frames that must not be joined. */
 #include <setjmp.h>
@@ -9,72 +9,17 @@
 
 #include <cmocka.h>
 
-#include "control/rt/clock.h"
-#include "control/rt/log.h"
 #include "net/checksum.h"
 #include "net/frame_buffer.h"
 #include "net/kif_send.h"
 #include "net/offload.h"
 #include "net/stack.h"
 #include "net/switches.h"
+#include "tests/unit/net_lab.h"
 
 #define OUR_MAC 0x064248000001ull
 #define PEER_MAC 0x020000000001ull
 #define SEGMENT 1000u
-
-/* ---- what the runtime gives otherwise -------------------------------------------------------- */
-static u64 seed = 1;
-
-u64 random_u64(void);
-void *dma_alloc(u64 len);
-
-u64 clock_ns(void)
-{
-    return 1000000000;
-}
-
-u64 clock_unix_ns(void)
-{
-    return 0;
-}
-
-i64 clock_unix(void)
-{
-    return 0;
-}
-
-void clock_set_unix_ns(u64 unix_ns)
-{
-    (void)unix_ns;
-}
-
-void clock_text(u64 unix_ns, char buf[CLOCK_TEXT])
-{
-    (void)unix_ns;
-    buf[0] = 0;
-}
-
-u64 random_u64(void)
-{
-    return shape_random(&seed);
-}
-
-void *dma_alloc(u64 len)
-{
-    return calloc(1, len);
-}
-
-void log_write(enum log_level level, const char *fmt, ...)
-{
-    (void)level;
-    (void)fmt;
-}
-
-void log_assert_failed(const char *file, int line, const char *what)
-{
-    fail_msg("%s:%d: %s", file, line, what);
-    abort();
-}
 
 /* ---- the peer's port: frames as they are on a wire ------------------------------------------- */
 static u8 wire[128][2048], sent[128][2048];

@@ -40,6 +40,15 @@ const char *platform_command_line(void)
     return by_pvh() && start_info->command_line ? (const char *)start_info->command_line : "";
 }
 
+u32 platform_command_number(u32 otherwise)
+{
+    u32 n = 0;
+    for (const char *c = platform_command_line(); *c; c++)
+        if (*c >= '0' && *c <= '9')
+            n = n * 10 + (u32)(*c - '0');
+    return n ? n : otherwise;
+}
+
 bool guest_on_qemu(void)
 {
     return cpuid(0x40000000, 0).ebx == 0x54474354; /* "TCGT" */

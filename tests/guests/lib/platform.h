@@ -23,3 +23,5 @@ extern struct pvh_start_info *start_info; /* what EBX was */
 extern u64 boot_magic;                    /* what EAX was: a multiboot loader's magic number */
 
 const char *platform_command_line(void); /* "" when there is none or another protocol booted */
+/* The digits of the command line as one number; `otherwise` when it has none, or 0. */
+u32 platform_command_number(u32 otherwise);

@@ -1,0 +1,7 @@
+/* What the runtime gives the network stack, for its unit tests and fuzzers. */
+#pragma once
+
+#include "kernel/abi/types.h"
+
+extern u64 net_lab_now; /* what clock_ns() tells, in ns */
+u64 random_u64(void);   /* the runtime's, as test programs give it */
