@@ -36,8 +36,9 @@ struct engine {
     u32 block;           /* the disk's block_size: the largest of the files' */
 
     u64 **pages; /* of ENGINE_PAGE_UNITS entries; NULL: not there */
-    u64 page_count, hand;
-    u32 pages_used;
+    u64 page_count;
+    u32 pages_used, hand;
+    u32 loaded[ENGINE_PAGES_MAX]; /* numbers of the pages that are there; a ring when it is full */
 
     bool locked;
     struct event unlocked;

@@ -19,17 +19,21 @@ u64 engine_entry(struct engine *g, u64 offset)
     return page ? page[(offset >> g->unit_bits) % ENGINE_PAGE_UNITS] : ENTRY_NONE;
 }
 
-/* A page makes room for another: the next one around, whoever it is. */
-static void evict(struct engine *g)
+/* The page for a number that has none; the one that was loaded first makes room for it. */
+static void enter(struct engine *g, u64 number, u64 *page)
 {
-    while (g->pages_used >= ENGINE_PAGES_MAX) {
-        u64 **at = &g->pages[g->hand];
+    u32 slot = g->pages_used;
 
-        g->hand = (g->hand + 1) % g->page_count;
-        g->pages_used -= *at != NULL;
-        free(*at);
-        *at = NULL;
+    if (slot == ENGINE_PAGES_MAX) {
+        slot = g->hand;
+        g->hand = (g->hand + 1) % ENGINE_PAGES_MAX;
+        free(g->pages[g->loaded[slot]]);
+        g->pages[g->loaded[slot]] = NULL;
+    } else {
+        g->pages_used++;
     }
+    g->loaded[slot] = (u32)number;
+    g->pages[number] = page;
 }
 
 void engine_set(struct engine *g, u64 offset, u64 length, enum image_kind kind, u64 at)
@@ -52,11 +56,11 @@ void engine_forget(struct engine *g, u64 offset, u64 length)
 
 void engine_forget_all(struct engine *g)
 {
-    for (u64 i = 0; i < g->page_count; i++) {
-        free(g->pages[i]);
-        g->pages[i] = NULL;
+    for (u32 i = 0; i < g->pages_used; i++) { /* the map of a large disk is long and nearly empty */
+        free(g->pages[g->loaded[i]]);
+        g->pages[g->loaded[i]] = NULL;
     }
-    g->pages_used = 0;
+    g->pages_used = g->hand = 0;
 }
 
 /* One layer's extent, its file offset checked. */
@@ -145,10 +149,12 @@ enum hv_status engine_load(struct engine *g, u64 offset)
             within += unit;
         } while (at < end && within + MIN(g->unit, end - at) <= e.length);
     }
-    evict(g);
-    g->pages_used += g->pages[number] == NULL;
-    free(g->pages[number]);
-    g->pages[number] = page;
+    if (g->pages[number]) {
+        free(g->pages[number]);
+        g->pages[number] = page;
+    } else {
+        enter(g, number, page);
+    }
     return HV_OK;
 }
 

@@ -384,7 +384,6 @@ static enum hv_status resize(struct engine *g, u64 size)
         g->pages = pages;
         pages = NULL;
         g->page_count = count;
-        g->hand = 0;
         g->disk.size = top->size = size;
         g->dirty = g->unsaved = true;
         status = engine_commit(g);

@@ -34,8 +34,9 @@
      .example = "no"},                                                                             \
     {"disk" #n, "cache", CONF_ENUM, M(disk[n].cache), .values = "writeback|writethrough|unsafe",   \
      .help = "when a write is durable: flushed, answered, or some day", .example = "writeback"},   \
-    {"disk" #n, "error", CONF_ENUM, M(disk[n].error), .values = "full|pause|report",               \
-     .help = "what pauses the VM: a full store, any error, nothing", .example = "full"},           \
+    {"disk" #n, "error", CONF_ENUM, M(disk[n].error), .values = "full|pause|report|retry",         \
+     .help = "what pauses the VM: a full store, any error, nothing; retry: nothing, three more tries",   \
+     .example = "full"},                                                                           \
     {"disk" #n, "iops", CONF_NUMBER, M(disk[n].iops), .max = 10000000,                             \
      .help = "requests a second; 0: no limit", .example = "500"},                                  \
     {"disk" #n, "bw", CONF_SIZE, M(disk[n].bw), .max = 1024 * GIB,                                        \

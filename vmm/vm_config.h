@@ -46,6 +46,7 @@ enum vm_disk_error {
     VM_DISK_PAUSE_FULL, /* a full store pauses the VM, other errors are the guest's */
     VM_DISK_PAUSE,      /* every error pauses the VM */
     VM_DISK_REPORT,     /* every error is the guest's */
+    VM_DISK_RETRY,      /* so it is, after three more tries */
 };
 
 struct vm_disk {                 /* a virtio block device; neither file nor device: there is none */

@@ -132,7 +132,8 @@ static void apply(struct disk *disk, const struct vm_disk *c)
 {
     static const enum disk_on_error policies[] = {[VM_DISK_PAUSE_FULL] = DISK_PAUSE_FULL,
                                                   [VM_DISK_PAUSE] = DISK_PAUSE,
-                                                  [VM_DISK_REPORT] = DISK_REPORT};
+                                                  [VM_DISK_REPORT] = DISK_REPORT,
+                                                  [VM_DISK_RETRY] = DISK_RETRY};
     disk->on_error = policies[c->error];
     disk_set_limits(disk, (struct disk_limits){.iops = c->iops, .bandwidth = c->bw});
 }

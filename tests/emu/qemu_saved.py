@@ -29,6 +29,7 @@ def copy(sequence, text, torn=False):
 
 BEFORE = "vm set demo cpu=2\nnet auto off\nnet switch add old mtu=1500\nvm frobnicate x\n"
 
+DISK = ["-device", "virtio-blk-pci,drive=d,disable-legacy=on"]
 NET = ["-netdev", "user,id=n,restrict=on", "-device", "virtio-net-pci,netdev=n,romfile="]
 
 
@@ -36,7 +37,7 @@ def kept(c):
     return c.command("host config show")
 
 
-@qemu("saved", machine="q35", disk="ahci", cpus=3, limit=300, extra=NET, files={
+@qemu("saved", machine="q35", disk="ahci", cpus=3, limit=300, extra=NET + DISK, data={"d": 40}, files={
     "bulkhead/config.a": copy(5, BEFORE), "bulkhead/config.b": copy(6, BEFORE + "x" * 999, torn=True)})
 def saved(c):
     with c.check("a write that was cut short: the last good configuration is used, and it says so"):
@@ -86,8 +87,22 @@ def saved(c):
         assert "E_" not in c.command("host config save")
         c.command("debug crash null", 60)
         assert re.search(r"(?m)^mem +64M$", c.command("vm show demo"))
+    with c.check("a VM gets a directory in a store"):
+        assert "store ds1 on vd0" in c.command("store create ds1 vd0", 60)
+        text = c.command("vm create found home=ds1:found kernel=guests/demo/vmlinuz mem=96M", 60)
+        assert "E_" not in text, text
     with c.check("reset: the next start has nothing of it"):
         assert "E_" not in c.command("host config reset --yes")
-        c.command("debug crash null", 60)
-        assert "web" not in c.command("vm list")
+        c.send("host reboot --yes\r")
+        c.expect("Type help for help", 120)
+        c.prompt(60)
+        text = c.command("vm list")
+        assert "web" not in text and "found" not in text, text
         assert kept(c).strip() == "", kept(c)
+    with c.check("the store has it: what VMs there are is found again by looking"):
+        c.until("disk list", "(?m)^vd0 ", 60)
+        assert "store ds1" in c.command("store add vd0", 60)
+        assert "ds1" in c.command("store list")
+        text = c.command("store scan ds1", 60)
+        assert "found" in text and "E_" not in text, text
+        assert re.search(r"(?m)^mem +96M", c.command("vm show found"))

@@ -91,6 +91,9 @@ def store_virtio(c):
         assert "E_" not in c.command("store cp ds1:e.qcow2 ds1:web1/f.qcow2", 60)
         output = c.command("store ls ds1:web1", 60)
         assert "f.qcow2" in output, output
+        assert "E_" not in c.command("store mv ds1:web1/f.qcow2 ds1:g.qcow2", 60)
+        assert "f.qcow2" not in c.command("store ls ds1:web1", 60)
+        assert "E_" not in c.command("store mv ds1:g.qcow2 ds1:web1/f.qcow2", 60)
         assert "E_EXISTS" in c.command("store mkdir ds1:web1", 60)
         assert "E_NO_STORE" in c.command("store ls ds9", 60)
         assert "E_CORRUPT" in c.command("disk info ds1:d.vdi format=qcow2", 60)

@@ -1,6 +1,9 @@
 """Guests' virtio disks on AMD-V: Debian under load on each format, and what can go wrong."""
+import re
+
 from tests.emu import vdisk
 from tests.emu.bochs_demo import guest_command, start, state, to_shell
+from tests.emu.disks import FAILS_ONCE
 from tests.emu.emulator import Qemu
 from tests.emu.guests import must, wait
 from tests.emu.suite import qemu
@@ -53,6 +56,7 @@ def disks(c):
         must(c, "vm set disks home=ds1:disks")
     with c.check("Debian boots with seven virtio disks", vital=True):
         start(c, "disks")
+        assert "disks.lock" in c.command("store ls ds1:disks", 60)
         to_shell(c, "disks", 2)
     with c.check("it sees their sizes and serial numbers"):
         text = guest_command(c, "cat /sys/block/vd*/size")
@@ -105,6 +109,12 @@ def disks(c):
         assert state(c, "disks") == "stopped"
     with c.check("snapshots of a VM that is off"):
         on_and_off(c, "o1", "")
+    with c.check("a VM that another host runs does not start here"):
+        assert "disks.lock" not in c.command("store ls ds1:disks", 60)
+        must(c, "store cp ds1:disks/disks.conf ds1:disks/disks.lock", 60)
+        text = c.command("vm start disks", 60)
+        assert "E_LOCKED: VM disks is running on host '" in text, text
+        must(c, "store rm ds1:disks/disks.lock", 60)
     with c.check("a clone and a package have the CMOS memory, too"):
         must(c, "vm clone disks twin --linked from=r1", 120)
         assert "twin.nvram" in c.command("store ls ds1:twin", 60)
@@ -127,8 +137,14 @@ def disks(c):
 JUNK = 6  # images of one unit each, in a store of 27 units
 
 
-@qemu("svm-disk-full", limit=400, cpus=2, **OPTIONS, data={"d": 36},
-      files=vdisk.files(vdisk.section("full", 1, "disk0: file=ds1:e.raw", "disk1: device=ram0")))
+OPTIONS_OF_FULL = OPTIONS | {
+    "extra": OPTIONS["extra"] + ["-device", "virtio-blk-pci,drive=e,disable-legacy=on"]}
+
+
+@qemu("svm-disk-full", limit=400, cpus=2, **OPTIONS_OF_FULL, data={"d": 36, "e": 8},
+      drives={"e": FAILS_ONCE},
+      files=vdisk.files(vdisk.section("full", 1, "disk0: file=ds1:e.raw", "disk1: device=ram0",
+                                      "disk2: device=vd1,error=retry")))
 def disk_full(c):
     with c.check("a small store", vital=True):
         vdisk.make_store(c, "vd0")
@@ -153,6 +169,14 @@ def disk_full(c):
         vdisk.enter(c, "full")
         wait(c, "dd", lambda: "all" in guest_command(c, "cat /tmp/w"), 120)
         assert "same" in guest_command(c, "cmp /tmp/r /dev/vda && echo sa''me", 120)
+    with c.check("a disk that fails once is tried again, and the guest does not notice"):
+        guest_command(c, "dd if=/tmp/r of=/dev/vdc bs=64k count=1 oflag=direct conv=fsync", 120)
+        assert "same" in guest_command(c, "cmp -n 65536 /tmp/r /dev/vdc && echo sa''me", 120)
+        vdisk.leave(c)
+        text = c.command("disk stats vd1")
+        assert re.search(r"(?m)^tried again +[1-9]", text) and "retry, then" in text, text
+        assert re.search(r"(?m)^\d+ (us|ms|s) +\d+ +[1-9]\d* +\d+", text), text
+        vdisk.enter(c, "full")
     with c.check("limits of a running VM's disk"):
         vdisk.leave(c)
         must(c, "vm set full disk1.iops=50")

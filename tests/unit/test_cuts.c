@@ -1,5 +1,5 @@
 /* links: tests/unit/image_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
-/* VHD, VHDX, VMDK and VDI with the power cut at every write. */
+/* Raw, VHD, VHDX, VMDK and VDI with the power cut at every write. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +14,13 @@ struct cut {
     bool parent;
 };
 
+static const struct cut raw[] = {
+    /* units: only other seeds */
+    {"raw", 512, 380, false},
+    {"raw", 4096, 380, false},
+    {"raw", 65536, 380, false},
+    {"raw", 0, 380, false},
+};
 static const struct cut vdi[] = {
     {"vdi", 65536, 200, false},
     {"vdi", 4096, 250, true},
@@ -44,6 +51,12 @@ static void all_of(const struct cut *cuts, u32 count)
     assert_true(made >= 1000);
 }
 
+static void raw_survives(void **state)
+{
+    (void)state;
+    all_of(raw, ARRAY_LEN(raw));
+}
+
 static void vdi_survives(void **state)
 {
     (void)state;
@@ -71,9 +84,8 @@ static void vhdx_survives(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(vdi_survives),
-        cmocka_unit_test(vhd_survives),
-        cmocka_unit_test(vmdk_survives),
+        cmocka_unit_test(raw_survives),  cmocka_unit_test(vdi_survives),
+        cmocka_unit_test(vhd_survives),  cmocka_unit_test(vmdk_survives),
         cmocka_unit_test(vhdx_survives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -272,7 +272,7 @@ static void vms_on_a_datastore(void **state)
         "disk create ds1:t1/a.raw size=64M\rvm set t1 disk0.file=ds1:t1/a.raw\r"
         "vm convert t1\rvm start t1\rvm clone t1 b --linked\rvm clone t1 c --template\r"
         "vm convert t1 to=vm\rstore rm ds1:t1/a.raw\rvm unregister b\rvm unregister c\r"
-        "store scan ds1\rvm list\rvm register ds1:b\rvm delete b --yes\rvm delete t1 --yes\r"
+        "store scan ds1\rdisk stats d1\rdisk stats d9\rvm list\rvm register ds1:b\rvm delete b --yes\rvm delete t1 --yes\r"
         "store ls ds1:\rstore check ds1\rtask list\rhost config show\rnosuch\r",
         "E_UNKNOWN: ");
     says("E_TEMPLATE: VM t1 is a template. Try: vm clone, or vm convert to=vm");
@@ -280,6 +280,9 @@ static void vms_on_a_datastore(void **state)
     says("'b-disk0-000001.delta' is made from it");
     says("VM b has number 102.");
     says("VM c has number 103.");
+    says("on an error        report");
+    says("BELOW");
+    says("E_NO_DISK: there is no disk 'd9'");
     says("E_EXIST: there is already a VM b");
     says_not("t1/ ");
     says_not("b/ ");
