@@ -173,7 +173,7 @@ def disk_full(c):
         guest_command(c, "dd if=/tmp/r of=/dev/vdc bs=64k count=1 oflag=direct conv=fsync", 120)
         assert "same" in guest_command(c, "cmp -n 65536 /tmp/r /dev/vdc && echo sa''me", 120)
         vdisk.leave(c)
-        text = c.command("disk stats vd1")
+        text = c.command("disk stats full:disk2")
         assert re.search(r"(?m)^tried again +[1-9]", text) and "retry, then" in text, text
         assert re.search(r"(?m)^\d+ (us|ms|s) +\d+ +[1-9]\d* +\d+", text), text
         vdisk.enter(c, "full")

@@ -1,5 +1,6 @@
 /* links: tests/unit/image_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
-/* Images of ours that qemu-io reads and changes, directly and through qemu-nbd, and we go on with. */
+/* Images of ours that qemu-io reads and changes, directly and through qemu-nbd, and we go on with.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -265,16 +265,16 @@ static void vms_on_a_datastore(void **state)
     says("E_HAS_CLONES: 'web2/web2-disk0-000001.delta' is made from VM web1. Try: delete the");
     says("E_HAS_CLONES: 'web2/web2-disk0-000001.delta' is made from snapshot clone-web2.");
     says("  clone-web2 ");
-    session_until(
-        "boot/bulkhead.conf",
-        "disk ram d1 size=200M\rstore create ds1 d1\r"
-        "vm create t1 mem=128M kernel=k home=ds1:t1\r"
-        "disk create ds1:t1/a.raw size=64M\rvm set t1 disk0.file=ds1:t1/a.raw\r"
-        "vm convert t1\rvm start t1\rvm clone t1 b --linked\rvm clone t1 c --template\r"
-        "vm convert t1 to=vm\rstore rm ds1:t1/a.raw\rvm unregister b\rvm unregister c\r"
-        "store scan ds1\rdisk stats d1\rdisk stats d9\rvm list\rvm register ds1:b\rvm delete b --yes\rvm delete t1 --yes\r"
-        "store ls ds1:\rstore check ds1\rtask list\rhost config show\rnosuch\r",
-        "E_UNKNOWN: ");
+    session_until("boot/bulkhead.conf",
+                  "disk ram d1 size=200M\rstore create ds1 d1\r"
+                  "vm create t1 mem=128M kernel=k home=ds1:t1\r"
+                  "disk create ds1:t1/a.raw size=64M\rvm set t1 disk0.file=ds1:t1/a.raw\r"
+                  "vm convert t1\rvm start t1\rvm clone t1 b --linked\rvm clone t1 c --template\r"
+                  "vm convert t1 to=vm\rstore rm ds1:t1/a.raw\rvm unregister b\rvm unregister c\r"
+                  "store scan ds1\rdisk stats d1\rdisk stats d9\rvm list\rvm register ds1:b\rvm "
+                  "delete b --yes\rvm delete t1 --yes\r"
+                  "store ls ds1:\rstore check ds1\rtask list\rhost config show\rnosuch\r",
+                  "E_UNKNOWN: ");
     says("E_TEMPLATE: VM t1 is a template. Try: vm clone, or vm convert to=vm");
     says("E_HAS_CLONES: 'b/b-disk0-000001.delta' is made from template t1.");
     says("'b-disk0-000001.delta' is made from it");
