@@ -6,6 +6,7 @@
 
 #include "kernel/abi/hypercall.h"
 #include "kernel/hvm.h"
+#include "kernel/policy.h"
 
 enum exit_action {
     EXIT_ADVANCE,         /* skip the instruction, resume */
@@ -26,14 +27,18 @@ struct exit_io { /* the head of vcpu_page.io */
     u8 pad;
 };
 
-/* The row for a leaf; the first of several.  Leaves 0.., 4000_0000.. and 8000_0000.. have 64 each
- * (policy.c checks that). */
+/* The row for a leaf; the first of several.  Leaves 0.., 4000_0000.., 8000_0000.. and 4000_0100..
+ * have 64 each (policy.c checks that). */
 extern const struct cpuid_row exit_cpuid_none;
 static inline const struct cpuid_row *exit_cpuid_row(const struct vm *vm, u32 leaf)
 {
-    if ((leaf & 0x3fffffc0) || leaf >> 30 > 2)
-        return &exit_cpuid_none;
-    u32 first = vm->cpuid_index[leaf >> 30][leaf & 63];
+    u32 group = leaf >> 30;
+    if ((leaf & 0x3fffffc0) || group > 2) {
+        if (!policy_is_far(leaf))
+            return &exit_cpuid_none;
+        group = POLICY_FAR;
+    }
+    u32 first = vm->cpuid_index[group][leaf & 63];
     return first ? &vm->policy->cpuid[first - 1] : &exit_cpuid_none;
 }
 enum exit_action exit_cpuid(struct vcpu *v);

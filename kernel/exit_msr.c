@@ -2,6 +2,7 @@
  * hardware (SYSENTER, FS, GS and kernel GS base) never exits. */
 #include "kernel/exit_msr.h"
 
+#include "kernel/message.h"
 #include "kernel/speculation.h"
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
@@ -143,18 +144,18 @@ static bool policy_read(struct vcpu *v, u32 msr, u64 *value)
     return true;
 }
 
-static bool policy_write(struct vcpu *v, u32 msr, u64 value)
+static enum exit_action policy_write(struct vcpu *v, u32 msr, u64 value)
 {
     const struct msr_row *row = find_row(v->vm, msr);
 
     if (!row || row->kind == MSR_FAULT || row->kind == MSR_CONST)
-        return false;
+        return EXIT_GP;
     if (row->kind == MSR_IGNORE)
-        return true;
+        return EXIT_ADVANCE;
     if ((value & ~row->mask) || !types_valid(value, row->memory_types, false))
-        return false;
+        return EXIT_GP;
     *stored(v, row, msr) = value;
-    return true;
+    return row->told ? message_msr(v) : EXIT_ADVANCE;
 }
 
 static __attribute__((noinline)) enum exit_action rdmsr_rest(struct vcpu *v, u32 msr)
@@ -254,7 +255,7 @@ enum exit_action exit_wrmsr(struct vcpu *v)
             wrmsr(MSR_PRED_CMD, value);
         return EXIT_ADVANCE;
     case POLICY:
-        return !surely_unknown(v->vm, msr) && policy_write(v, msr, value) ? EXIT_ADVANCE : EXIT_GP;
+        return surely_unknown(v->vm, msr) ? EXIT_GP : policy_write(v, msr, value);
     case EFER:
         return write_efer(v, value);
     case PAT:

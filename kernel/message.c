@@ -84,6 +84,12 @@ enum exit_action message_eoi(struct vcpu *v, u32 vector)
     return ask(v, EXIT_EOI);
 }
 
+enum exit_action message_msr(struct vcpu *v)
+{
+    (void)ask(v, EXIT_MSR);
+    return EXIT_ADVANCE_RESCHED;
+}
+
 /* As the CPU does: 8- and 16-bit INs keep the rest of RAX, a 32-bit one clears the upper half. */
 static void take_in(struct vcpu *v)
 {

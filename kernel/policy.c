@@ -6,7 +6,8 @@ _Static_assert(POLICY_CPUID_MAX < 255, "an index is one byte");
 
 static bool cpuid_row_ok(const struct cpuid_row *row, const struct cpuid_row *before)
 {
-    if (row->leaf >> 30 >= POLICY_GROUPS || (row->leaf & 0x3fffffff) >= POLICY_LEAVES)
+    if (!policy_is_far(row->leaf) &&
+        (row->leaf >> 30 >= POLICY_FAR || (row->leaf & 0x3fffffff) >= POLICY_LEAVES))
         return false;
     if (!before || row->leaf > before->leaf)
         return true;
@@ -36,7 +37,8 @@ enum hv_status policy_check(const struct vm_policy *p, u8 index[POLICY_GROUPS][P
         const struct cpuid_row *row = &p->cpuid[i];
         if (!cpuid_row_ok(row, i ? row - 1 : NULL))
             return HV_EINVAL;
-        u8 *slot = &index[row->leaf >> 30][row->leaf & 0x3fffffff];
+        u32 group = policy_is_far(row->leaf) ? POLICY_FAR : row->leaf >> 30;
+        u8 *slot = &index[group][row->leaf % POLICY_LEAVES];
         if (*slot == 0)
             *slot = (u8)(i + 1);
     }

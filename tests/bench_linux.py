@@ -194,8 +194,10 @@ def our_guests():
         def ask(guest, line, answer):
             nonlocal asked
             asked += 1
-            # The console shows first what was said before; rate.c ignores the mark.
-            return at_console(guest, lambda: answered(s, f"{line} #{asked}#", rf"#{asked}#[^\0]*?{answer}"))
+            # The console shows first what was said before; rate.c ignores the mark.  Its prompt may come amid the echo.
+            mark = f"#{asked}#"
+            seen = r"(?:\s*rate> )?".join(mark)
+            return at_console(guest, lambda: answered(s, f"{line} {mark}", rf"{seen}[^\0]*?{answer}"))
         for guest in GUESTS:
             s.command(f"vm start {guest}")
         for guest in GUESTS:

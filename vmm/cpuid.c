@@ -1,6 +1,8 @@
 /* Builds the CPUID policy of a VM; called by vm_run.c at start.  Pure.  Leaves: SDM 2A, CPUID. */
 #include "vmm/cpuid.h"
 
+#include "vmm/pv_clock.h"
+
 enum reg { EAX, EBX, ECX, EDX };
 enum source {
     HOST,   /* if the host has it */
@@ -254,6 +256,11 @@ static void hypervisor(struct vm_policy *p, const struct cpuid_host *host)
         0);
     /* Rates of the TSC and of the local APIC timer's clock, in kHz. */
     add(p, 0x40000010, 0, (struct cpuid_regs){khz, khz, 0, 0}, 0);
+    if (!host->pv_clock)
+        return;
+    /* "KVMKVMKVM": whoever looks for that interface searches every 256th leaf. */
+    add(p, 0x40000100, 0, (struct cpuid_regs){0x40000101, 0x4b4d564b, 0x564b4d56, 0x4d}, 0);
+    add(p, 0x40000101, 0, (struct cpuid_regs){.eax = PV_CLOCK_FEATURES}, 0);
 }
 
 static void extended(struct vm_policy *p, const struct cpuid_host *host)

@@ -16,6 +16,7 @@ struct cpuid_host {
     bool hide_rdtscp;  /* it would raise #UD in a guest */
     bool speculation;  /* guests have IA32_SPEC_CTRL and IA32_PRED_CMD */
     bool capabilities; /* ... and IA32_ARCH_CAPABILITIES */
+    bool pv_clock;     /* vmm/pv_clock.h */
 };
 
 /* Fills p's CPUID rows and the CR4 and XCR0 bits that go with them. */

@@ -10,6 +10,7 @@
 #include "vmm/inventory.h"
 #include "vmm/mmio_emulate.h"
 #include "vmm/pci_hotplug.h"
+#include "vmm/pv_clock.h"
 #include "vmm/virtio_dev_balloon.h"
 
 #define LAPIC_BASE 0xfee00000ull
@@ -397,6 +398,7 @@ static void (*const kinds[EXIT_KIND_COUNT])(struct vm *vm, struct vcpu_page *p) 
     [EXIT_MMIO] = serve_mmio,
     [EXIT_EOI] = serve_eoi,
     [EXIT_EXTINT] = serve_extint,
+    [EXIT_MSR] = pv_clock_wrote,
     [EXIT_TRIPLE_FAULT] = serve_failure,
     [EXIT_ENTRY_FAILED] = serve_failure,
     [EXIT_UNHANDLED] = serve_failure,

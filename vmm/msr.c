@@ -2,6 +2,8 @@
  * AMD APM 2, appendix A. */
 #include "vmm/msr.h"
 
+#include "vmm/pv_clock.h"
+
 #define MSR_ARCH_CAPABILITIES 0x10a
 
 /* MTRRs are only given back as written, since EPT decides: eight ranges, fixed ranges,
@@ -74,6 +76,11 @@ static const struct msr_row rows[] = {
      .value = MTRR_DEF_ON,
      .mask = 0xcff,
      .memory_types = 1},
+    {.first = PV_CLOCK_WALL_MSR,
+     .last = PV_CLOCK_TIME_MSR,
+     .kind = MSR_STORED,
+     .told = true,
+     .mask = ~0ull},
     /* AMD's, which kernels use without care for a fault.  The four old performance counters and
      * their selectors: Xen clears them; nothing counts */
     {.first = 0xc0010000, .last = 0xc0010007, .kind = MSR_IGNORE},
@@ -92,13 +99,15 @@ static const struct msr_row rows[] = {
 };
 _Static_assert(ARRAY_LEN(rows) <= POLICY_MSR_MAX, "fits the policy");
 
-void msr_policy(struct vm_policy *p, u32 phys_bits, const u64 *capabilities)
+void msr_policy(struct vm_policy *p, u32 phys_bits, const u64 *capabilities, bool pv_clock)
 {
     p->msr_count = ARRAY_LEN(rows);
     for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
         p->msr[i] = rows[i];
         if (rows[i].first >= MTRR_FIRST && rows[i].first <= MTRR_LAST)
             p->msr[i].mask &= BITS(phys_bits - 1, 0); /* SDM 3A 12.11.2.3: the rest is reserved */
+        if (rows[i].first == PV_CLOCK_WALL_MSR && !pv_clock)
+            p->msr[i].kind = MSR_FAULT;
         if (rows[i].first != MSR_ARCH_CAPABILITIES)
             continue;
         p->msr[i].kind = capabilities ? MSR_CONST : MSR_FAULT;

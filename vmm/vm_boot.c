@@ -36,6 +36,7 @@ void vm_boot_policy(const struct vm_config *c, struct vm_policy *p)
                               .tsc_hz = h->tsc_hz,
                               .speculation = mitigations_used() & SPECULATION_GUEST_CTRL,
                               .capabilities = h->arch_capabilities != 0,
+                              .pv_clock = h->hvm == HOST_HVM_SVM,
                               .hide_rdtscp = !features_control_used(h, VMX_PROC2, PROC2_RDTSCP)};
     memset(p, 0, sizeof(*p));
     /* Bochs (2.7, 3.0) delivers a virtual interrupt that waits into a guest with IF=0 when a
@@ -44,7 +45,8 @@ void vm_boot_policy(const struct vm_config *c, struct vm_policy *p)
         p->flags |= POLICY_NO_APICV;
     cpuid_policy(p, &host, c->cpu_count);
     u64 capable = mitigations_guest_capabilities(h->arch_capabilities);
-    msr_policy(p, cpuid_native(0x80000008, 0).eax & 0xff, host.capabilities ? &capable : NULL);
+    msr_policy(p, cpuid_native(0x80000008, 0).eax & 0xff, host.capabilities ? &capable : NULL,
+               host.pv_clock);
 }
 
 static bool find(const char *path, const struct host_module **out, struct vm_error *e)

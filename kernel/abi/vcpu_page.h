@@ -27,6 +27,7 @@ enum exit_kind {
     EXIT_MMIO,         /* mmio: access to a guest-physical page without memory; undecoded */
     EXIT_EOI,          /* eoi: the guest ended a level-triggered interrupt */
     EXIT_EXTINT,       /* the vCPU can take an ExtINT: reply reply_vector (PIC INTA cycle) */
+    EXIT_MSR,          /* WRMSR of a row that is told: ECX, EDX:EAX; it is done */
     EXIT_TRIPLE_FAULT, /* stop: shutdown state */
     EXIT_ENTRY_FAILED, /* stop: the CPU refused the state */
     EXIT_UNHANDLED,    /* stop: an exit or instruction the kernel does not support */

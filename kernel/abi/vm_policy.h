@@ -37,7 +37,7 @@ struct msr_row { /* sorted by first; MSRs the kernel virtualises itself (EFER, A
     u8 kind;         /* enum msr_kind */
     u8 memory_types; /* STORED: bit n: byte n must be a memory type, SDM 3A table 12-8 */
     u16 slot;        /* the kernel's */
-    u32 pad;
+    u32 told;        /* STORED: each write is an EXIT_MSR, after it was done */
     u64 value, mask;
 };
 

@@ -144,6 +144,17 @@ static void cpuid_allows_by_name(void **state)
     memcpy(text + 8, &row(0x40000000, 0)->edx, 4);
     assert_string_equal(text, "BulkheadHV  ");
     assert_int_equal(row(0x40000010, 0)->eax, 2000000);
+    assert_null(row(0x40000100, 0));
+}
+
+static void pv_clock_is_offered(void **state)
+{
+    const struct cpuid_host host = {.read = all_ones, .tsc_hz = 2000000000, .pv_clock = true};
+    (void)state;
+    cpuid_policy(&policy, &host, 1);
+    assert_memory_equal(&row(0x40000100, 0)->ebx, "KVMKVMKVM\0\0\0", 12);
+    assert_int_equal(row(0x40000100, 0)->eax, 0x40000101);
+    assert_int_equal(row(0x40000101, 0)->eax, 1 << 1 | 1 << 3 | 1 << 24);
 }
 
 static void cpuid_of_a_poor_host(void **state)
@@ -163,10 +174,10 @@ static void cpuid_of_a_poor_host(void **state)
 
 static void rows_are_sorted(void **state)
 {
-    const struct cpuid_host host = {.read = all_ones, .tsc_hz = 2000000000};
+    const struct cpuid_host host = {.read = all_ones, .tsc_hz = 2000000000, .pv_clock = true};
     (void)state;
     cpuid_policy(&policy, &host, 64);
-    msr_policy(&policy, 39, NULL);
+    msr_policy(&policy, 39, NULL, true);
     assert_true(policy.cpuid_count < POLICY_CPUID_MAX);
     for (u32 i = 1; i < policy.cpuid_count; i++) {
         const struct cpuid_row *a = &policy.cpuid[i - 1], *b = &policy.cpuid[i];
@@ -179,9 +190,8 @@ static void rows_are_sorted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tables_hang_together),
-        cmocka_unit_test(cpuid_allows_by_name),
-        cmocka_unit_test(cpuid_of_a_poor_host),
+        cmocka_unit_test(tables_hang_together), cmocka_unit_test(cpuid_allows_by_name),
+        cmocka_unit_test(pv_clock_is_offered),  cmocka_unit_test(cpuid_of_a_poor_host),
         cmocka_unit_test(rows_are_sorted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,10 @@ static void builds_the_index(void **state)
     assert_int_equal(index_[0][5], 0);
     assert_int_equal(index_[1][0], 4);
     assert_int_equal(index_[2][8], 5);
+    p.cpuid[3].leaf = 0x40000101;
+    assert_int_equal(policy_check(&p, index_), HV_OK);
+    assert_int_equal(index_[1][0], 0);
+    assert_int_equal(index_[POLICY_FAR][1], 4);
     p.cpuid_count = p.msr_count = 0;
     assert_int_equal(policy_check(&p, index_), HV_OK);
     assert_int_equal(index_[0][0], 0);
@@ -56,6 +60,8 @@ static void refuses_bad_cpuid_rows(void **state)
     REFUSED(p.cpuid_count = POLICY_CPUID_MAX + 1);
     REFUSED(p.cpuid[0].leaf = 5);
     REFUSED(p.cpuid[3].leaf = 0x40000040);
+    REFUSED(p.cpuid[3].leaf = 0x40000140);
+    REFUSED(p.cpuid[3].leaf = 0x40000200);
     REFUSED(p.cpuid[4].leaf = 0xc0000000);
     REFUSED(p.cpuid[2].subleaf = 0);
     REFUSED(p.cpuid[1].flags = 0);
