@@ -44,8 +44,7 @@ u64 pv_clock_ns(struct pv_clock_rate r, u64 ticks)
 static void put_time(struct vm *vm, u64 gpa)
 {
     struct pv_clock_rate r = pv_clock_rate(sys_host_info()->tsc_hz);
-    struct vcpu_time t = {
-        .version = VERSION, .mul = r.mul, .shift = r.shift, .flags = TSC_STABLE};
+    struct vcpu_time t = {.version = VERSION, .mul = r.mul, .shift = r.shift, .flags = TSC_STABLE};
     (void)!guest_write(&vm->mem, GPA(gpa), &t, sizeof(t));
 }
 

@@ -3,7 +3,8 @@
  *
  * Linux takes CPUID 15H from Intel's CPUs alone.  Elsewhere it measures the TSC by port reads, and
  * reads ports for the time if that fails; it also leaves the local APIC in the mode that costs an
- * emulated access each time.  CPUID 4000_0100H says what is here; 4000_0000H still says who we are. */
+ * emulated access each time.  CPUID 4000_0100H says what is here; 4000_0000H still says who we are.
+ */
 #pragma once
 
 #include "kernel/abi/types.h"

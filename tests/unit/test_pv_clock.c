@@ -49,9 +49,9 @@ static u64 distance(u64 a, u64 b)
 
 static void rates_hold_for_years(void **state)
 {
-    static const u64 rates[] = {1,          1000000,    999999999,   1000000000, 1000000001,
-                                1999999999, 2000000000, 2000000001,  2596123456, 5000000000,
-                                7777777777, 1u << 31};
+    static const u64 rates[] = {1,          1000000,    999999999,  1000000000,
+                                1000000001, 1999999999, 2000000000, 2000000001,
+                                2596123456, 5000000000, 7777777777, 1u << 31};
     (void)state;
     for (u32 i = 0; i < sizeof(rates) / sizeof(*rates); i++) {
         struct pv_clock_rate r = pv_clock_rate(rates[i]);
