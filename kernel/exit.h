@@ -32,12 +32,9 @@ struct exit_io { /* the head of vcpu_page.io */
 extern const struct cpuid_row exit_cpuid_none;
 static inline const struct cpuid_row *exit_cpuid_row(const struct vm *vm, u32 leaf)
 {
-    u32 group = leaf >> 30;
-    if ((leaf & 0x3fffffc0) || group > 2) {
-        if (!policy_is_far(leaf))
-            return &exit_cpuid_none;
-        group = POLICY_FAR;
-    }
+    u32 group = leaf & 0x3fffffc0 ? POLICY_FAR : leaf >> 30;
+    if (group == POLICY_FAR && !policy_is_far(leaf))
+        return &exit_cpuid_none;
     u32 first = vm->cpuid_index[group][leaf & 63];
     return first ? &vm->policy->cpuid[first - 1] : &exit_cpuid_none;
 }

@@ -7,7 +7,7 @@ _Static_assert(POLICY_CPUID_MAX < 255, "an index is one byte");
 static bool cpuid_row_ok(const struct cpuid_row *row, const struct cpuid_row *before)
 {
     if (!policy_is_far(row->leaf) &&
-        (row->leaf >> 30 >= POLICY_FAR || (row->leaf & 0x3fffffff) >= POLICY_LEAVES))
+        (row->leaf >> 30 > 2 || (row->leaf & 0x3fffffff) >= POLICY_LEAVES))
         return false;
     if (!before || row->leaf > before->leaf)
         return true;

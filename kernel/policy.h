@@ -4,9 +4,9 @@
 #include "kernel/abi/status.h"
 #include "kernel/abi/vm_policy.h"
 
-#define POLICY_GROUPS 4  /* CPUID leaves from 0, 4000_0000H, 8000_0000H and 4000_0100H */
+#define POLICY_GROUPS 5  /* CPUID leaves from 0, 4000_0000H, 8000_0000H, none, 4000_0100H */
 #define POLICY_LEAVES 64 /* of each group */
-#define POLICY_FAR 3     /* the last group: an interface beside the hypervisor's own */
+#define POLICY_FAR 4     /* the last group: an interface beside the hypervisor's own */
 static inline bool policy_is_far(u32 leaf)
 {
     return leaf - 0x40000100u < POLICY_LEAVES;

@@ -22,7 +22,7 @@ struct vm {
     u64 state_size;
     u64 tsc_base;                   /* host TSC that is the guest's zero */
     struct vm_policy *policy;       /* a copy, checked */
-    u8 cpuid_index[4][64];          /* groups of policy.h: 1 + first row, 0 none */
+    u8 cpuid_index[5][64];          /* groups of policy.h: 1 + first row, 0 none */
     u64 msr_filter[4];              /* by a hash (exit_msr.c); clear: certainly in no row */
     u16 doorbells[DOORBELL_GROUPS]; /* that the kernel answers */
     void *vendor;                   /* MSR bitmap page and the like */
