@@ -87,6 +87,12 @@ def demo_four(c):
         text = bochs_demo.guest_command(
             c, "for c in 1 2 4 8; do taskset $c sh -c 'echo ran $(cut -d\" \" -f39 /proc/self/stat)'; done")
         assert re.findall(r"ran (\d)", text) == ["0", "1", "2", "3"], text
+    with c.check("Linux has the rate of its TSC and the time from us, on every vCPU, and an x2APIC"):
+        text = bochs_demo.guest_command(
+            c, "cat /sys/devices/system/clocksource/clocksource0/current_clocksource; date +year-%Y; "
+               "dmesg | grep -c 'x2apic enabled' | sed s/^/x2apic-/")
+        assert "kvm-clock" in text and "x2apic-1" in text, text
+        assert int(re.search(r"year-(\d+)", text)[1]) >= 2020, text
     with c.check("poweroff stops the VM"):
         c.send("poweroff -f\r")
         c.prompt(60)
