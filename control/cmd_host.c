@@ -172,8 +172,12 @@ static enum hv_status run_info(const struct schema_args *args, struct out *out)
     out_field(out, "framebuffer", h->framebuffer.paddr ? "%ux%u" : "none", h->framebuffer.width,
               h->framebuffer.height);
     out_field(out, "outer hypervisor", "%s", cmd_host_outer());
-    out_field(out, "console", "port 0x%llx, %s", (ull)h->uart_port,
-              h->uart_gsi == ~0u ? "polled" : "interrupts");
+    if (h->uart_port)
+        out_field(out, "console", "port 0x%llx, %s", (ull)h->uart_port,
+                  h->uart_gsi == ~0u ? "polled" : "interrupts");
+    if (console_second_name())
+        out_field(out, h->uart_port ? "second console" : "console", "%s, behind PCI",
+                  console_second_name());
     put_management(out);
     out_field(out, "control restarts", "%u", h->restart_count);
     put_load(out, h);

@@ -103,6 +103,9 @@ static const struct conf_key host_keys[] = {
      .example = "1"},
     {"panic-reset", NULL, CONF_NUMBER, CONF_MEMBER(struct config_host, panic_reset), 0, 3600,
      .help = "seconds from a panic to a reset of the machine; 0: never", .example = "30"},
+    {"serial", NULL, CONF_ENUM, CONF_MEMBER(struct config_host, serial), .values = "log|shell",
+     .help = "what the first serial port behind PCI carries; without another console a shell",
+     .example = "shell"},
 };
 const struct conf_schema config_host_schema = {"host", host_keys, ARRAY_LEN(host_keys)};
 

@@ -7,10 +7,14 @@
 
 #define CONFIG_VMS 64
 
+/* What the first serial port behind PCI is for; without another console always a shell. */
+enum config_serial { CONFIG_SERIAL_LOG, CONFIG_SERIAL_SHELL };
+
 struct config_host { /* keys before the first section */
     u32 mitigations; /* enum mitigations */
     u32 panic_reset; /* seconds; 0: never */
     u32 poll_cpu;    /* 0: none */
+    u32 serial;      /* enum config_serial */
 };
 extern const struct conf_schema config_host_schema;
 

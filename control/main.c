@@ -116,6 +116,11 @@ static void start_config(void)
                           "Try: put one into \\bulkhead");
 }
 
+static void start_second_console(void)
+{
+    console_second(host_config.serial == CONFIG_SERIAL_SHELL);
+}
+
 static void start_mitigations(void)
 {
     mitigations_apply(host_config.mitigations);
@@ -144,7 +149,7 @@ static void start_notices(void)
 static void start_shell(void)
 {
     cmd_host_ready_tsc = clock_tsc();
-    shell_start();
+    shell_start(console_terminal(), "console");
 }
 
 static const struct {
@@ -154,12 +159,13 @@ static const struct {
     {"clock", clock_init},      /* everything tells the time by it */
     {"console", start_console}, /* from here on there is someone to talk to */
     {"banner", start_banner},
-    {"restart", start_restart_report},   /* why the screen went away */
-    {"crash record", crash_boot_event},  /* why the machine was */
-    {"network", net_init},               /* switches and lwIP, before anything is plugged in */
-    {"inventory", cmd_vm_init},          /* what the configuration is put into */
-    {"config", start_config},            /* VMs and what is wrong with their description */
-    {"mitigations", start_mitigations},  /* before any VM */
+    {"restart", start_restart_report},  /* why the screen went away */
+    {"crash record", crash_boot_event}, /* why the machine was */
+    {"network", net_init},              /* switches and lwIP, before anything is plugged in */
+    {"inventory", cmd_vm_init},         /* what the configuration is put into */
+    {"config", start_config},           /* VMs and what is wrong with their description */
+    {"mitigations", start_mitigations}, /* before any VM */
+    {"second console", start_second_console},
     {"disks", physical_start},           /* each physical disk that is found becomes one */
     {"devices", pci_start},              /* in a fiber: nobody waits for them here */
     {"vms", cmd_vm_ready},               /* VMs that were there before */

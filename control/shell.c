@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "control/complete.h"
-#include "control/console.h"
 #include "control/help.h"
 #include "control/line_edit.h"
 #include "control/login.h"
@@ -41,11 +40,9 @@ struct shell {
     int last_status;
     struct shell_words words; /* too big for a fiber's stack */
     const char *line;         /* the only one, without editing; NULL: lines are read */
-    void (*ended)(void *owner, int status);
+    void (*ended)(void *owner, int status); /* NULL: a console's, which does not end */
     void *owner;
 };
-
-static struct shell console; /* the one that is always there */
 
 struct pager {
     struct shell *shell;
@@ -163,7 +160,7 @@ bool shell_leave(void)
 {
     struct shell *s = current();
 
-    if (!s || (s == &console && !login_wanted()))
+    if (!s || (!s->ended && !login_wanted()))
         return false;
     s->leaving = true;
     return true;
@@ -364,7 +361,7 @@ static void console_fiber(void *arg)
 
     fiber_set_data(s);
     saved_wait();
-    for (;;) {
+    while (!s->terminal->ended) {
         s->role = ROLE_ADMIN;
         strcpy(s->user, "root");
         s->leaving = false;
@@ -375,6 +372,7 @@ static void console_fiber(void *arg)
             ;
         log_notice("user %s (%s) has left", s->user, s->from);
     }
+    free(s);
 }
 
 static void session_fiber(void *arg)
@@ -413,9 +411,12 @@ struct shell *shell_open(struct terminal *t, const char *user, enum schema_role 
     return NULL;
 }
 
-void shell_start(void)
+void shell_start(struct terminal *t, const char *from)
 {
-    set_up(&console, console_terminal());
-    strcpy(console.from, "console");
-    rt_assert(fiber_spawn("shell", console_fiber, &console));
+    struct shell *s = calloc(1, sizeof(*s));
+
+    rt_assert(s);
+    set_up(s, t);
+    snprintf(s->from, sizeof(s->from), "%s", from);
+    rt_assert(fiber_spawn("shell", console_fiber, s));
 }

@@ -11,8 +11,9 @@
 
 struct shell;
 
-/* The console's; prints the first prompt when the saved configuration is in force. */
-void shell_start(void);
+/* One at a console, which `from` names in events, for as long as the terminal does not end; prints
+ * the first prompt when the saved configuration is in force. */
+void shell_start(struct terminal *t, const char *from);
 /* One for a remote session, logged in as `user`; `from` is told in events.  `line`: runs that and
  * ends; NULL: reads lines.  ended(owner, the last command's status) is called in its fiber when it
  * is over.  NULL: no memory. */

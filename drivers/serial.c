@@ -1,7 +1,7 @@
-/* A 16550 behind a base address of a PCI function carries the log, from the first record on: the
- * second line of a machine whose console is elsewhere.  It says and does not listen: nobody asked
- * for a shell there.  Registers as of PC16550D, section 8.  Called by pci.c, then by its timer on
- * the loop. */
+/* A 16550 behind a base address of a PCI function: whoever took it speaks and listens there, else
+ * it carries the log, from the first record on, and does not listen.  Registers as of PC16550D,
+ * section
+ * 8.  Called by pci.c, by console.c, by its interrupt and its timer on the loop. */
 #include "drivers/serial.h"
 
 #include <stdio.h>
@@ -19,32 +19,53 @@
 
 typedef unsigned long long ull;
 
-enum uart_register { THR = 0, IER = 1, FCR = 2, IIR = 2, LCR = 3, MCR = 4, LSR = 5, SCR = 7 };
+enum uart_register {
+    RBR = 0,
+    THR = 0,
+    IER = 1,
+    FCR = 2,
+    IIR = 2,
+    LCR = 3,
+    MCR = 4,
+    LSR = 5,
+    SCR = 7
+};
 #define REGISTERS 8
 #define DIVISOR 0         /* and 1, while LCR_DIVISOR is on */
 #define DIVISOR_115200 1u /* of the usual clock, 1.8432 MHz */
+#define IER_RX BIT(0)
 #define FCR_ENABLE_CLEAR 0x07
 #define IIR_FIFO 0xc0
 #define LCR_8N1 0x03
 #define LCR_DIVISOR 0x80
-#define MCR_DTR_RTS 0x03
+#define MCR_DTR_RTS_OUT2 0x0b /* OUT2: some cards gate their interrupt by it, as a PC does */
+#define LSR_DATA BIT(0)
 #define LSR_THR_EMPTY BIT(5)
+#define LSR_ALL_EMPTY BIT(6)
+#define LSR_ABSENT 0xff
 #define FIFO_SIZE 16u
 
-#define TX_SIZE 4096
+#define TX_SIZE 16384
+#define RX_MOST 256u /* bytes at once: a line that is stuck must not hold the loop */
 #define LINE_MOST 320
 #define LOOK_EVERY (100 * CLOCK_MS)
+#define FLUSH_WITHIN (2 * CLOCK_SECOND)
 #define SEND_EVERY (1 * CLOCK_MS) /* fewer bytes than a FIFO at 115200 baud */
 
 struct serial {
     const struct pci_bar *bar;
     const char *name;
+    const struct serial_user *user; /* NULL: it carries the log */
+    struct event room;
+    bool gone;
     u32 burst; /* bytes that it takes at once */
     struct log_cursor at;
     struct ring tx;
     u8 tx_bytes[TX_SIZE];
     struct loop_timer timer;
 };
+
+static const struct serial_user *(*offer)(struct serial *s);
 
 static u8 get(const struct serial *s, u32 r)
 {
@@ -77,21 +98,93 @@ static void take_records(struct serial *s)
     }
 }
 
+static void receive(struct serial *s)
+{
+    u8 bytes[RX_MOST];
+    u8 status;
+    u32 n = 0;
+
+    while (n < RX_MOST && (status = get(s, LSR)) != LSR_ABSENT && (status & LSR_DATA))
+        bytes[n++] = get(s, RBR);
+    if (n)
+        s->user->input(s->user->owner, bytes, n);
+}
+
+static void send(struct serial *s, u8 status)
+{
+    for (u32 i = 0; (status & LSR_THR_EMPTY) && i < s->burst && ring_used(&s->tx); i++)
+        put(s, THR, (u8)ring_get_byte(&s->tx));
+}
+
 static void on_timer(void *owner)
 {
     struct serial *s = owner;
     u8 status = get(s, LSR);
 
-    if (status == 0xff) {
-        log_error("%s: it was pulled out, the log is not sent any more", s->name);
+    if (status == LSR_ABSENT) {
+        log_error("%s: it was pulled out", s->name);
+        s->gone = true;
+        if (s->user)
+            s->user->gone(s->user->owner);
+        event_signal(&s->room);
         return;
     }
-    take_records(s);
-    for (u32 i = 0; (status & LSR_THR_EMPTY) && i < s->burst && ring_used(&s->tx); i++)
-        put(s, THR, (u8)ring_get_byte(&s->tx));
+    if (s->user)
+        receive(s); /* should an interrupt get lost */
+    else
+        take_records(s);
+    send(s, status);
+    if (s->room.waiters && ring_room(&s->tx) >= TX_SIZE / 2)
+        event_signal(&s->room);
     loop_timer_set(&s->timer, clock_after(ring_used(&s->tx) ? SEND_EVERY : LOOK_EVERY));
 }
 
+static void on_interrupt(void *owner)
+{
+    struct serial *s = owner;
+
+    if (!s->gone)
+        receive(s);
+}
+
+/* ---- for its user ------------------------------------------------------------------------------
+ */
+void serial_offer(const struct serial_user *(*take)(struct serial *s))
+{
+    offer = take;
+}
+
+const char *serial_name(const struct serial *s)
+{
+    return s->name;
+}
+
+u32 serial_write(struct serial *s, const void *bytes, u32 len)
+{
+    if (s->gone)
+        return len;
+    if (!ring_used(&s->tx))
+        loop_timer_set(&s->timer, clock_tsc());
+    return ring_put(&s->tx, bytes, len);
+}
+
+void serial_flush(struct serial *s)
+{
+    u64 end = clock_after(FLUSH_WITHIN);
+
+    while (ring_used(&s->tx) && !s->gone && clock_tsc() < end)
+        send(s, get(s, LSR));
+    while (!(get(s, LSR) & LSR_ALL_EMPTY) && clock_tsc() < end)
+        ;
+}
+
+struct event *serial_room_event(struct serial *s)
+{
+    return &s->room;
+}
+
+/* ---- bringing up ------------------------------------------------------------------------------
+ */
 /* False: what answers is no 16550. */
 static bool set_up(struct serial *s)
 {
@@ -104,7 +197,7 @@ static bool set_up(struct serial *s)
     put(s, DIVISOR + 1, 0);
     put(s, LCR, LCR_8N1);
     put(s, FCR, FCR_ENABLE_CLEAR);
-    put(s, MCR, MCR_DTR_RTS);
+    put(s, MCR, MCR_DTR_RTS_OUT2);
     s->burst = (get(s, IIR) & IIR_FIFO) == IIR_FIFO ? FIFO_SIZE : 1;
     return true;
 }
@@ -117,7 +210,7 @@ static enum hv_status probe(struct pci_device *pci)
     if (status != HV_OK)
         return status;
     if (there) {
-        log_info("%s: not used, another serial port has the log", pci->name);
+        log_info("%s: not used, another serial port is", pci->name);
         return HV_OK;
     }
     struct serial *s = calloc(1, sizeof(*s));
@@ -136,7 +229,13 @@ static enum hv_status probe(struct pci_device *pci)
     s->timer.fn = on_timer;
     s->timer.owner = s;
     loop_timer_set(&s->timer, clock_after(SEND_EVERY));
-    log_info("%s: the log goes to it, 115200 8N1", s->name);
+    s->user = offer ? offer(s) : NULL;
+    log_info("%s: %s, 115200 8N1", s->name, s->user ? "a console" : "the log goes to it");
+    if (s->user) {
+        pci_interrupts(pci, 1);
+        pci_on_interrupt(pci, 0, on_interrupt, s);
+        put(s, IER, IER_RX);
+    }
     return HV_OK;
 }
 

@@ -167,6 +167,7 @@ class Qemu(Machine):
     machine: q35, pc, or those with options ("pc,max-ram-below-4g=1G").
     disk: how the image is attached: usb (xHCI), ahci, virtio, ide.
     kvm: use the host's KVM with -cpu host; else TCG, which has no VT-x but, as WITH_SVM, AMD-V.
+    serial: what the console is: isa, or pci, with no other serial port there.
     extra: further words of the command; {folder} becomes the log folder.
     newer: NEWER_QEMU, without the devices whose modules are the installed QEMU's.
     drives: {name: options of -drive, with {file}} where a data disk is not plainly raw; in `extra`
@@ -182,12 +183,17 @@ class Qemu(Machine):
         "ide": ["-device", "ide-hd,drive=disk,bus=ide.0"],
     }
 
+    CONSOLES = {
+        "isa": ["-serial", "chardev:com1"],
+        "pci": ["-serial", "none", "-device", "pci-serial,chardev=com1"],
+    }
+
     def __init__(self, name, image, machine="q35", disk="usb", cpu="max", kvm=False, extra=(),
-                 drives=None, newer=False, **keywords):
+                 drives=None, newer=False, serial="isa", **keywords):
         super().__init__(name, image, **keywords)
         self.program = [NEWER_QEMU, "-nodefaults", "-audio", "none"] if newer else ["qemu-system-x86_64"]
         self.machine, self.disk_bus, self.cpu = machine, disk, cpu
-        self.drives = drives or {}
+        self.drives, self.console = drives or {}, self.CONSOLES[serial]
         self.kvm, self.extra = kvm, list(extra)
         self.emulates_svm = not kvm and "+svm" in cpu
 
@@ -201,7 +207,7 @@ class Qemu(Machine):
                    "-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}",
                    "-drive", f"if=pflash,format=raw,file={variables}",
                    "-chardev", f"socket,id=com1,host=127.0.0.1,port={self.port},nodelay=on",
-                   "-serial", "chardev:com1"]
+                   *self.console]
         command += ["-drive", f"file={self.disk},format=raw,if=none,id=disk",
                     *self.DISKS[self.disk_bus]]
         for name in self.data:

@@ -1,7 +1,11 @@
 """The image boots to the shell on every machine it must boot on.  (QEMU's firmware does not start
 without ACPI; under Bochs' there is none, so the bochs tier is the test of that.)"""
 import re
+import select
+import socket
+import time
 
+from tests.emu.session import CONTROL, PATIENCE
 from tests.emu.suite import qemu
 
 
@@ -84,14 +88,61 @@ def memory_numa(c):
     looks_right(c, 2)
 
 
-@qemu("no-hpet", machine="q35,hpet=off", disk="virtio", cpus=2)
+class SecondLine:
+    """A shell at the machine's serial port behind PCI, a socket in the log folder."""
+
+    def __init__(self, c):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(c.machine.folder + "/second")
+        self.c, self.text = c, ""
+
+    def expect(self, pattern, seconds):
+        end = time.monotonic() + seconds * PATIENCE
+        while not re.search(pattern, CONTROL.sub("", self.text)):
+            left = end - time.monotonic()
+            assert left > 0, f"{pattern} did not come:\n{self.text[-2000:]}"
+            if select.select([self.socket], [], [], min(left, 0.2))[0]:
+                self.text += self.socket.recv(65536).decode(errors="replace")
+            self.c.pump(0)
+
+    def send(self, text):
+        self.text = ""
+        self.socket.sendall(text.encode())
+
+
+@qemu("no-hpet", machine="q35,hpet=off", disk="virtio", cpus=2,
+      files={"bulkhead/bulkhead.conf": "serial: shell\n"},
+      extra=["-chardev", "socket,id=second,path={folder}/second,server=on,wait=off",
+             "-device", "pci-serial,chardev=second"])
 def no_hpet(c):
     looks_right(c, 2)
+    with c.check("a shell at the serial port behind PCI, too, each with its own line"):
+        assert re.search(r"(?m)^second console +serial0, behind PCI$", c.command("host info"))
+        line = SecondLine(c)
+        line.send("\recho first-word\r")
+        line.expect(r"(?s)\nfirst-word\n.*bulkhead> $", 60)
+        line.send("echo half")
+        line.expect(r"echo half$", 60)
+        assert c.command("echo fine").strip() == "fine"
+        line.send("-way\rhelp\r")
+        line.expect(r"(?s)\nhalf-way\n.*\nhost  .*\ntask  .*bulkhead> $", 60)
+    with c.check("its Ctrl-C ends its command, not the other's"):
+        line.send("host top seconds=600\r")
+        line.expect(r"host top seconds=600\n", 60)
+        assert c.command("echo still fine").strip() == "still fine"
+        line.send("\x03")
+        line.expect(r"(?s)\^C.*bulkhead> $", 60)
 
 
-@qemu("no-screen", machine="q35", disk="virtio", cpus=2, extra=["-vga", "none"])
+# The console is behind PCI: no 16550 at a PC's port.
+@qemu("no-screen", machine="q35", disk="virtio", cpus=2, serial="pci", extra=["-vga", "none"])
 def no_screen(c):
+    with c.check("the banner is there, though the port was found after it was said"):
+        assert re.search(r"(?s)Bulkhead \S*\d.*Type help for help", c.text), c.text[-2000:]
     looks_right(c, 2)
+    with c.check("the console is behind PCI, by interrupt"):
+        assert re.search(r"(?m)^console +serial0, behind PCI$", c.command("host info"))
+        assert re.search(r"serial0 +line ", c.command("host pci list"))
 
 
 # Neither x2APIC nor SMEP, SMAP, 1 GiB pages, XSAVE or an invariant TSC.
