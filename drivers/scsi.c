@@ -475,24 +475,42 @@ void scsi_refresh(struct scsi_disk *d)
     block_room(b); /* a slot was taken */
 }
 
-enum hv_status scsi_attach(struct scsi_disk *d)
+/* With an error nothing is left but what the target may still write to. */
+static enum hv_status ask_all(struct scsi_disk *d)
 {
-    struct block_device *b = &d->block;
-
     d->scratch = dma_alloc(PAGE_SIZE);
     if (!d->scratch)
         return HV_ENOMEM;
-    b->ops = &ops;
-    b->driver = d;
+    d->block.ops = &ops;
+    d->block.driver = d;
     d->retry.fn = on_retry;
     d->retry.owner = d;
     enum hv_status status = find_out(d);
+    if (status != HV_OK && status != HV_ETIMEDOUT)
+        dma_free(d->scratch, PAGE_SIZE);
+    return status;
+}
+
+bool scsi_same(const struct scsi_disk *old, struct scsi_disk *now)
+{
+    const struct block_device *a = &old->block, *b = &now->block;
+
+    if (ask_all(now) != HV_OK)
+        return false;
+    dma_free(now->scratch, PAGE_SIZE);
+    return old->type == now->type && a->size == b->size && a->sector_size == b->sector_size &&
+           !strcmp(a->model, b->model) && !strcmp(a->serial, b->serial);
+}
+
+enum hv_status scsi_attach(struct scsi_disk *d)
+{
+    struct block_device *b = &d->block;
+    enum hv_status status = ask_all(d);
+
     if (status != HV_OK) {
         if (d->type != 0x7f) /* nothing is there */
             log_info("%s: device of type %u is not used (status %d)", b->kind, d->type & 31,
                      status);
-        if (status != HV_ETIMEDOUT) /* it may still be written to */
-            dma_free(d->scratch, PAGE_SIZE);
         return HV_ENOENT;
     }
     b->limits.bytes = MIN(b->limits.bytes, (u64)b->sector_size << 15); /* 16 bits of sectors */

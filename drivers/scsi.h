@@ -85,6 +85,9 @@ struct scsi_disk {
  * transport, lun and depth are set.  HV_ENOENT: nothing that can be used, and why is in the log;
  * then d may be freed. */
 MUST_CHECK enum hv_status scsi_attach(struct scsi_disk *d);
+/* In a fiber: whether what answers at `now`, set up as for scsi_attach(), is the registered `old`.
+ * Then or not, `now` may be freed. */
+MUST_CHECK bool scsi_same(const struct scsi_disk *old, struct scsi_disk *now);
 /* In a fiber: finds out what medium a registered drive has, unless it is at work. */
 void scsi_refresh(struct scsi_disk *d);
 /* A registered disk was pulled out, and the transport has forgotten its commands. */

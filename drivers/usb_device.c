@@ -275,7 +275,8 @@ static void free_device(struct usb_device *d)
     bool kept = false;
 
     if (d->slot) {
-        kept = xhci_command(d->x, 0, command_for(d, TRB_DISABLE_SLOT), NULL) != HV_OK;
+        kept =
+            xhci_command(d->x, 0, command_for(d, TRB_DISABLE_SLOT), NULL) != HV_OK && !d->x->silent;
         d->x->by_slot[d->slot] = NULL;
     }
     d->slot = 0;

@@ -36,4 +36,6 @@ MUST_CHECK enum hv_status usb_set_hub(struct usb_device *d, u32 ports, u32 think
 
 /* True: it has the device; its on_gone is called later. */
 bool usb_storage_attach(struct usb_device *d, const struct usb_interface *i);
+/* In a fiber: disks of a controller that was reset, or is given up, which have not come again. */
+void usb_storage_miss(struct xhci *x);
 bool usb_hub_attach(struct usb_device *d, const struct usb_interface *i);

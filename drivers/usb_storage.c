@@ -50,9 +50,21 @@ struct unit {
     struct scsi_disk disk;
     struct storage *storage;
     u8 number;
+    bool away; /* until its controller was reset; what is asked of it waits */
+    bool found;
+    struct event back; /* one or the other */
+};
+
+/* Of a device whose controller is reset: what must be the same when it is found again. */
+struct place {
+    struct xhci *x; /* NULL: it does not wait */
+    u32 port, route;
+    u16 vendor, product;
 };
 
 struct storage {
+    struct storage *next; /* of those that wait */
+    struct place place;
     struct unit *units[UNITS]; /* NULL: not used */
     struct unit *asked;        /* whose command is out, or was last */
     struct usb_device *device; /* NULL: pulled out */
@@ -67,9 +79,18 @@ struct storage {
     u64 last_trb; /* its event ends the stage */
 };
 
+static struct storage *away;
+
 static struct scsi_command *active(struct storage *s)
 {
     return s->sensing ? &s->sense : s->current;
+}
+
+static void forget(struct storage *s)
+{
+    s->current = NULL;
+    s->sensing = false;
+    s->stage = IDLE;
 }
 
 /* ---- one command ------------------------------------------------------------------------------
@@ -127,9 +148,7 @@ static void end(struct storage *s, enum hv_status delivered)
 {
     struct scsi_command *c = s->current;
 
-    s->current = NULL;
-    s->sensing = false;
-    s->stage = IDLE;
+    forget(s);
     c->delivered = delivered;
     for (u32 i = 1; i < UNITS && !s->current; i++) { /* by turns */
         struct unit *u = s->units[(s->asked->number + i) % UNITS];
@@ -278,7 +297,7 @@ static bool start(void *lun, struct scsi_command *c)
     struct unit *u = lun;
     struct storage *s = u->storage;
 
-    if (s->current || s->recovering || !s->device)
+    if (s->current || s->recovering || !s->device || u->away)
         return false;
     s->current = c;
     s->asked = u;
@@ -294,6 +313,13 @@ static void poll(void *lun)
         xhci_poll(u->storage->device->x);
 }
 
+static enum hv_status wait_back(struct unit *u)
+{
+    while (u->away)
+        fiber_wait(&u->back, LOOP_NEVER);
+    return u->found && u->storage->device ? HV_OK : HV_EIO;
+}
+
 /* All units: what another one waits for is forgotten, too, so it is reset after this one. */
 static enum hv_status reset(void *lun)
 {
@@ -301,20 +327,22 @@ static enum hv_status reset(void *lun)
     struct storage *s = u->storage;
     struct usb_device *d = s->device;
 
-    if (!d)
-        return HV_EIO;
+    if (!d || u->away)
+        return wait_back(u);
     d->users++;
     while (s->recovering)
         fiber_sleep_until(clock_after(10 * CLOCK_MS));
     enum hv_status status = s->device ? reset_recovery(s) : HV_EIO;
     bool others = s->current && s->asked != u && s->device;
-    s->current = NULL;
-    s->sensing = false;
-    s->stage = IDLE;
+    forget(s);
     if (others && s->asked->disk.block.name[0])
         block_stuck(&s->asked->disk.block, "another unit was reset");
     d->users--;
-    return status;
+    if (status == HV_OK)
+        return status;
+    while (u->disk.block.name[0] && s->device == d && d->x->dead) /* on_gone() is to come */
+        fiber_sleep_until(clock_after(10 * CLOCK_MS));
+    return u->away ? wait_back(u) : status;
 }
 
 static const struct scsi_transport transport = {.start = start, .poll = poll, .reset = reset};
@@ -324,12 +352,69 @@ static void on_gone(struct usb_device *d)
     struct storage *s = d->owner;
 
     s->device = NULL;
-    s->current = NULL;
-    s->sensing = false;
-    s->stage = IDLE;
-    for (u32 i = 0; i < UNITS; i++)
-        if (s->units[i])
+    forget(s);
+    if (d->returns) {
+        s->place = (struct place){d->x, d->port, d->route, d->identity.vendor, d->identity.product};
+        s->next = away;
+        away = s;
+    }
+    for (u32 i = 0; i < UNITS; i++) {
+        if (!s->units[i])
+            continue;
+        if (d->returns) {
+            s->units[i]->away = true;
+            s->units[i]->found = false;
+            event_clear(&s->units[i]->back);
+            block_stuck(&s->units[i]->disk.block, "its controller has failed");
+        } else {
             scsi_gone(&s->units[i]->disk);
+        }
+    }
+}
+
+/* ---- a controller that was reset ---------------------------------------------------------------
+ */
+static void settle(struct unit *u)
+{
+    u->away = false;
+    event_signal(&u->back);
+    if (u->found)
+        block_room(&u->disk.block);
+    else
+        scsi_gone(&u->disk);
+}
+
+static void take_off(struct storage *s)
+{
+    struct storage **link = &away;
+
+    while (*link != s)
+        link = &(*link)->next;
+    *link = s->next;
+    s->place.x = NULL;
+}
+
+void usb_storage_miss(struct xhci *x)
+{
+    for (struct storage *s = away, *next; s; s = next) {
+        next = s->next;
+        if (s->place.x != x)
+            continue;
+        take_off(s);
+        for (u32 i = 0; i < UNITS; i++)
+            if (s->units[i])
+                settle(s->units[i]);
+    }
+}
+
+static struct storage *find_away(const struct usb_device *d)
+{
+    struct storage *s = away;
+
+    while (s && (s->place.x != d->x || s->place.port != d->port || s->place.route != d->route ||
+                 s->place.vendor != d->identity.vendor || s->place.product != d->identity.product))
+        s = s->next;
+    return s;
 }
 
 static void read_serial(struct storage *s, char *serial)
@@ -353,13 +438,12 @@ static u32 count_units(struct storage *s)
     return MIN(d->scratch[0] + 1u, (u32)UNITS);
 }
 
-/* True: it is used. */
-static bool attach_unit(struct storage *s, u32 number, const char *serial)
+static struct unit *new_unit(struct storage *s, u32 number, const char *serial)
 {
     struct unit *u = calloc(1, sizeof(*u));
 
     if (!u)
-        return false;
+        return NULL;
     u->storage = s;
     u->number = (u8)number;
     memcpy(u->disk.block.serial, serial, BLOCK_TEXT_MAX);
@@ -371,13 +455,47 @@ static bool attach_unit(struct storage *s, u32 number, const char *serial)
     u->disk.block.limits = (struct block_limits){
         .bytes = BYTES_MOST, .segments = SEGMENTS, .segment_bytes = PIECE, .boundary = PIECE};
     s->asked = u;
+    return u;
+}
+
+static void wait_recovered(const struct storage *s)
+{
+    while (s->recovering)
+        fiber_sleep_until(clock_after(10 * CLOCK_MS));
+}
+
+/* True: it is used. */
+static bool attach_unit(struct storage *s, u32 number, const char *serial)
+{
+    struct unit *u = new_unit(s, number, serial);
+
+    if (!u)
+        return false;
     if (scsi_attach(&u->disk) == HV_OK) {
         s->units[number] = u;
         return true;
     }
-    while (s->recovering)
-        fiber_sleep_until(clock_after(10 * CLOCK_MS));
+    wait_recovered(s);
     return false; /* u stays: s->asked may be it */
+}
+
+/* A unit that waits is found again, and goes on when all of them are, or another one is in its
+ * place. */
+static bool attach_again(struct storage *s, u32 number, const char *serial)
+{
+    struct unit *old = s->units[number], *now = new_unit(s, number, serial);
+
+    if (!now)
+        return false;
+    old->found = scsi_same(&old->disk, &now->disk);
+    wait_recovered(s);
+    s->asked = old;
+    free(now);
+    if (old->found || s->device->x->dead)
+        return old->found;
+    s->units[number] = NULL;
+    settle(old);
+    return attach_unit(s, number, serial);
 }
 
 static enum hv_status bring_up(struct storage *s, const struct usb_interface *i)
@@ -397,13 +515,45 @@ static enum hv_status bring_up(struct storage *s, const struct usb_interface *i)
     read_serial(s, serial);
     u32 units = count_units(s), used = 0;
     for (u32 n = 0; n < units && s->device && !s->device->gone; n++)
-        used += attach_unit(s, n, serial);
+        used += s->units[n] ? attach_again(s, n, serial) : attach_unit(s, n, serial);
     return used ? HV_OK : HV_ENOENT;
+}
+
+/* The disk of a device that was there before its controller was reset.  True: it has the device. */
+static bool return_to(struct storage *s, struct usb_device *d, const struct usb_interface *i)
+{
+    wait_recovered(s);
+    s->device = d;
+    s->interface = i->number;
+    d->owner = s;
+    d->users++;
+    enum hv_status status = bring_up(s, i);
+    d->users--;
+    if (d->x->dead) { /* once more: on_gone() comes with s still waiting */
+        s->device = NULL;
+        forget(s);
+        for (u32 n = 0; n < UNITS; n++)
+            if (s->units[n])
+                s->units[n]->found = false;
+        return false;
+    }
+    take_off(s);
+    for (u32 n = 0; n < UNITS; n++)
+        if (s->units[n] && s->units[n]->away)
+            settle(s->units[n]);
+    d->on_gone = on_gone;
+    if (d->gone)
+        on_gone(d);
+    return status == HV_OK;
 }
 
 bool usb_storage_attach(struct usb_device *d, const struct usb_interface *i)
 {
-    struct storage *s = calloc(1, sizeof(*s));
+    struct storage *before = find_away(d), *s;
+
+    if (before)
+        return return_to(before, d, i);
+    s = calloc(1, sizeof(*s));
     struct memory *memory = dma_alloc(sizeof(struct memory));
 
     if (!s || !memory) {

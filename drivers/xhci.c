@@ -45,7 +45,7 @@ enum interrupter { /* 5.5.2, from the runtime registers */
 #define CMD_RUN 1u
 #define CMD_RESET 2u
 #define CMD_INTERRUPTS 4u
-#define STS_HALTED 1u
+#define STS_HALTED 1u     /* also while it runs: somebody else has reset it */
 #define STS_FATAL 0x1004u /* host system error, host controller error */
 #define STS_INTERRUPT 8u
 #define STS_NOT_READY 0x800u
@@ -73,6 +73,8 @@ enum interrupter { /* 5.5.2, from the runtime registers */
 #define COMMAND_NS (5 * CLOCK_SECOND)
 #define PORT_NS (500 * CLOCK_MS)
 #define SETTLE_NS (100 * CLOCK_MS) /* of a connection: USB 2.0 7.1.7.3 */
+#define RESETS_MOST 3u
+#define RESETS_NS (60 * CLOCK_SECOND)
 
 static volatile u8 *port_register(const struct xhci *x, u32 port)
 {
@@ -120,7 +122,7 @@ static void die(struct xhci *x, const char *why)
 {
     if (x->dead)
         return;
-    log_error("%s: %s; its devices are gone", x->pci->name, why);
+    log_error("%s: %s", x->pci->name, why);
     x->dead = true;
     event_signal(&x->command_over);
     for (struct usb_device *d = x->devices; d; d = d->next)
@@ -175,11 +177,12 @@ static void on_event(struct xhci *x, const struct xhci_trb *e)
 static void serve(void *owner)
 {
     struct xhci *x = owner;
-    u32 budget = BUDGET, status = mmio_read32(x->operational + USBSTS);
+    u32 budget = BUDGET;
 
     if (x->dead)
         return;
-    if (status == ~0u || (status & STS_FATAL)) {
+    u32 status = mmio_read32(x->operational + USBSTS);
+    if (status == ~0u || (status & (STS_FATAL | STS_HALTED))) {
         die(x, "the controller has failed");
         return;
     }
@@ -256,20 +259,6 @@ static void look_at_all(struct xhci *x)
         look_at(x, i);
 }
 
-static void look_after(void *owner)
-{
-    struct xhci *x = owner;
-
-    while (!x->dead) {
-        fiber_wait(&x->changed, LOOP_NEVER);
-        fiber_sleep_until(clock_after(SETTLE_NS));
-        event_clear(&x->changed);
-        look_at_all(x);
-    }
-    for (u32 i = 0; i < x->ports; i++)
-        usb_device_gone(x, NULL, i);
-}
-
 /* ---- bringing up ------------------------------------------------------------------------------
  */
 /* The firmware's driver lets go: 4.22.1. */
@@ -304,17 +293,46 @@ static enum hv_status halt(struct xhci *x)
     return pci_wait_register(x->operational + USBSTS, STS_NOT_READY, 0, RESET_NS);
 }
 
+/* After a reset, with memory that is as it was or new: 4.2. */
+static void start(struct xhci *x)
+{
+    x->dead = true;
+    memset(x->events, 0, XHCI_RING * sizeof(struct xhci_trb));
+    memset(x->commands.trbs, 0, XHCI_RING * sizeof(struct xhci_trb));
+    memset(x->contexts + 1, 0, XHCI_SLOTS * sizeof(u64));
+    x->commands.at = x->event_at = 0;
+    x->commands.cycle = x->event_cycle = 1;
+    x->event_table[0] = dma_address(x->events);
+    x->event_table[1] = XHCI_RING;
+    mmio_write32(x->operational + CONFIG, x->slots);
+    mmio_write64(x->operational + DCBAAP, dma_address(x->contexts));
+    mmio_write64(x->operational + CRCR, dma_address(x->commands.trbs) | 1);
+    mmio_write32(x->runtime + ERSTSZ, 1);
+    mmio_write64(x->runtime + ERDP, dma_address(x->events));
+    mmio_write64(x->runtime + ERSTBA, dma_address(x->event_table));
+    mmio_write32(x->runtime + IMOD, 160); /* 40 us: in units of 250 ns */
+    mmio_write32(x->runtime + IMAN, 3);
+    x->silent = false;
+    mmio_write32(x->operational + USBCMD, CMD_RUN | CMD_INTERRUPTS);
+    enum hv_status status = pci_wait_register(x->operational + USBSTS, STS_HALTED, 0, STOP_NS);
+    x->dead = status != HV_OK || x->pci->gone;
+    for (u32 i = 0; i < x->ports; i++)
+        if (!(port_state(x, i) & PORT_POWER))
+            port_write(x, i, PORT_POWER);
+    fiber_sleep_until(clock_after(SETTLE_NS));
+}
+
 /* Memory that the controller may still write to is not given back: what fails here is rare. */
 static enum hv_status give_memory(struct xhci *x)
 {
     u32 params = mmio_read32(x->capability + HCSPARAMS2);
     u32 spares =
         (u32)(FIELD_GET(PARAMS2_SPARE_HIGH, params) << 5 | FIELD_GET(PARAMS2_SPARE_LOW, params));
-    u64 *table = dma_alloc(64); /* one segment of events: 6.5 */
 
+    x->event_table = dma_alloc(64);
     x->contexts = dma_alloc((XHCI_SLOTS + 1) * sizeof(u64));
     x->events = dma_alloc(XHCI_RING * sizeof(struct xhci_trb));
-    if (!table || !x->contexts || !x->events || !xhci_ring_make(&x->commands))
+    if (!x->event_table || !x->contexts || !x->events || !xhci_ring_make(&x->commands))
         return HV_ENOMEM;
     if (spares > SPARES_MOST || !(mmio_read32(x->operational + PAGESIZE) & 1))
         return HV_ENOSYS;
@@ -326,15 +344,6 @@ static enum hv_status give_memory(struct xhci *x)
         list[i] = dma_address(page);
     }
     x->contexts[0] = list ? dma_address(list) : 0;
-    x->event_cycle = 1;
-    table[0] = dma_address(x->events);
-    table[1] = XHCI_RING;
-    mmio_write32(x->operational + CONFIG, x->slots);
-    mmio_write64(x->operational + DCBAAP, dma_address(x->contexts));
-    mmio_write64(x->operational + CRCR, dma_address(x->commands.trbs) | 1);
-    mmio_write32(x->runtime + ERSTSZ, 1);
-    mmio_write64(x->runtime + ERDP, dma_address(x->events));
-    mmio_write64(x->runtime + ERSTBA, dma_address(table));
     return spares && !list ? HV_ENOMEM : HV_OK;
 }
 
@@ -367,6 +376,58 @@ static enum hv_status find_registers(struct xhci *x)
     return HV_OK;
 }
 
+/* ---- failures ----------------------------------------------------------------------------------
+ * A controller that fails is reset: its devices are enumerated anew, their disks wait for that and
+ * then send again what was not answered. */
+static bool may_reset(struct xhci *x)
+{
+    if (x->pci->gone)
+        return false;
+    if (!x->resets || clock_tsc() - x->first_reset > clock_ticks(RESETS_NS)) {
+        x->first_reset = clock_tsc();
+        x->resets = 0;
+    }
+    return x->resets++ < RESETS_MOST;
+}
+
+static void recover(struct xhci *x)
+{
+    x->silent = may_reset(x) && halt(x) == HV_OK;
+    bool again = x->silent && !x->pci->gone;
+    for (struct usb_device *d = x->devices; d; d = d->next)
+        d->returns = again;
+    for (u32 i = 0; i < x->ports; i++)
+        if (usb_device_at(x, NULL, i))
+            usb_device_remove(usb_device_at(x, NULL, i));
+    if (again && !x->pci->gone) {
+        log_notice("%s: was reset, what is attached is looked for", x->pci->name);
+        start(x);
+        look_at_all(x);
+    }
+    if (x->dead && again && !x->pci->gone)
+        return; /* once more */
+    if (x->dead && !x->pci->gone)
+        log_error("%s: is given up, its devices are gone", x->pci->name);
+    usb_storage_miss(x);
+    x->given_up = x->dead;
+}
+
+static void look_after(void *owner)
+{
+    struct xhci *x = owner;
+
+    while (!x->given_up) {
+        if (!x->dead)
+            fiber_wait(&x->changed, LOOP_NEVER);
+        fiber_sleep_until(clock_after(SETTLE_NS));
+        event_clear(&x->changed);
+        if (x->dead)
+            recover(x);
+        else
+            look_at_all(x);
+    }
+}
+
 static enum hv_status probe(struct pci_device *pci)
 {
     struct xhci *x = calloc(1, sizeof(*x));
@@ -388,13 +449,7 @@ static enum hv_status probe(struct pci_device *pci)
     x->more.owner = x;
     pci_interrupts(pci, 1);
     pci_on_interrupt(pci, 0, serve, x);
-    mmio_write32(x->runtime + IMOD, 160); /* 40 us: in units of 250 ns */
-    mmio_write32(x->runtime + IMAN, 3);
-    mmio_write32(x->operational + USBCMD, CMD_RUN | CMD_INTERRUPTS);
-    for (u32 i = 0; i < x->ports; i++)
-        if (!(port_state(x, i) & PORT_POWER))
-            port_write(x, i, PORT_POWER);
-    fiber_sleep_until(clock_after(SETTLE_NS));
+    start(x);
     look_at_all(x);
     if (!fiber_spawn("xhci", look_after, x))
         log_warn("%s: no memory to look after its ports", pci->name);

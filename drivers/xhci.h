@@ -96,6 +96,7 @@ struct usb_device {
     u32 control_code;
     u64 control_trb;
     bool gone;
+    bool returns; /* gone only until its controller was reset */
     /* The interface's driver. */
     void (*on_gone)(struct usb_device *d);
     void *owner;
@@ -117,7 +118,12 @@ struct xhci {
     struct xhci_trb command_event;
     struct event changed; /* ports; wakes the fiber that looks */
     struct loop_timer more;
-    bool dead;
+    u64 *event_table; /* one segment: 6.5 */
+    bool dead;        /* nothing is asked of it, until it was reset if at all */
+    bool given_up;    /* dead for good */
+    bool silent;      /* dead, and writes to memory no more */
+    u32 resets;       /* within RESETS_NS */
+    u64 first_reset;  /* TSC of the first of them */
 };
 
 /* ---- xhci.c ---- */

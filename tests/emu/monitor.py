@@ -6,6 +6,31 @@ import socket
 MONITOR = ["-qmp", "unix:{folder}/qmp,server=on,wait=off"]
 
 
+QTEST = ["-qtest", "unix:{folder}/qtest,server=on,wait=off"]
+
+
+class Bus:
+    """Reads and writes the machine's memory space from outside; it was started with QTEST."""
+
+    def __init__(self, c):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(os.path.join(c.machine.folder, "qtest"))
+        self.file = self.socket.makefile("rw")
+
+    def do(self, line):
+        self.file.write(line + "\n")
+        self.file.flush()
+        answer = self.file.readline().split()
+        assert answer and answer[0] == "OK", answer
+        return int(answer[1], 0) if len(answer) > 1 else None
+
+    def read32(self, address):
+        return self.do(f"readl {address:#x}")
+
+    def write32(self, address, value):
+        self.do(f"writel {address:#x} {value:#x}")
+
+
 class Monitor:
     """QEMU's own control socket; the machine was started with MONITOR."""
 
@@ -23,3 +48,12 @@ class Monitor:
             answer = json.loads(self.file.readline())
             if "return" in answer or "error" in answer:
                 return answer
+
+    def registers(self, class_code):
+        """Where the first memory region of the first function of that class and subclass lies."""
+        for bus in self.do("query-pci")["return"]:
+            for function in bus["devices"]:
+                regions = [r["address"] for r in function["regions"] if r["type"] == "memory"]
+                if function["class_info"]["class"] == class_code and regions:
+                    return min(regions)
+        raise AssertionError(f"no function of class {class_code:#x}")

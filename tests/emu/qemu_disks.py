@@ -1,9 +1,9 @@
 """Physical disks behind each driver: written in the machine, verified from outside, and the reverse."""
 import re
 
-from tests.emu.disks import (FAILS_ALWAYS, FAILS_ONCE, KIB, MIB, fails_always, fails_once, hangs, listed,
-                             media_change, outside, pattern, reads_only, run_test, works)
-from tests.emu.monitor import Monitor
+from tests.emu.disks import (FAILS_ALWAYS, FAILS_ONCE, KIB, MIB, counters, fails_always, fails_once,
+                             hangs, listed, media_change, outside, pattern, reads_only, run_test, works)
+from tests.emu.monitor import QTEST, Bus, Monitor
 from tests.emu.suite import qemu
 
 
@@ -243,9 +243,36 @@ def two_units(c, monitor):
             assert outside(c, image, 0, MIB) == pattern(seed, 0, MIB)
 
 
+def controller_fails(c, monitor, disk, image, others):
+    """An xHCI that is reset behind its driver's back, in the midst of a write."""
+    with c.check("a controller that fails is reset, its disks come back, and no write is lost"):
+        before, names = counters(c, disk), re.findall(r"(?m)^usb\d", c.command("host disk list"))
+        limits = {"bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0}
+        monitor.do("block_set_io_throttle", device=image, iops_wr=8, **limits)
+        c.send(f"host disk test {disk} mode=write block=64K size=4M depth=4 seed=31 --yes\r")
+        c.expect(r"--yes\s*\n", 30)
+        first, looks = pattern(31, 0, 64 * KIB), 0
+        while outside(c, image, 0, 64 * KIB) != first and looks < 600:
+            looks += 1
+            c.pump(0.1)
+        bus, registers = Bus(c), monitor.registers(0xc03)
+        bus.write32(registers + (bus.read32(registers) & 0xff), 2)  # USBCMD.HCRST
+        c.expect(r"xhci0: was reset", 120)
+        monitor.do("block_set_io_throttle", device=image, iops_wr=0, **limits)
+        c.expect(r"requests a second", 120)
+        c.prompt(60)
+        assert outside(c, image, 0, 4 * MIB) == pattern(31, 0, 4 * MIB)
+        after, text = counters(c, disk), c.command("host disk list")
+        assert after[0] == before[0] and after[1] > before[1], (before, after)
+        assert re.findall(r"(?m)^usb\d", text) == names and "gone" not in text, text
+    with c.check("so do those that did nothing meanwhile, the boot stick and one behind a hub too"):
+        for other in others:
+            run_test(c, other, "mode=read size=1M block=64K")
+
+
 @qemu("disk-usb", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 16, "g": 24},
       drives={"e": FAILS_ALWAYS},
-      extra=["-device", "intel-iommu,intremap=on", "-qmp", "unix:{folder}/qmp,server=on,wait=off",
+      extra=["-device", "intel-iommu,intremap=on", "-qmp", "unix:{folder}/qmp,server=on,wait=off", *QTEST,
              "-device", "usb-storage,drive=d,serial=NUMBER11,id=stick,port=2", "-device",
              "usb-hub,id=hub,port=3", "-device", "usb-storage,drive=e,port=3.1"])
 def disk_usb(c):
@@ -263,6 +290,7 @@ def disk_usb(c):
     no_dma_blocked(c)
     monitor = Monitor(c)
     two_units(c, monitor)
+    controller_fails(c, monitor, disks["64"], "d", ["usb0", disks["8"], "usb3", "usb4"])
     pulled_out(c, monitor, disks["64"], "stick",
                {"driver": "usb-storage", "id": "stick", "port": "2"},
                "usb5")
