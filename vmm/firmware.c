@@ -36,14 +36,15 @@ bool firmware_size(const struct vm *vm, u32 *len, struct vm_error *e)
     const struct host_module *m = image(vm, e);
     if (!m)
         return false;
-    if (m->len < FIRMWARE_LEN_MIN || m->len > FIRMWARE_LEN_MAX || m->len % PAGE_SIZE)
-        return vm_error(e, HV_EINVAL, "E_IMAGE",
-                        "OVMF.fd, or OVMF_CODE_4M.fd, of Debian's package ovmf",
+    if (m->len < FIRMWARE_LEN_MIN || m->len > FIRMWARE_LEN_MAX)
+        return vm_error(e, HV_EINVAL, "E_IMAGE", "OVMF.fd of Debian's package ovmf",
                         "%s has %llu bytes, which is no firmware of 64 KiB to 16 MiB",
                         vm->config.firmware, (unsigned long long)m->len);
-    *len = FIRMWARE_LEN_MIN;
-    while (*len < m->len)
-        *len *= 2;
+    if (m->len & (m->len - 1)) /* OVMF crashes where its variables have no header */
+        return vm_error(e, HV_EINVAL, "E_IMAGE", "OVMF_VARS_4M.fd and OVMF_CODE_4M.fd in one file",
+                        "%s is not whole: firmware has a power of two of bytes, with its variables",
+                        vm->config.firmware);
+    *len = (u32)m->len;
     return true;
 }
 
@@ -80,10 +81,8 @@ bool firmware_load(struct vm *vm, struct vm_error *e)
                         "there is no memory for the firmware of %s", vm->config.name);
     vm->firmware->flash = (struct flash){.len = len};
     u8 *bytes = bytes_of(vm);
-    u32 room = len - (u32)m->len;
-    memset(bytes, 0xff, room); /* as erased */
-    memcpy(bytes + room, (const u8 *)m->vaddr, m->len);
-    vm->firmware->flash.vars = room ? room : variables(bytes, len);
+    memcpy(bytes, (const u8 *)m->vaddr, len);
+    vm->firmware->flash.vars = variables(bytes, len);
     firmware_attach(vm);
     return true;
 }

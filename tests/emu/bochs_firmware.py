@@ -9,6 +9,11 @@ from tests.emu.suite import bochs
 
 FILES = {"bulkhead/guests/ovmf.fd": pathlib.Path("/usr/share/ovmf/OVMF.fd"),
          "bulkhead/guests/short.fd": "no firmware\n"}
+OVMF_4M = pathlib.Path("/usr/share/OVMF")
+FILES_4M = FILES | {
+    "bulkhead/guests/code4m.fd": OVMF_4M / "OVMF_CODE_4M.fd",
+    "bulkhead/guests/ovmf4m.fd":
+        lambda: b"".join((OVMF_4M / f"OVMF_{part}_4M.fd").read_bytes() for part in ("VARS", "CODE"))}
 UEFI = pathlib.Path(BUILD) / "uefi"  # of tools/fetch-uefi.sh
 # The emulator's own network: addresses by DHCP, a script by TFTP.
 SERVED = ["-netdev", f"user,id=n,tftp={UEFI}/tftp,bootfile=boot.ipxe",
@@ -67,12 +72,55 @@ def in_linux(c):
         assert "FAILED" not in c.command("vm log u")
 
 
+def stop(c, vm):
+    bochs_demo.leave(c)
+    guests.must(c, f"vm stop {vm}", 120)
+    c.until("vm list", rf"{vm} +stopped", 60)
+
+
+def by_net(c):
+    with c.check("with firmware.boot=net the card is tried before the disk, by the firmware's own PXE"):
+        guests.must(c, "vm set u firmware=guests/ovmf4m.fd firmware.boot=net")
+        bochs_demo.start(c, "u")
+        bochs_demo.open_console(c, "u")
+        c.expect(r"NBP file downloaded successfully", 200, fail=r"Pci\(0x8,0x0\)")
+        stop(c, "u")
+        guests.must(c, "vm set u firmware=guests/code4m.fd")
+        assert "E_IMAGE: guests/code4m.fd is not whole" in c.command("vm start u")
+
+
+def uefi_shell(c, line):
+    """A line at the prompt of OVMF's shell, which it ends in without disk and card; what it prints."""
+    bochs_demo.start(c, "v")
+    bochs_demo.open_console(c, "v")
+    c.expect("Press .*ESC", 200)
+    c.send("\x1b")
+    c.expect("Shell> ", 60)
+    c.send(line + "\r")
+    return c.expect(r"(?s)(.*)Shell> ", 60)[1]
+
+
+def variables(c):
+    with c.check("a UEFI variable is there after stop and start, in the VM's directory"):
+        guests.must(c, "disk ram r0 size=32M")
+        vdisk.make_store(c, "r0", "fw")
+        guests.must(c, "vm create v firmware=guests/ovmf4m.fd mem=128M home=fw:v", 60)
+        assert "this" in uefi_shell(c, "set keep this"), c.text[-500:]
+        stop(c, "v")
+        assert "v.nvram" in c.command("store ls fw:v", 60)
+        text = uefi_shell(c, "set keep")
+        assert re.search("keep = this", text), text
+        stop(c, "v")
+
+
 def to_shell(c):
     refused(c)
     from_disk(c)  # vsw0 has the machine's card
     by_ipxe(c)
     to_kernel(c)
     in_linux(c)
+    by_net(c)
+    variables(c)
 
 
 @bochs("firmware", cpus=1, limit=900, files=FILES, data={"d": UEFI / "disk.img"})
