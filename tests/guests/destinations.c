@@ -69,7 +69,7 @@ static void wait_ready(u32 value)
 
     while (ready != value) {
         pause();
-        check(rdtsc() - start < 2000 * tsc_per_ms(), "%u of %u vCPUs", ready, value);
+        check(!guest_late(start, 2000), "%u of %u vCPUs", ready, value);
     }
     ready = 0;
 }
@@ -87,7 +87,7 @@ static void expect(u32 dest, u32 icr, u32 mask, const char *what)
     }
     sti();
     apic_ipi(dest, icr | APIC_ICR_ASSERT | FIXED);
-    while (all != wanted && rdtsc() - start < 1000 * tsc_per_ms()) {
+    while (all != wanted && !guest_late(start, 1000)) {
         pause();
         all = 0;
         for (unsigned i = 0; i < CPUS; i++)
@@ -110,7 +110,7 @@ static void lowest(u32 dest, u32 icr, const char *what)
         before += got[i];
     sti();
     apic_ipi(dest, icr | LOWEST | APIC_ICR_ASSERT | FIXED);
-    while (after == 0 && rdtsc() - start < 1000 * tsc_per_ms()) {
+    while (after == 0 && !guest_late(start, 1000)) {
         pause();
         for (unsigned i = 0; i < CPUS; i++)
             after += got[i];

@@ -59,7 +59,7 @@ static void until(volatile u64 *counter, u64 value, const char *what)
     while (*counter < value) {
         take_interrupts();
         pause();
-        check(rdtsc() - start < LIMIT_MS * tsc_per_ms(), "%s: %lu of %lu", what, *counter, value);
+        check(!guest_late(start, LIMIT_MS), "%s: %lu of %lu", what, *counter, value);
     }
 }
 

@@ -43,7 +43,7 @@ static void wait_for(volatile u64 *counter, u64 value, const char *what)
     u64 start = rdtsc();
     while (*counter < value) {
         pause();
-        check(rdtsc() - start < 1000 * tsc_per_ms(), "%s did not arrive", what);
+        check(!guest_late(start, 1000), "%s did not arrive", what);
     }
     check_equal(*counter, value, what);
 }

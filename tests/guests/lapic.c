@@ -83,8 +83,7 @@ static void expect_error(u32 esr, u64 interrupts, const char *what)
 
     do /* a device may take its time */
         take_interrupts();
-    while (guest_count[ERROR_VECTOR] - before < interrupts &&
-           rdtsc() - start < LIMIT_MS * tsc_per_ms());
+    while (guest_count[ERROR_VECTOR] - before < interrupts && !guest_late(start, LIMIT_MS));
     apic_write(APIC_ESR, 0);
     check_equal(apic_read(APIC_ESR), esr, what);
     check_equal(guest_count[ERROR_VECTOR] - before, interrupts, what);

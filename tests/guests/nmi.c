@@ -29,7 +29,7 @@ static void on_nmi(struct frame *f)
 static void settle(u64 value, const char *what)
 {
     u64 start = rdtsc();
-    while (count < value && rdtsc() - start < 100 * tsc_per_ms())
+    while (count < value && !guest_late(start, 100))
         pause();
     check_equal(count, value, what);
 }

@@ -40,7 +40,7 @@ static void sleep_until(volatile u64 *counter, u64 value, const char *what)
     u64 start = rdtsc();
     while (*counter < value) {
         sti_hlt_cli();
-        check(rdtsc() - start < 3000 * tsc_per_ms(), "%s: %lu of %lu", what, *counter, value);
+        check(!guest_late(start, 3000), "%s: %lu of %lu", what, *counter, value);
     }
 }
 

@@ -45,7 +45,7 @@ static void shoot(void)
     apic_ipi(0, APIC_ICR_OTHERS | APIC_ICR_ASSERT | VECTOR);
     while (acks != cpus - 1) {
         pause();
-        check(rdtsc() - start < 5000 * tsc_per_ms(), "%u of %u vCPUs answered", acks, cpus - 1);
+        check(!guest_late(start, 5000), "%u of %u vCPUs answered", acks, cpus - 1);
     }
 }
 
@@ -115,7 +115,7 @@ static void let_look(u32 generation)
         u32 before = looked[i];
         while (looked[i] == before) {
             pause();
-            check(rdtsc() - start < 5000 * tsc_per_ms(), "vCPU %u does not look", i);
+            check(!guest_late(start, 5000), "vCPU %u does not look", i);
         }
     }
 }

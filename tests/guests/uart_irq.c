@@ -30,7 +30,7 @@ static void until(u64 value, const char *what)
     u64 start = rdtsc();
     while (count < value) {
         take_interrupts();
-        check(rdtsc() - start < 1000 * tsc_per_ms(), "%s: %lu of %lu", what, count, value);
+        check(!guest_late(start, 1000), "%s: %lu of %lu", what, count, value);
     }
 }
 

@@ -100,3 +100,6 @@ void delay_ms(unsigned ms);
 /* TSC ticks of a delay: the least of five, since a vCPU may be held up in one. */
 u64 tsc_of_delay(unsigned ms);
 u64 tsc_per_ms(void); /* measured once */
+/* Whether `ms` milliseconds have passed since the TSC was `start`; ten times as many on QEMU, whose
+ * clock is that of a machine that may be loaded. */
+bool guest_late(u64 start, u32 ms);

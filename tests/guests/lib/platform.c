@@ -189,7 +189,7 @@ void delay_ms(unsigned ms)
 u64 tsc_of_delay(unsigned ms)
 {
     u64 least = ~0ull;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 8; i++) {
         u64 start = rdtsc();
         delay_ms(ms);
         least = MIN(least, rdtsc() - start);
@@ -201,6 +201,11 @@ u64 tsc_per_ms(void)
 {
     static u64 measured;
     if (!measured)
-        measured = tsc_of_delay(8) / 8;
+        measured = MIN(tsc_of_delay(2), MIN(tsc_of_delay(2), tsc_of_delay(2))) / 2;
     return measured;
+}
+
+bool guest_late(u64 start, u32 ms)
+{
+    return rdtsc() - start >= (guest_is_tcg() ? 10ull : 1) * ms * tsc_per_ms();
 }
