@@ -53,7 +53,7 @@ void guest_main(void)
     check(size <= sizeof(area), "%u bytes of state", size);
     print("state components %lx, %u bytes\n", mask, size);
 
-    u64 end = rdtsc() + 400 * tsc_per_ms();
+    u64 window = 400 * tsc_per_ms(), end = rdtsc() + window;
     u64 rounds = 0;
     for (; rdtsc() < end; rounds++) {
         fill(0x0123456789abcdef * (rounds + 1), mask);

@@ -8,7 +8,7 @@ static u8 saved[512] __attribute__((aligned(64)));
 void guest_main(void)
 {
     write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
-    u64 end = rdtsc() + 400 * tsc_per_ms();
+    u64 window = 400 * tsc_per_ms(), end = rdtsc() + window;
     u64 rounds = 0;
     for (; rdtsc() < end; rounds++) {
         u64 pattern = 0xfedcba9876543210 * (rounds + 1);

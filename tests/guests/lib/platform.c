@@ -186,22 +186,28 @@ void delay_ms(unsigned ms)
     }
 }
 
-u64 tsc_of_delay(unsigned ms)
+static u64 least_delay(unsigned ms, unsigned times)
 {
     u64 least = ~0ull;
-    for (int i = 0; i < 8; i++) {
+    for (unsigned i = 0; i < times; i++) {
         u64 start = rdtsc();
         delay_ms(ms);
-        least = MIN(least, rdtsc() - start);
+        u64 took = rdtsc() - start;
+        least = MIN(least, took);
     }
     return least;
+}
+
+u64 tsc_of_delay(unsigned ms)
+{
+    return least_delay(ms, 5);
 }
 
 u64 tsc_per_ms(void)
 {
     static u64 measured;
-    if (!measured)
-        measured = MIN(tsc_of_delay(2), MIN(tsc_of_delay(2), tsc_of_delay(2))) / 2;
+    if (!measured) /* short ones: a vCPU of a loaded machine is held up in most longer ones */
+        measured = least_delay(2, 20) / 2;
     return measured;
 }
 
