@@ -361,8 +361,8 @@ static enum hv_status write_piece(struct engine *g, struct disk_io *io, u64 at, 
     return status;
 }
 
-/* Lock held. */
-static enum hv_status resize(struct engine *g, u64 size)
+/* Lock held.  `durable`: when it returns; else it is with the next flush, like a write. */
+static enum hv_status resize(struct engine *g, u64 size, bool durable)
 {
     struct image *top = &g->layer[0];
     enum hv_status status;
@@ -386,7 +386,8 @@ static enum hv_status resize(struct engine *g, u64 size)
         g->page_count = count;
         g->disk.size = top->size = size;
         g->dirty = g->unsaved = true;
-        status = engine_commit(g);
+        if (durable)
+            status = engine_commit(g);
     }
     free(pages);
     return status;
@@ -399,7 +400,7 @@ static enum hv_status slow_write(struct engine *g, struct disk_io *io)
     engine_lock(g);
     status = g->failed ? HV_ECORRUPT : begin(g);
     if (status == HV_OK && io->offset + io->length > g->disk.size)
-        status = resize(g, io->offset + io->length);
+        status = resize(g, io->offset + io->length, false);
     for (u64 at = 0, done = 0; at < io->length && status == HV_OK; at += done) {
         done = 0;
         status = write_piece(g, io, at, &done);
@@ -436,7 +437,7 @@ static void serve(struct engine *g, struct disk_io *io)
         break;
     case DISK_RESIZE:
         engine_lock(g);
-        status = resize(g, io->offset);
+        status = resize(g, io->offset, true);
         engine_unlock(g);
         break;
     case DISK_OPS:

@@ -211,14 +211,15 @@ static enum hv_status vdi_begin(struct image *img)
     return put32(img, META_ROOT, VDI_ALLOCATED, v->allocated);
 }
 
-/* Growing, as far as the map has room before the data. */
+/* Growing, as far as the map has room before the data.  A fixed image has its new blocks at once.
+ */
 static enum hv_status vdi_resize(struct image *img, u64 size)
 {
     struct vdi *v = img->priv;
     u64 blocks = (size + img->unit - 1) / img->unit;
     u8 raw[8];
 
-    if (size < img->size || v->type == VDI_FIXED || v->map_at + blocks * 4 > v->data_at)
+    if (size < img->size || v->map_at + blocks * 4 > v->data_at)
         return image_fail(img, HV_ENOSYS, "its map has no room for that; convert it instead");
     u32 *map = realloc(v->map, blocks * 4 + 4);
     if (!map)
@@ -226,8 +227,18 @@ static enum hv_status vdi_resize(struct image *img, u64 size)
     v->map = map;
     enum hv_status status = HV_OK;
     for (; v->blocks < blocks && status == HV_OK; v->blocks++) {
+        u64 at = 0, got = 0;
+
         map[v->blocks] = NOWHERE;
-        status = put32(img, META_TABLE, v->map_at + v->blocks * 4ull, NOWHERE);
+        if (v->type != VDI_FIXED) {
+            status = put32(img, META_TABLE, v->map_at + v->blocks * 4ull, NOWHERE);
+            continue;
+        }
+        status = vdi_alloc(img, v->blocks * (u64)img->unit, img->unit, &at, &got);
+        if (status == HV_OK)
+            status = disk_zero(img->file, at, img->unit);
+        if (status == HV_OK)
+            status = vdi_link(img, v->blocks * (u64)img->unit, img->unit, at);
     }
     put_le64(raw, size);
     if (status == HV_OK)

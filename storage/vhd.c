@@ -349,6 +349,94 @@ static enum hv_status vhd_finish(struct image *img)
     return status == HV_OK ? disk_write(img->file, at, v->footer, FOOTER) : status;
 }
 
+/* ---- growing -----------------------------------------------------------------------------------
+ */
+
+/* "CHS Calculation" of the specification. */
+static void geometry(u8 *f, u64 sectors);
+
+static void set_size(u8 *f, u64 size)
+{
+    put_be64(f + FOOTER_SIZE, size);
+    geometry(f, size / 512);
+    if (!memcmp(f + FOOTER_CREATOR, "vpc ", 4) || !memcmp(f + FOOTER_CREATOR, "vs  ", 4))
+        memcpy(f + FOOTER_CREATOR, "win ", 4); /* of theirs the geometry would count */
+    put_be32(f + FOOTER_CHECKSUM, checksum(f, FOOTER, FOOTER_CHECKSUM));
+}
+
+/* The file grows with the write of its new footer; the old one is there until then. */
+static enum hv_status grow_fixed(struct image *img, u64 size)
+{
+    struct vhd *v = img->priv;
+    static const u8 zeros[FOOTER];
+    u64 last = (img->file->size - FOOTER) & ~511ull, at = MAX(size, last);
+
+    set_size(v->footer, size);
+    enum hv_status status = disk_write(img->file, at, v->footer, FOOTER);
+    if (status == HV_OK)
+        status = disk_flush(img->file);
+    if (status == HV_OK && at > last)
+        status = disk_write(img->file, last, zeros, FOOTER);
+    img->end = img->file->size;
+    return status;
+}
+
+/* A larger table behind the blocks, then the header that names it, then the size.  The footer at
+ * the file's end is gone by then, since the file has grown: until the image is closed the copy at
+ * its start counts. */
+static enum hv_status move_table(struct image *img, u32 entries)
+{
+    struct vhd *v = img->priv;
+    u64 header_at = be64(v->footer + FOOTER_DATA), bytes = ROUND_UP(entries * 4ull, 512ull), at;
+    u32 *table = realloc(v->table, bytes);
+    u8 *raw = malloc(bytes), h[HEADER];
+    enum hv_status status = HV_ENOMEM;
+
+    v->table = table ? table : v->table;
+    if (table && raw) {
+        for (u32 i = v->entries; i < bytes / 4; i++)
+            table[i] = NOWHERE;
+        for (u32 i = 0; i < bytes / 4; i++)
+            put_be32(raw + i * 4, table[i]);
+        status = image_append(img, bytes, 4096, &at);
+    }
+    if (status == HV_OK)
+        status = disk_write(img->file, at, raw, bytes);
+    free(raw);
+    if (status == HV_OK)
+        status = disk_flush(img->file);
+    if (status == HV_OK)
+        status = image_read(img, header_at, h, sizeof(h));
+    if (status != HV_OK)
+        return status;
+    put_be64(h + HEADER_TABLE, at);
+    put_be32(h + HEADER_ENTRIES, entries);
+    put_be32(h + HEADER_CHECKSUM, checksum(h, HEADER, HEADER_CHECKSUM));
+    status = disk_write(img->file, header_at, h, 512); /* all that has changed: one sector */
+    if (status != HV_OK)
+        return status;
+    v->table_at = at;
+    v->entries = entries;
+    return disk_flush(img->file);
+}
+
+static enum hv_status vhd_resize(struct image *img, u64 size)
+{
+    struct vhd *v = img->priv;
+    u64 entries = v->block ? (size + v->block - 1) / v->block : 0;
+
+    if (size < img->size || size > SIZE_MAX_VHD || entries > BLOCKS_MAX)
+        return image_fail(img, HV_ENOSYS, "no VHD image can be of that size");
+    if (v->type == VHD_FIXED)
+        return grow_fixed(img, size);
+    enum hv_status status = move_table(img, MAX((u32)entries, v->entries));
+    meta_forget(&img->meta, 0, META_BLOCK);
+    if (status != HV_OK)
+        return status;
+    set_size(v->footer, size);
+    return disk_write(img->file, 0, v->footer, FOOTER);
+}
+
 static enum hv_status vhd_check(struct image *img, u64 *problems)
 {
     (void)img, (void)problems; /* all that can be wrong was checked by open */
@@ -358,7 +446,6 @@ static enum hv_status vhd_check(struct image *img, u64 *problems)
 /* ---- create ------------------------------------------------------------------------------------
  */
 
-/* "CHS Calculation" of the specification. */
 static void geometry(u8 *f, u64 sectors)
 {
     u32 cylinders_heads, heads, per_track;
@@ -474,6 +561,7 @@ const struct image_format vhd_format = {
     .alloc = vhd_alloc,
     .link = vhd_link,
     .finish = vhd_finish,
+    .resize = vhd_resize,
     .check = vhd_check,
     .release = vhd_release,
 };

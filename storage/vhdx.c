@@ -208,6 +208,7 @@ static enum hv_status read_item(struct image *img, const u8 *entry)
         v->parent = raw[4] & 2;
     } else if (!memcmp(entry, vhdx_guid_size, 16)) {
         img->size = le64(raw);
+        v->size_at = at;
     } else if (!memcmp(entry, vhdx_guid_logical, 16)) {
         v->sector = le32(raw);
     } else if (!memcmp(entry, vhdx_guid_locator, 16)) {
@@ -258,6 +259,11 @@ static u64 bitmap_entry_of(const struct vhdx *v, u64 block)
     return (block / v->chunk + 1) * (v->chunk + 1) - 1;
 }
 
+u64 vhdx_entries(const struct vhdx *v, u64 blocks)
+{
+    return v->parent ? bitmap_entry_of(v, blocks - 1) + 1 : entry_of(v, blocks - 1) + 1;
+}
+
 static u64 place(u64 entry)
 {
     return entry & BITS(63, 20);
@@ -271,7 +277,7 @@ static enum hv_status load_table(struct image *img)
     enum hv_status status;
 
     v->chunk = (1ull << 23) * v->sector / v->block;
-    v->entries = v->parent ? bitmap_entry_of(v, blocks - 1) + 1 : entry_of(v, blocks - 1) + 1;
+    v->entries = vhdx_entries(v, blocks);
     if (v->entries * 8 > v->table_length)
         return image_fail(img, HV_ECORRUPT, "%llu blocks in a table of %u bytes", (ull)blocks,
                           v->table_length);
@@ -415,7 +421,7 @@ static enum hv_status vhdx_map(struct image *img, u64 offset, u64 length, struct
 /* ---- changing ----------------------------------------------------------------------------------
  */
 
-static enum hv_status put_entry(struct image *img, u64 index, u64 value)
+enum hv_status vhdx_put_entry(struct image *img, u64 index, u64 value)
 {
     struct vhdx *v = img->priv;
     u8 raw[8];
@@ -449,13 +455,13 @@ static enum hv_status make_partial(struct image *img, u64 block, u64 at)
         if (status == HV_OK)
             status = disk_zero(img->file, bitmap, MIB);
         if (status == HV_OK)
-            status = put_entry(img, index, bitmap | VHDX_PRESENT);
+            status = vhdx_put_entry(img, index, bitmap | VHDX_PRESENT);
     } else { /* bits that an earlier state of this block has left */
         u64 first = bitmap_byte(v, block * v->block);
 
         status = meta_fill(&img->meta, META_TABLE, first, 0, v->block / v->sector / 8);
     }
-    return status == HV_OK ? put_entry(img, entry_of(v, block), at | VHDX_PARTIAL) : status;
+    return status == HV_OK ? vhdx_put_entry(img, entry_of(v, block), at | VHDX_PARTIAL) : status;
 }
 
 static enum hv_status vhdx_alloc(struct image *img, u64 offset, u64 length, u64 *at, u64 *got)
@@ -478,7 +484,7 @@ static enum hv_status vhdx_alloc(struct image *img, u64 offset, u64 length, u64 
         else
             status = disk_zero(img->file, *at, v->block);
         if (status == HV_OK && (entry & 7) != VHDX_NOT_PRESENT)
-            status = put_entry(img, entry_of(v, block), *at | VHDX_PRESENT);
+            status = vhdx_put_entry(img, entry_of(v, block), *at | VHDX_PRESENT);
     }
     *at += within;
     return status;
@@ -491,7 +497,7 @@ static enum hv_status vhdx_link(struct image *img, u64 offset, u64 length, u64 a
     enum hv_status status = HV_OK;
 
     if (!v->parent)
-        return put_entry(img, entry_of(v, block), ROUND_DOWN(at, MIB) | VHDX_PRESENT);
+        return vhdx_put_entry(img, entry_of(v, block), ROUND_DOWN(at, MIB) | VHDX_PRESENT);
     if ((v->table[entry_of(v, block)] & 7) == VHDX_PRESENT)
         return HV_OK;
     for (u64 n = 0; n < length && status == HV_OK; n += v->sector) {
@@ -537,6 +543,7 @@ const struct image_format vhdx_format = {
     .link = vhdx_link,
     .commit = vhdx_commit,
     .finish = vhdx_finish,
+    .resize = vhdx_resize,
     .check = vhdx_check,
     .release = vhdx_release,
 };

@@ -53,6 +53,7 @@ struct vhdx {
     u32 table_length;
     u64 metadata_at;
     u32 metadata_length;
+    u64 size_at;       /* of the disk's size, in the metadata; 0: there is none */
     u32 block, sector; /* bytes */
     u64 chunk;         /* payload blocks for one bitmap block */
     u64 entries;       /* of the table that are used */
@@ -66,6 +67,11 @@ enum hv_status vhdx_put_header(struct image *img);
 /* Replays what the log holds.  HV_OK also when it is empty. */
 enum hv_status vhdx_replay(struct image *img);
 enum hv_status vhdx_commit(struct image *img);
+/* How many entries the block table has for so many blocks. */
+u64 vhdx_entries(const struct vhdx *v, u64 blocks);
+/* The changed entry of the table, here and in the cache of metadata. */
+enum hv_status vhdx_put_entry(struct image *img, u64 index, u64 value);
+enum hv_status vhdx_resize(struct image *img, u64 size);
 enum hv_status vhdx_create(struct disk *file, const struct image_options *o,
                            char error[IMAGE_ERROR_MAX]);
 

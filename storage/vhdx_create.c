@@ -173,3 +173,55 @@ enum hv_status vhdx_create(struct disk *file, const struct image_options *o,
         status = make_fixed(file, blocks, block, chunk, table);
     return status;
 }
+
+/* ---- growing -----------------------------------------------------------------------------------
+ */
+
+#define PIECE 32u /* blocks of metadata in one entry of the log */
+
+/* What the table has beyond the old end may be anything: nothing is there yet, or in a fixed image
+ * new blocks of zeros. */
+static enum hv_status new_entry(struct image *img, u64 index)
+{
+    struct vhdx *v = img->priv;
+    bool bitmap = index % (v->chunk + 1) == v->chunk;
+    u64 at = 0;
+    enum hv_status status = HV_OK;
+
+    if (v->fixed && !bitmap) {
+        status = image_append(img, v->block, MIB, &at);
+        if (status == HV_OK)
+            status = disk_zero(img->file, at, v->block);
+        at |= VHDX_PRESENT;
+    }
+    if (status == HV_OK)
+        status = vhdx_put_entry(img, index, at);
+    if (status == HV_OK && meta_dirty(&img->meta) > PIECE)
+        status = vhdx_commit(img);
+    return status;
+}
+
+/* As far as the table has room: ours have it for 2 TiB.  The size is the last to change. */
+enum hv_status vhdx_resize(struct image *img, u64 size)
+{
+    struct vhdx *v = img->priv;
+    u64 entries = vhdx_entries(v, (size + v->block - 1) / v->block);
+    u8 raw[8];
+
+    if (size < img->size || size % v->sector || !v->size_at)
+        return image_fail(img, HV_ENOSYS, "it cannot get that size");
+    if (entries * 8 > v->table_length)
+        return image_fail(img, HV_ENOSYS, "its table has room for %llu blocks of %u MiB",
+                          (unsigned long long)v->table_length / 8, v->block >> 20);
+    u64 *table = realloc(v->table, entries * 8);
+    if (!table)
+        return HV_ENOMEM;
+    v->table = table;
+    enum hv_status status = HV_OK;
+    for (; v->entries < entries && status == HV_OK; v->entries++)
+        status = new_entry(img, v->entries);
+    if (status == HV_OK)
+        status = vhdx_commit(img);
+    put_le64(raw, size);
+    return status == HV_OK ? meta_write(&img->meta, META_TABLE, v->size_at, raw, 8) : status;
+}

@@ -11,17 +11,6 @@
 
 typedef unsigned long long ull;
 
-struct vmdk {
-    u32 version, flags, entries; /* entries of one grain table */
-    u64 tables;                  /* in the directory */
-    u32 *directory, *spare;      /* sector numbers; spare: NULL if there is none */
-    u64 directory_at, spare_at;
-    u64 descriptor_at, descriptor_size;
-    u32 cid;
-    u8 *unpacked;
-    u64 unpacked_at;
-};
-
 /* ---- opening -----------------------------------------------------------------------------------
  */
 
@@ -458,6 +447,7 @@ const struct image_format vmdk_format = {
     .alloc = vmdk_alloc,
     .link = vmdk_link,
     .finish = vmdk_finish,
+    .resize = vmdk_resize,
     .check = vmdk_check,
     .release = vmdk_release,
 };

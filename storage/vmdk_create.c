@@ -101,6 +101,94 @@ enum hv_status vmdk_create(struct disk *file, const struct image_options *o,
     return status;
 }
 
+/* ---- grow --------------------------------------------------------------------------------------
+ */
+
+/* A longer copy of a directory with tables for what is new, at the end of the file. */
+static enum hv_status longer_directory(struct image *img, u64 tables, u32 **directory, u64 *at)
+{
+    struct vmdk *v = img->priv;
+    u64 bytes = ROUND_UP(tables * 4, VMDK_SECTOR), table = v->entries * 4ull, place;
+    u64 more = (tables - v->tables) * ROUND_UP(table, VMDK_SECTOR);
+    u32 *new = calloc(1, bytes);
+    enum hv_status status = new ? image_append(img, bytes + more, VMDK_SECTOR, &place) : HV_ENOMEM;
+
+    if (status == HV_OK && (place + bytes + more) / VMDK_SECTOR > 0xffffffff)
+        status = image_fail(img, HV_ENOSYS, "its file would be too large");
+    if (status == HV_OK) {
+        memcpy(new, *directory, v->tables * 4);
+        for (u64 i = v->tables; i < tables; i++)
+            put_le32(&new[i], (u32)((place + bytes) / VMDK_SECTOR +
+                                    (i - v->tables) * ROUND_UP(table, VMDK_SECTOR) / VMDK_SECTOR));
+        status = disk_zero(img->file, place + bytes, more);
+    }
+    if (status == HV_OK)
+        status = disk_write(img->file, place, new, bytes);
+    if (status != HV_OK) {
+        free(new);
+        return status;
+    }
+    free(*directory);
+    *directory = new;
+    *at = place;
+    return HV_OK;
+}
+
+static enum hv_status put64(struct image *img, u64 at, u64 value)
+{
+    u8 raw[8];
+
+    put_le64(raw, value);
+    return meta_write(&img->meta, META_ROOT, at, raw, 8);
+}
+
+/* The number in the descriptor's line of the extent. */
+static enum hv_status describe_size(struct image *img, u64 sectors)
+{
+    struct vmdk *v = img->priv;
+    u64 size = v->descriptor_size;
+    char *text = calloc(1, size + 1), *out = calloc(1, size + 32), *line, *rest;
+    enum hv_status status =
+        text && out ? meta_read(&img->meta, v->descriptor_at, text, size) : HV_ENOMEM;
+
+    if (status == HV_OK && (line = strstr(text, "\nRW ")) && (rest = strchr(line + 4, ' '))) {
+        u64 n = (u64)snprintf(out, size + 32, "%.*s\nRW %llu%s", (int)(line - text), text,
+                              (unsigned long long)sectors, rest);
+        if (n < size)
+            status = meta_write(&img->meta, META_ROOT, v->descriptor_at, out, size);
+    }
+    free(text);
+    free(out);
+    return status;
+}
+
+/* New directories first, then the sector of the header that names them and the size. */
+enum hv_status vmdk_resize(struct image *img, u64 size)
+{
+    struct vmdk *v = img->priv;
+    u64 span = (u64)img->unit * v->entries, tables = (size + span - 1) / span;
+    enum hv_status status = HV_OK;
+
+    if (size < img->size || tables > VMDK_ENTRIES_MAX)
+        return image_fail(img, HV_ENOSYS, "no VMDK image can be of that size");
+    if (tables > v->tables) {
+        status = longer_directory(img, tables, &v->directory, &v->directory_at);
+        if (status == HV_OK && v->spare)
+            status = longer_directory(img, tables, &v->spare, &v->spare_at);
+        if (status == HV_OK)
+            status = disk_flush(img->file);
+        if (status != HV_OK)
+            return status;
+        v->tables = tables;
+    }
+    status = put64(img, VMDK_DIRECTORY, v->directory_at / VMDK_SECTOR);
+    if (status == HV_OK && v->spare)
+        status = put64(img, VMDK_SPARE_DIRECTORY, v->spare_at / VMDK_SECTOR);
+    if (status == HV_OK)
+        status = put64(img, VMDK_CAPACITY, size / VMDK_SECTOR);
+    return status == HV_OK && v->descriptor_at ? describe_size(img, size / VMDK_SECTOR) : status;
+}
+
 /* ---- export: streamOptimized -------------------------------------------------------------------
  */
 

@@ -37,6 +37,19 @@ enum vmdk_flag {
 
 enum vmdk_marker { VMDK_MARKER_END, VMDK_MARKER_TABLE, VMDK_MARKER_DIRECTORY, VMDK_MARKER_FOOTER };
 
+struct vmdk {
+    u32 version, flags, entries; /* entries of one grain table */
+    u64 tables;                  /* in the directory */
+    u32 *directory, *spare;      /* sector numbers; spare: NULL if there is none */
+    u64 directory_at, spare_at;
+    u64 descriptor_at, descriptor_size;
+    u32 cid;
+    u8 *unpacked;
+    u64 unpacked_at;
+};
+
 /* image_format.create: an empty sparse image, or the descriptor of a flat one. */
 enum hv_status vmdk_create(struct disk *file, const struct image_options *o,
                            char error[IMAGE_ERROR_MAX]);
+/* image_format.resize: an image that is no stream grows. */
+enum hv_status vmdk_resize(struct image *img, u64 size);

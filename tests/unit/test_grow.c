@@ -124,6 +124,90 @@ static void disks_with_snapshots_grow(void **state)
         }
 }
 
+struct alone {
+    const char *format, *kind, *qemu;
+    u32 unit;
+    bool check;
+};
+
+/* One image by itself grows: at each place where its power can be cut it is the old or the new one.
+ */
+static void cut_while_it_grows(const struct alone *a, struct disk *file, const struct lab_model *m)
+{
+    u32 grown = 0, events = lab_events(file);
+
+    for (u32 cut = 0; cut <= events; cut++) {
+        struct disk *after = lab_cut(file, cut, cut % 2 ? cut : 0);
+        struct disk *d = lab_open_one(after, a->format, false);
+        struct lab_model now = {m->bytes, d->size};
+
+        assert_true(d->size == SMALL || d->size == LARGE);
+        grown += d->size == LARGE;
+        now.size = SMALL; /* behind it there may be what a fixed image's footer was */
+        static u8 buf[SMALL];
+        assert_int_equal(disk_read(d, 0, buf, SMALL), HV_OK);
+        assert_memory_equal(buf, now.bytes, SMALL);
+        assert_int_equal(disk_write(d, 0, buf, 512), HV_OK);
+        assert_int_equal(disk_close(d), HV_OK);
+        lab_check(after, a->format);
+        disk_close(after);
+    }
+    print_message("%s %s: %u cuts, %u of them as grown\n", a->format, a->kind, events, grown);
+    assert_true(grown);
+}
+
+static void grow_alone(void *arg)
+{
+    const struct alone *a = arg;
+    struct image_options o = {.size = SMALL, .kind = a->kind, .unit = a->unit, .id = {7}};
+    struct disk *file = lab_file("file"), *d;
+    struct lab_model m;
+
+    lab_seed(5);
+    lab_model_init(&m, LARGE);
+    m.size = SMALL;
+    lab_create(file, a->format, &o);
+    d = lab_open_one(file, a->format, false);
+    for (u32 i = 0; i < 20; i++)
+        lab_step(d, &m, 60000);
+    assert_int_equal(disk_close(d), HV_OK);
+    lab_record(file);
+    d = lab_open_one(file, a->format, false);
+    assert_int_equal(disk_resize(d, LARGE), HV_OK);
+    cut_while_it_grows(a, file, &m);
+    lab_forget_record(file);
+    m.size = LARGE;
+    lab_compare(d, &m);
+    for (u32 i = 0; i < 30; i++)
+        lab_step(d, &m, 60000);
+    lab_compare(d, &m);
+    assert_int_equal(disk_close(d), HV_OK);
+    lab_check(file, a->format);
+    lab_ask_qemu(file, &m, a->qemu, a->check);
+    d = lab_open_one(file, a->format, false);
+    lab_compare(d, &m);
+    assert_int_equal(disk_close(d), HV_OK);
+    disk_close(file);
+    lab_model_free(&m);
+}
+
+static void images_of_each_kind_grow(void **state)
+{
+    static const struct alone kinds[] = {
+        {"raw", "flat", "raw", 0, false},       {"qcow2", "dynamic", "qcow2", 4096, true},
+        {"vdi", "dynamic", "vdi", 0, true}, {"vdi", "fixed", "vdi", 0, true},
+        {"vhd", "dynamic", "vpc", 4096, false}, {"vhd", "fixed", "vpc", 0, false},
+        {"vmdk", "sparse", "vmdk", 4096, true}, {"vhdx", "dynamic", "vhdx", MIB, true},
+        {"vhdx", "fixed", "vhdx", MIB, true},
+    };
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_LEN(kinds); i++) {
+        print_message("%s %s\n", kinds[i].format, kinds[i].kind);
+        lab_run(grow_alone, (void *)(uintptr_t)&kinds[i]);
+    }
+}
+
 static void snapshots_grow_old(void **state)
 {
     struct vm_dir_state s = {.time = 1700000000};
@@ -139,6 +223,7 @@ static void snapshots_grow_old(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(images_of_each_kind_grow),
         cmocka_unit_test(disks_with_snapshots_grow),
         cmocka_unit_test(snapshots_grow_old),
     };
