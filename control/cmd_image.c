@@ -10,6 +10,7 @@
 #include "storage/chain.h"
 #include "storage/copy.h"
 #include "storage/partition.h"
+#include "storage/prealloc.h"
 #include "storage/vmdk.h"
 
 typedef unsigned long long ull;
@@ -105,9 +106,26 @@ static bool on_progress(void *arg, u64 done, u64 total)
     return !out_cancelled(arg);
 }
 
-/* Thick: only of images whose file has its full size from the beginning. */
+/* Every unit of an image that grows as it is written gets its place in the file. */
+static enum hv_status give_places(struct out *out, const struct image_format *format,
+                                  const struct place *p)
+{
+    char error[IMAGE_ERROR_MAX];
+    struct disk *file;
+    enum hv_status status = store_open(p->store, p->path, false, &file);
+
+    if (status != HV_OK)
+        return place_fail(out, status, "store df", store_error(p->store));
+    status = prealloc_image(file, format, on_progress, out, error);
+    enum hv_status closed = disk_close(file);
+    if (status == HV_OK && closed == HV_OK)
+        return HV_OK;
+    return place_fail(out, status == HV_OK ? closed : status, "store df, prov=thin", error);
+}
+
+/* Thick: all of the file has its room in the store. */
 static enum hv_status thicken(struct out *out, const struct schema_args *args,
-                              const struct place *p, u64 size)
+                              const struct image_format *format, const struct place *p, u64 size)
 {
     const char *text = args_text(args, "prov");
     struct store_stat st;
@@ -116,17 +134,69 @@ static enum hv_status thicken(struct out *out, const struct schema_args *args,
     if (!text || !strcmp(text, "thin"))
         return HV_OK;
     status = p->store ? store_stat(p->store, p->path, &st) : HV_ENOSYS;
-    if (status == HV_OK && st.size < size)
-        status = HV_ENOSYS;
     if (status == HV_ENOSYS)
-        return out_error(out, status, "E_UNSUPPORTED",
-                         "format=raw, or kind=fixed of vhd, vhdx, vdi",
-                         "an image of this kind grows as it is written; it cannot be thick");
+        return out_error(out, status, "E_UNSUPPORTED", "STORE:DIR/NAME",
+                         "only what is in a store can be thick");
+    if (status == HV_OK && st.size < size && (status = give_places(out, format, p)) != HV_OK)
+        return status;
     if (status == HV_OK)
         status = store_reserve(p->store, p->path, !strcmp(text, "eager") ? STORE_EAGER : STORE_LAZY,
                                on_progress, out);
     return status == HV_OK ? status
                            : place_fail(out, status, "store df, prov=thin", store_error(p->store));
+}
+
+/* `text`: a descriptor, which is no disk itself. */
+static enum hv_status make_image(struct out *out, const struct schema_args *args, const char *path,
+                                 const struct image_format *format, const struct image_options *o,
+                                 bool text)
+{
+    char error[IMAGE_ERROR_MAX] = "";
+    struct place p;
+    enum hv_status status = place_open(out, path, PLACE_MAKE, &p);
+
+    if (status != HV_OK)
+        return status;
+    status = format->create(p.file, o, error);
+    if (status != HV_OK)
+        place_fail(out, status, "help disk create", error);
+    place_close(&p);
+    if (status == HV_OK)
+        status = note_format(out, &p, format->name, text ? DISK_SECTOR : o->size);
+    if (status == HV_OK && !text)
+        status = thicken(out, args, format, &p, o->size);
+    if (status != HV_OK)
+        place_drop(&p);
+    return status;
+}
+
+/* A flat VMDK is two files: the text that other programs want, and beside it the data, which a VM
+ * opens as raw. */
+static enum hv_status make_flat(struct out *out, const struct schema_args *args,
+                                struct image_options *o)
+{
+    const char *path = args_text(args, "path"), *colon = strchr(path, ':');
+    char data[STORE_PATH_MAX];
+    u64 n = strlen(path);
+
+    if (n > 5 && !strcmp(path + n - 5, ".vmdk"))
+        n -= 5;
+    if (!colon || n + sizeof("-flat.vmdk") > sizeof(data))
+        return out_error(out, HV_EINVAL, "E_INVALID", "STORE:DIR/NAME",
+                         "a flat image's two files are made in a store");
+    snprintf(data, sizeof(data), "%.*s-flat.vmdk", (int)n, path);
+    enum hv_status status = make_image(out, args, data, image_format("raw"), o, false);
+    if (status != HV_OK)
+        return status;
+    o->data_name = chain_base_name(data + (colon + 1 - path));
+    status = make_image(out, args, path, &vmdk_format, o, true);
+    if (status == HV_OK)
+        return status;
+    struct place p = {.text = data, .made = true};
+    p.store = place_store(out, data, &p.path);
+    if (p.store)
+        place_drop(&p);
+    return status;
 }
 
 static enum hv_status run_disk_create(const struct schema_args *args, struct out *out)
@@ -135,28 +205,14 @@ static enum hv_status run_disk_create(const struct schema_args *args, struct out
                               .kind = args_text(args, "kind"),
                               .unit = (u32)args_number(args, "unit", 0)};
     const struct image_format *format = format_of(args, "format", NULL);
-    char error[IMAGE_ERROR_MAX] = "";
-    struct place p;
-    enum hv_status status;
 
     if (!o.size || o.size % DISK_SECTOR || o.size > IMAGE_SIZE_MAX)
         return out_error(out, HV_EINVAL, "E_SIZE", "size=10G", "%llu bytes is no size for a disk",
                          (ull)o.size);
     image_new_id(o.id);
-    status = place_open(out, args_text(args, "path"), PLACE_MAKE, &p);
-    if (status != HV_OK)
-        return status;
-    status = format->create(p.file, &o, error);
-    if (status != HV_OK)
-        place_fail(out, status, "help disk create", error);
-    place_close(&p);
-    if (status == HV_OK)
-        status = note_format(out, &p, format->name, o.size);
-    if (status == HV_OK)
-        status = thicken(out, args, &p, o.size);
-    if (status != HV_OK)
-        place_drop(&p);
-    return status;
+    if (format == &vmdk_format && o.kind && !strcmp(o.kind, "flat"))
+        return make_flat(out, args, &o);
+    return make_image(out, args, args_text(args, "path"), format, &o, false);
 }
 
 static void show_image(struct out *out, const struct image *img, const struct place *p)
@@ -384,7 +440,7 @@ static enum hv_status run_disk_convert(const struct schema_args *args, struct ou
         if (status == HV_OK)
             status = note_format(out, &to.place, format_of(args, "to-format", NULL)->name, size);
         if (status == HV_OK)
-            status = thicken(out, args, &to.place, size);
+            status = thicken(out, args, format_of(args, "to-format", NULL), &to.place, size);
         if (status != HV_OK)
             place_drop(&to.place);
     }

@@ -82,10 +82,18 @@ def store_virtio(c):
             assert "E_" not in output, output
             output = c.command(f"disk check ds1:d.{name} format={name}", 60)
             assert "0 problems" in output, output
+        for name in ("qcow2", "vhd", "vhdx", "vmdk", "vdi"):
+            output = c.command(f"disk resize ds1:d.{name} size=24M", 60)
+            assert "E_" not in output, output
+            assert re.search(r"(?m)^size +24M", c.command(f"disk info ds1:d.{name}", 60))
+            assert "0 problems" in c.command(f"disk check ds1:d.{name}", 60)
+        output = c.command("disk create ds1:flat.vmdk size=4M format=vmdk kind=flat prov=lazy", 60)
+        assert "E_" not in output, output
+        assert re.search(r"flat-flat.vmdk +4M +4M +0 +lazy", c.command("store ls ds1", 60))
         output = c.command("disk convert ds1:d.vhdx ds1:e.qcow2 format=vhdx to-format=qcow2", 60)
         assert "E_" not in output, output
         output = c.command("disk info ds1:e.qcow2 format=qcow2", 60)
-        assert "16M" in output, output
+        assert "24M" in output, output
     with c.check("a copy shares, directories hold, errors name themselves"):
         assert "E_" not in c.command("store mkdir ds1:web1", 60)
         assert "E_" not in c.command("store cp ds1:e.qcow2 ds1:web1/f.qcow2", 60)
@@ -103,6 +111,11 @@ def store_virtio(c):
         assert "E_" not in c.command("disk create ds1:eager.raw size=8M prov=eager", 60)
         output = c.command("store ls ds1", 60)
         assert re.search(r"lazy.raw +60M +60M +0 +lazy", output), output
+        output = c.command("disk create ds1:thick.qcow2 size=6M format=qcow2 prov=eager", 60)
+        assert "E_" not in output, output
+        output = c.command("disk info ds1:thick.qcow2", 60)
+        assert "thick, eagerly zeroed" in output, output
+        output = c.command("store ls ds1", 60)
         assert re.search(r"eager.raw +8M +8M +0 +eager", output), output
         assert re.search(r"ds1 .* warning", c.command("store df ds1", 60))
         assert "its alarm is at 20 %" in c.command("host log", 60)

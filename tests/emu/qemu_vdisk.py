@@ -10,6 +10,7 @@ from tests.emu.suite import qemu
 
 DISKS = [line for n, form in enumerate(vdisk.FORMATS)
          for line in (f"disk{n}: file=ds1:/d.{form},format={form}",)]
+PROVISION = {"raw": "prov=lazy", "qcow2": "prov=eager"}  # thick ones beside thin ones
 OPTIONS = {"cpu": Qemu.WITH_SVM, "disk": "ahci",
            "extra": ["-device", "virtio-blk-pci,drive=d,disable-legacy=on"]}
 
@@ -51,7 +52,9 @@ def disks(c):
     with c.check("a store and an image of each format are made", vital=True):
         vdisk.make_store(c, "vd0")
         for form in vdisk.FORMATS:
-            vdisk.make_disk(c, f"ds1:d.{form}", form)
+            vdisk.make_disk(c, f"ds1:d.{form}", form, more=PROVISION.get(form, ""))
+        text = c.command("store ls ds1", 60)
+        assert re.search("d.raw .* lazy", text) and re.search("d.qcow2 .* eager", text), text
         must(c, "disk ram ram0 size=8M")
         must(c, "vm set disks home=ds1:disks")
     with c.check("Debian boots with seven virtio disks", vital=True):

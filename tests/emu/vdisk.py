@@ -76,8 +76,8 @@ def make_store(c, disk, name="ds1"):
     assert f"store {name} on {disk}" in c.command(f"store create {name} {disk}", 120)
 
 
-def make_disk(c, path, form, size="32M"):
-    must(c, f"disk create {path} size={size} format={form}", 120)
+def make_disk(c, path, form, size="32M", more=""):
+    must(c, f"disk create {path} size={size} format={form} {more}", 120)
 
 
 def leave(c):

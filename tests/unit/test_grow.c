@@ -195,7 +195,7 @@ static void images_of_each_kind_grow(void **state)
 {
     static const struct alone kinds[] = {
         {"raw", "flat", "raw", 0, false},       {"qcow2", "dynamic", "qcow2", 4096, true},
-        {"vdi", "dynamic", "vdi", 0, true}, {"vdi", "fixed", "vdi", 0, true},
+        {"vdi", "dynamic", "vdi", 0, true},     {"vdi", "fixed", "vdi", 0, true},
         {"vhd", "dynamic", "vpc", 4096, false}, {"vhd", "fixed", "vpc", 0, false},
         {"vmdk", "sparse", "vmdk", 4096, true}, {"vhdx", "dynamic", "vhdx", MIB, true},
         {"vhdx", "fixed", "vhdx", MIB, true},

@@ -1,4 +1,4 @@
-/* links: tests/unit/image_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
+/* links: tests/unit/image_lab.c storage/image.c storage/engine.c storage/engine_map.c storage/engine_slow.c storage/meta.c storage/raw.c storage/qcow2.c storage/qcow2_write.c storage/qcow2_refcount.c storage/vdi.c storage/vhd.c storage/vhdx.c storage/vhdx_log.c storage/vhdx_create.c storage/vmdk.c storage/vmdk_create.c storage/vmdk_descriptor.c storage/crc32c.c storage/unpack.c storage/prealloc.c storage/disk.c storage/disk_wait.c storage/iov.c storage/ram_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
 /* Images of ours that qemu-io reads and changes, directly and through qemu-nbd, and we go on with.
  */
 #include <setjmp.h>
@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "storage/prealloc.h"
 #include "tests/unit/image_lab.h"
 
 #define SIZE (5 * MIB)
@@ -119,9 +120,58 @@ static void qemu_io_and_qemu_nbd_read_and_change_our_images(void **state)
     }
 }
 
+/* All of the disk has its place at once, zeros; nothing more is needed for what is written then. */
+static void preallocated(void *arg)
+{
+    const struct kind *k = arg;
+    struct image_options o = {.size = SIZE, .unit = k->unit, .kind = k->kind, .id = {7}};
+    struct disk *file = lab_file("file");
+    char error[IMAGE_ERROR_MAX];
+    struct lab_model m;
+
+    lab_seed(k->unit + 6);
+    lab_model_init(&m, SIZE);
+    lab_create(file, k->format, &o);
+    struct disk *d = lab_open_one(file, k->format, false);
+    memset(m.bytes + MIB, 7, 65536); /* a part has data before */
+    assert_int_equal(disk_write(d, MIB, m.bytes + MIB, 65536), HV_OK);
+    assert_int_equal(disk_close(d), HV_OK);
+    assert_int_equal(prealloc_image(file, image_format(k->format), NULL, NULL, error), HV_OK);
+    u64 size = file->size;
+    assert_true(size >= SIZE);
+    lab_check(file, k->format);
+    lab_ask_qemu(file, &m, k->qemu, k->check);
+    d = lab_open_one(file, k->format, false);
+    lab_compare(d, &m);
+    for (u64 at = 0; at < SIZE; at += MIB / 2) {
+        memset(m.bytes + at, (int)(at >> 15), MIB / 4);
+        assert_int_equal(disk_write(d, at, m.bytes + at, MIB / 4), HV_OK);
+    }
+    lab_compare(d, &m);
+    assert_int_equal(disk_close(d), HV_OK);
+    assert_int_equal(file->size, size);
+    lab_ask_qemu(file, &m, k->qemu, k->check);
+    disk_close(file);
+    lab_model_free(&m);
+}
+
+static void every_kind_can_have_all_its_room_at_once(void **state)
+{
+    (void)state;
+    for (u32 i = 0; i < ARRAY_LEN(kinds); i++) {
+        bool grows = kinds[i].kind ? strcmp(kinds[i].kind, "fixed") != 0 : kinds[i].unit;
+
+        if (grows || !strcmp(kinds[i].format, "qcow2")) {
+            print_message("%s\n", kinds[i].format);
+            lab_run(preallocated, (void *)(uintptr_t)&kinds[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind_can_have_all_its_room_at_once),
         cmocka_unit_test(qemu_io_and_qemu_nbd_read_and_change_our_images),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
