@@ -8,6 +8,7 @@
 #include "control/rt/clock.h"
 #include "control/rt/dma.h"
 #include "control/rt/fiber.h"
+#include "control/rt/log.h"
 #include "control/rt/loop.h"
 #include "control/schema.h"
 #include "control/shell.h"
@@ -222,19 +223,38 @@ static enum hv_status run_nic_show(const struct schema_args *args, struct out *o
     return HV_OK;
 }
 
+static enum hv_status run_nic_reset(const struct schema_args *args, struct out *out)
+{
+    const char *name = args_text(args, "nic");
+    struct nic *n = name ? nic_find(name) : NULL;
+    enum hv_status status = n ? nic_reset(n) : HV_ENOENT;
+
+    if (status == HV_OK)
+        log_notice("%s: is reset, as %s wants it", n->name, shell_user());
+    else if (status == HV_ENOSYS)
+        out_error(out, status, "E_NOSYS", "host pci list", "the driver of %s cannot reset it",
+                  n->name);
+    else
+        out_error(out, status, "E_NIC", "host nic list",
+                  status == HV_EBUSY ? "that card is being reset" : "no such card, or no memory");
+    return status;
+}
+
 static enum hv_status run_nic(const struct schema_args *args, struct out *out)
 {
     if (!strcmp(args_text(args, "action"), "show"))
         return run_nic_show(args, out);
     if (!strcmp(args_text(args, "action"), "echo"))
         return run_echo(args, out);
+    if (!strcmp(args_text(args, "action"), "reset"))
+        return run_nic_reset(args, out);
     return run_nics(args, out);
 }
 
 static const struct schema_arg nic_args[] = {
-    {"action", PLACE_OBJECT, ARG_ENUM, "list|show|echo",
-     .help = "list them, show one with its queues, or have it send back frames"},
-    {"nic", PLACE_OPTIONAL, ARG_WORD, .help = "show, echo: its name"},
+    {"action", PLACE_OBJECT, ARG_ENUM, "list|show|echo|reset",
+     .help = "list them, show one with its queues, have it send back frames, or reset it"},
+    {"nic", PLACE_OPTIONAL, ARG_WORD, .help = "show, echo, reset: its name"},
     {"seconds", PLACE_KEY, ARG_NUMBER, .default_value = "10", .help = "echo: for how long"},
     {0},
 };

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "control/port_settings.h"
 #include "control/rt/clock.h"
 #include "net/mac_address.h"
 #include "net/net.h"
@@ -22,6 +23,13 @@ enum hv_status cmd_net_act(const struct cmd_net_action *actions, u32 count,
     return HV_EINVAL; /* the schema has an enumeration */
 }
 
+static struct net_switch *stand_in;
+
+void cmd_net_stand_in(struct net_switch *sw)
+{
+    stand_in = sw;
+}
+
 static enum hv_status needs(struct out *out, const char *what, const char *hint)
 {
     return out_error(out, HV_EINVAL, "E_SYNTAX", hint, "%s is missing", what);
@@ -30,7 +38,8 @@ static enum hv_status needs(struct out *out, const char *what, const char *hint)
 struct net_switch *cmd_net_switch(const struct schema_args *args, const char *name, struct out *out)
 {
     const char *text = args_text(args, name);
-    struct net_switch *sw = text ? switches_named(text) : NULL;
+    bool beside = text && stand_in && !strcmp(stand_in->name, text);
+    struct net_switch *sw = beside ? stand_in : text ? switches_named(text) : NULL;
 
     if (!text)
         needs(out, "the name of a switch", "net switch list");
@@ -40,10 +49,17 @@ struct net_switch *cmd_net_switch(const struct schema_args *args, const char *na
     return sw;
 }
 
+struct switch_port *cmd_net_port_named(const char *name)
+{
+    struct switch_port *p = stand_in ? switch_port_named(stand_in, name) : NULL;
+
+    return p ? p : switches_port(name);
+}
+
 struct switch_port *cmd_net_port(const struct schema_args *args, const char *name, struct out *out)
 {
     const char *text = args_text(args, name);
-    struct switch_port *p = text ? switches_port(text) : NULL;
+    struct switch_port *p = text ? cmd_net_port_named(text) : NULL;
 
     if (!text)
         needs(out, "the name of a port", "net port list");
@@ -319,7 +335,7 @@ static bool mac_argument(const struct schema_args *args, struct out *out, u64 *m
     return true;
 }
 
-static enum hv_status mac_add(const struct schema_args *args, struct out *out)
+static enum hv_status add_mac(const struct schema_args *args, struct out *out)
 {
     struct net_switch *sw = cmd_net_switch(args, "switch", out);
     struct switch_port *p = sw ? cmd_net_port(args, "port", out) : NULL;
@@ -339,6 +355,11 @@ static enum hv_status mac_add(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
+static enum hv_status mac_add(const struct schema_args *args, struct out *out)
+{
+    return port_settings_run(args, out, "port", add_mac);
+}
+
 static enum hv_status mac_remove(const struct schema_args *args, struct out *out)
 {
     struct net_switch *sw = cmd_net_switch(args, "switch", out);
@@ -348,7 +369,10 @@ static enum hv_status mac_remove(const struct schema_args *args, struct out *out
 
     if (!sw || !mac_argument(args, out, &mac, &vlan))
         return HV_EINVAL;
+    bool kept = port_settings_forget_mac(sw->name, mac, vlan);
     e = mac_table_find(&sw->macs, mac_table_key(mac, vlan), MAC_TABLE_TICK(clock_ns()));
+    if (!e && kept)
+        return HV_OK;
     if (!e || e->kind == MAC_OWN)
         return out_error(out, HV_ENOENT, "E_NO_MAC", "net mac list",
                          e ? "a port's own address stays" : "no such address in that VLAN");

@@ -18,6 +18,10 @@ enum hv_status cmd_net_act(const struct cmd_net_action *actions, u32 count,
 struct net_switch *cmd_net_switch(const struct schema_args *args, const char *name,
                                   struct out *out);
 struct switch_port *cmd_net_port(const struct schema_args *args, const char *name, struct out *out);
+/* A switch beside the others, whose ports are found first; NULL: none. */
+void cmd_net_stand_in(struct net_switch *sw);
+/* A port by its name, without an error. */
+struct switch_port *cmd_net_port_named(const char *name);
 /* "E_VALUE: NAME: 'x' is not WHAT. Try: EXAMPLE." */
 enum hv_status cmd_net_bad(struct out *out, const char *name, const char *value, const char *what,
                            const char *example);

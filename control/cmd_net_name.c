@@ -11,6 +11,7 @@
 #include "control/cmd_net.h"
 #include "control/rt/clock.h"
 #include "control/rt/fiber.h"
+#include "net/kif.h"
 #include "net/net.h"
 #include "net/stack.h"
 
@@ -42,9 +43,26 @@ static void on_found(const char *name, const ip_addr_t *address, void *owner)
     event_signal(&r->done);
 }
 
+/* fe80::1%k0: an address that is good on one link alone, and the interface there.  Without one it
+ * is the first interface's. */
+static bool on_a_link(const char *text, ip_addr_t *to)
+{
+    u32 n = (u32)strcspn(text, "%");
+    const struct kif *k = text[n] ? kif_named(text + n + 1) : kif_first();
+    char address[48];
+
+    snprintf(address, sizeof(address), "%.*s", (int)MIN(n, (u32)sizeof(address) - 1), text);
+    if (!k || !ipaddr_aton(address, to) || !IP_IS_V6(to) || !ip6_addr_islinklocal(ip_2_ip6(to)))
+        return false;
+    ip6_addr_assign_zone(ip_2_ip6(to), IP6_UNICAST, &k->netif);
+    return true;
+}
+
 bool cmd_net_resolve(const char *text, struct out *out, ip_addr_t *to)
 {
-    struct resolve *r = calloc(1, sizeof(*r));
+    if (on_a_link(text, to))
+        return true;
+    struct resolve *r = strchr(text, '%') ? NULL : calloc(1, sizeof(*r));
     err_t e = r ? dns_gethostbyname(text, to, on_found, r) : ERR_MEM;
     bool found = e == ERR_OK;
 

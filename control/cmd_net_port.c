@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control/cmd_net.h"
+#include "control/port_settings.h"
 #include "control/rt/clock.h"
 #include "net/mac_address.h"
 #include "net/net.h"
@@ -159,7 +160,7 @@ static bool vlan_arguments(const struct schema_args *args, struct out *out, stru
     return true;
 }
 
-static enum hv_status port_set(const struct schema_args *args, struct out *out)
+static enum hv_status set_port(const struct schema_args *args, struct out *out)
 {
     struct switch_port *p = cmd_net_port(args, "port", out);
     const char *isolate = args_text(args, "isolate"), *link = args_text(args, "link");
@@ -180,6 +181,11 @@ static enum hv_status port_set(const struct schema_args *args, struct out *out)
     if (link)
         switch_link(p->sw, p->index, !strcmp(link, "up"), 0, clock_ns());
     return HV_OK;
+}
+
+static enum hv_status port_set(const struct schema_args *args, struct out *out)
+{
+    return port_settings_run(args, out, "port", set_port);
 }
 
 static enum hv_status run_port(const struct schema_args *args, struct out *out)
@@ -213,10 +219,10 @@ static bool policy_arguments(const struct schema_args *args, struct out *out, st
     return true;
 }
 
-static enum hv_status run_policy(const struct schema_args *args, struct out *out)
+static enum hv_status set_policy(const struct schema_args *args, struct out *out)
 {
     const char *name = args_text(args, "object");
-    struct switch_port *port = switches_port(name);
+    struct switch_port *port = cmd_net_port_named(name);
     struct net_switch *sw = port ? port->sw : switches_named(name);
     struct policy p;
 
@@ -241,7 +247,7 @@ static enum hv_status no_queue(struct out *out)
     return out_error(out, HV_ENOMEM, "E_MEMORY", "host mem", "no memory for the queue");
 }
 
-static enum hv_status run_shape(const struct schema_args *args, struct out *out)
+static enum hv_status set_shape(const struct schema_args *args, struct out *out)
 {
     struct switch_port *p = cmd_net_port(args, "port", out);
     const char *avg = args_text(args, "avg"), *peak = args_text(args, "peak"),
@@ -266,7 +272,7 @@ static enum hv_status run_shape(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
-static enum hv_status run_link(const struct schema_args *args, struct out *out)
+static enum hv_status set_link(const struct schema_args *args, struct out *out)
 {
     struct switch_port *p = cmd_net_port(args, "port", out);
     const char *delay = args_text(args, "delay"), *loss = args_text(args, "loss");
@@ -287,7 +293,7 @@ static enum hv_status run_link(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
-static enum hv_status run_mirror(const struct schema_args *args, struct out *out)
+static enum hv_status set_mirror(const struct schema_args *args, struct out *out)
 {
     struct switch_port *p = cmd_net_port(args, "port", out), *to;
     const char *dir = args_text(args, "dir");
@@ -304,6 +310,28 @@ static enum hv_status run_mirror(const struct schema_args *args, struct out *out
         return out_error(out, HV_EINVAL, "E_MIRROR", "a port of type mirror on the same switch",
                          "%s cannot take the frames of %s", to->name, p->name);
     return HV_OK;
+}
+
+/* ---- all of them, also at a port that its VM has not at the moment ----------------------------
+ */
+static enum hv_status run_policy(const struct schema_args *args, struct out *out)
+{
+    return port_settings_run(args, out, "object", set_policy);
+}
+
+static enum hv_status run_shape(const struct schema_args *args, struct out *out)
+{
+    return port_settings_run(args, out, "port", set_shape);
+}
+
+static enum hv_status run_link(const struct schema_args *args, struct out *out)
+{
+    return port_settings_run(args, out, "port", set_link);
+}
+
+static enum hv_status run_mirror(const struct schema_args *args, struct out *out)
+{
+    return port_settings_run(args, out, "port", set_mirror);
 }
 
 #define CHOICE "reject|accept|inherit"

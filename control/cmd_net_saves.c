@@ -133,6 +133,8 @@ static void save_port(struct schema_text *t, const struct switch_port *p)
     save_vlan(t, p);
     if (p->isolated)
         schema_put(t, "net port set %s isolate=on", p->name);
+    if (!p->up && p->type == PORT_KIF)
+        schema_put(t, "net port set %s link=down", p->name);
     policy_inherit(&usual);
     save_policy(t, p->name, &p->policy, &usual);
     save_shape(t, p, &p->shape_in, "in");
@@ -148,7 +150,7 @@ static void save_port(struct schema_text *t, const struct switch_port *p)
                                    : "both");
 }
 
-/* Ports of VMs come and go with them. */
+/* Ports of VMs come and go with them: control/port_settings.c. */
 static void save_macs(struct schema_text *t, const struct net_switch *sw)
 {
     for (u32 i = 0; i < mac_table_size(&sw->macs); i++) {

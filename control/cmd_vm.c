@@ -8,6 +8,7 @@
 
 #include "control/cmd_vm_console.h"
 #include "control/console.h"
+#include "control/port_settings.h"
 #include "control/rt/clock.h"
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
@@ -18,6 +19,7 @@
 #include "kernel/abi/exit_class.h"
 #include "vmm/inventory.h"
 #include "vmm/virtio_dev_balloon.h"
+#include "vmm/virtio_dev_net.h"
 #include "vmm/vm_home.h"
 #include "vmm/vm_sched.h"
 
@@ -221,12 +223,19 @@ static enum hv_status run_set(const struct schema_args *args, struct out *out)
     enum hv_status st = cmd_vm_settings(args, &c, out);
     if (st != HV_OK)
         return st;
+    u16 vlans[VM_NICS];
+    for (u32 i = 0; i < VM_NICS; i++)
+        vlans[i] = vm->config.nic[i].vlan;
     bool moves_in = c.home[0] && !vm->config.home[0];
     if (vm->config.home[0] && strcmp(vm->config.home, c.home) != 0)
         return out_error(out, HV_EINVAL, "E_HOME", "store mv, and vm register",
                          "VM %s has a home already", vm->config.name);
     if (!inventory_change(vm, &c, &e))
         return say(out, &e);
+    for (u32 i = 0; i < VM_NICS; i++) {
+        if (vlans[i] != c.nic[i].vlan)
+            port_settings_vlan(c.name, i);
+    }
     if (moves_in ? vm_home_make(&vm->config, &e) : vm_home_save(vm, &e))
         return HV_OK;
     if (moves_in)
@@ -251,7 +260,10 @@ static enum hv_status run_delete(const struct schema_args *args, struct out *out
         return HV_ENOENT;
     if (vm->phase == PHASE_STOPPED && vm->config.home[0] && !vm_home_delete(vm, &e))
         return say(out, &e);
-    return inventory_delete(vm, &e) ? HV_OK : say(out, &e);
+    if (!inventory_delete(vm, &e))
+        return say(out, &e);
+    port_settings_prune();
+    return HV_OK;
 }
 
 /* What a ring holds, line by line; control bytes, which a guest chooses, do not reach the terminal.
@@ -426,6 +438,7 @@ static enum hv_status run_stats(const struct schema_args *args, struct out *out)
 void cmd_vm_init(void)
 {
     schema_vm_name = inventory_name;
+    virtio_dev_net_watch(port_settings_joined);
     vm_init();
 }
 

@@ -6,7 +6,7 @@
 
 #include "kernel/abi/types.h"
 
-#define LINE_EDIT_MAX 512
+#define LINE_EDIT_MAX 1024 /* a user's RSA key of 4096 bits fits */
 #define LINE_EDIT_HISTORY 64
 #define LINE_EDIT_ITEMS 48
 #define LINE_EDIT_ITEM 48

@@ -11,7 +11,7 @@
 #include "kernel/abi/types.h"
 
 #define SCHEMA_ARGS 16   /* values a command line may carry */
-#define SCHEMA_VALUE 512 /* bytes of one value */
+#define SCHEMA_VALUE 800 /* bytes of one value */
 
 enum schema_type {
     ARG_WORD,   /* any text */
@@ -103,6 +103,7 @@ enum schema_saves_order {
     SAVES_ROUTE,
     SAVES_STORE,
     SAVES_VM,
+    SAVES_VM_PORT,
     SAVES_SERVICE,
     SAVES_ORDERS,
 };

@@ -13,6 +13,7 @@
 #include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "control/shell.h"
+#include "control/shell_parse.h"
 #include "control/users.h"
 
 #define BEGIN "-----BEGIN OPENSSH PRIVATE KEY-----\n"
@@ -31,7 +32,7 @@ struct connection {
     bool logged_in, shell_wanted, failed;
     char user[USERS_NAME];
     enum schema_role role;
-    char line[512]; /* the one command to run; "": a shell */
+    char line[SHELL_LINE_MAX]; /* the one command to run; "": a shell */
     u32 rows, columns;
     struct terminal terminal;
     struct shell *shell;

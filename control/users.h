@@ -10,7 +10,7 @@
 #define USERS_NAME 32u
 #define USERS_PASSWORD 128u /* bytes with NUL */
 #define USERS_HASH 160u
-#define USERS_KEY 512u    /* of a public key's base64 text, with NUL */
+#define USERS_KEY 800u    /* RSA of 4096 bits has 724; of a public key's base64 text, with NUL */
 #define USERS_KEYS 4u     /* a user */
 #define USERS_FAILURES 5u /* then nobody gets in under that name for a while */
 #define USERS_LOCK_SECONDS 600u

@@ -275,7 +275,6 @@ static void reset(void *arg)
     struct e1000 *c = arg;
 
     c->nic.stats.resets++;
-    c->nic.stats.tx_errors++;
     if (start(c) != HV_OK) {
         log_error("%s: does not come back from a reset", c->nic.name);
         c->nic.gone = true;
@@ -284,6 +283,16 @@ static void reset(void *arg)
     }
     c->resetting = false;
     nic_room(&c->nic);
+}
+
+static enum hv_status begin_reset(struct nic *n)
+{
+    struct e1000 *c = n->driver;
+
+    if (c->resetting)
+        return HV_EBUSY;
+    c->resetting = fiber_spawn("reset", reset, c) != NULL;
+    return c->resetting ? HV_OK : HV_ENOMEM;
 }
 
 static void watch(void *owner)
@@ -298,11 +307,13 @@ static void watch(void *owner)
     if (c->nic.link_up && c->tx_oldest != c->tx_next &&
         clock_tsc() - c->last_sent > clock_ticks(HANGS_AFTER)) {
         log_warn("%s: sends nothing any more; it is reset", c->nic.name);
-        c->resetting = fiber_spawn("reset", reset, c) != NULL;
+        c->nic.stats.tx_errors++;
+        (void)begin_reset(&c->nic);
     }
 }
 
-static const struct nic_ops ops = {.send = e1000_send, .set_filter = set_filter};
+static const struct nic_ops ops = {
+    .send = e1000_send, .set_filter = set_filter, .reset = begin_reset};
 
 static bool allocate(struct e1000 *c)
 {

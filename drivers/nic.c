@@ -165,6 +165,13 @@ enum hv_status nic_set_mtu(struct nic *n, u32 mtu)
     return n->ops->set_mtu(n, mtu);
 }
 
+enum hv_status nic_reset(struct nic *n)
+{
+    if (n->gone)
+        return HV_ENOENT;
+    return n->ops->reset ? n->ops->reset(n) : HV_ENOSYS;
+}
+
 /* ---- for drivers ------------------------------------------------------------------------------
  */
 void nic_received(struct nic *n, struct nic_frame *const *frames, u32 total)

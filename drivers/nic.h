@@ -93,6 +93,8 @@ struct nic_ops {
     /* NULL: fixed. */
     enum hv_status (*set_mtu)(struct nic *n, u32 mtu);
     enum hv_status (*set_mac)(struct nic *n, const u8 mac[NIC_MAC_LEN]);
+    /* Begins what a card that hangs gets, too: frames under way are lost.  NULL: cannot. */
+    enum hv_status (*reset)(struct nic *n);
 };
 
 struct nic_user { /* who has the card; at most one */
@@ -139,6 +141,8 @@ void nic_close(struct nic *n);
 MUST_CHECK u32 nic_send(struct nic *n, struct nic_frame *const *frames, u32 count);
 void nic_set_filter(struct nic *n, const struct nic_filter *f);
 MUST_CHECK enum hv_status nic_set_mtu(struct nic *n, u32 mtu);
+/* HV_ENOSYS: its driver cannot; HV_EBUSY: one is under way; HV_ENOENT: it is gone. */
+MUST_CHECK enum hv_status nic_reset(struct nic *n);
 /* Told of cards that come, and at once of those that are there. */
 void nic_watch(void (*fn)(struct nic *n));
 

@@ -475,6 +475,21 @@ static bool refused(const struct virtio_device *d, int status, struct vm_error *
                     "switch %s has no port left for %s", to, d->label);
 }
 
+static void (*on_joined)(const char *port);
+
+void virtio_dev_net_watch(void (*joined)(const char *port))
+{
+    on_joined = joined;
+}
+
+static bool has_joined(const struct virtio_device *d)
+{
+    const struct switch_port *p = port_of(d);
+    if (p && on_joined)
+        on_joined(p->name);
+    return true;
+}
+
 /* A port for the NIC on the switch that its configuration names. */
 static bool join(struct virtio_device *d, struct port *port, struct vm_error *e)
 {
@@ -510,7 +525,7 @@ bool virtio_dev_net_open(struct virtio_device *d, struct vm_error *e)
     d->backend = port;
     /* After a restart of the control partition switches are made after VMs are found: vm_nic.c. */
     if ((vm->phase == PHASE_STOPPED && !switches_named(nic->to_switch)) || join(d, port, e))
-        return true;
+        return has_joined(d);
     d->backend = NULL;
     free(port);
     return false;
@@ -538,6 +553,7 @@ void virtio_dev_net_found(struct virtio_device *d, const struct net_switch *sw)
         platform_log(d->pci.vm, "%s", e.text);
         return;
     }
+    has_joined(d);
     virtio_dev_config_changed(d);
 }
 
@@ -561,6 +577,7 @@ bool virtio_dev_net_move(struct virtio_device *d, struct vm_error *e)
     if (old.sw)
         switch_port_remove(old.sw, old.index);
     set_mac(d, mac_now);
+    has_joined(d);
     switch_announce(port->sw);
     net_wake();
     virtio_dev_config_changed(d);

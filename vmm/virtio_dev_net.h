@@ -17,5 +17,7 @@ void virtio_dev_net_close(struct virtio_device *d);
 MUST_CHECK bool virtio_dev_net_move(struct virtio_device *d, struct vm_error *e);
 /* A switch was made: a NIC that waits for one of that name is connected. */
 void virtio_dev_net_found(struct virtio_device *d, const struct net_switch *sw);
+/* Told, once, who hears of each port that a NIC gets. */
+void virtio_dev_net_watch(void (*joined)(const char *port));
 /* Its port gets the VLAN of the configuration. */
 void virtio_dev_net_vlan(struct virtio_device *d);

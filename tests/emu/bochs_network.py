@@ -185,6 +185,7 @@ def hot_plug(c):
         c.prompt(60)
         assert ping(c, "one", "10.9.1.2") == 3
         assert "nic1.switch" in c.command("vm show one")
+        assert re.search(r"(?m)^macchange +accept$", c.command("net port show two:0"))
     with c.check("what a guest must be stopped for is refused"):
         text = c.command("vm set one nic1.mac=06:42:48:01:02:03")
         assert "E_STATE" in text, text
@@ -222,11 +223,16 @@ def network(c, cpus=1):
     vlans(c)
     policies(c)
     hot_plug(c)
-    with c.check("a stopped guest leaves no port behind, and nothing in the log is an error"):
+    with c.check("a stopped guest leaves no port behind, what was set at it comes again, and nothing in the log is an error"):
         c.command("vm stop one")
         c.command("vm stop two")
         c.until("vm list", r"two +stopped", 30)
         assert "one:0" not in c.command("net port list")
+        assert "net policy two:0 macchange=accept" in c.command("host config show")
+        fine(c, "vm start two")
+        assert re.search(r"(?m)^macchange +accept$", c.command("net port show two:0"))
+        fine(c, "vm stop two")
+        c.until("vm list", r"two +stopped", 30)
         log = c.command("host log | grep ERROR")
         assert not log, log
 

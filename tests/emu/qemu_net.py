@@ -360,6 +360,43 @@ BAD_FRAMES = int(os.environ.get("BAD_FRAMES", "100000"))  # issue 5 wants a mill
 SIZE = 16 << 20  # bytes of a TCP transfer
 
 
+def link_local(c, lab):
+    """Echoes and TCP both ways between addresses that hold on the wire alone."""
+    shown = lab.inside(subprocess.run, ["ip", "-6", "address", "show", "t0"], capture_output=True, text=True,
+                       check=False).stdout
+    there = re.search(r"(fe80::[0-9a-f:]+)/64", shown)
+    if not there:
+        print("        no IPv6 in the network namespace")
+        return
+    with c.check("IPv6: neighbours are discovered, and echoes come from a link-local address"):
+        assert "3 answered" in c.command(f"net ping {there[1]}%k0 count=3 interval=20ms", 60)
+        assert "3 answered" in c.command(f"net ping {there[1]} count=3 interval=20ms", 60)
+        assert "E_RESOLVE" in c.command(f"net ping {there[1]}%k9 count=1", 60)
+    with c.check("TCP to a link-local address"), lab.socket(socket.AF_INET6, socket.SOCK_STREAM) as listener:
+        listener.bind(("::", 5007))
+        listener.listen()
+        listener.settimeout(120)
+        c.send(f"net perf {there[1]}%k0 port=5007 size=1M\r")
+        with listener.accept()[0] as connection:
+            connection.settimeout(120)
+            got = 0
+            while piece := connection.recv(1 << 20):
+                got += len(piece)
+        c.expect("1048576 bytes in", 60)
+        c.prompt(60)
+        assert got == 1 << 20, got
+    with c.check("the remote shell answers at the host's own link-local address"):
+        ours = re.search(r"(?mi)^ipv6 +(fe80::\S+)", c.command("net kif show k0"))[1]
+        c.command("host user add anna role=admin")
+        c.command("host user key anna 'key=ssh-ed25519 AAAA'")
+        assert "E_" not in c.command("host ssh on")
+        with lab.socket(socket.AF_INET6, socket.SOCK_STREAM) as s:
+            s.settimeout(120)
+            s.connect((ours, 22, 0, lab.inside(socket.if_nametoindex, "t0")))
+            assert s.recv(8).startswith(b"SSH-2.0")
+        c.command("host ssh off")
+
+
 def lab_checks(c, lab):
     """The host behind a network of its own: DHCP, names, echoes, TCP, frames that are broken."""
     leases = dnsmasq(lab, c.machine.folder)
@@ -378,6 +415,7 @@ def lab_checks(c, lab):
         c.command("net kif set k0 ip=10.9.0.100/24 gw=10.9.0.1")
     with c.check("10,000 pings are all answered"):
         assert flood(lab, "10.9.0.100", 10000) == 10000
+    link_local(c, lab)
     transfers = Transfers(lab, SIZE)
     try:
         with c.check("TCP: 16 MiB to the peer, and as many from it"):

@@ -55,13 +55,17 @@ def saved(c):
                      "net dns set 10.9.8.3", "host cpu 1 mode=dedicated",
                      "vm create web kernel=guests/demo/vmlinuz mem=64M "
                      "'cmdline=console=ttyS0 a \"b\" c'", "vm set demo mem=128M cpu=1",
-                     "net port set k0 isolate=on"):
+                     "net port set k0 isolate=on link=down", "vm set web nic0.switch=vsw0",
+                     "net shape web:0 avg=10mbit peak=20mbit burst=256k",
+                     "net policy web:0 macchange=accept", "net link web:0 delay=5ms loss=0.1%"):
             text = c.command(line)
             assert "E_" not in text, text
         text = kept(c)
         for line in ("net auto off", "net switch add vsw0 mtu=1500",
                      "net kif add k0 switch=vsw0 mac=06:42:48:00:00:07 ip=10.9.8.7/24 gw=10.9.8.1",
-                     "net port set k0 mode=access vlan=7", "vm set demo mem=128M"):
+                     "net port set k0 mode=access vlan=7", "vm set demo mem=128M",
+                     "net port set k0 link=down", "net shape web:0 avg=10mbit peak=20mbit burst=256k dir=out",
+                     "net policy web:0 macchange=accept", "net link web:0 delay=5ms loss=0.1%"):
             assert re.search("(?m)^" + re.escape(line) + "$", text), text
     before = kept(c)
     with c.check("after a reset of the machine all of it is there"):

@@ -11,7 +11,7 @@ from tests.emu.suite import qemu
 
 # QEMU picks the port on our side; listening() finds out which.
 FORWARD = ["-netdev", "user,id=n,hostfwd=tcp:127.0.0.1:0-:22",
-           "-device", "virtio-net-pci,netdev=n,romfile="]
+           "-device", "e1000,netdev=n,romfile="]
 PASSWORDS = {"anna": "eight888", "bob": "password"}
 
 
@@ -136,6 +136,13 @@ def ssh(c):
         status, text = client.run(c, "anna", "host info")
         assert status == 0 and "uptime" in text, (status, text)
         assert client.run(c, "bob", "host info")[0] == 255
+    with c.check("by an RSA key of 4096 bits, typed as one line"):
+        rsa = client.key + "-rsa"
+        subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "4096", "-N", "", "-f", rsa], check=True)
+        with open(rsa + ".pub") as f:
+            assert "E_" not in c.command(f"host user key bob 'key={f.read().strip()}'")
+        status, text = client.run(c, "bob", "host info", options=["-i", rsa, "-o", "PreferredAuthentications=publickey"])
+        assert status == 0 and "uptime" in text, (status, text)
     with c.check("an auditor looks, and changes nothing"):
         status, text = client.run(c, "bob", "net switch list; vm set demo cpu=2", password="password")
         assert status != 0 and "vsw0" in text and "E_ROLE" in text, (status, text)
@@ -143,6 +150,25 @@ def ssh(c):
         status, text = client.run(c, "anna", "help reference")
         ours = c.command("help reference --no-more", 60)
         assert text.split() == ours.split(), (len(text), len(ours))
+    with c.check("a card that is reset in the middle of it loses nothing of a connection"):
+        one, pieces = c.command("help reference --no-more", 60).split(), 1
+        while True:  # long enough that it is not over before the third reset
+            process = client.start("anna", ";".join(["help reference"] * pieces))
+            process.stdin.close()
+            process.stdin = None
+            output, resets = until(c, process, rb"\S"), 0
+            while resets < 3 and process.poll() is None:
+                text = c.command("host nic reset nic0")
+                assert "E_" not in text or "is being reset" in text, text
+                resets += "E_" not in text and process.poll() is None
+            output += wait(c, process, 200).encode()
+            assert process.returncode == 0 and output.decode().split() == one * pieces, \
+                (process.returncode, output[-200:], pieces, resets)
+            if resets == 3:
+                break
+            pieces *= 4
+            assert pieces <= 64
+        print(f"        {resets} resets during {len(output)} bytes")
     with c.check("a script on standard input"):
         status, text = client.run(c, "anna", text="".join(f"echo n{i}\r" for i in range(300)))
         assert all(re.search(rf"\nn{i}\r", text) for i in range(300)), text[-2000:]
@@ -156,7 +182,7 @@ def ssh(c):
                 s.stdin.flush()
             for i, s in enumerate(sessions):
                 until(c, s, rb"\nthis is %d\r" % i)
-            assert re.search(r"(?m)^connections +4 of 6", c.command("host ssh"))
+            c.until("host ssh", r"(?m)^connections +4 of 6", 60)
             for s in sessions:
                 s.stdin.write(b"exit\r")
                 s.stdin.flush()

@@ -10,7 +10,7 @@
 #include "control/line_edit.h"
 
 static struct line_edit e;
-static char screen[65536];
+static char screen[262144];
 static u32 screen_len, rows, columns;
 
 static void on_write(void *owner, const char *text, u32 len)
@@ -169,7 +169,7 @@ static void survives_long_lines(void **state)
     line[sizeof(line) - 1] = 0;
     expect_line(line, line);
     line_edit_begin(&e);
-    for (int i = 0; i < 1000; i++)
+    for (u32 i = 0; i < 2 * LINE_EDIT_MAX; i++)
         type("y");
     assert_int_equal(e.len, LINE_EDIT_MAX - 1);
     type("\x01\x0b\x19\x19");

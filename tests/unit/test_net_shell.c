@@ -16,10 +16,11 @@
 
 static char output[256 * KIB];
 
-/* Types all of it at once, waits for the end of what it does, then hangs up. */
+/* Types a line whenever there is a prompt, waits for the end of what it does, then hangs up. */
 static void session(const char *keys)
 {
-    static const char last[] = "echo the-end\n";
+    static const char last[] = "echo the-end\n", prompt[] = "\rbulkhead> \x1b[J";
+    const char *seen = output;
     int in[2], out[2], status;
     u32 len = 0;
     ssize_t n;
@@ -38,12 +39,19 @@ static void session(const char *keys)
     }
     close(in[0]);
     close(out[1]);
-    assert_int_equal(write(in[1], keys, strlen(keys)), strlen(keys));
-    assert_int_equal(write(in[1], last, strlen(last)), strlen(last));
+    output[0] = 0;
     while (len + 1 < sizeof(output) &&
            (n = read(out[0], output + len, sizeof(output) - 1 - len)) > 0) {
         len += (u32)n;
         output[len] = 0;
+        for (const char *at; in[1] >= 0 && keys && (at = strstr(seen, prompt));) {
+            const char *line = *keys ? keys : last;
+            long typed = (long)strcspn(line, "\n") + 1;
+
+            seen = at + 1;
+            assert_int_equal(write(in[1], line, (size_t)typed), typed);
+            keys = *keys ? keys + typed : NULL;
+        }
         if (in[1] >= 0 && strstr(output, "\nthe-end")) {
             close(in[1]);
             in[1] = -1;
@@ -152,11 +160,69 @@ static void interfaces_routes_and_their_errors(void **state)
     says("E_VALUE: servers: '10.0.0.53,nonsense'");
 }
 
+/* A port of a VM is there only while it runs. */
+static void ports_of_vms_that_do_not_run(void **state)
+{
+    (void)state;
+    session("net switch add vsw0\n"
+            "vm create web kernel=x mem=16M nic0.switch=vsw0 nic1.switch=vsw0 nic1.mirror=yes\n"
+            "net shape web:0 avg=nonsense\n"
+            "net shape web:0 avg=10mbit burst=256k\n"
+            "net shape web:0 avg=20mbit dir=out\n"
+            "net policy web:0 promisc=accept broadcast=100\n"
+            "net policy web:0 forged=accept promisc=inherit\n"
+            "net link web:0 delay=5ms loss=1%\n"
+            "net link web:0 delay=0\n"
+            "net mirror web:0 to=web:1 dir=in\n"
+            "net port set web:0 mode=trunk vlans=10,20 native=1\n"
+            "net port set web:0 link=down isolate=on\n"
+            "net port set web:0 mode=access vlan=7 link=up\n"
+            "net port set web:0 vlan=4095\n"
+            "net mac add vsw0 mac=00:11:22:33:44:55 port=web:0 vlan=7\n"
+            "net mac add vsw0 mac=00:11:22:33:44:66 port=web:0\n"
+            "net mac remove vsw0 mac=00:11:22:33:44:66\n"
+            "net policy web:2 promisc=accept\n"
+            "net policy 100:0 promisc=accept\n"
+            "net policy nobody:0 promisc=accept\n"
+            "echo before; host config show; echo after-that\n"
+            "vm set web nic0.vlan=9\n"
+            "net shape web:0 avg=off\n"
+            "net mirror web:0 to=none\n"
+            "echo second; host config show; echo after-that\n"
+            "vm set web nic0.switch=\n"
+            "echo third; host config show; echo after-that\n");
+    says("E_VALUE: avg: 'nonsense'");
+    says("E_VALUE: vlan: '4095'");
+    says("E_NO_PORT: no switch or port is named 'web:2'");
+    says("E_NO_PORT: no switch or port is named '100:0'");
+    says("E_NO_PORT: no switch or port is named 'nobody:0'");
+    char *second = strstr(output, "\nsecond"), *third = strstr(output, "\nthird");
+    assert_non_null(second);
+    assert_non_null(third);
+    *second = *third = 0;
+    says("\nnet shape web:0 avg=10mbit burst=256k dir=in\r\n"
+         "net shape web:0 avg=20mbit dir=out\r\n"
+         "net policy web:0 forged=accept broadcast=100\r\n"
+         "net link web:0 loss=1%\r\n"
+         "net mirror web:0 to=web:1 dir=in\r\n"
+         "net port set web:0 mode=access vlan=7 isolate=on\r\n"
+         "net mac add vsw0 mac=00:11:22:33:44:55 vlan=7 port=web:0\r\n"
+         "after-that");
+    if (!strstr(second + 1, "\nnet policy web:0 forged=accept broadcast=100\r\n"
+                            "net link web:0 loss=1%\r\n"
+                            "net port set web:0 isolate=on\r\n"
+                            "net mac add"))
+        fail_msg("%s", second + 1);
+    if (strstr(third + 1, "web:0"))
+        fail_msg("%s", third + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(switches_ports_and_their_errors),
         cmocka_unit_test(interfaces_routes_and_their_errors),
+        cmocka_unit_test(ports_of_vms_that_do_not_run),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

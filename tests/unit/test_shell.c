@@ -190,7 +190,7 @@ static void bounds_what_is_typed(void **state)
     memset(line, 'a', sizeof(line) - 1);
     fails(line, "E_SYNTAX", "too long", "");
     memcpy(line, "vm start ", 9);
-    line[700] = 0;
+    line[9 + SCHEMA_VALUE] = 0;
     fails(line, "E_VALUE", "too long", "");
 }
 

@@ -149,7 +149,7 @@ static void noise(void **state)
 }
 
 /* OpenSSH's client, its key that the user has, and a command. */
-static void the_other_implementation(void **state)
+static void come_with_key(const char *type)
 {
     char folder[] = "/tmp/bulkhead-ssh-XXXXXX", line[900], text[USERS_KEY + 100] = "";
     int listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -160,12 +160,11 @@ static void the_other_implementation(void **state)
     } a = {.family = AF_INET, .address = 0x0100007f};
     socklen_t size = sizeof(a);
 
-    (void)state;
     assert_non_null(mkdtemp(folder));
     assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
     assert_int_equal(listen(listener, 1), 0);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &size), 0);
-    snprintf(line, sizeof(line), "ssh-keygen -q -t ed25519 -N '' -C '' -f %s/key", folder);
+    snprintf(line, sizeof(line), "ssh-keygen -q -t %s -N '' -C '' -f %s/key", type, folder);
     assert_int_equal(system(line), 0);
     snprintf(line, sizeof(line), "cut -d' ' -f1,2 %s/key.pub", folder);
     FILE *f = popen(line, "r");
@@ -188,6 +187,14 @@ static void the_other_implementation(void **state)
     snprintf(line, sizeof(line), "rm -r %s", folder);
     assert_int_equal(system(line), 0);
     assert_string_equal(text, "echo this=7\n");
+}
+
+static void the_other_implementation(void **state)
+{
+    (void)state;
+    come_with_key("ed25519");
+    come_with_key("ecdsa");
+    come_with_key("rsa -b 4096");
 }
 
 int main(void)
