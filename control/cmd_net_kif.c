@@ -245,7 +245,7 @@ static void ping_once(struct ping *p, struct event *answer, u32 size, u64 interv
     if (status != HV_OK) {
         out_printf(out, "request %u: %s\n", s->sent,
                    status == HV_EIO ? "no way there" : "no memory");
-    } else if (fiber_wait(answer, clock_after(MAX(interval, CLOCK_SECOND))) == HV_OK) {
+    } else if (fiber_wait_cancellable(answer, clock_after(MAX(interval, CLOCK_SECOND))) == HV_OK) {
         s->got++;
         s->least = MIN(s->least, p->round_trip);
         s->most = MAX(s->most, p->round_trip);
@@ -256,8 +256,8 @@ static void ping_once(struct ping *p, struct event *answer, u32 size, u64 interv
     } else {
         out_printf(out, "request %u: no answer\n", s->sent);
     }
-    if (clock_tsc() < next)
-        fiber_sleep_until(next);
+    if (clock_tsc() < next && !out_cancelled(out))
+        fiber_wait_cancellable(&(struct event){0}, next);
 }
 
 static enum hv_status run_ping(const struct schema_args *args, struct out *out)

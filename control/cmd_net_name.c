@@ -67,7 +67,7 @@ bool cmd_net_resolve(const char *text, struct out *out, ip_addr_t *to)
     bool found = e == ERR_OK;
 
     net_wake();
-    if (e == ERR_INPROGRESS && fiber_wait(&r->done, clock_after(RESOLVE_NS)) == HV_OK) {
+    if (e == ERR_INPROGRESS && fiber_wait_cancellable(&r->done, clock_after(RESOLVE_NS)) == HV_OK) {
         found = r->found;
         *to = r->address;
     } else if (e == ERR_INPROGRESS) {

@@ -29,6 +29,7 @@
 
 struct shell {
     struct terminal *terminal; /* NULL: nobody is there */
+    struct fiber *fiber;
     char user[SHELL_USER], from[48];
     enum schema_role role;
     struct line_edit_ops ops;
@@ -111,6 +112,7 @@ static void on_break(void *owner)
     struct shell *s = owner;
 
     s->broken = true;
+    fiber_cancel(s->fiber);
     terminal_write(s->terminal, "^C\r\n", 4);
 }
 
@@ -359,6 +361,7 @@ static void console_fiber(void *arg)
 {
     struct shell *s = arg;
 
+    s->fiber = fiber_self();
     fiber_set_data(s);
     saved_wait();
     while (!s->terminal->ended) {
@@ -379,6 +382,7 @@ static void session_fiber(void *arg)
 {
     struct shell *s = arg;
 
+    s->fiber = fiber_self();
     fiber_set_data(s);
     if (s->line)
         run_line(s, s->line, NULL);

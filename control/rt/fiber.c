@@ -16,7 +16,7 @@ struct fiber {
     struct fiber *next; /* in the ready queue, an event's waiters or the free list */
     struct event *waiting_on;
     struct loop_timer timer;
-    bool timed_out;
+    bool timed_out, cancellable;
     const char *name;
     void (*fn)(void *arg);
     void *arg;
@@ -186,6 +186,25 @@ enum hv_status fiber_wait(struct event *e, u64 deadline)
     leave();
     loop_timer_cancel(&f->timer);
     return f->timed_out ? HV_ETIMEDOUT : HV_OK;
+}
+
+enum hv_status fiber_wait_cancellable(struct event *e, u64 deadline)
+{
+    struct fiber *f = current;
+
+    rt_assert(f);
+    f->cancellable = true;
+    enum hv_status status = fiber_wait(e, deadline);
+    f->cancellable = false;
+    return status;
+}
+
+void fiber_cancel(struct fiber *f)
+{
+    if (!f->cancellable || !f->waiting_on)
+        return;
+    loop_timer_cancel(&f->timer);
+    on_timeout(f);
 }
 
 void event_signal(struct event *e)

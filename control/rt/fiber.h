@@ -32,6 +32,11 @@ void fiber_sleep_until(u64 deadline); /* TSC */
  * none) has passed.  HV_OK or HV_ETIMEDOUT. */
 enum hv_status fiber_wait(struct event *e, u64 deadline);
 
+/* The same, and fiber_cancel() ends it as if `deadline` had come. */
+enum hv_status fiber_wait_cancellable(struct event *e, u64 deadline);
+/* Ends such a wait of that fiber; harmless while it runs or waits otherwise. */
+void fiber_cancel(struct fiber *f);
+
 void event_signal(struct event *e); /* wakes all waiters; kept for one later wait if none */
 void event_clear(struct event *e);
 

@@ -124,6 +124,9 @@ def ssh(c):
     add_user(c, "anna", "admin")
     add_user(c, "bob", "auditor")
     client = Client(c)
+    rsa = client.key + "-rsa"
+    keygen = subprocess.Popen(["ssh-keygen", "-q", "-t", "rsa", "-b", "4096", "-N", "", "-f", rsa],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # takes its time
     with open(client.key + ".pub") as f:
         public = f.read().strip()
     c.command(f"host user key anna 'key={public}'")
@@ -137,8 +140,7 @@ def ssh(c):
         assert status == 0 and "uptime" in text, (status, text)
         assert client.run(c, "bob", "host info")[0] == 255
     with c.check("by an RSA key of 4096 bits, typed as one line"):
-        rsa = client.key + "-rsa"
-        subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "4096", "-N", "", "-f", rsa], check=True)
+        wait(c, keygen, 200)
         with open(rsa + ".pub") as f:
             assert "E_" not in c.command(f"host user key bob 'key={f.read().strip()}'")
         status, text = client.run(c, "bob", "host info", options=["-i", rsa, "-o", "PreferredAuthentications=publickey"])

@@ -115,6 +115,45 @@ static void a_wait_times_out(void **state)
     assert_null(event.waiters);
 }
 
+static struct fiber *patient;
+
+static void waits_for_ever(void *arg)
+{
+    struct event never = {0};
+
+    (void)arg;
+    note(fiber_wait_cancellable(&never, LOOP_NEVER) == HV_ETIMEDOUT ? 'c' : '?');
+    assert_null(never.waiters);
+    note(fiber_wait_cancellable(&never, clock_after(3600 * CLOCK_SECOND)) == HV_ETIMEDOUT ? 'd'
+                                                                                          : '?');
+    note(fiber_wait(&event, LOOP_NEVER) == HV_OK ? 'e' : '?');
+    patient = NULL;
+}
+
+static void canceller(void *arg)
+{
+    (void)arg;
+    for (u32 i = 0; i < 5; i++) { /* the last three find a wait that goes on to its end */
+        fiber_yield();
+        fiber_cancel(patient);
+    }
+    fiber_yield();
+    assert_non_null(patient);
+    note('s');
+    event_signal(&event);
+}
+
+static void a_wait_can_be_cancelled(void **state)
+{
+    (void)state;
+    trace[0] = 0;
+    patient = fiber_spawn("patient", waits_for_ever, NULL);
+    fiber_spawn("canceller", canceller, NULL);
+    drive();
+    assert_string_equal(trace, "cdse");
+    assert_null(event.waiters);
+}
+
 static void on_timer(void *owner)
 {
     note(*(char *)owner);
@@ -308,6 +347,7 @@ int main(void)
         cmocka_unit_test(fibers_take_turns),
         cmocka_unit_test(a_signal_wakes_all_and_is_kept_for_one),
         cmocka_unit_test(a_wait_times_out),
+        cmocka_unit_test(a_wait_can_be_cancelled),
         cmocka_unit_test(timers_run_in_order_and_can_be_cancelled),
         cmocka_unit_test(stacks_are_used_again),
         cmocka_unit_test(vcpu_exits_reach_the_hook),
