@@ -35,7 +35,7 @@ def net_dhcp(c):
         text = c.command("net ping 10.0.2.2 count=20 interval=20ms", 60)
         assert "20 sent, 20 answered" in text, text
     with c.check("Ctrl-C ends a wait of an hour at once"):
-        c.send("net ping 10.0.2.2 count=2 interval=1h\r")
+        c.send("net ping 10.0.2.2 count=2 interval=3600s\r")
         c.expect("64 bytes from", 60)
         c.send("\x03")
         c.expect("1 sent, 1 answered", 60)
