@@ -38,8 +38,8 @@ def net_dhcp(c):
         c.send("net ping 10.0.2.2 count=2 interval=3600s\r")
         c.expect("64 bytes from", 60)
         c.send("\x03")
-        c.expect("1 sent, 1 answered", 60)
         c.prompt(60)
+        assert c.command("echo at once").strip() == "at once"
     with c.check("also with 1,400 bytes, and one that has to be fragmented"):
         assert "3 sent, 3 answered" in c.command("net ping 10.0.2.2 count=3 size=1400 interval=20ms")
     with c.check("IPv6: an address from the router's advertisement, and the router answers"):
