@@ -88,7 +88,12 @@ static void one(void *arg)
     lab_model_init(&large, LARGE);
     write_some(v, &small);
     assert_int_equal(snapshot_take(v, "s1", "", NULL), HV_OK);
-    grow(v, &small, &large); /* the new image over it */
+    struct store_stat st;
+    char path[STORE_PATH_MAX];
+    vm_dir_path(v, v->now.disk[0].file, path);
+    assert_int_equal(store_stat(s, path, &st), HV_OK);
+    assert_true(st.size < MIB); /* what is new begins small, whatever the disk is */
+    grow(v, &small, &large);    /* the new image over it */
     write_some(v, &large);
     compare(v, vm_dir_find(v, "s1"), &small);
     compare(v, &v->now, &large);
