@@ -141,7 +141,7 @@ def linux_ahci():
 
 GUESTS = {"one": "10.9.0.101", "two": "10.9.0.102"}
 GUEST_LINE = "console=ttyS0 quiet no_timer_check cryptomgr.notests"
-GUEST_MIB = 16
+GUEST_MIB = 128
 
 
 def answered(s, line, answer):
