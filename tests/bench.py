@@ -181,6 +181,9 @@ def show(rows):
         cells = [line[i].ljust(w) if i in (0, 2, 8) else line[i].rjust(w)
                  for i, w in enumerate(widths)]
         print("  ".join(cells).rstrip())
+    if any(r.name.startswith(("net.guest", "disk.guest")) for r in rows):
+        print("net.guest, disk.guest: not comparable with QEMU/KVM's user-space virtio, which has not been run in\n"
+              "Bochs; TCP from guest to guest beside QEMU's, both in TCG: make bench-linux TABLES=guests")
 
 
 def measure(machine, body):
