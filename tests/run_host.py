@@ -5,12 +5,17 @@ One line a program; the last line is "N passed, N failed", summed over cmocka ca
 targets and checks.  The output of whatever fails is shown in full.
 """
 import argparse
+import itertools
 import os
 import re
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+# pylint: disable=wrong-import-position
+from tests import bench_net  # noqa: E402
 
 CHECKS = [
     ("layers", ["tests/check_layers.sh"]),
@@ -82,6 +87,15 @@ def seeds_of(short):
     return folder
 
 
+def run_rates():
+    """Frames a second of the virtual switch beside other switches, in one run and with nothing of ours beside it.
+    Figures and no targets: they fail only where our switch forwards nothing."""
+    rows = bench_net.rows(1)
+    text = ", ".join(f"{name.removeprefix('net.').removesuffix('.mpps')} {value}" for name, value in rows.items())
+    good = bool(rows) and all(value for name, value in rows.items() if ".switch." in name)
+    return "rates", int(good), int(not good), f"million frames a second: {text}", text + "\n"
+
+
 def run_fuzz(program, seconds):
     name = os.path.basename(program)
     if not os.path.exists(program):
@@ -119,6 +133,7 @@ def main():
     arguments.add_argument("--unit", nargs="*", default=[])
     arguments.add_argument("--fuzz", nargs="*", default=[])
     arguments.add_argument("--fuzz-seconds", type=int, default=0)
+    arguments.add_argument("--rates", action="store_true")
     options = arguments.parse_args()
 
     total_passed = total_failed = 0
@@ -128,8 +143,8 @@ def main():
             jobs += [pool.submit(run_check, *check) for check in CHECKS]
         jobs += [pool.submit(run_unit, program) for program in options.unit]
         jobs += [pool.submit(run_fuzz, program, options.fuzz_seconds) for program in options.fuzz]
-        for job in jobs:
-            name, passed, failed, text, output = job.result()
+        results = itertools.chain((job.result() for job in jobs), (run() for run in [run_rates] * options.rates))
+        for name, passed, failed, text, output in results:
             print(f"{'FAIL' if failed else 'ok  '} {name:<24} {text}", flush=True)
             if failed:
                 print("".join(f"    {line}\n" for line in output.splitlines()), end="", flush=True)

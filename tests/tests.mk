@@ -60,13 +60,13 @@ $(foreach t,$(FUZZ_TESTS),$(eval $(call fuzz_rule,$(t))))
 -include $(shell test -d build/host && find build/host -name '*.d')
 
 .PHONY: host-build test-host check fuzz
-host-build: $(UNIT_PROGRAMS) $(FUZZ_PROGRAMS)
+host-build: $(UNIT_PROGRAMS) $(FUZZ_PROGRAMS) build/bench/switch
 
 # A program that does not build counts as a failure: the runner looks for every one of them.
 test-host: $(if $(wildcard tools/tools.mk),setup)
 	@$(MAKE) -f $(firstword $(MAKEFILE_LIST)) -k --no-print-directory -s host-build build/kernel.elf \
 	    guests-tests || true
-	@tests/run_host.py --checks --unit $(UNIT_PROGRAMS) --fuzz $(FUZZ_PROGRAMS)
+	@tests/run_host.py --checks --unit $(UNIT_PROGRAMS) --fuzz $(FUZZ_PROGRAMS) --rates
 
 check: build/kernel.elf | $(HOST_LIB)
 	@tests/run_host.py --checks
