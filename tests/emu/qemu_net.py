@@ -188,6 +188,11 @@ def capture_to_file(c, peer):
     assert ours == [lengths[(first + i) % 4] for i in range(len(ours))] and len(ours) > 12, ours
 
 
+def log_time(c, text):
+    """When the host's log got the latest line of this text, in seconds."""
+    return float(re.findall(rf"(?m)^\[ *([\d.]+)\] .*{text}", c.command("host log"))[-1])
+
+
 BOND = """#!/bin/sh
 export PATH=/bin
 mount -t proc proc /proc
@@ -342,6 +347,10 @@ def net_team(c):
         print(f"    announced on the other wire after {(time.monotonic() - start) * 1000:.0f} ms")
         assert f and f[:6] == b"\xff" * 6 and f[6:9] == b"\x06BH", f
         c.until("net team show vsw0", r"nic1 +link up, carries", 10)
+    with c.check("from the loss of the link to that it took less than 200 ms of the host's clock"):
+        times = [log_time(c, text) for text in ("link of nic0 is down", "uplink nic1 carries frames")]
+        print(f"    by the host's clock after {(times[1] - times[0]) * 1000:.0f} ms")
+        assert 0 <= times[1] - times[0] < 0.2, times
     with c.check("pings go by the second one"):
         c.send("net ping 10.0.0.1 count=5 interval=50ms\r")
         serve(peers[1], 20, 5)
