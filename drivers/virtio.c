@@ -132,6 +132,11 @@ void virtio_ready(struct virtio *v)
     set_status(v, STATUS_DRIVER_OK);
 }
 
+bool virtio_forgot(const struct virtio *v)
+{
+    return !(status_of(v) & STATUS_DRIVER_OK);
+}
+
 bool virtio_broken(const struct virtio *v)
 {
     return status_of(v) & (STATUS_NEEDS_RESET | STATUS_FAILED);

@@ -46,6 +46,7 @@ MUST_CHECK enum hv_status virtio_start(struct virtio *v, struct pci_device *pci,
 MUST_CHECK enum hv_status virtio_reset(struct virtio *v); /* no DMA any more; in a fiber */
 void virtio_ready(struct virtio *v);                      /* DRIVER_OK */
 MUST_CHECK bool virtio_broken(const struct virtio *v);    /* the device asks for a reset */
+MUST_CHECK bool virtio_forgot(const struct virtio *v);    /* somebody else has reset it */
 u32 virtio_queues(const struct virtio *v);
 #define VIRTIO_ACK_CONFIG BIT(1)
 u32 virtio_ack(const struct virtio *v); /* line interrupts: reads and clears the cause */

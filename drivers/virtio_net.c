@@ -65,6 +65,7 @@ enum order_slot { ORDER_PROMISCUOUS, ORDER_MULTICAST, ORDER_PAIRS, ORDERS };
 #define BUDGET 64
 #define LINK_EVERY CLOCK_SECOND /* for devices whose interrupts tell nothing of it */
 #define ORDER_NS CLOCK_SECOND
+#define HANGS_AFTER (10 * CLOCK_SECOND)
 
 struct pair;
 
@@ -73,7 +74,7 @@ struct buffer {
     struct pair *pair;
     u8 *memory;
     u16 slot;
-    bool posted;
+    bool posted; /* the card's, or to be given to it after its reset */
 };
 
 struct pair { /* a queue to receive and one to send */
@@ -84,6 +85,7 @@ struct pair { /* a queue to receive and one to send */
     struct buffer buffers[SLOTS];
     struct nic_frame *sending[SLOTS];
     u16 free[SLOTS], free_count;
+    u64 moved;              /* TSC when the first of what is sent was queued, or one came back */
     struct header *headers; /* of what is sent, one a slot; DMA memory */
     struct loop_timer more;
 };
@@ -103,6 +105,7 @@ struct card {
     bool reorder;         /* the filter has changed since */
     struct nic_filter filter;
     struct loop_timer link;
+    bool resetting;
 };
 
 /* ---- receiving --------------------------------------------------------------------------------
@@ -121,6 +124,10 @@ static void release(struct nic_frame *f)
 {
     struct buffer *b = f->owner;
 
+    if (b->pair->card->resetting) {
+        b->posted = true;
+        return;
+    }
     post(b);
     virtq_kick(&b->pair->rx);
 }
@@ -230,6 +237,8 @@ static void send_one(struct pair *p, struct nic_frame *f)
     for (const struct nic_frame *at = f; at; at = at->more)
         if (at->len)
             chain[n++] = (struct virtq_desc){.address = dma_address(at->data), .len = at->len};
+    if (p->free_count + 1u == p->tx.slots)
+        p->moved = clock_tsc();
     p->sending[slot] = f;
     virtq_add(&p->tx, slot, n);
     p->stats->tx_frames++;
@@ -255,6 +264,8 @@ static u32 reclaim(struct pair *p, u32 budget)
         nic_release(f);
         n++;
     }
+    if (n)
+        p->moved = clock_tsc();
     return n;
 }
 
@@ -263,7 +274,7 @@ static u32 send(struct nic *n, struct nic_frame *const *frames, u32 count)
     struct card *c = n->driver;
     u32 sent = 0, used = 0;
 
-    for (; sent < count; sent++) {
+    for (; sent < count && !c->resetting; sent++) {
         struct pair *p = &c->pairs[c->active > 1 ? nic_flow(frames[sent]) % c->active : 0];
         if (!p->free_count && !reclaim(p, SLOTS))
             break;
@@ -306,7 +317,7 @@ static void set_filter(struct nic *n, const struct nic_filter *f)
     c->filter = *f;
     if (!(c->virtio.features & F_CTRL_RX))
         return; /* it passes everything on */
-    if (c->ordering)
+    if (c->ordering || c->resetting)
         c->reorder = true;
     else
         send_filter(c);
@@ -316,12 +327,12 @@ static void end_orders(struct card *c)
 {
     u32 slot, len;
 
-    while (c->ordering && virtq_pop(&c->ctrl, &slot, &len)) {
+    while (c->ordering && !c->resetting && virtq_pop(&c->ctrl, &slot, &len)) {
         c->ordering--;
         if (slot == ORDER_PAIRS && !((const volatile struct order *)c->orders)[slot].ack)
             c->active = c->count;
     }
-    if (!c->ordering && c->reorder)
+    if (!c->ordering && c->reorder && !c->resetting)
         send_filter(c);
 }
 
@@ -334,7 +345,6 @@ static void look_at_link(void *owner)
         up = mmio_read16(c->virtio.device + CONFIG_STATUS) & LINK_UP;
     nic_link(&c->nic, up && !c->nic.gone, 0, true);
     end_orders(c);
-    loop_timer_set(&c->link, clock_after(LINK_EVERY));
 }
 
 /* True: there is more than its share. */
@@ -365,7 +375,7 @@ static void serve(void *owner)
         look_at_link(c);
     c->nic.stats.interrupts++;
     first->stats->interrupts++;
-    for (u32 n = first->number; n < c->count; n += c->stride)
+    for (u32 n = first->number; n < c->count && !c->resetting; n += c->stride)
         more |= serve_pair(&c->pairs[n]);
     if (more)
         loop_timer_set(&first->more, clock_tsc());
@@ -396,21 +406,30 @@ static void take_vectors(struct card *c)
     virtio_config_vector(&c->virtio, c->changed);
 }
 
+static enum hv_status open_pair(struct pair *p)
+{
+    struct virtio *v = &p->card->virtio;
+    u32 vector = p->number % p->card->stride;
+    enum hv_status status = virtq_start(&p->rx, v, (u16)(2 * p->number), SLOTS, 1, vector);
+
+    if (status == HV_OK)
+        status = virtq_start(&p->tx, v, (u16)(2 * p->number + 1), SLOTS, NIC_PIECES + 1, vector);
+    p->free_count = 0;
+    for (u16 i = 0; status == HV_OK && i < p->tx.slots; i++)
+        p->free[p->free_count++] = i;
+    return status;
+}
+
 static enum hv_status start_pair(struct card *c, u32 n)
 {
     struct pair *p = &c->pairs[n];
-    u32 vector = n % c->stride;
 
     p->card = c;
     p->number = n;
     p->stats = &c->nic.pair[n];
     p->more = (struct loop_timer){.fn = serve, .owner = p};
     p->headers = dma_alloc(SLOTS * sizeof(struct header));
-    enum hv_status status = p->headers ? HV_OK : HV_ENOMEM;
-    if (status == HV_OK)
-        status = virtq_start(&p->rx, &c->virtio, (u16)(2 * n), SLOTS, 1, vector);
-    if (status == HV_OK)
-        status = virtq_start(&p->tx, &c->virtio, (u16)(2 * n + 1), SLOTS, NIC_PIECES + 1, vector);
+    enum hv_status status = p->headers ? open_pair(p) : HV_ENOMEM;
     for (u16 i = 0; status == HV_OK && i < p->rx.slots; i++) {
         struct buffer *b = &p->buffers[i];
         b->pair = p;
@@ -420,9 +439,15 @@ static enum hv_status start_pair(struct card *c, u32 n)
             return HV_ENOMEM;
         post(b);
     }
-    for (u16 i = 0; status == HV_OK && i < p->tx.slots; i++)
-        p->free[p->free_count++] = i;
     return status;
+}
+
+/* The queue of orders, where there is a use for it; `at`: its number. */
+static enum hv_status open_ctrl(struct card *c, u16 at)
+{
+    enum hv_status status = virtq_start(&c->ctrl, &c->virtio, at, ORDERS, 3, 0);
+
+    return status == HV_OK && c->ctrl.slots < ORDERS ? HV_EIO : status;
 }
 
 static enum hv_status start_queues(struct card *c)
@@ -442,9 +467,7 @@ static enum hv_status start_queues(struct card *c)
     bool ctrl =
         (c->virtio.features & F_CTRL_VQ) && ((c->virtio.features & F_CTRL_RX) || c->count > 1);
     if (status == HV_OK && ctrl)
-        status = virtq_start(&c->ctrl, &c->virtio, at, ORDERS, 3, 0);
-    if (status == HV_OK && ctrl && c->ctrl.slots < ORDERS)
-        status = HV_EIO;
+        status = open_ctrl(c, at);
     if (!ctrl)
         c->virtio.features &= ~F_CTRL_RX;
     return status;
@@ -469,6 +492,112 @@ static void use_all_pairs(struct card *c)
     }
     c->nic.pairs = c->active;
     log_info("%s: %u pairs of queues", c->nic.name, c->active);
+}
+
+/* ---- reset -------------------------------------------------------------------------------------
+ */
+/* What was being sent is lost; what was to be filled is the next queue's. */
+static void close_pair(struct pair *p)
+{
+    for (u32 i = 0; i < p->tx.slots; i++) {
+        struct nic_frame *f = p->sending[i];
+        p->sending[i] = NULL;
+        if (!f)
+            continue;
+        p->card->nic.stats.tx_errors++;
+        nic_release(f);
+    }
+    virtq_free(&p->rx);
+    virtq_free(&p->tx);
+}
+
+/* The same features and queues as before; in a fiber. */
+static enum hv_status start_again(struct card *c)
+{
+    u64 features = c->virtio.features;
+    bool ctrl = c->ctrl.v;
+    enum hv_status status = virtio_reset(&c->virtio);
+
+    if (status != HV_OK)
+        return status; /* it may still write to what it was given */
+    for (u32 n = 0; n < c->count; n++)
+        close_pair(&c->pairs[n]);
+    if (ctrl)
+        virtq_free(&c->ctrl);
+    c->ordering = 0;
+    c->active = c->nic.pairs = 1;
+    status = virtio_start(&c->virtio, c->pci, features);
+    if (status == HV_OK && features != c->virtio.features)
+        status = HV_EIO;
+    for (u32 n = 0; n < c->count && status == HV_OK; n++) {
+        u16 slots = c->pairs[n].rx.slots;
+        status = open_pair(&c->pairs[n]);
+        if (status == HV_OK && slots != c->pairs[n].rx.slots)
+            status = HV_EIO;
+    }
+    if (status == HV_OK && ctrl)
+        status = open_ctrl(c, c->ctrl.index);
+    virtio_config_vector(&c->virtio, c->changed);
+    return c->pci->gone ? HV_EIO : status;
+}
+
+static void reset(void *arg)
+{
+    struct card *c = arg;
+    enum hv_status status = start_again(c);
+
+    c->nic.stats.resets++;
+    if (status != HV_OK) {
+        log_error("%s: does not come back from a reset", c->nic.name);
+        c->nic.gone = true;
+        nic_link(&c->nic, false, 0, true);
+        return;
+    }
+    c->resetting = false;
+    virtio_ready(&c->virtio);
+    for (u32 n = 0; n < c->count; n++) {
+        struct pair *p = &c->pairs[n];
+        for (u32 i = 0; i < p->rx.slots; i++)
+            if (p->buffers[i].posted)
+                post(&p->buffers[i]);
+        virtq_kick(&p->rx);
+    }
+    if (c->virtio.features & F_CTRL_RX)
+        send_filter(c);
+    for (u32 n = 0; n < c->stride; n++)
+        serve(&c->pairs[n]);
+    use_all_pairs(c);
+    nic_room(&c->nic);
+}
+
+/* Takes what an interrupt that was lost has told of; resets a card that hangs, or that forgot. */
+static void watch(void *owner)
+{
+    struct card *c = owner;
+    const char *why = NULL;
+
+    loop_timer_set(&c->link, clock_after(LINK_EVERY));
+    look_at_link(c);
+    if (c->resetting || c->nic.gone)
+        return;
+    for (u32 n = 0; n < c->count; n++) {
+        struct pair *p = &c->pairs[n];
+        if (serve_pair(p))
+            loop_timer_set(&c->pairs[n % c->stride].more, clock_tsc());
+        if (c->nic.link_up && p->free_count < p->tx.slots &&
+            clock_tsc() - p->moved > clock_ticks(HANGS_AFTER))
+            why = "sends nothing any more";
+    }
+    if (virtio_broken(&c->virtio))
+        why = "asks for it";
+    else if (virtio_forgot(&c->virtio))
+        why = "was reset by somebody else";
+    if (!why || c->nic.gone)
+        return;
+    log_warn("%s: %s; it is reset", c->nic.name, why);
+    c->resetting = true;
+    if (!fiber_spawn("reset", reset, c))
+        c->resetting = false; /* the next time */
 }
 
 static void describe(struct card *c)
@@ -506,7 +635,7 @@ static enum hv_status probe(struct pci_device *pci)
     if (!c)
         return HV_ENOMEM;
     c->pci = pci;
-    c->link = (struct loop_timer){.fn = look_at_link, .owner = c};
+    c->link = (struct loop_timer){.fn = watch, .owner = c};
     enum hv_status status = bring_up(c);
     if (status != HV_OK)
         return status; /* what it may still write to stays its own: it is not used for anything else
@@ -521,7 +650,7 @@ static enum hv_status probe(struct pci_device *pci)
     virtio_ready(&c->virtio);
     for (u32 n = 0; n < c->count; n++)
         virtq_kick(&c->pairs[n].rx);
-    look_at_link(c);
+    watch(c);
     for (u32 n = 0; n < c->stride; n++)
         serve(&c->pairs[n]);
     use_all_pairs(c);

@@ -27,6 +27,9 @@ class Bus:
     def read32(self, address):
         return self.do(f"readl {address:#x}")
 
+    def write8(self, address, value):
+        self.do(f"writeb {address:#x} {value:#x}")
+
     def write32(self, address, value):
         self.do(f"writel {address:#x} {value:#x}")
 
@@ -49,11 +52,12 @@ class Monitor:
             if "return" in answer or "error" in answer:
                 return answer
 
-    def registers(self, class_code):
-        """Where the first memory region of the first function of that class and subclass lies."""
+    def registers(self, bar, class_code=None, device=None):
+        """Where that memory region lies, of the function with that class and subclass or that id."""
         for bus in self.do("query-pci")["return"]:
             for function in bus["devices"]:
-                regions = [r["address"] for r in function["regions"] if r["type"] == "memory"]
-                if function["class_info"]["class"] == class_code and regions:
-                    return min(regions)
-        raise AssertionError(f"no function of class {class_code:#x}")
+                if function["class_info"]["class"] == class_code or device and function["qdev_id"] == device:
+                    for region in function["regions"]:
+                        if region["bar"] == bar and region["type"] == "memory":
+                            return region["address"]
+        raise AssertionError(f"no region {bar} of {class_code or device}")

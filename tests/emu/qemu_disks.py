@@ -168,13 +168,16 @@ def disk_ahci(c):
     media_change(c, monitor, "empty", "cd1", "f", 8)
 
 
-@qemu("disk-ahci-vtd", machine="q35", cpus=1, data={"d": 64, "f": 8},
+@qemu("disk-ahci-vtd", machine="q35", cpus=1, data={"d": 64, "f": 8, "g": 64},
       extra=["-device", "intel-iommu,intremap=on", "-device", "ide-hd,drive=d,bus=ide.2",
-             "-device", "ide-cd,drive=f,bus=ide.3"])
+             "-device", "ide-cd,drive=f,bus=ide.3", "-device", "piix3-ide,id=old", "-device",
+             "ide-hd,drive=g,bus=old.0,unit=0"])
 def disk_ahci_vtd(c):
     listed(c, "sd0", "SATA", "MSI", "ahci")
     works(c, "sd0", "d")
     reads_only(c, "cd0", "f")
+    listed(c, "hd0", "IDE", "line", "ide")
+    works(c, "hd0", "g")
     no_dma_blocked(c)
 
 
@@ -255,7 +258,7 @@ def controller_fails(c, monitor, disk, image, others):
         while outside(c, image, 0, 64 * KIB) != first and looks < 600:
             looks += 1
             c.pump(0.1)
-        bus, registers = Bus(c), monitor.registers(0xc03)
+        bus, registers = Bus(c), monitor.registers(0, class_code=0xc03)
         bus.write32(registers + (bus.read32(registers) & 0xff), 2)  # USBCMD.HCRST
         c.expect(r"xhci0: was reset", 120)
         monitor.do("block_set_io_throttle", device=image, iops_wr=0, **limits)

@@ -5,7 +5,7 @@ import re
 import socket
 
 from tests.emu.emulator import NEWER_QEMU, Qemu
-from tests.emu.monitor import MONITOR, Monitor
+from tests.emu.monitor import MONITOR, QTEST, Bus, Monitor
 from tests.emu.netlab import HERE, NetLab, Transfers, cut_by_card, dnsmasq, flood
 from tests.emu.suite import declare, qemu
 
@@ -20,7 +20,7 @@ def wire(name="n"):
 
 def card(device):
     """One, named d0, on such a wire, and QEMU's monitor."""
-    return wire() + ["-device", device + ",netdev=n,id=d0,romfile="] + MONITOR
+    return wire() + ["-device", device + ",netdev=n,id=d0,romfile="] + MONITOR + QTEST
 
 
 class Peer:
@@ -86,8 +86,59 @@ def echoes(c, peer, card, sizes, window=6):
         c.prompt(60)
 
 
+def resets(c, card):
+    return int(re.search(r"(?m)^resets +(\d+)", c.command(f"host nic show {card}"))[1])
+
+
+def wait_until_reset(c, peer):
+    """The driver only sees that nothing is sent when there is something to send."""
+    peer.socket.settimeout(0.3)
+    for _ in range(1000):
+        if "it is reset" in c.text[c.position:]:
+            return
+        c.pump(0)
+        try:
+            peer.send(frame(PROBE, 60))
+            peer.receive()
+        except TimeoutError:
+            pass
+    raise AssertionError("it is not reset")
+
+
+def stops(c, peer, monitor, kind):
+    """The card stops while frames go through it: its driver finds out and resets it."""
+    before = resets(c, "nic0")
+    c.send("host nic echo nic0 seconds=1000\r")
+    try:
+        wait_for_echo(peer)
+        bus = Bus(c)
+        for number in range(6):  # the wire takes some ten
+            peer.send(frame(number, 1514))
+        if kind == "virtio":
+            bus.write8(monitor.registers(4, device="d0") + 0x14, 0)  # device_status
+        else:
+            bus.write32(monitor.registers(0, device="d0") + 0x400, 0)  # TCTL
+        wait_until_reset(c, peer)
+        peer.socket.settimeout(0.3)
+        for _ in range(1000):
+            try:
+                peer.send(frame(PROBE, 61))
+                got = peer.receive()
+                while not is_mine(got, probe=True) or len(got) != 61:
+                    got = peer.receive()
+                break
+            except TimeoutError:
+                c.pump(0)
+        else:
+            raise AssertionError("no frame comes back any more")
+    finally:
+        c.send("\x03")
+        c.prompt(60)
+    assert resets(c, "nic0") == before + 1
+
+
 def works(c, kind, irq, driver, mbps=None):
-    peer = Peer(c)
+    peer, monitor = Peer(c), Monitor(c)
     with c.check("host nic list shows it, with link"):
         pattern = rf"(?m)^nic0 +{kind} +52:54:00:12:34:\w\w +{mbps or 'up'} "
         c.until("host nic list", pattern, 20)
@@ -106,12 +157,14 @@ def works(c, kind, irq, driver, mbps=None):
             peer.send(bytes(size))
         echoes(c, peer, "nic0", [60, 1514])
     with c.check("the cable is pulled, and put back: frames come again"):
-        monitor = Monitor(c)
         monitor.do("set_link", name="d0", up=False)
         c.until("host nic list", rf"(?m)^nic0 +{kind} +\S+ +down ", 60)
         monitor.do("set_link", name="d0", up=True)
         c.until("host nic list", rf"(?m)^nic0 +{kind} +\S+ +{mbps or 'up'} ", 60)
         echoes(c, peer, "nic0", [60, 1514])
+    with c.check("it stops in the midst of a transfer, is reset, and frames come again"):
+        stops(c, peer, monitor, kind)
+        echoes(c, peer, "nic0", [60, 1514] * 500)
     with c.check("nothing in the log is an error"):
         log = c.command("host log | grep ERROR")
         assert not log, log
@@ -236,9 +289,13 @@ def nic_e1000(c):
 
 
 @qemu("nic-82545", machine="q35", cpus=2,
-      extra=["-device", "intel-iommu,intremap=on"] + card("e1000-82545em"))
+      extra=["-device", "intel-iommu,intremap=on"] + card("e1000-82545em") + wire("m") +
+      ["-device", "e1000,netdev=m,romfile="])
 def nic_82545(c):
     works(c, "Intel 82545EM", "line", "e1000", "1000 Mbit/s")
+    with c.check("an 82540 beside it, also behind the IOMMU"):
+        c.until("host nic list", r"(?m)^nic1 +Intel 82540EM .* 1000 Mbit/s ", 20)
+        echoes(c, Peer(c, "m"), "nic1", [60, 1514] * 500)
     with c.check("no DMA was blocked"):
         log = c.command("host log | grep IOMMU")
         assert not log, log
