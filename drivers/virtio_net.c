@@ -381,8 +381,6 @@ static void serve(void *owner)
         loop_timer_set(&first->more, clock_tsc());
 }
 
-static const struct nic_ops ops = {.send = send, .set_filter = set_filter};
-
 /* ---- start ------------------------------------------------------------------------------------
  */
 /* How many pairs there are to be: 5.1.5, and 5.1.2 for where the control queue is then. */
@@ -570,6 +568,19 @@ static void reset(void *arg)
     nic_room(&c->nic);
 }
 
+static enum hv_status begin_reset(struct nic *n)
+{
+    struct card *c = n->driver;
+
+    if (c->resetting || n->gone)
+        return HV_EBUSY;
+    c->resetting = true;
+    if (fiber_spawn("reset", reset, c))
+        return HV_OK;
+    c->resetting = false;
+    return HV_ENOMEM;
+}
+
 /* Takes what an interrupt that was lost has told of; resets a card that hangs, or that forgot. */
 static void watch(void *owner)
 {
@@ -595,10 +606,10 @@ static void watch(void *owner)
     if (!why || c->nic.gone)
         return;
     log_warn("%s: %s; it is reset", c->nic.name, why);
-    c->resetting = true;
-    if (!fiber_spawn("reset", reset, c))
-        c->resetting = false; /* the next time */
+    (void)begin_reset(&c->nic);
 }
+
+static const struct nic_ops ops = {.send = send, .set_filter = set_filter, .reset = begin_reset};
 
 static void describe(struct card *c)
 {
