@@ -14,6 +14,9 @@ import subprocess
 import tempfile
 
 SECONDS = 3  # a measurement
+CACHE = os.path.abspath(os.environ.get("BULKHEAD_CACHE", ".cache"))  # what tools/fetch-ovs.sh has made
+OVS_PATH = ":".join(f"{CACHE}/{path}" for path in ("ovs-switch/usr/lib/openvswitch-switch", "ovs-switch/usr/bin",
+                                                   "ovs-common/usr/sbin", "ovs-common/usr/bin"))
 PROGRAM = "build/bench/switch"
 
 
@@ -44,9 +47,11 @@ echo received $(($(count) - before))
 BRIDGE = "ip link add br0 type bridge forward_delay 0; ip link set a1 master br0; ip link set b1 master br0\n" \
          "ip link set br0 up; sleep 0.2\n"
 OURS = f"{PROGRAM} a1 b1 & switch=$!\ntrap 'kill $switch' EXIT\nsleep 0.5\n"
-OVS = """
+OVS = f"""
+export PATH={OVS_PATH}:$PATH
+schema={CACHE}/ovs-switch/usr/share/openvswitch/vswitch.ovsschema
 export OVS_RUNDIR=$dir OVS_DBDIR=$dir OVS_LOGDIR=$dir OVS_SYSCONFDIR=$dir
-ovsdb-tool create $dir/db /usr/share/openvswitch/vswitch.ovsschema
+ovsdb-tool create $dir/db $schema
 ovsdb-server $dir/db --remote=punix:$dir/db.sock --pidfile=$dir/db.pid --detach --log-file=$dir/db.log
 ovs-vswitchd unix:$dir/db.sock --pidfile=$dir/sw.pid --detach --log-file=$dir/sw.log
 ovs-vsctl --db=unix:$dir/db.sock add-br br0 -- set bridge br0 datapath_type=netdev
@@ -67,7 +72,7 @@ def mpps(output, seconds):
 def between_interfaces(seconds):
     rows = {}
     cases = [("ours", OURS), ("linux_bridge", BRIDGE)]
-    if shutil.which("ovs-vswitchd"):
+    if shutil.which("ovs-vswitchd", path=OVS_PATH):
         cases.append(("ovs_userspace", OVS_TRAP + OVS))
     for name, begin in cases:
         with tempfile.TemporaryDirectory() as directory:

@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000  # unshare(2): of this thread alone
@@ -123,11 +124,22 @@ def sums(data):
     return ~((s & 0xffff) + (s >> 16)) & 0xffff
 
 
-def flood(lab, address, count, window=32, size=64):
+def reach(lab, address, seconds=300):
+    """Echoes until one is answered, each after a new question for the address: what was sent before is then
+    done with, and both sides know each other again.  True when one was."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        lab.inside(subprocess.run, ["ip", "neighbour", "flush", "dev", "t0"], check=False)
+        if flood(lab, address, 1, patience=2) == 1:
+            return True
+    return False
+
+
+def flood(lab, address, count, window=32, size=64, patience=60):
     """That many echo requests, some at a time; how many were answered."""
     answered, sent = set(), 0
     with lab.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
-        s.settimeout(60)
+        s.settimeout(patience)
         while len(answered) < count:
             while sent < count and sent - len(answered) < window:
                 body = struct.pack(">HI", 0x4248, sent).ljust(size, b"\x5a")
