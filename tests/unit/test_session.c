@@ -236,6 +236,42 @@ static void says_not(const char *text)
         fail_msg("'%s' is in: %s", text, output);
 }
 
+/* The n-th line that begins with this word. */
+static void line_of(const char *word, u32 n, char out[80])
+{
+    const char *at = output;
+
+    while ((at = strstr(at, word)) && (at == output || at[-1] != '\n' || n-- != 0))
+        at++;
+    if (!at)
+        fail_msg("no line '%s' in: %s", word, output);
+    snprintf(out, 80, "%.*s", (int)strcspn(at, "\r\n"), at);
+}
+
+static void a_clone_has_its_own_identity(void **state)
+{
+    char uuid[3][80], mac[3][80];
+
+    (void)state;
+    session_until("boot/bulkhead.conf",
+                  "disk ram d1 size=200M\rstore create ds1 d1\rnet switch add vsw0\r"
+                  "vm create a mem=128M kernel=k home=ds1:a nic0.switch=vsw0\r"
+                  "vm set a nic0.mac=02:00:00:00:77:01\rdisk create ds1:a/a.raw size=1M\r"
+                  "vm set a disk0.file=ds1:a/a.raw\rvm clone a b --linked\rvm clone a c\r"
+                  "vm show a\rvm show b\rvm show c\rnosuch\r",
+                  "E_UNKNOWN: ");
+    for (u32 i = 0; i < 3; i++) {
+        line_of("uuid ", i, uuid[i]);
+        line_of("nic0.mac ", i, mac[i]);
+    }
+    assert_string_equal(mac[0], "nic0.mac           02:00:00:00:77:01");
+    for (u32 i = 1; i < 3; i++) {
+        assert_string_equal(mac[i], "nic0.mac           auto");
+        assert_string_not_equal(uuid[i], uuid[0]);
+    }
+    assert_string_not_equal(uuid[1], uuid[2]);
+}
+
 /* On a disk in memory: a VM's directory, snapshots, clones, templates, and all of it found again.
  */
 static void vms_on_a_datastore(void **state)
@@ -303,6 +339,7 @@ int main(void)
         cmocka_unit_test(asks_before_it_deletes),
         cmocka_unit_test(roles_bound_what_users_do),
         cmocka_unit_test(survives_noise),
+        cmocka_unit_test(a_clone_has_its_own_identity),
         cmocka_unit_test(vms_on_a_datastore),
         cmocka_unit_test(readme_has_every_command),
     };

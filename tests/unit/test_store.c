@@ -411,6 +411,16 @@ static void tree(void *arg)
     assert_int_equal(count, 2);
     assert_string_equal(chain[1].path, "b/base.raw");
     assert_int_equal(store_copy_tree(s, "a", "b"), HV_EEXIST);
+    /* An image cannot lie over itself, nor over one that lies over it. */
+    struct store_change loops[] = {
+        {.kind = STORE_IMAGE, .path = "a/base.raw", .to = "a/sub/top.qcow2", .format = "raw"},
+        {.kind = STORE_IMAGE, .path = "a/base.raw", .to = "a/base.raw", .format = "raw"},
+    };
+    for (u32 i = 0; i < ARRAY_LEN(loops); i++) {
+        assert_int_equal(store_apply(s, &loops[i], 1), HV_EINVAL);
+        assert_int_equal(store_chain(s, "a/base.raw", chain, 3, &count), HV_OK);
+        assert_int_equal(count, 1);
+    }
     /* One that fails in the middle leaves nothing. */
     struct disk *f = NULL;
     assert_int_equal(store_open(s, "a/sub/top.qcow2", false, &f), HV_OK);
