@@ -1,5 +1,5 @@
-"""`make bench-linux`: disks and TCP of the control partition beside Debian's Linux, each on the same
-emulated QEMU machine with the same devices: rates, their ratio, and what issue 5 wants of it.
+"""Tables `rates` and `guests` of `make bench`: disks and TCP of the control partition beside Debian's Linux, each on
+the same emulated QEMU machine with the same devices: rates, their ratio, and what is wanted of it.
 
 Disks: reads of 128 KiB in order, 16 at a time, and of 4 KiB in no order, 32 at a time, past all
 caches (O_DIRECT there).  AHCI is beside Debian's stock kernel, since the cloud one has no driver of it.  TCP: to and from a program in a network namespace, by a TAP interface
@@ -237,17 +237,18 @@ def wanted_of(name):
     return 0.8 if name.startswith("tcp") else 0.9
 
 
-def report(mine, theirs):
-    print(f"{'on the same QEMU machine':28}{'Bulkhead':>12}{'other':>12}{'ratio':>8}{'wanted':>8}")
-    with open(os.path.join(emulator.BUILD, "bench-linux.tsv"), "w") as f:
-        for name, rate in mine.items():
-            unit, wanted = "Mbit/s" if "tcp" in name else "requests/s", wanted_of(name)
-            ratio = rate / theirs[name] if theirs[name] else 0
-            print(f"{name:28}{rate:12.0f}{theirs[name]:12.0f}{ratio:8.2f}{wanted:8.1f}  {unit}")
-            f.write(f"linux.{name}\t{ratio:.3f}\tratio\t{wanted}\n")
+def rows(mine, theirs):
+    """(name, ratio, unit, wanted) of each; the rates themselves are printed."""
+    result = []
+    print(f"{'on the same QEMU machine':28}{'Bulkhead':>12}{'other':>12}")
+    for name, rate in mine.items():
+        print(f"{name:28}{rate:12.0f}{theirs[name]:12.0f}  {'Mbit/s' if 'tcp' in name else 'requests/s'}")
+        ratio = round(rate / theirs[name], 2) if theirs[name] else None
+        result.append((f"linux.{name}", ratio, "times", wanted_of(name)))
+    return result
 
 
-def host():
+def host_rows():
     """Disks and TCP of the control partition."""
     mine, theirs = our_ahci(), linux_ahci()
     with NetLab() as lab:
@@ -257,23 +258,9 @@ def host():
             theirs.update(linux(lab))
         finally:
             transfers.close()
-    return mine, theirs
+    return rows(mine, theirs)
 
 
-def guests():
-    return {"guest.tcp": our_guests()}, {"guest.tcp": qemu_guests()}
-
-
-TABLES = {"host": host, "guests": guests}
-
-
-def main():
-    mine, theirs = {}, {}
-    for table in sys.argv[1:] or TABLES:
-        for all_rates, rates in zip((mine, theirs), TABLES[table]()):
-            all_rates.update(rates)
-    report(mine, theirs)
-
-
-if __name__ == "__main__":
-    main()
+def guest_rows():
+    """TCP from guest to guest."""
+    return rows({"guest.tcp": our_guests()}, {"guest.tcp": qemu_guests()})

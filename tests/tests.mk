@@ -157,7 +157,8 @@ build/bench/linux.efi: build/bench/linux.so
 	    -j '.rela.*' -j .reloc --target efi-app-x86_64 --subsystem=10 $< $@
 
 .PHONY: bench
-bench: image guests-tests build/bench/switch build/bench/linux.efi build/linux/bootmark ## the tables of costs on VT-x and AMD-V, and build/bench.tsv
+bench: image guests-tests build/bench/switch build/bench/linux.efi build/linux/bootmark build/host/bench_images \
+        build/bench/rate.img build/bench/rate-stock.img ## all figures with their targets, and build/bench.tsv
 	@tools/fetch-bochs.sh
 	@tools/fetch-ovs.sh || echo "Open vSwitch's rate beside ours is left out"
 	@$(PYTHON) tests/bench.py $(TABLES)
@@ -215,10 +216,3 @@ build/bench/rate-stock.img: build/linux/rate tools/mkinitrd.py tools/binaries.lo
 	    'boot/vmlinuz-*' $(STOCK_MODULES:%='lib/modules/*/kernel/%.ko')
 	$(Q)cp $(STOCK)/boot/vmlinuz-* build/bench/vmlinuz-stock
 	$(Q)$(PYTHON) tools/mkinitrd.py $@ $< /bin/busybox $(STOCK_MODULES:%=$(STOCK)/lib/modules/*/kernel/%.ko)
-.PHONY: bench-linux
-bench-linux: image build/bench/rate.img build/bench/rate-stock.img ## disks and TCP beside Debian's Linux on the same QEMU machine
-	@$(PYTHON) tests/bench_linux.py $(TABLES)
-
-.PHONY: bench-images
-bench-images: build/host/bench_images ## CPU a request of each image format beside QEMU's driver
-	@build/host/bench_images | tee build/bench-images.tsv

@@ -1,4 +1,4 @@
-/* /init of a Linux that `make bench-linux` measures beside Bulkhead on the same emulated machine:
+/* /init of a Linux that `make bench` measures beside Bulkhead on the same emulated machine:
  * loads the modules that are there, of virtio devices and of AHCI, and answers lines on the console
  * with one rate each.
  *
