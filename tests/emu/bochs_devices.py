@@ -14,13 +14,21 @@ from tests.emu.suite import declare
 CARD = bytes.fromhex("525400123456")
 
 
+def localhost():
+    """Whether the name has an address, of which Bochs' card makes sure by crashing."""
+    try:
+        return bool(socket.gethostbyname("localhost"))
+    except OSError:
+        return False
+
+
 class WithCard(Bochs):
     """Frames of its card are datagrams: Bochs takes them at a port and sends to the one above it."""
 
     peer = None
 
     def start(self):
-        while not self.peer:
+        while localhost() and not self.peer:
             self.port_of_card = random.randrange(20000, 32000, 2)
             peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
@@ -30,8 +38,9 @@ class WithCard(Bochs):
                 self.peer = peer
             except OSError:
                 peer.close()
-        self.lines += ["pci: enabled=1, chipset=i440fx, slot2=e1000",
-                       f"e1000: enabled=1, mac={CARD.hex(':')}, ethmod=socket, ethdev={self.port_of_card}"]
+        if self.peer:
+            self.lines += ["pci: enabled=1, chipset=i440fx, slot2=e1000",
+                           f"e1000: enabled=1, mac={CARD.hex(':')}, ethmod=socket, ethdev={self.port_of_card}"]
         super().start()
 
     def stop(self):
@@ -83,7 +92,10 @@ def card(c):
 
 @declare("bochs", WithCard)("disk-ide", cpus=1, data={"d": 64, "e": 8, "f": 8})
 def disk_ide(c):
-    card(c)
+    if c.machine.peer:
+        card(c)
+    else:
+        print("        localhost has no address (/etc/hosts): no Intel card here")
     listed(c, "hd1", "IDE", "line", "ide")
     works(c, "hd1", "d")
     with c.check("both disks of the other channel"):
