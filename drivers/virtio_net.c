@@ -1,5 +1,6 @@
 /* virtio network cards: virtio 1.2 section 5.1; several pairs of queues, mergeable buffers,
- * checksum and TSO on sending. Called by pci.c and nic.c, by its interrupt on the loop. */
+ * checksum and TSO on sending. Called by pci.c and nic.c, by its interrupt on the loop.  One file:
+ * receiving, sending, orders and a reset all change the same queues of the same card. */
 #include "drivers/virtio_net.h"
 
 #include <stdlib.h>
