@@ -165,7 +165,7 @@ class Qemu(Machine):
     """QEMU with OVMF.
 
     machine: q35, pc, or those with options ("pc,max-ram-below-4g=1G").
-    disk: how the image is attached: usb (xHCI), ahci, virtio, ide.
+    disk: how the image is attached: usb (xHCI), ahci, virtio, ide; own: `extra` has a device for drive `disk`.
     kvm: use the host's KVM with -cpu host; else TCG, which has no VT-x but, as WITH_SVM, AMD-V.
     serial: what the console is: isa, or pci, with no other serial port there.
     extra: further words of the command; {folder} becomes the log folder.
@@ -181,6 +181,7 @@ class Qemu(Machine):
         "ahci": ["-device", "ich9-ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.0"],
         "virtio": ["-device", "virtio-blk-pci,drive=disk"],
         "ide": ["-device", "ide-hd,drive=disk,bus=ide.0"],
+        "own": [],
     }
 
     CONSOLES = {
