@@ -6,8 +6,10 @@
 
 #include "control/port_settings.h"
 #include "control/rt/clock.h"
+#include "net/kif.h"
 #include "net/mac_address.h"
 #include "net/net.h"
+#include "net/uplink.h"
 
 typedef unsigned long long ull;
 
@@ -211,18 +213,37 @@ static enum hv_status switch_add(const struct schema_args *args, struct out *out
     }
 }
 
+/* An uplink's buffers and card were made for frames of the MTU that it had. */
+static bool fits_uplinks(struct net_switch *sw, u32 mtu, struct out *out)
+{
+    for (u32 i = 0; i < sw->team.count; i++) {
+        const struct nic *n = uplink_nic(sw->ports[sw->team.links[i].port]);
+
+        if (n && mtu > n->mtu) {
+            out_error(out, HV_EBUSY, "E_UPLINK_IN_USE",
+                      "net uplink remove, net switch set, net uplink add",
+                      "%s was set up for an MTU of %u", n->name, n->mtu);
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum hv_status switch_set(const struct schema_args *args, struct out *out)
 {
     struct net_switch *sw = cmd_net_switch(args, "name", out);
     const char *snooping = args_text(args, "snooping"), *age = args_text(args, "age");
+    u32 mtu = sw ? sw->mtu : 0;
     u64 ns = 0;
 
     if (!sw)
         return HV_ENOENT;
     if (age && (!cmd_net_time(age, &ns) || ns < CLOCK_SECOND))
         return cmd_net_bad(out, "age", age, "a time of at least 1 s", "age=300s");
-    if (!good_mtu(args, out, &sw->mtu))
+    if (!good_mtu(args, out, &mtu) || (mtu > sw->mtu && !fits_uplinks(sw, mtu, out)))
         return HV_EINVAL;
+    sw->mtu = mtu;
+    kif_mtu_changed(sw);
     if (snooping)
         sw->snooping = !strcmp(snooping, "on");
     if (age)

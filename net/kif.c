@@ -276,6 +276,22 @@ void kif_set_dhcp(struct kif *k)
         log_error("%s: no memory for DHCP", k->name);
 }
 
+void kif_mtu_changed(const struct net_switch *sw)
+{
+    for (struct kif *k = kifs; k; k = k->next) {
+        if (k->port->sw == sw)
+            k->netif.mtu = (u16)sw->mtu;
+    }
+}
+
+void kif_announce(void)
+{
+    for (struct kif *k = kifs; k; k = k->next) {
+        if (!ip4_addr_isany(netif_ip4_addr(&k->netif)))
+            etharp_gratuitous(&k->netif);
+    }
+}
+
 /* Whether lwIP looks at the sums of TCP and UDP in what it is given next.  It never puts them in:
  * kif_send() does, since no datagram of ours is as long as to be cut into fragments. */
 static void check_sums(struct kif *k, bool on)

@@ -40,6 +40,10 @@ enum hv_status kif_add(const char *name, struct net_switch *sw, u64 mac, struct 
 void kif_remove(struct kif *k);
 void kif_set_static(struct kif *k, ip4_addr_t address, ip4_addr_t mask, ip4_addr_t gateway);
 void kif_set_dhcp(struct kif *k);
+/* The switch has another MTU. */
+void kif_mtu_changed(const struct net_switch *sw);
+/* An uplink has changed: those outside are told the addresses of all, by gratuitous ARP. */
+void kif_announce(void);
 /* Feeds what has come to lwIP, KIF_BATCH frames an interface; true: there is more. */
 bool kif_run(void);
 /* Called when a frame was queued: then kif_run() is to be called soon. */

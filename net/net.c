@@ -11,6 +11,7 @@
 
 static struct loop_timer timer;
 static bool woken;
+static bool moved; /* to another uplink: what kernel interfaces announce is due */
 
 /* What an administrator should know without asking. */
 static void on_event(void *owner, enum switch_event e, const struct switch_port *p)
@@ -26,6 +27,8 @@ static void on_event(void *owner, enum switch_event e, const struct switch_port 
     case SWITCH_FAILOVER:
         log_notice("%s: uplink %s %s", sw->name, name,
                    team_accepts(&sw->team, p->index) ? "carries frames" : "carries no frames");
+        moved = true;
+        net_wake(); /* not from here: the switch is about to announce by itself */
         break;
     case SWITCH_FORGED:
         log_notice("%s: %s sends from an address that is not its own; such frames are dropped",
@@ -53,6 +56,9 @@ static void pump(void *owner)
     woken = false;
     next = switches_poll(now);
     next = next > now ? next - now : 0;
+    if (moved)
+        kif_announce();
+    moved = false;
     more = kif_run();
     /* lwIP's own timers are a tenth of a second apart, so they run only when it is used. */
     if (kif_first())

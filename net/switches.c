@@ -11,6 +11,7 @@ static struct {
     u64 random;
     void (*event)(void *owner, enum switch_event e, const struct switch_port *p);
     void (*watch)(const struct net_switch *sw);
+    bool (*known)(u64 mac);
 } host;
 
 void switches_init(u64 seed)
@@ -28,6 +29,11 @@ void switches_tell(void (*event)(void *owner, enum switch_event e, const struct 
 void switches_watch(void (*fn)(const struct net_switch *sw))
 {
     host.watch = fn;
+}
+
+void switches_know_macs(bool (*known)(u64 mac))
+{
+    host.known = known;
 }
 
 static bool good_name(const char *name)
@@ -144,7 +150,7 @@ bool switches_mac_used(u64 mac)
 static bool used(void *owner, u64 mac)
 {
     (void)owner;
-    return switches_mac_used(mac);
+    return switches_mac_used(mac) || (host.known && host.known(mac));
 }
 
 u64 switches_new_mac(void)

@@ -29,6 +29,8 @@ int switches_add_uplink(struct net_switch *sw, const char *nic, const struct swi
 struct switch_port *switches_port(const char *name);
 /* A new address for a guest or kernel interface, unlike any in use; 0: none found. */
 u64 switches_new_mac(void);
-bool switches_mac_used(u64 mac);
+bool switches_mac_used(u64 mac); /* of a switch or a port */
+/* Who knows of addresses that new ones must differ from though they are at no port now. */
+void switches_know_macs(bool (*known)(u64 mac));
 /* switch_poll() of all; when the earliest wants to be called again. */
 u64 switches_poll(u64 now);

@@ -6,6 +6,7 @@
 
 #include "control/rt/clock.h"
 #include "control/rt/dma.h"
+#include "control/rt/log.h"
 #include "net/frame_buffer.h"
 #include "net/net.h"
 #include "net/offload.h"
@@ -230,8 +231,11 @@ static void send_plain(struct batch *b, const struct switch_item *item)
     struct buffer *buffer = next_buffer(b);
     u32 len = buffer ? frame_copy(item->frame, item->tag, buffer->bytes, b->u->size) : 0;
 
-    if (!len)
+    if (!len) {
+        if (buffer) /* longer than those */
+            b->u->nic->stats.tx_dropped++;
         return;
+    }
     describe(item->frame, len - item->frame->len, &buffer->frame);
     add(b, buffer, len);
 }
@@ -447,8 +451,9 @@ enum hv_status uplink_add(struct net_switch *sw, const char *nic)
         return HV_ENOENT;
     if (n->user)
         return HV_EBUSY;
-    if (n->mtu != sw->mtu && sw->mtu <= n->mtu_most && nic_set_mtu(n, sw->mtu) != HV_OK)
-        return HV_EIO;
+    if (n->mtu < sw->mtu && (sw->mtu > n->mtu_most || nic_set_mtu(n, sw->mtu) != HV_OK))
+        log_warn("%s carries frames of %u bytes, %s has up to %u: longer ones are dropped there",
+                 n->name, n->mtu, sw->name, sw->mtu);
     u = create(n);
     if (!u)
         return HV_ENOMEM;

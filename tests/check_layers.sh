@@ -60,5 +60,15 @@ for file in $(git ls-files -co --exclude-standard '*.c' '*.h' '*.S' | grep -v '^
         fi
     done < <(sed -n 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"\([^"]*\)".*/\1/p' "$file")
 done
+# Devices see chains, never a ring: those are virtio_dev.c's, which serves all of them.
+if grep -nE 'virtio_ring_|->ring\[|\.ring\[|virtio_queue\b' vmm/virtio_dev_{blk,net,console,rng,balloon}.c; then
+    echo "a model of a virtio device touches a ring"
+    bad=1
+fi
+for file in vmm/virtio_dev_{blk,net,console,rng,balloon}.c; do
+    [ "$(grep -c '^const struct virtio_model ' "$file")" = 1 ] && continue
+    echo "$file: a virtio device is one const struct virtio_model"
+    bad=1
+done
 [ $bad = 0 ] && echo "$files files"
 exit $bad

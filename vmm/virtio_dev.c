@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "control/rt/log.h"
 #include "vmm/platform.h"
 #include "vmm/virtio_dev_pci.h"
 #include "vmm/vm.h"
@@ -120,6 +121,14 @@ void virtio_dev_rewind(struct virtio_device *d, u32 queue)
     virtio_ring_rewind(&d->state->queue[queue]);
 }
 
+bool virtio_dev_uses(const struct virtio_device *d, u64 gpa)
+{
+    for (u32 i = 0; i < VIRTIO_QUEUES; i++)
+        if (virtio_ring_uses(&d->ring[i], gpa))
+            return true;
+    return false;
+}
+
 void virtio_dev_drained(struct virtio_device *d)
 {
     if (d->state->resetting)
@@ -148,6 +157,10 @@ void virtio_dev_broken(struct virtio_device *d, const char *why)
     close_rings(d);
     platform_log(d->pci.vm, "%s: the driver is wrong: %s; the device waits for its reset", d->label,
                  why);
+    if (!d->told) /* once: a guest must not fill the host's log */
+        log_notice("VM %s: the driver of %s is wrong: %s; the device waits for its reset",
+                   d->pci.vm->config.name, d->label, why);
+    d->told = true;
     virtio_dev_config_changed(d);
 }
 

@@ -70,6 +70,7 @@ struct virtio_device {
     u32 doorbells;                          /* queues whose doorbells the kernel answers */
     u32 group;                              /* of doorbells: where BAR 0 is */
     u32 again;                              /* queues to be looked at when the timer fires */
+    bool told;                              /* the host's log has that its driver is wrong */
     struct loop_timer timer;
 };
 
@@ -105,10 +106,12 @@ void virtio_dev_put_all(struct virtio_device *d, u32 queue, const struct virtio_
 void virtio_dev_rewind(struct virtio_device *d, u32 queue);
 void virtio_dev_drained(struct virtio_device *d);           /* busy() has become false */
 void virtio_dev_signal(struct virtio_device *d, u32 queue); /* interrupt, if wanted, after puts */
+/* Does a ring of the device lie in the page at `gpa`? */
+bool virtio_dev_uses(const struct virtio_device *d, u64 gpa);
 /* Kick the queue at `at` (ns of platform_now): there is more than one turn may do. */
 void virtio_dev_again(struct virtio_device *d, u32 queue, u64 at);
 void virtio_dev_config_changed(struct virtio_device *d);
-/* The driver broke a rule: DEVICE_NEEDS_RESET, told in `vm log`. */
+/* The driver broke a rule: DEVICE_NEEDS_RESET, told in `vm log`, the first time in `host log`. */
 void virtio_dev_broken(struct virtio_device *d, const char *why);
 
 /* For the transport. */

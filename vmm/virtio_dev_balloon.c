@@ -65,9 +65,8 @@ static bool fill(void *owner, u64 gpa, u64 len)
 static bool in_use(const struct vm *vm, u64 page)
 {
     for (u32 i = 0; i < vm->state->device_count; i++)
-        for (u32 q = 0; q < VIRTIO_QUEUES; q++)
-            if (virtio_ring_uses(&vm->devices[i].ring[q], page))
-                return true;
+        if (virtio_dev_uses(&vm->devices[i], page))
+            return true;
     return false;
 }
 

@@ -470,6 +470,7 @@ void vm_init(void)
     loop_on_exit(exits_serve);
     loop_on_doorbell(virtio_dev_pci_doorbell);
     switches_watch(vm_nic_found);
+    switches_know_macs(vm_nic_mac_known);
 }
 
 /* *c: the configuration in it. */

@@ -6,6 +6,7 @@
 
 #include "control/rt/clock.h"
 #include "control/rt/fiber.h"
+#include "drivers/nic.h"
 #include "net/switches.h"
 #include "vmm/inventory.h"
 #include "vmm/pci_hotplug.h"
@@ -101,6 +102,26 @@ bool vm_nic_change(struct vm *vm, struct vm_config *to, struct vm_error *e)
             memset(&to->nic[i], 0, sizeof(to->nic[i]));
     }
     return true;
+}
+
+static u64 card_mac(const struct nic *n)
+{
+    u64 mac = 0;
+    for (u32 i = 0; i < NIC_MAC_LEN; i++)
+        mac = mac << 8 | n->mac[i];
+    return mac;
+}
+
+bool vm_nic_mac_known(u64 mac)
+{
+    for (const struct vm *vm = inventory_first(); vm; vm = vm->next)
+        for (u32 i = 0; i < VM_NICS; i++)
+            if (there(&vm->config.nic[i]) && vm->config.nic[i].mac == mac)
+                return true;
+    for (const struct nic *n = nic_first(); n; n = n->next)
+        if (card_mac(n) == mac)
+            return true;
+    return false;
 }
 
 void vm_nic_found(const struct net_switch *sw)

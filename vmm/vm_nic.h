@@ -14,5 +14,7 @@ bool vm_nic_needs_stop(const struct vm_nic *old, const struct vm_nic *new);
  * error the NICs before that one have changed. */
 MUST_CHECK bool vm_nic_change(struct vm *vm, struct vm_config *to, struct vm_error *e);
 
+/* For switches_know_macs(): the address of a NIC of any VM, running or not, or of a card. */
+bool vm_nic_mac_known(u64 mac);
 /* For switches_watch(): NICs that waited for this switch are connected. */
 void vm_nic_found(const struct net_switch *sw);

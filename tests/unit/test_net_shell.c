@@ -217,9 +217,161 @@ static void ports_of_vms_that_do_not_run(void **state)
         fail_msg("%s", third + 1);
 }
 
+/* What `host config show` says between two lines that are echoed, as lines to be typed. */
+static void shown(char *lines, u32 size)
+{
+    char *from = strstr(output, "\nbegin"), *to = strstr(output, "\nend-of-it");
+    u32 n = 0;
+
+    assert_non_null(from);
+    assert_non_null(to);
+    for (from = strchr(from + 1, '\n') + 1; from < to + 1 && n < size; from++) {
+        if (*from != '\r')
+            lines[n++] = *from;
+    }
+    lines[n] = 0;
+}
+
+/* Everything that can be set without a card is made again by the lines that the host keeps. */
+static void what_was_set_is_kept(void **state)
+{
+    static const char set[] =
+        "net switch add vsw0 mtu=9000\n"
+        "net switch set vsw0 age=60s snooping=off\n"
+        "net switch add vsw1\n"
+        "net policy vsw0 promisc=accept macchange=accept forged=accept broadcast=100\n"
+        "net policy vsw1 dhcpserver=reject router=reject multicast=7 unknown=8\n"
+        "net team set vsw0 policy=lacp failback=no lacp=passive timers=fast\n"
+        "net team set vsw1 policy=iphash\n"
+        "net lldp vsw0 both\n"
+        "net cdp vsw0 listen\n"
+        "net lldp vsw1 advertise\n"
+        "net kif add k0 switch=vsw0 ip=10.0.0.1/24 gw=10.0.0.9 mac=06:42:48:00:00:01\n"
+        "net port set k0 mode=trunk vlans=10,20-29 native=none\n"
+        "net port set k0 isolate=on link=down\n"
+        "net policy k0 promisc=reject unknown=50\n"
+        "net shape k0 avg=10mbit peak=20mbit burst=256k dir=in\n"
+        "net shape k0 avg=5mbit dir=out\n"
+        "net link k0 delay=50ms loss=1.5%\n"
+        "net mac add vsw0 mac=00:11:22:33:44:55 port=k0 vlan=20\n"
+        "vm create web kernel=x mem=16M nic0.model=virtio nic0.switch=vsw0 nic0.vlan=10 "
+        "nic0.mac=auto nic0.queues=2 nic1.switch=vsw0 nic1.mirror=yes\n"
+        "net mirror k0 to=web:1 dir=out\n"
+        "net mirror web:0 to=web:1\n"
+        "net port set web:0 mode=trunk vlans=10,20 native=1\n"
+        "net shape web:0 avg=1mbit peak=2mbit burst=100k\n"
+        "net policy web:0 macchange=accept dhcpserver=reject\n"
+        "net link web:0 delay=5ms loss=0.1%\n";
+    static char first[16 * KIB], again[16 * KIB], keys[32 * KIB];
+    static const char end[] = "echo begin; host config show; echo end-of-it\n";
+
+    (void)state;
+    snprintf(keys, sizeof(keys), "%s%s", set, end);
+    session(keys);
+    shown(first, sizeof(first));
+    snprintf(keys, sizeof(keys), "%s%s", first, end);
+    session(keys);
+    shown(again, sizeof(again));
+    assert_string_equal(first, again);
+    snprintf(output, sizeof(output), "%s", first);
+    says("net switch add vsw0 mtu=9000\n");
+    says("snooping=off\n");
+    says("net policy vsw0 promisc=accept macchange=accept forged=accept broadcast=100\n");
+    says("net policy vsw1 dhcpserver=reject router=reject multicast=7 unknown=8\n");
+    says("net team set vsw0 policy=lacp failback=no lacp=passive timers=fast\n");
+    says("net team set vsw1 policy=iphash failback=yes");
+    says("net lldp vsw0 both\nnet cdp vsw0 listen\n");
+    says("net lldp vsw1 advertise\n");
+    says("net port set k0 mode=trunk vlans=10,20-29 native=none");
+    says("net policy k0 promisc=reject unknown=50\n");
+    says("net mac add vsw0 mac=00:11:22:33:44:55 vlan=20 port=k0\n");
+    says("net mirror web:0 to=web:1");
+    says("net port set web:0 mode=trunk vlans=10,20 native=1\n");
+    says("nic0.vlan=10");
+}
+
+/* Each command says how it is used, and why something is not done. */
+static void help_and_more_errors(void **state)
+{
+    static const char *const verbs[] = {"switch", "port",  "uplink", "team",    "mac",
+                                        "policy", "shape", "mirror", "capture", "neighbors",
+                                        "link",   "lldp",  "cdp",    "kif"};
+    char keys[4096];
+    u32 n = 0;
+
+    (void)state;
+    for (u32 i = 0; i < ARRAY_LEN(verbs); i++)
+        n += (u32)snprintf(keys + n, sizeof(keys) - n, "help net %s\n", verbs[i]);
+    session(keys);
+    says("net switch add vsw0 mtu=9000");
+    says("net port set web:0 mode=trunk vlans=10,20 native=1");
+    says("net uplink add vsw0 nic0");
+    says("net team set vsw0 policy=lacp timers=fast");
+    says("net mac add vsw0 mac=00:11:22:33:44:55 port=nic0");
+    says("net policy web:0 promisc=accept broadcast=1000");
+    says("net shape web:0 avg=10mbit peak=20mbit burst=256k");
+    says("net mirror web:0 to=probe:0");
+    says("net capture web:0 file=ds1:web.pcapng seconds=10");
+    says("what LLDP and CDP heard");
+    if (strstr(strstr(output, "bulkhead> "), "\nE_"))
+        fail_msg("%s", output);
+    session("net switch add vsw0\n"
+            "net switch add\n"
+            "net switch show vsw7\n"
+            "net switch delete vsw7\n"
+            "net switch set vsw0 age=10ms\n"
+            "net switch frobnicate vsw0\n"
+            "net port show x:0\n"
+            "net kif add k0 switch=vsw0\n"
+            "net port set k0 mode=access vlans=10\n"
+            "net port set k0 mode=trunk vlan=10\n"
+            "net port set k0 native=1 vlans=5000\n"
+            "net uplink remove nic3\n"
+            "net uplink add vsw3 nic3\n"
+            "net team show vsw3\n"
+            "net team set vsw0 policy=best\n"
+            "net mac add vsw0 mac=01:00:5e:00:00:01 port=k0\n"
+            "net mac add vsw0 mac=00:11:22:33:44:55 vlan=4095 port=k0\n"
+            "net mac add vsw0 mac=00:11:22:33:44:55 port=k0\n"
+            "net mac add vsw0 mac=00:11:22:33:44:55 port=k0\n"
+            "net mac remove vsw0 mac=00:11:22:33:44:66\n"
+            "net policy k7 promisc=accept\n"
+            "net policy k0 broadcast=99999999999\n"
+            "net shape k0\n"
+            "net shape k0 avg=10mbit burst=much\n"
+            "net link k0 delay=11s\n"
+            "net mirror k0 to=k9\n"
+            "net capture k9\n"
+            "net capture k0 file=ds9:x.pcapng\n"
+            "net lldp vsw0 loudly\n"
+            "net cdp vsw9 both\n");
+    says("E_SYNTAX: a name is missing");
+    says("E_NO_SWITCH: no switch is named 'vsw7'");
+    says("E_VALUE: age: '10ms' is not a time of at least 1 s");
+    says("E_NO_PORT: no port is named 'x:0'");
+    says("E_VALUE: vlans: '10' is not for access ports");
+    says("E_VALUE: vlan: '10' is not for access ports");
+    says("E_NO_NIC: 'nic3' is no uplink");
+    says("E_NO_SWITCH: no switch is named 'vsw3'");
+    says("best");
+    says("E_VALUE: mac: '01:00:5e:00:00:01' is not the address of one station");
+    says("E_VALUE: vlan must be 0 to 4094");
+    says("E_EXISTS: that address is fixed already");
+    says("E_NO_MAC: no such address in that VLAN");
+    says("E_NO_PORT: no switch or port is named 'k7'");
+    says("E_VALUE: avg: '' is not a rate of at least 8kbit, or off");
+    says("E_VALUE: burst: 'much' is not a number of bytes");
+    says("E_VALUE: delay: '11s' is not a time of at most 10s");
+    says("E_NO_PORT: no port is named 'k9'");
+    says("E_NO_STORE: there is no store for 'ds9:x.pcapng'");
+    says("E_NO_SWITCH: no switch is named 'vsw9'");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_set_is_kept),
+        cmocka_unit_test(help_and_more_errors),
         cmocka_unit_test(switches_ports_and_their_errors),
         cmocka_unit_test(interfaces_routes_and_their_errors),
         cmocka_unit_test(ports_of_vms_that_do_not_run),

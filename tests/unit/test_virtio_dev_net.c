@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "control/rt/log.h"
 #include "net/net.h"
 #include "net/switches.h"
 #include "vmm/platform.h"
@@ -107,6 +108,11 @@ u64 platform_now(void)
 void platform_log(struct vm *v, const char *fmt, ...)
 {
     (void)v;
+    fail_msg("%s", fmt);
+}
+void log_write(enum log_level level, const char *fmt, ...)
+{
+    (void)level;
     fail_msg("%s", fmt);
 }
 void platform_device_timer(struct virtio_device *d, u64 at)

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "control/rt/log.h"
 #include "control/rt/sys.h"
 #include "vmm/exits.h"
 #include "vmm/inventory.h"
@@ -24,7 +25,7 @@ static u8 ram[RAM] __attribute__((aligned(4096)));
 static struct vm *vm;
 static struct virtio_device device;
 static struct virtio_area area;
-static u32 pins, msi_count, kicks, resets, logs;
+static u32 pins, msi_count, kicks, resets, logs, events;
 static u64 msi_address;
 static u32 msi_data;
 
@@ -40,6 +41,11 @@ void platform_log(struct vm *v, const char *fmt, ...)
     (void)v;
     (void)fmt;
     logs++;
+}
+void log_write(enum log_level level, const char *fmt, ...)
+{
+    (void)fmt;
+    events += level == LOG_NOTICE;
 }
 void platform_device_timer(struct virtio_device *d, u64 at)
 {
@@ -130,7 +136,7 @@ static int set_up(void **state)
     device = (struct virtio_device){.model = &model, .label = "echo0"};
     virtio_dev_pci_attach(&device, vm, SLOT, &area);
     pci_reset(vm);
-    pins = msi_count = kicks = resets = logs = 0;
+    pins = msi_count = kicks = resets = logs = events = 0;
     return 0;
 }
 
@@ -331,6 +337,7 @@ static void a_broken_ring_needs_a_reset(void **state)
     assert_true(get(region(1) + 20, 1) & VIRTIO_STATUS_NEEDS_RESET);
     assert_int_equal(get(region(3), 1) & VIRTIO_ISR_CONFIG, VIRTIO_ISR_CONFIG);
     assert_int_equal(logs, 1);
+    assert_int_equal(events, 1);
     kicks = 0;
     set(region(2), 2, 0);
     assert_int_equal(kicks, 0);
@@ -340,6 +347,12 @@ static void a_broken_ring_needs_a_reset(void **state)
     send("hello");
     set(region(2), 2, 0);
     assert_int_equal((u8)~ram[0x9000], 'h');
+    send("again");
+    ((u64 *)(ram + 0x1000))[0] = RAM;
+    set(region(2), 2, 0);
+    assert_true(get(region(1) + 20, 1) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_int_equal(logs, 2);
+    assert_int_equal(events, 1); /* a guest cannot fill the host's log */
 }
 
 static void queues_outside_memory_are_refused(void **state)
