@@ -9,11 +9,10 @@
 #include "control/rt/log.h"
 #include "control/rt/mmio.h"
 #include "control/rt/sys.h"
+#include "drivers/pci_bridge.h"
 
 #define COMMAND_ON 0x007u /* ports, memory, bus mastering */
 #define COMMAND_NO_LINE 0x400u
-#define HEADER_MULTI 0x80u
-#define STATUS_CAPABILITIES 0x10u
 #define MSI_ENABLE 1u
 #define MSI_64_BIT 0x80u
 #define MSIX_ENABLE 0x8000u
@@ -67,7 +66,7 @@ void pci_write32(const struct pci_device *d, u32 at, u32 value)
 
 u32 pci_capability(const struct pci_device *d, u8 id, u32 from)
 {
-    if (!(pci_read16(d, PCI_STATUS) & STATUS_CAPABILITIES))
+    if (!(pci_read16(d, PCI_STATUS) & PCI_STATUS_CAPABILITIES))
         return 0;
     u32 at = pci_read8(d, from ? from + 1 : PCI_CAPABILITIES) & 0xfcu;
     for (u32 i = 0; at >= 0x40 && i < 48; i++) { /* a list may be a ring */
@@ -336,7 +335,7 @@ static void scan(void)
         if (!present(function))
             continue;
         look_at(function);
-        if (sys_pci_read(function, PCI_HEADER, 1) & HEADER_MULTI)
+        if (sys_pci_read(function, PCI_HEADER, 1) & PCI_HEADER_MULTI)
             for (u32 i = 1; i < 8; i++)
                 if (present(function + i))
                     look_at(function + i);
@@ -348,7 +347,7 @@ static void probe(struct pci_device *d)
     static u32 numbers[32];
     u32 n = 0;
 
-    i64 status = sys_dev_claim(d->function);
+    i64 status = sys_dev_claim(d->function, pci_bridge_source(d->function));
     if (status == HV_OK) {
         d->claimed = true;
         for (const struct driver *const *p = __start_drivers; *p != d->driver; p++)

@@ -31,6 +31,9 @@ enum {
     PCI_CAP_MSIX = 0x11,
 };
 
+#define PCI_HEADER_MULTI 0x80u
+#define PCI_STATUS_CAPABILITIES 0x10u
+
 struct pci_bar {
     volatile u8 *registers; /* NULL: ports */
     u16 port;

@@ -37,7 +37,9 @@ static const struct {
 } ide[] = {{0x1f0, 8, 14, 1}, {0x3f6, 1, 14, 1}, {0x170, 8, 15, 4}, {0x376, 1, 15, 4}};
 
 static const struct boot_info *boot;
-static u16 claims[CLAIMS];
+static struct {
+    u16 function, source;
+} claims[CLAIMS];
 static u32 claim_count;
 static u64 next_mmio = USER_MMIO_BASE;
 
@@ -79,20 +81,20 @@ static bool old_ide(u16 function, u32 bar)
            !(config_read(function, CONFIG_INTERFACE, 1) & ide[bar].native);
 }
 
-bool device_claimed(u64 function)
+u32 device_source(u64 function)
 {
     for (u32 i = 0; i < claim_count; i++)
-        if (claims[i] == function)
-            return true;
-    return false;
+        if (claims[i].function == function)
+            return claims[i].source;
+    return DEVICE_UNCLAIMED;
 }
 
 bool device_has_line(u32 gsi, bool *edge)
 {
     for (u32 i = 0; i < claim_count; i++) {
-        *edge = (gsi == ide[0].gsi && old_ide(claims[i], 0)) ||
-                (gsi == ide[2].gsi && old_ide(claims[i], 2));
-        if (*edge || config_read(claims[i], CONFIG_LINE, 1) == gsi)
+        *edge = (gsi == ide[0].gsi && old_ide(claims[i].function, 0)) ||
+                (gsi == ide[2].gsi && old_ide(claims[i].function, 2));
+        if (*edge || config_read(claims[i].function, CONFIG_LINE, 1) == gsi)
             return true;
     }
     return false;
@@ -106,8 +108,8 @@ i64 device_config(const u64 args[6])
         return HV_EINVAL;
     if (!args[3])
         return config_read((u16)function, (u32)at, (u32)size);
-    if (!device_claimed(function) || (at + size > CONFIG_BAR && at < CONFIG_BARS_END) ||
-        (at & ~3ull) == CONFIG_ROM)
+    if (device_source(function) == DEVICE_UNCLAIMED ||
+        (at + size > CONFIG_BAR && at < CONFIG_BARS_END) || (at & ~3ull) == CONFIG_ROM)
         return HV_EPERM;
     config_write((u16)function, (u32)at, (u32)size, (u32)args[4]);
     return HV_OK;
@@ -115,11 +117,11 @@ i64 device_config(const u64 args[6])
 
 i64 device_claim(const u64 args[6])
 {
-    u16 function = (u16)args[0];
+    u16 function = (u16)args[0], source = (u16)args[1];
 
-    if (args[0] > 0xffff)
+    if (args[0] > 0xffff || args[1] > 0xffff)
         return HV_EINVAL;
-    if (device_claimed(function))
+    if (device_source(function) != DEVICE_UNCLAIMED)
         return HV_EEXIST;
     if (config_read(function, CONFIG_ID, 2) == 0xffff)
         return HV_ENOENT;
@@ -131,7 +133,9 @@ i64 device_claim(const u64 args[6])
     stop_master(function);
     enum hv_status status = vtd_attach(function);
     if (status == HV_OK)
-        claims[claim_count++] = function;
+        status = vtd_attach(source); /* whoever that is: it reaches what ring 3 does, no more */
+    if (status == HV_OK)
+        claims[claim_count++] = (typeof(claims[0])){function, source};
     return status;
 }
 
@@ -179,7 +183,7 @@ i64 device_bar(const u64 args[6])
 
     if (args[1] > 5)
         return HV_EINVAL;
-    if (!device_claimed(args[0]))
+    if (device_source(args[0]) == DEVICE_UNCLAIMED)
         return HV_EPERM;
     u32 n = (u32)args[1];
     struct dev_bar bar = {ide[n % 4].port, ide[n % 4].len, true};
@@ -233,7 +237,7 @@ void device_release_all(void)
 {
     irq_release_all();
     for (u32 i = 0; i < claim_count; i++)
-        stop_master(claims[i]);
+        stop_master(claims[i].function);
     claim_count = 0;
     vtd_detach_all();
     cpu_tables_reset_ports();

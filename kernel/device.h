@@ -5,13 +5,16 @@
 
 #include "kernel/abi/boot_info.h"
 
+#define DEVICE_UNCLAIMED 0x10000u
+
 void device_init(const struct boot_info *bi); /* boot CPU; bi stays valid */
 /* The control partition failed: no claimed function writes memory any more when this returns, and
  * none is claimed.  What it could reach is still mapped for ring 3. */
 void device_release_all(void);
 /* Does that interrupt line belong to a claimed function?  *edge: not shareable, as on ISA. */
 MUST_CHECK bool device_has_line(u32 gsi, bool *edge);
-MUST_CHECK bool device_claimed(u64 function);
+/* What an IOMMU takes a claimed function for: SYS_DEV_CLAIM. */
+MUST_CHECK u32 device_source(u64 function);
 
 i64 device_config(const u64 args[6]); /* SYS_PCI_CONFIG */
 i64 device_claim(const u64 args[6]);  /* SYS_DEV_CLAIM */

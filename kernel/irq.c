@@ -121,12 +121,12 @@ enum hv_status irq_bind(u32 source, u32 bit, struct irq_message *message)
     bool edge = true, low = false;
 
     if (source & IRQ_MSI) {
-        u32 function = source & ~(u32)IRQ_MSI;
-        if (!device_claimed(function))
+        u32 requester = device_source(source & ~(u32)IRQ_MSI);
+        if (requester == DEVICE_UNCLAIMED)
             return HV_EPERM;
         bits[bit] = (typeof(bits[bit])){.bound = true};
         /* VT-d 5.1.2.2: the index in place of the address; else SDM 3A 11.11. */
-        bool remapped = vtd_remap(bit, vector, target, false, function);
+        bool remapped = vtd_remap(bit, vector, target, false, requester);
         message->address = 0xfee00000u | (remapped ? bit << 5 | 1 << 4 : (target & 0xff) << 12);
         message->data = remapped ? 0 : vector;
         return HV_OK;

@@ -140,9 +140,9 @@ static inline i64 sys_pci_write(u32 function, u32 offset, u32 bytes, u32 value)
     return sys_call(SYS_PCI_CONFIG, function, offset, bytes, 1, value);
 }
 
-static inline i64 sys_dev_claim(u32 function)
+static inline i64 sys_dev_claim(u32 function, u32 source)
 {
-    return sys_call(SYS_DEV_CLAIM, function, 0, 0, 0, 0);
+    return sys_call(SYS_DEV_CLAIM, function, source, 0, 0, 0);
 }
 
 static inline i64 sys_dev_bar(u32 function, u32 index, struct dev_bar *bar)

@@ -35,8 +35,9 @@
     X(SYS_PCI_CONFIG, "pci_config") /* (function, offset, bytes, write, value): bus << 8 | device   \
                                      * << 3 | function, of segment 0; returns what was read; only   \
                                      * claimed functions are written, base addresses never */       \
-    X(SYS_DEV_CLAIM, "dev_claim")   /* (function): bus mastering is off, its DMA reaches the memory \
-                                     * of SYS_DMA_MAP */                                            \
+    X(SYS_DEV_CLAIM, "dev_claim")   /* (function, what an IOMMU takes it for: itself or a bridge):  \
+                                     * bus mastering is off, its DMA reaches the memory of          \
+                                     * SYS_DMA_MAP */                                               \
     X(SYS_DEV_BAR, "dev_bar")       /* (function, index, struct dev_bar *): of a claimed function:  \
                                      * maps its registers, or grants its ports */                   \
     X(SYS_DMA_MAP, "dma_map")       /* (len): 4 KiB or 2 MiB, contiguous, zeroed; returns           \

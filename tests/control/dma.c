@@ -132,11 +132,14 @@ static void refusals(void)
     expect("message of an unclaimed function",
            (u64)ring3_call(SYS_IRQ_BIND, IRQ_MSI | edu, 9, 0, 0, 0), (u64)HV_EPERM);
     expect("claim of a bridge", (u64)ring3_call(SYS_DEV_CLAIM, 0, 0, 0, 0, 0), (u64)HV_EPERM);
-    expect("claim of nothing", (u64)ring3_call(SYS_DEV_CLAIM, 0xfff8, 0, 0, 0, 0), (u64)HV_ENOENT);
+    expect("claim of nothing", (u64)ring3_call(SYS_DEV_CLAIM, 0xfff8, 0xfff8, 0, 0, 0),
+           (u64)HV_ENOENT);
+    expect("claim for a source out of range", (u64)ring3_call(SYS_DEV_CLAIM, edu, 0x10000, 0, 0, 0),
+           (u64)HV_EINVAL);
     expect("claim out of range", (u64)ring3_call(SYS_DEV_CLAIM, 0x10000, 0, 0, 0, 0),
            (u64)HV_EINVAL);
-    expect("claim", (u64)ring3_call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), HV_OK);
-    expect("claim twice", (u64)ring3_call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), (u64)HV_EEXIST);
+    expect("claim", (u64)ring3_call(SYS_DEV_CLAIM, edu, edu, 0, 0, 0), HV_OK);
+    expect("claim twice", (u64)ring3_call(SYS_DEV_CLAIM, edu, edu, 0, 0, 0), (u64)HV_EEXIST);
     expect("write of a base address", (u64)config_write(0x10, 4, 0), (u64)HV_EPERM);
     expect("write across a base address", (u64)config_write(0x27, 1, 0), (u64)HV_EPERM);
     expect("write of the ROM's address", (u64)config_write(0x30, 4, 0), (u64)HV_EPERM);
@@ -235,7 +238,7 @@ void _start(void)
     find();
     expect("a restart switches bus mastering off", config_read(4, 2) & 4, 0);
     expect("and takes the claim", (u64)config_write(4, 2, 6), (u64)HV_EPERM);
-    expect("claim after a restart", (u64)ring3_call(SYS_DEV_CLAIM, edu, 0, 0, 0, 0), HV_OK);
+    expect("claim after a restart", (u64)ring3_call(SYS_DEV_CLAIM, edu, edu, 0, 0, 0), HV_OK);
     expect("registers after it", (u64)ring3_call(SYS_DEV_BAR, edu, 0, (u64)&bar, 0, 0), HV_OK);
     registers = (volatile u8 *)bar.address;
     transfers(false);

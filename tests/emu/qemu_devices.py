@@ -25,21 +25,21 @@ def verdicts(c, count, iommu):
 
 @qemu("dma-plain", prompt=False, machine="q35", cpus=2, files=INSTEAD, extra=EDU)
 def dma_plain(c):
-    verdicts(c, 37, False)
+    verdicts(c, 38, False)
 
 
 @qemu("dma-pc", prompt=False, machine="pc", cpus=1, files=INSTEAD, extra=EDU)
 def dma_pc(c):
-    verdicts(c, 37, False)
+    verdicts(c, 38, False)
 
 
 @qemu("dma-vtd", prompt=False, machine="q35", cpus=2, files=INSTEAD,
       extra=["-device", "intel-iommu,intremap=off"] + EDU)
 def dma_vtd(c):
-    verdicts(c, 42, True)
+    verdicts(c, 43, True)
 
 
 @qemu("dma-vtd-intremap", prompt=False, machine="q35", cpus=2, files=INSTEAD,
       extra=["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48"] + EDU)
 def dma_vtd_intremap(c):
-    verdicts(c, 43, True)
+    verdicts(c, 44, True)

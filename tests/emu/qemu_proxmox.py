@@ -4,6 +4,7 @@ card gets an address."""
 import re
 
 from tests.emu.disks import KIB, MIB, outside, pattern, run_test
+from tests.emu.qemu_disks import no_dma_blocked
 from tests.emu.suite import qemu
 
 # What every machine of type i440fx has there, below bus 0.
@@ -115,3 +116,17 @@ def proxmox_q35(c):
     holds(c, "sd1", "d", 61, "SATA")
     holds(c, "vd0", "e", 64, "virtio")
     ends_well(c, "e1000", "MSI")
+
+
+# The IOMMU sees all of it as the outermost bridge.
+@qemu("proxmox-q35-viommu", machine="q35", disk="own", cpus=2, data={"d": 8, "e": 8},
+      extra=["-device", "intel-iommu,intremap=on,caching-mode=on", *Q35, *ALL,
+             *net(VIRTIO_NET + ",disable-legacy=on,iommu_platform=on"), *single(0, "disk"),
+             *single(1, "d", ",disable-legacy=on,iommu_platform=on"),
+             "-device", "qemu-xhci,p2=15,p3=15,id=xhci,bus=pci.1,addr=0x1b",
+             "-device", "usb-storage,bus=xhci.0,port=1,id=usb0,drive=e"])
+def proxmox_q35_viommu(c):
+    holds(c, "sd1", "d", 71, "SCSI")
+    holds(c, "usb0", "e", 74, "USB")
+    ends_well(c, "virtio_net", "MSI-X x2")
+    no_dma_blocked(c)

@@ -36,7 +36,7 @@ static const struct {
     {SYS_MEM_MAP, {HEAP}, 0, false},
     {SYS_MEM_UNMAP, {USER_HEAP_BASE + MIB, PAGE_2M}, 0, false}, /* both ends in large pages */
     {SYS_MEM_MAP, {PAGE_SIZE}, 0, false},
-    {SYS_DEV_CLAIM, {MACHINE_FUNCTION}, 0, false},
+    {SYS_DEV_CLAIM, {MACHINE_FUNCTION, MACHINE_FUNCTION}, 0, false},
     {SYS_DEV_BAR, {MACHINE_FUNCTION, 0, AT_RESULT}, 0, false},
     {SYS_DMA_MAP, {PAGE_SIZE}, 0, false},
     {SYS_DMA_MAP, {PAGE_2M}, 0, false},
