@@ -305,7 +305,7 @@ static void check_sums(struct kif *k, bool on)
 
 static void run_one(struct kif *k)
 {
-    for (u32 i = 0; i < KIF_BATCH && k->tail != k->head; i++) {
+    for (u32 end = k->head; k->tail != end;) {
         struct pbuf *p = k->queue[k->tail % KIF_QUEUE];
 
         check_sums(k, !k->summed[k->tail++ % KIF_QUEUE]);

@@ -12,8 +12,11 @@
 
 #define KIF_NAME 8u
 #define KIF_MAX 16u
-#define KIF_QUEUE 256u /* frames that wait; a power of two */
-#define KIF_BATCH 64u  /* frames taken in one call */
+/* Frames that wait; a power of two.  kif_run() takes all of them, so the queue has to hold what
+ * cards and guests bring between two of its calls: up to 128 frames a pair of a card's queues. What
+ * it has no room for is lost, and a lost segment costs TCP far more than a frame that waits in its
+ * card. */
+#define KIF_QUEUE 1024u
 
 enum kif_mode { KIF_NONE, KIF_STATIC, KIF_DHCP };
 
@@ -44,7 +47,7 @@ void kif_set_dhcp(struct kif *k);
 void kif_mtu_changed(const struct net_switch *sw);
 /* An uplink has changed: those outside are told the addresses of all, by gratuitous ARP. */
 void kif_announce(void);
-/* Feeds what has come to lwIP, KIF_BATCH frames an interface; true: there is more. */
+/* Feeds what has come to lwIP; true: there is more since. */
 bool kif_run(void);
 /* Called when a frame was queued: then kif_run() is to be called soon. */
 extern void (*kif_wake)(void);

@@ -299,6 +299,29 @@ static void sums_left_open_are_made(void **state)
     end(k);
 }
 
+/* As many frames as the queue has room for are taken by one call; only what is beyond is lost. */
+static void a_burst_is_taken_whole(void **state)
+{
+    struct kif *k = with_address();
+    u8 f[60] = {0};
+    struct net_frame frame = {.data = f, .len = sizeof(f)};
+
+    (void)state;
+    put_mac(f, k->port->mac);
+    put_mac(f + 6, PEER_MAC);
+    frame_put16(f + 12, 0x88b5); /* nobody's */
+    for (u32 round = 0; round < 3; round++) {
+        for (u32 i = 0; i < KIF_QUEUE; i++)
+            switch_input(sw, peer_port, &frame, 1, net_lab_now);
+        assert_int_equal(k->dropped, round);
+        switch_input(sw, peer_port, &frame, 1, net_lab_now);
+        assert_int_equal(k->dropped, round + 1);
+        assert_false(kif_run());
+        assert_int_equal(k->head, k->tail);
+    }
+    end(k);
+}
+
 /* Random frames, most of them addressed to us: lwIP lives, and a ping is answered afterwards. */
 static void survives_random_frames(void **state)
 {
@@ -346,9 +369,8 @@ static void survives_random_frames(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dhcp_gives_an_address),
-        cmocka_unit_test(echo_both_ways),
-        cmocka_unit_test(sums_left_open_are_made),
+        cmocka_unit_test(dhcp_gives_an_address),   cmocka_unit_test(echo_both_ways),
+        cmocka_unit_test(sums_left_open_are_made), cmocka_unit_test(a_burst_is_taken_whole),
         cmocka_unit_test(survives_random_frames),
     };
 
