@@ -155,6 +155,8 @@ static enum exit_action policy_write(struct vcpu *v, u32 msr, u64 value)
     if ((value & ~row->mask) || !types_valid(value, row->memory_types, false))
         return EXIT_GP;
     *stored(v, row, msr) = value;
+    if (msr == MSR_PV_EOI)
+        v->msrs.pv_eoi = value;
     return row->told ? message_msr(v) : EXIT_ADVANCE;
 }
 

@@ -254,6 +254,14 @@ enum hv_status pgtab_take_written(struct pgtab *t, u64 va, u64 len, u64 *written
     return HV_OK;
 }
 
+void pgtab_set_written(struct pgtab *t, u64 va)
+{
+    unsigned level;
+
+    /* Nothing heeds the bit in an entry that came to be a table, or empty, meanwhile. */
+    __atomic_fetch_or(entry_of(t, va, &level), t->format->dirty, __ATOMIC_SEQ_CST);
+}
+
 bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, u64 *size)
 {
     unsigned level;

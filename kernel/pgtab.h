@@ -64,6 +64,8 @@ MUST_CHECK bool pgtab_lookup(const struct pgtab *t, u64 va, u64 *pa, u32 *attr, 
  * since the last call, or is new.  Big leaves become small ones.  HV_ENOMEM: nothing was taken.
  * HV_EINVAL unaligned.  Flushing is the caller's. */
 MUST_CHECK enum hv_status pgtab_take_written(struct pgtab *t, u64 va, u64 len, u64 *written);
+/* The mapped page at va is written by other means than through the table: for the dirty log. */
+void pgtab_set_written(struct pgtab *t, u64 va);
 /* Share the subtree of one top-level entry with another table of the same format. */
 u64 pgtab_top_entry(const struct pgtab *t, unsigned index);
 void pgtab_set_top_entry(struct pgtab *t, unsigned index, u64 entry);

@@ -3,6 +3,7 @@
 #include "kernel/svm_event.h"
 
 #include "kernel/irq.h"
+#include "kernel/svm_fetch.h"
 #include "kernel/vlapic.h"
 #include "kernel/x86.h"
 
@@ -179,4 +180,29 @@ enum hvm_events svm_take_events(struct vcpu *v)
     }
     set_windows(v, window);
     return s->vmcb->event_inj & EVENT_VALID ? EVENTS_DELIVER : EVENTS_NONE;
+}
+
+/* The word is the guest's, and its other vCPUs may write it too: whatever they do there is only an
+ * EOI too many or too few. */
+u32 *svm_offer_eoi(struct vcpu *v)
+{
+    u64 gpa = v->msrs.pv_eoi & ~1ull;
+    int vector = vlapic_highest_isr(v->lapic);
+
+    /* The owner of a level is told of its end; what waits comes right after an end. */
+    if (vector < 0 || vlapic_bit(v->lapic, APIC_TMR, (u32)vector) ||
+        vlapic_highest_irr(v->lapic) >= 0)
+        return NULL;
+    u32 *word = svm_fetch_ram(v, gpa, true);
+    if (word) {
+        pgtab_set_written(&v->vm->npt, gpa);
+        __atomic_fetch_or(word, 1, __ATOMIC_SEQ_CST);
+    }
+    return word;
+}
+
+void svm_take_eoi(struct vcpu *v, u32 *word)
+{
+    if (!(__atomic_fetch_and(word, ~1u, __ATOMIC_SEQ_CST) & 1))
+        vlapic_eoi(v);
 }

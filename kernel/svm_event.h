@@ -13,3 +13,12 @@ void svm_skip(struct vcpu *v, u64 bytes);
 /* #DB exit: true when it was a step of ours and the guest must not see it. */
 bool svm_step_done(struct vcpu *v);
 enum hvm_events svm_take_events(struct vcpu *v);
+
+/* EOI without an exit, in KVM's form (Linux, Documentation/virt/kvm/x86/msr.rst,
+ * MSR_KVM_PV_EOI_EN): while the guest runs, bit 0 of the word that MSR_PV_EOI names says that
+ * clearing it does for the interrupt in service.  At every other time it is clear, so that nobody
+ * but svm_exit.c has to know.  Own core, interrupts off from the first call to the second. */
+/* Before VMRUN.  NULL: not offered, since an EOI has to exit, or the word is not in RAM. */
+u32 *svm_offer_eoi(struct vcpu *v);
+/* After it, before anything looks at the local APIC. */
+void svm_take_eoi(struct vcpu *v, u32 *word);

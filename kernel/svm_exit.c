@@ -262,8 +262,7 @@ static enum exit_action nested_fault(struct vcpu *v)
         return message_stop(v, EXIT_UNHANDLED, FAILURE_TABLE, gpa);
     if (m->exit_int_info & EVENT_VALID)
         return message_stop(v, EXIT_UNHANDLED, FAILURE_EVENT, gpa);
-    v->page->mmio.gla = 0;
-    v->page->mmio.gla_valid = 0;
+    v->page->mmio.gla = v->page->mmio.gla_valid = 0;
     return message_mmio(v, gpa, info & NPF_WRITE, info & NPF_FETCH);
 }
 
@@ -395,7 +394,10 @@ static void enter(struct cpu *c, struct vcpu *v)
     u64 shadowed = m->int_state & INT_STATE_SHADOW ? m->rip : ~0ull;
     if (speculation_used & SPECULATION_IBPB)
         speculation_enter();
+    u32 *eoi = v->msrs.pv_eoi & 1 ? svm_offer_eoi(v) : NULL;
     svm_enter(s->vmcb_pa.raw, regs, svm_cpus[c->id].host.raw, v);
+    if (eoi)
+        svm_take_eoi(v, eoi);
     regs[REG_RAX] = m->rax;
     regs[REG_RSP] = m->rsp;
     follow_xcr0(c, v);

@@ -9,22 +9,19 @@
 #define ENTRY_BIG BIT(7)
 #define ENTRY_ADDRESS BITS(51, 12)
 
-/* Guest RAM at gpa, and how many bytes from there are contiguous within its page; NULL: none. */
-static const void *ram_at(const struct vcpu *v, u64 gpa, u64 *run)
+void *svm_fetch_ram(const struct vcpu *v, u64 gpa, bool write)
 {
     u64 pa, size;
     u32 attr;
 
-    if (!pgtab_lookup(&v->vm->npt, gpa, &pa, &attr, &size))
+    if (!pgtab_lookup(&v->vm->npt, gpa, &pa, &attr, &size) || (write && !(attr & PG_W)))
         return NULL;
-    *run = PAGE_SIZE - gpa % PAGE_SIZE;
     return phys_to_virt(HPA(pa));
 }
 
 static bool read_entry(const struct vcpu *v, u64 gpa, bool wide, u64 *entry)
 {
-    u64 run;
-    const void *at = ram_at(v, gpa, &run);
+    const void *at = svm_fetch_ram(v, gpa, false);
 
     if (!at)
         return false;
@@ -73,11 +70,11 @@ u32 svm_fetch(struct vcpu *v, u8 *buf, u32 len)
     u32 done = 0;
 
     while (done < len) {
-        u64 gpa, run;
-        const void *at = translate(v, gla + done, &gpa) ? ram_at(v, gpa, &run) : NULL;
+        u64 gpa;
+        const void *at = translate(v, gla + done, &gpa) ? svm_fetch_ram(v, gpa, false) : NULL;
         if (!at)
             break;
-        u32 part = (u32)MIN(run, (u64)(len - done));
+        u32 part = (u32)MIN(PAGE_SIZE - gpa % PAGE_SIZE, (u64)(len - done));
         memcpy(buf + done, at, part);
         done += part;
     }

@@ -32,6 +32,7 @@ struct vcpu_msrs {
     u64 star, lstar, cstar, fmask, tsc_aux; /* switched by the backend */
     u64 spec_ctrl;                          /* switched by speculation.c and speculation_exit.S */
     u64 spec_live; /* the guest has used it: from then on without an exit */
+    u64 pv_eoi;    /* MSR_PV_EOI, where the policy has it: on AMD-V */
 };
 
 struct vcpu {

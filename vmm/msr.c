@@ -2,6 +2,7 @@
  * AMD APM 2, appendix A. */
 #include "vmm/msr.h"
 
+#include "kernel/abi/x86_bits.h"
 #include "vmm/pv_clock.h"
 
 #define MSR_ARCH_CAPABILITIES 0x10a
@@ -81,6 +82,8 @@ static const struct msr_row rows[] = {
      .kind = MSR_STORED,
      .told = true,
      .mask = ~0ull},
+    /* The place of a word of 32 bits */
+    {.first = MSR_PV_EOI, .last = MSR_PV_EOI, .kind = MSR_STORED, .mask = ~2ull},
     /* AMD's, which kernels use without care for a fault.  The four old performance counters and
      * their selectors: Xen clears them; nothing counts */
     {.first = 0xc0010000, .last = 0xc0010007, .kind = MSR_IGNORE},
@@ -106,7 +109,7 @@ void msr_policy(struct vm_policy *p, u32 phys_bits, const u64 *capabilities, boo
         p->msr[i] = rows[i];
         if (rows[i].first >= MTRR_FIRST && rows[i].first <= MTRR_LAST)
             p->msr[i].mask &= BITS(phys_bits - 1, 0); /* SDM 3A 12.11.2.3: the rest is reserved */
-        if (rows[i].first == PV_CLOCK_WALL_MSR && !pv_clock)
+        if ((rows[i].first == PV_CLOCK_WALL_MSR || rows[i].first == MSR_PV_EOI) && !pv_clock)
             p->msr[i].kind = MSR_FAULT;
         if (rows[i].first != MSR_ARCH_CAPABILITIES)
             continue;

@@ -15,8 +15,9 @@ struct vm;
 #define PV_CLOCK_WALL_MSR 0x4b564d00u /* address of the time of day */
 #define PV_CLOCK_TIME_MSR 0x4b564d01u /* address of a vCPU's clock, bit 0: in use */
 
-/* CPUID 4000_0101H EAX: no delays by port 80H; these MSRs; the same clock on every vCPU. */
-#define PV_CLOCK_FEATURES (1u << 1 | 1u << 3 | 1u << 24)
+/* CPUID 4000_0101H EAX: no delays by port 80H; these MSRs; EOI without an exit, which is the
+ * kernel's (kernel/svm_event.h); the same clock on every vCPU. */
+#define PV_CLOCK_FEATURES (1u << 1 | 1u << 3 | 1u << 6 | 1u << 24)
 
 /* ns = (shift < 0 ? ticks >> -shift : ticks << shift) * mul >> 32 */
 struct pv_clock_rate {

@@ -51,7 +51,8 @@
 #define MSR_SYSENTER_EIP 0x176u
 #define MSR_PAT 0x277u
 #define MSR_TSC_DEADLINE 0x6e0u
-#define MSR_X2APIC 0x800u /* + register offset / 16 */
+#define MSR_X2APIC 0x800u      /* + register offset / 16 */
+#define MSR_PV_EOI 0x4b564d04u /* KVM's: guest address of a word, bit 0: in use; svm_event.h */
 #define MSR_EFER 0xc0000080u
 #define MSR_STAR 0xc0000081u
 #define MSR_LSTAR 0xc0000082u

@@ -155,6 +155,9 @@ static u64 tame_msr(u32 msr, u64 value)
 {
     if (msr == 0x800 + APIC_ICR / 16 && (value >> 8 & 7) == 5)
         return value & ~0x700ull;
+    /* The kernel would write bit 0 of any of our pages, the page tables among them. */
+    if (msr == MSR_PV_EOI)
+        return value & ~1ull;
     return value;
 }
 

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "kernel/abi/x86_bits.h"
 #include "vmm/acpi_tables.h"
 #include "vmm/cpuid.h"
 #include "vmm/msr.h"
@@ -154,7 +155,7 @@ static void pv_clock_is_offered(void **state)
     cpuid_policy(&policy, &host, 1);
     assert_memory_equal(&row(0x40000100, 0)->ebx, "KVMKVMKVM\0\0\0", 12);
     assert_int_equal(row(0x40000100, 0)->eax, 0x40000101);
-    assert_int_equal(row(0x40000101, 0)->eax, 1 << 1 | 1 << 3 | 1 << 24);
+    assert_int_equal(row(0x40000101, 0)->eax, 1 << 1 | 1 << 3 | 1 << 6 | 1 << 24);
 }
 
 static void cpuid_of_a_poor_host(void **state)
@@ -185,6 +186,13 @@ static void rows_are_sorted(void **state)
     }
     for (u32 i = 1; i < policy.msr_count; i++)
         assert_true(policy.msr[i - 1].last < policy.msr[i].first);
+    for (u32 i = 0; i < policy.msr_count; i++)
+        if (policy.msr[i].first == MSR_PV_EOI)
+            assert_int_equal(policy.msr[i].kind, MSR_STORED);
+    msr_policy(&policy, 39, NULL, false);
+    for (u32 i = 0; i < policy.msr_count; i++)
+        if (policy.msr[i].first >> 8 == MSR_PV_EOI >> 8)
+            assert_int_equal(policy.msr[i].kind, MSR_FAULT);
 }
 
 int main(void)

@@ -1,0 +1,238 @@
+/* links: kernel/svm_event.c kernel/svm_fetch.c kernel/vlapic.c kernel/vlapic_route.c kernel/vlapic_timer.c kernel/pgtab.c tests/unit/fakes.c */
+/* EOI without an exit: when the guest is offered one, what its answer does, and words that are not
+ * there, may not be written, or change under the kernel. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernel/irq.h"
+#include "kernel/svm_event.h"
+#include "kernel/vlapic.h"
+#include "tests/unit/fakes.h"
+
+#define WORD_AT 0x3ffcull /* the last of its page */
+#define ROM_AT 0x4000ull
+#define HOLE_AT 0x5000ull
+#define LOW 0x41
+#define HIGH 0x62
+
+u64 tsc_hz = 1000000000;
+struct svm_caps svm_caps;
+static struct vm vm;
+static struct vcpu vcpu;
+static struct vcpu_page page;
+static struct svm_vcpu vendor;
+static struct vmcb vmcb;
+static struct quota quota;
+static u32 *ram;
+
+/* What the model asks of the rest of the kernel. */
+void vcpu_request(struct vcpu *v, u32 request)
+{
+    v->requests |= request;
+}
+
+void timer_set(struct timer *t, u64 deadline)
+{
+    t->deadline = deadline;
+}
+
+void timer_cancel(struct timer *t)
+{
+    t->armed = false;
+}
+
+void irq_kick(u32 cpu)
+{
+    fail_msg("CPU %u is kicked", cpu);
+}
+
+static u32 *word_at(u64 gpa)
+{
+    return (u32 *)((u8 *)ram + gpa);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    fakes_mem_reset();
+    memset(&vm, 0, sizeof(vm));
+    memset(&vcpu, 0, sizeof(vcpu));
+    quota = (struct quota){.limit = ~0ull};
+    vm.quota.limit = ~0ull;
+    vm.vcpus[0] = &vcpu;
+    vm.vcpu_count = 1;
+    vcpu.vm = &vm;
+    vcpu.page = &page;
+    vendor.vmcb = &vmcb;
+    vcpu.vendor = &vendor;
+    assert_int_equal(pgtab_init(&vm.npt, &pgtab_npt, &quota, true, true), HV_OK);
+    hpa_t at = mem_alloc(&quota, PAGE_2M);
+    ram = phys_to_virt(at);
+    memset(ram, 0, 6 * PAGE_SIZE);
+    assert_int_equal(pgtab_map(&vm.npt, 0, at.raw, ROM_AT, PG_R | PG_W | PG_X), HV_OK);
+    assert_int_equal(pgtab_map(&vm.npt, ROM_AT, at.raw + ROM_AT, PAGE_SIZE, PG_R | PG_X), HV_OK);
+    assert_int_equal(vlapic_init(&vcpu, false), HV_OK);
+    vlapic_reset(&vcpu, false);
+    vlapic_write(&vcpu, APIC_SVR, 0x1ff);
+    vlapic_merge(&vcpu);
+    vcpu.msrs.pv_eoi = WORD_AT | 1;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    vlapic_fini(&vcpu);
+    mem_free(&quota, virt_to_phys(ram), PAGE_2M);
+    pgtab_fini(&vm.npt);
+    assert_int_equal(fakes_mem_live(), 0);
+    return 0;
+}
+
+static void arrive(u32 vector, bool level)
+{
+    vlapic_post(&vcpu, vector, level);
+    vlapic_merge(&vcpu);
+}
+
+static void serve(u32 vector)
+{
+    arrive(vector, false);
+    vlapic_ack(&vcpu, vector);
+}
+
+static void the_guest_answers(void **state)
+{
+    (void)state;
+    assert_null(svm_offer_eoi(&vcpu)); /* nothing is in service */
+    *word_at(WORD_AT) = 0xabcdef00;
+    serve(LOW);
+    u32 *word = svm_offer_eoi(&vcpu);
+    assert_ptr_equal(word, word_at(WORD_AT));
+    assert_int_equal(*word, 0xabcdef01); /* the guest's other bits are its own */
+    *word &= ~1u;
+    svm_take_eoi(&vcpu, word);
+    assert_int_equal(vlapic_highest_isr(vcpu.lapic), -1);
+    assert_int_equal(vlapic_read(&vcpu, APIC_PPR), 0);
+    assert_int_equal(*word, 0xabcdef00);
+}
+
+/* An exit in the middle of its handler: the real EOI works as ever, and the offer comes again. */
+static void the_guest_does_not_answer(void **state)
+{
+    (void)state;
+    serve(LOW);
+    for (int i = 0; i < 3; i++) {
+        u32 *word = svm_offer_eoi(&vcpu);
+        assert_int_equal(*word, 1);
+        svm_take_eoi(&vcpu, word);
+        assert_int_equal(*word, 0);
+        assert_int_equal(vlapic_highest_isr(vcpu.lapic), LOW);
+    }
+    assert_int_equal(vlapic_write(&vcpu, APIC_EOI, 0), VLAPIC_EVENTS);
+    assert_null(svm_offer_eoi(&vcpu));
+}
+
+static void not_while_one_waits(void **state)
+{
+    (void)state;
+    serve(HIGH);
+    arrive(LOW, false);
+    assert_null(svm_offer_eoi(&vcpu));
+    assert_int_equal(vlapic_eoi(&vcpu), VLAPIC_EVENTS);
+    assert_int_equal(vlapic_pending(&vcpu), LOW);
+}
+
+static void not_of_a_level(void **state)
+{
+    (void)state;
+    arrive(LOW, true);
+    vlapic_ack(&vcpu, LOW);
+    assert_null(svm_offer_eoi(&vcpu));
+    assert_int_equal(vlapic_eoi(&vcpu), VLAPIC_EVENTS | VLAPIC_EOI);
+}
+
+/* One answer ends one of two, and that is the one whose handler runs. */
+static void nested(void **state)
+{
+    (void)state;
+    serve(LOW);
+    serve(HIGH);
+    u32 *word = svm_offer_eoi(&vcpu);
+    *word = 0;
+    svm_take_eoi(&vcpu, word);
+    assert_int_equal(vlapic_highest_isr(vcpu.lapic), LOW);
+    assert_int_equal(vlapic_read(&vcpu, APIC_PPR), LOW & 0xf0);
+    word = svm_offer_eoi(&vcpu);
+    *word = 0;
+    svm_take_eoi(&vcpu, word);
+    assert_int_equal(vlapic_highest_isr(vcpu.lapic), -1);
+}
+
+static void words_that_cannot_be(void **state)
+{
+    static const u64 bad[] = {ROM_AT, HOLE_AT, ROM_AT + PAGE_SIZE - 4, 0xfffffffcull,
+                              0xfffffffffffcull};
+
+    (void)state;
+    serve(LOW);
+    for (u32 i = 0; i < ARRAY_LEN(bad); i++) {
+        vcpu.msrs.pv_eoi = bad[i] | 1;
+        assert_null(svm_offer_eoi(&vcpu));
+    }
+    for (u64 gpa = ROM_AT; gpa < 6 * PAGE_SIZE; gpa += 4)
+        assert_int_equal(*word_at(gpa), 0);
+    assert_int_equal(vlapic_highest_isr(vcpu.lapic), LOW);
+}
+
+/* The balloon takes the page, which is another one when it comes back. */
+static void a_page_that_goes(void **state)
+{
+    u64 gpa = WORD_AT & ~(PAGE_SIZE - 1);
+
+    (void)state;
+    serve(LOW);
+    svm_take_eoi(&vcpu, svm_offer_eoi(&vcpu));
+    assert_int_equal(pgtab_unmap(&vm.npt, gpa, PAGE_SIZE), HV_OK);
+    assert_null(svm_offer_eoi(&vcpu));
+    assert_int_equal(
+        pgtab_map(&vm.npt, gpa, virt_to_phys(ram).raw + HOLE_AT, PAGE_SIZE, PG_R | PG_W | PG_X),
+        HV_OK);
+    assert_ptr_equal(svm_offer_eoi(&vcpu), word_at(HOLE_AT + WORD_AT % PAGE_SIZE));
+}
+
+static void the_dirty_log_has_it(void **state)
+{
+    u64 written = 0;
+
+    (void)state;
+    assert_int_equal(pgtab_take_written(&vm.npt, 0, ROM_AT, &written), HV_OK);
+    written = 0;
+    assert_int_equal(pgtab_take_written(&vm.npt, 0, ROM_AT, &written), HV_OK);
+    assert_int_equal(written, 0);
+    serve(LOW);
+    svm_take_eoi(&vcpu, svm_offer_eoi(&vcpu));
+    assert_int_equal(pgtab_take_written(&vm.npt, 0, ROM_AT, &written), HV_OK);
+    assert_int_equal(written, 1u << WORD_AT / PAGE_SIZE);
+}
+
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(the_guest_answers),
+        CASE(the_guest_does_not_answer),
+        CASE(not_while_one_waits),
+        CASE(not_of_a_level),
+        CASE(nested),
+        CASE(words_that_cannot_be),
+        CASE(a_page_that_goes),
+        CASE(the_dirty_log_has_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
