@@ -28,8 +28,9 @@ void svm_exception(struct vcpu *v, u32 vector, bool has_error, u32 error)
                   (has_error ? EVENT_HAS_ERROR | (u64)error << 32 : 0));
 }
 
-/* QEMU 7.2 delivers it once more, whatever RFLAGS.IF is by then, if its loop is left before the
- * next exit: the interrupt that waits at VMRUN makes that the next thing to come. */
+/* From the PIC, which has been told that it is taken.  QEMU 7.2 delivers it once more, whatever
+ * RFLAGS.IF is by then, if its loop is left before the next exit: the interrupt that waits at VMRUN
+ * makes that the next thing to come. */
 void svm_interrupt(struct vcpu *v, u32 vector)
 {
     inject(v, VMCB_EVENT(EVENT_INTR, vector));
@@ -48,13 +49,23 @@ static void inject_nmi(struct vcpu *v)
     svm_intercept(s, VMCB_X3, X3_IRET, true);
 }
 
-void svm_reinject(struct vcpu *v)
+void svm_settle(struct vcpu *v)
 {
-    u64 event = svm_of(v)->vmcb->exit_int_info;
-    u64 type = FIELD_GET(EVENT_TYPE, event), vector = FIELD_GET(EVENT_VECTOR, event);
+    struct svm_vcpu *s = svm_of(v);
+    u64 event = s->vmcb->exit_int_info, type = FIELD_GET(EVENT_TYPE, event);
+    int vector = event & EVENT_VALID ? (int)FIELD_GET(EVENT_VECTOR, event) : -1;
+    /* QEMU 7.2 calls it an exception, and leaves it waiting in int_ctl. */
+    bool cut_short =
+        vector == s->posted && (type == EVENT_INTR || (type != EVENT_SOFT && vector > 31));
 
+    if (s->posted >= 0 && (cut_short || !(s->vmcb->int_ctl & INT_CTL_IRQ))) {
+        vlapic_ack(v, (u32)s->posted);
+        v->page->stats.injected++;
+        s->posted = -1;
+        v->look |= cut_short;
+    }
     /* RIP is still at an INT n, INT3 or INTO: it is executed again instead. */
-    if (type == EVENT_SOFT ||
+    if (vector < 0 || type == EVENT_SOFT ||
         (type == EVENT_EXCEPTION && (vector == VECTOR_BP || vector == VECTOR_OF)))
         return;
     inject(v, event);
@@ -134,17 +145,24 @@ static void take_nmi(struct vcpu *v)
         inject_nmi(v);
 }
 
-/* What waits for RFLAGS.IF or the end of a shadow comes back by a virtual interrupt that is
- * intercepted; what waits for the TPR, by the write to CR8.  That is intercepted in both cases,
- * since QEMU 7.2 aborts when a guest changes CR8 while a virtual interrupt waits. */
+/* The local APIC's interrupt is a virtual one (APM 2, 15.21.4): the CPU takes it when RFLAGS.IF
+ * allows, without an exit, and svm_settle() learns of it.  What else waits for RFLAGS.IF comes back
+ * by a virtual interrupt that is intercepted; what waits for the TPR, by the write to CR8.  That is
+ * intercepted in all cases, since QEMU 7.2 aborts when a guest changes CR8 while a virtual
+ * interrupt waits. */
 static void set_windows(struct vcpu *v, bool window)
 {
     struct svm_vcpu *s = svm_of(v);
     struct vlapic *l = v->lapic;
     int irr = vlapic_highest_irr(l), isr = vlapic_highest_isr(l);
     bool by_tpr = !window && irr >= 0 && (isr < 0 || (irr & 0xf0) > (isr & 0xf0));
-    u64 ctl = INT_CTL_MASKING | vlapic_tpr(v) |
-              (window ? INT_CTL_IRQ | PRIORITY_HIGHEST | INT_CTL_IGNORE_TPR : 0);
+    u64 ctl = INT_CTL_MASKING | vlapic_tpr(v);
+
+    if (window)
+        ctl |= INT_CTL_IRQ | PRIORITY_HIGHEST | INT_CTL_IGNORE_TPR;
+    else if (s->posted >= 0)
+        ctl |= INT_CTL_IRQ | FIELD_PUT(INT_CTL_PRIORITY, (u64)s->posted >> 4) |
+               FIELD_PUT(INT_CTL_VECTOR, (u64)s->posted);
 
     if (s->vmcb->int_ctl != ctl) {
         s->vmcb->int_ctl = ctl;
@@ -166,32 +184,38 @@ enum hvm_events svm_take_events(struct vcpu *v)
         window = true;
     }
     int vector = vlapic_pending(v);
-    if (vector >= 0 && svm_interrupts_open(v)) {
-        vlapic_ack(v, (u32)vector);
-        svm_interrupt(v, (u32)vector);
-        vector = vlapic_pending(v);
-    }
-    window |= vector >= 0 || (v->nmi_pending && !s->nmi_blocked);
-    /* A window would open before that instruction, which may be the HLT after STI, since QEMU 7.2
-     * does not load the shadow. */
-    if (window && (s->stepping || (s->vmcb->int_state & INT_STATE_SHADOW))) {
+    bool pic = (s->vmcb->event_inj & (EVENT_VALID | EVENT_TYPE)) == VMCB_EVENT(EVENT_INTR, 0);
+    window |= (vector >= 0 && pic) || (v->nmi_pending && !s->nmi_blocked);
+    /* It would come before that instruction, which may be the HLT after STI, since QEMU 7.2 does
+     * not load the shadow. */
+    if ((window || vector >= 0) && (s->stepping || (s->vmcb->int_state & INT_STATE_SHADOW))) {
         step(s);
         window = false;
+        vector = -1;
     }
+    s->posted = window ? -1 : vector;
     set_windows(v, window);
-    return s->vmcb->event_inj & EVENT_VALID ? EVENTS_DELIVER : EVENTS_NONE;
+    return (s->vmcb->event_inj & EVENT_VALID) || (s->posted >= 0 && svm_interrupts_open(v))
+               ? EVENTS_DELIVER
+               : EVENTS_NONE;
 }
 
 /* The word is the guest's, and its other vCPUs may write it too: whatever they do there is only an
  * EOI too many or too few. */
 u32 *svm_offer_eoi(struct vcpu *v)
 {
+    struct vlapic *l = v->lapic;
     u64 gpa = v->msrs.pv_eoi & ~1ull;
-    int vector = vlapic_highest_isr(v->lapic);
+    int posted = svm_of(v)->posted, vector = vlapic_highest_isr(l);
 
-    /* The owner of a level is told of its end; what waits comes right after an end. */
-    if (vector < 0 || vlapic_bit(v->lapic, APIC_TMR, (u32)vector) ||
-        vlapic_highest_irr(v->lapic) >= 0)
+    if (posted >= 0)
+        vlapic_set_bit(l, APIC_IRR, (u32)posted, false);
+    bool more = vlapic_highest_irr(l) >= 0 || (posted >= 0 && vector >= 0);
+    if (posted >= 0)
+        vlapic_set_bit(l, APIC_IRR, (u32)(vector = posted), true);
+    /* It must be clear whose end it is.  The owner of a level is told of its end; what waits comes
+     * right after an end. */
+    if (vector < 0 || more || vlapic_bit(l, APIC_TMR, (u32)vector))
         return NULL;
     u32 *word = svm_fetch_ram(v, gpa, true);
     if (word) {

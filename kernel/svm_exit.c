@@ -266,48 +266,42 @@ static enum exit_action nested_fault(struct vcpu *v)
     return message_mmio(v, gpa, info & NPF_WRITE, info & NPF_FETCH);
 }
 
-#define ON(fn_, class_)                                                                            \
-    {                                                                                              \
-        .fn = (fn_), .class = (class_)                                                             \
-    }
-#define ALWAYS(action_, class_)                                                                    \
-    {                                                                                              \
-        .action = (action_), .class = (class_)                                                     \
-    }
+#define ON(fn_, class_) .fn = (fn_), .class = (class_)
+#define ALWAYS(action_, class_) .action = (action_), .class = (class_)
 /* By exit code, APM 2 appendix C. */
 static const struct {
     enum exit_action (*fn)(struct vcpu *v);
     u8 action; /* enum exit_action, where fn is NULL */
     u8 class;  /* enum exit_class */
 } handlers[] = {
-    [0x14] = ON(take_cr4, CLASS_CR),
-    [0x18] = ON(take_cr8, CLASS_TPR_THRESHOLD),
-    [0x20 ... 0x3f] = ON(debug_register, CLASS_DR),
-    [0x40 ... 0x5f] = ON(exception, CLASS_EXCEPTION),
-    [0x60] = ON(host_interrupt, CLASS_EXTERNAL_INTERRUPT),
-    [0x61] = ALWAYS(EXIT_RESUME, CLASS_NMI),            /* taken when GIF was set */
-    [0x62 ... 0x63] = ALWAYS(EXIT_RESUME, CLASS_OTHER), /* SMI, INIT */
-    [0x64] = ALWAYS(EXIT_EVENTS, CLASS_INTERRUPT_WINDOW),
-    [0x6f] = ALWAYS(EXIT_GP, CLASS_RDPMC),
-    [SVM_EXIT_CPUID] = ON(exit_cpuid, CLASS_CPUID),
-    [0x73] = ALWAYS(EXIT_UD, CLASS_OTHER), /* RSM */
-    [0x74] = ON(iret, CLASS_NMI_WINDOW),
-    [0x76] = ALWAYS(EXIT_ADVANCE, CLASS_INVD), /* nothing a guest owns bypasses the caches */
-    [0x77] = ON(pause_loop, CLASS_PAUSE),
-    [0x78] = ON(exit_hlt, CLASS_HLT),
-    [0x7a] = ALWAYS(EXIT_UD, CLASS_VMX_INSN), /* INVLPGA */
-    [0x7b] = ON(io, CLASS_IO),
-    [SVM_EXIT_MSR] = ON(msr, CLASS_RDMSR),
-    [0x7e] = ALWAYS(EXIT_RESUME, CLASS_OTHER), /* FERR freeze */
-    [0x7f] = ON(shutdown, CLASS_TRIPLE_FAULT),
-    [0x80] = ALWAYS(EXIT_UD, CLASS_VMX_INSN), /* VMRUN */
-    [SVM_EXIT_VMMCALL] = ON(vmmcall, CLASS_HYPERCALL),
-    [0x82 ... 0x86] = ALWAYS(EXIT_UD, CLASS_VMX_INSN), /* VMLOAD to SKINIT */
-    [0x89] = ALWAYS(EXIT_ADVANCE, CLASS_WBINVD),
-    [0x8a ... 0x8c] = ALWAYS(EXIT_UD, CLASS_MWAIT),
-    [0x8d] = ON(exit_xsetbv, CLASS_XSETBV),
-    [0x8e] = ALWAYS(EXIT_UD, CLASS_OTHER), /* RDPRU */
-    [SVM_EXIT_NPF] = ON(nested_fault, CLASS_MMIO),
+    [0x14] = {ON(take_cr4, CLASS_CR)},
+    [0x18] = {ON(take_cr8, CLASS_TPR_THRESHOLD)},
+    [0x20 ... 0x3f] = {ON(debug_register, CLASS_DR)},
+    [0x40 ... 0x5f] = {ON(exception, CLASS_EXCEPTION)},
+    [0x60] = {ON(host_interrupt, CLASS_EXTERNAL_INTERRUPT)},
+    [0x61] = {ALWAYS(EXIT_RESUME, CLASS_NMI)},            /* taken when GIF was set */
+    [0x62 ... 0x63] = {ALWAYS(EXIT_RESUME, CLASS_OTHER)}, /* SMI, INIT */
+    [0x64] = {ALWAYS(EXIT_EVENTS, CLASS_INTERRUPT_WINDOW)},
+    [0x6f] = {ALWAYS(EXIT_GP, CLASS_RDPMC)},
+    [SVM_EXIT_CPUID] = {ON(exit_cpuid, CLASS_CPUID)},
+    [0x73] = {ALWAYS(EXIT_UD, CLASS_OTHER)}, /* RSM */
+    [0x74] = {ON(iret, CLASS_NMI_WINDOW)},
+    [0x76] = {ALWAYS(EXIT_ADVANCE, CLASS_INVD)}, /* nothing a guest owns bypasses the caches */
+    [0x77] = {ON(pause_loop, CLASS_PAUSE)},
+    [0x78] = {ON(exit_hlt, CLASS_HLT)},
+    [0x7a] = {ALWAYS(EXIT_UD, CLASS_VMX_INSN)}, /* INVLPGA */
+    [0x7b] = {ON(io, CLASS_IO)},
+    [SVM_EXIT_MSR] = {ON(msr, CLASS_RDMSR)},
+    [0x7e] = {ALWAYS(EXIT_RESUME, CLASS_OTHER)}, /* FERR freeze */
+    [0x7f] = {ON(shutdown, CLASS_TRIPLE_FAULT)},
+    [0x80] = {ALWAYS(EXIT_UD, CLASS_VMX_INSN)}, /* VMRUN */
+    [SVM_EXIT_VMMCALL] = {ON(vmmcall, CLASS_HYPERCALL)},
+    [0x82 ... 0x86] = {ALWAYS(EXIT_UD, CLASS_VMX_INSN)}, /* VMLOAD to SKINIT */
+    [0x89] = {ALWAYS(EXIT_ADVANCE, CLASS_WBINVD)},
+    [0x8a ... 0x8c] = {ALWAYS(EXIT_UD, CLASS_MWAIT)},
+    [0x8d] = {ON(exit_xsetbv, CLASS_XSETBV)},
+    [0x8e] = {ALWAYS(EXIT_UD, CLASS_OTHER)}, /* RDPRU */
+    [SVM_EXIT_NPF] = {ON(nested_fault, CLASS_MMIO)},
 };
 
 static enum exit_action dispatch(struct vcpu *v)
@@ -396,8 +390,6 @@ static void enter(struct cpu *c, struct vcpu *v)
         speculation_enter();
     u32 *eoi = v->msrs.pv_eoi & 1 ? svm_offer_eoi(v) : NULL;
     svm_enter(s->vmcb_pa.raw, regs, svm_cpus[c->id].host.raw, v);
-    if (eoi)
-        svm_take_eoi(v, eoi);
     regs[REG_RAX] = m->rax;
     regs[REG_RSP] = m->rsp;
     follow_xcr0(c, v);
@@ -406,8 +398,9 @@ static void enter(struct cpu *c, struct vcpu *v)
         m->int_state |= INT_STATE_SHADOW;
     if ((m->int_ctl & INT_CTL_TPR) != vlapic_tpr(v))
         vlapic_set_tpr(v, m->int_ctl & INT_CTL_TPR);
-    if (m->exit_int_info & EVENT_VALID)
-        svm_reinject(v);
+    svm_settle(v);
+    if (eoi)
+        svm_take_eoi(v, eoi);
     c->last_exit_reason = m->exit_code;
     c->last_exit_rip = m->rip;
     c->last_exit_qualification = m->exit_info1;

@@ -63,6 +63,7 @@ void svm_vcpu_reset(struct vcpu *v)
     m->nested = NESTED_ENABLE;
     m->nested_cr3 = v->vm->npt.root.raw;
     m->event_inj = m->exit_int_info = 0;
+    svm_of(v)->posted = -1;
 }
 
 static void fresh_asid(struct svm_vcpu *s, struct svm_cpu *c)
@@ -161,33 +162,28 @@ static u16 attrib_of(u32 access)
 }
 
 /* State that is a plain word on both sides. */
-#define WORD(field, member)                                                                        \
-    {                                                                                              \
-        offsetof(struct vcpu_state, field), offsetof(struct vmcb, member)                          \
-    }
-static const struct {
-    u16 state, vmcb;
-} words[] = {
-    WORD(rip, rip),
-    WORD(rflags, rflags),
-    WORD(cr0, cr0),
-    WORD(cr2, cr2),
-    WORD(cr3, cr3),
-    WORD(cr4, cr4),
-    WORD(efer, efer),
-    WORD(pat, pat),
-    WORD(dr[6], dr6),
-    WORD(dr[7], dr7),
-    WORD(star, star),
-    WORD(lstar, lstar),
-    WORD(cstar, cstar),
-    WORD(fmask, sfmask),
-    WORD(kernel_gs_base, kernel_gs_base),
-    WORD(sysenter_cs, sysenter_cs),
-    WORD(sysenter_esp, sysenter_esp),
-    WORD(sysenter_eip, sysenter_eip),
-    WORD(gdtr_base, gdtr.base),
-    WORD(idtr_base, idtr.base),
+#define WORD(field, member) offsetof(struct vcpu_state, field), offsetof(struct vmcb, member)
+static const u16 words[][2] = {
+    {WORD(rip, rip)},
+    {WORD(rflags, rflags)},
+    {WORD(cr0, cr0)},
+    {WORD(cr2, cr2)},
+    {WORD(cr3, cr3)},
+    {WORD(cr4, cr4)},
+    {WORD(efer, efer)},
+    {WORD(pat, pat)},
+    {WORD(dr[6], dr6)},
+    {WORD(dr[7], dr7)},
+    {WORD(star, star)},
+    {WORD(lstar, lstar)},
+    {WORD(cstar, cstar)},
+    {WORD(fmask, sfmask)},
+    {WORD(kernel_gs_base, kernel_gs_base)},
+    {WORD(sysenter_cs, sysenter_cs)},
+    {WORD(sysenter_esp, sysenter_esp)},
+    {WORD(sysenter_eip, sysenter_eip)},
+    {WORD(gdtr_base, gdtr.base)},
+    {WORD(idtr_base, idtr.base)},
 };
 
 static u64 *word_at(void *base, u16 offset)
@@ -203,7 +199,7 @@ void svm_vcpu_get_state(struct vcpu *v, struct vcpu_state *out)
     if (s->dr_loaded)
         store_debug(s);
     for (u32 i = 0; i < ARRAY_LEN(words); i++)
-        *word_at(out, words[i].state) = *word_at(m, words[i].vmcb);
+        *word_at(out, words[i][0]) = *word_at(m, words[i][1]);
     for (u32 i = 0; i < SEG_COUNT; i++) {
         const struct vmcb_segment *seg = svm_vcpu_segment(m, i);
         out->seg[i] = (struct vcpu_segment){.selector = seg->selector,
@@ -230,7 +226,7 @@ void svm_vcpu_set_state(struct vcpu *v, const struct vcpu_state *in)
 
     svm_vcpu_unload(v);
     for (u32 i = 0; i < ARRAY_LEN(words); i++)
-        *word_at(m, words[i].vmcb) = *(const u64 *)((const u8 *)in + words[i].state);
+        *word_at(m, words[i][1]) = *(const u64 *)((const u8 *)in + words[i][0]);
     for (u32 i = 0; i < SEG_COUNT; i++)
         *svm_vcpu_segment(m, i) = (struct vmcb_segment){
             in->seg[i].selector, attrib_of(in->seg[i].access), in->seg[i].limit, in->seg[i].base};
@@ -254,16 +250,9 @@ u64 svm_vcpu_get(struct vcpu *v, enum hvm_reg r)
 {
     const struct vmcb *m = svm_of(v)->vmcb;
 
-    switch (r) {
-    case HVM_CR0:
-        return m->cr0;
-    case HVM_CR4:
-        return m->cr4;
-    case HVM_CPL:
-        return m->cpl;
-    default:
-        return r == HVM_EFER ? m->efer & ~EFER_SVME : m->pat;
-    }
+    if (r == HVM_CR0 || r == HVM_CR4)
+        return r == HVM_CR0 ? m->cr0 : m->cr4;
+    return r == HVM_CPL ? m->cpl : r == HVM_EFER ? m->efer & ~EFER_SVME : m->pat;
 }
 
 void svm_vcpu_set(struct vcpu *v, enum hvm_reg r, u64 value)

@@ -11,6 +11,7 @@ struct svm_vcpu { /* v->vendor */
     u32 cpu;             /* where the VMCB is cached and the ASID holds; SVM_NO_CPU: nowhere */
     u64 asid_generation; /* of vmcb->asid; 0: give it a fresh one */
     u64 dr[4];           /* DR0..DR3 while not in the CPU */
+    int posted;          /* vector that waits in int_ctl, and in IRR until it is taken; or -1 */
     bool dr_loaded;      /* they are in the CPU and the guest uses them without an exit */
     bool nmi_blocked;    /* from the injection of an NMI to the end of IRET */
     bool nmi_iret;       /* that IRET, at iret_rip, is about to be executed */

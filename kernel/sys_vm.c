@@ -27,24 +27,17 @@ i64 sys_vm_create(const u64 args[6])
 }
 
 /* The body of a call on the VM, or the vCPU, that its first arguments name. */
-#define ON_VM(call)                                                                                \
-    static i64 call##_of(struct vm *vm, const u64 args[6]);                                        \
+#define ON(call, kind, name, get)                                                                  \
+    static i64 call##_of(struct kind *name, const u64 args[6]);                                    \
     i64 call(const u64 args[6])                                                                    \
     {                                                                                              \
-        struct vm *vm;                                                                             \
-        enum hv_status st = vm_get(args[0], &vm);                                                  \
-        return st == HV_OK ? call##_of(vm, args) : st;                                             \
+        struct kind *name;                                                                         \
+        enum hv_status st = get;                                                                   \
+        return st == HV_OK ? call##_of(name, args) : st;                                           \
     }                                                                                              \
-    static i64 call##_of(struct vm *vm, const u64 args[6] UNUSED)
-#define ON_VCPU(call)                                                                              \
-    static i64 call##_of(struct vcpu *v, const u64 args[6]);                                       \
-    i64 call(const u64 args[6])                                                                    \
-    {                                                                                              \
-        struct vcpu *v;                                                                            \
-        enum hv_status st = vcpu_find(args[0], args[1], &v);                                       \
-        return st == HV_OK ? call##_of(v, args) : st;                                              \
-    }                                                                                              \
-    static i64 call##_of(struct vcpu *v, const u64 args[6] UNUSED)
+    static i64 call##_of(struct kind *name, const u64 args[6] UNUSED)
+#define ON_VM(call) ON(call, vm, vm, vm_get(args[0], &vm))
+#define ON_VCPU(call) ON(call, vcpu, v, vcpu_find(args[0], args[1], &v))
 
 ON_VM(sys_vm_destroy)
 {

@@ -53,6 +53,7 @@ enum vmcb_intercept_word {
 #define INT_CTL_PRIORITY BITS(19, 16)
 #define INT_CTL_IGNORE_TPR BIT(20)
 #define INT_CTL_MASKING BIT(24)
+#define INT_CTL_VECTOR BITS(39, 32)
 /* vmcb.int_state */
 #define INT_STATE_SHADOW BIT(0)
 /* vmcb.nested */
@@ -95,7 +96,7 @@ struct vmcb {
     u64 tsc_offset;
     u32 asid;
     u32 tlb_control;
-    u64 int_ctl;
+    u64 int_ctl; /* and int_vector */
     u64 int_state;
     u64 exit_code;
     u64 exit_info1;

@@ -139,26 +139,24 @@ void vmx_advance(void)
 
 /* Members of struct vcpu_state that are just a field. */
 #define PLAIN(member, field)                                                                       \
-    {                                                                                              \
-        offsetof(struct vcpu_state, member), sizeof(((struct vcpu_state *)0)->member), field       \
-    }
+    offsetof(struct vcpu_state, member), sizeof(((struct vcpu_state *)0)->member), field
 static const struct {
     u16 offset, size;
     u32 field;
 } plain[] = {
-    PLAIN(rip, VMCS_GUEST_RIP),
-    PLAIN(rflags, VMCS_GUEST_RFLAGS),
-    PLAIN(cr3, VMCS_GUEST_CR3),
-    PLAIN(pat, VMCS_GUEST_PAT),
-    PLAIN(gdtr_base, VMCS_GUEST_GDTR_BASE),
-    PLAIN(gdtr_limit, VMCS_GUEST_GDTR_LIMIT),
-    PLAIN(idtr_base, VMCS_GUEST_IDTR_BASE),
-    PLAIN(idtr_limit, VMCS_GUEST_IDTR_LIMIT),
-    PLAIN(sysenter_cs, VMCS_GUEST_SYSENTER_CS),
-    PLAIN(sysenter_esp, VMCS_GUEST_SYSENTER_ESP),
-    PLAIN(sysenter_eip, VMCS_GUEST_SYSENTER_EIP),
-    PLAIN(interruptibility, VMCS_GUEST_INTERRUPTIBILITY),
-    PLAIN(dr[7], VMCS_GUEST_DR7),
+    {PLAIN(rip, VMCS_GUEST_RIP)},
+    {PLAIN(rflags, VMCS_GUEST_RFLAGS)},
+    {PLAIN(cr3, VMCS_GUEST_CR3)},
+    {PLAIN(pat, VMCS_GUEST_PAT)},
+    {PLAIN(gdtr_base, VMCS_GUEST_GDTR_BASE)},
+    {PLAIN(gdtr_limit, VMCS_GUEST_GDTR_LIMIT)},
+    {PLAIN(idtr_base, VMCS_GUEST_IDTR_BASE)},
+    {PLAIN(idtr_limit, VMCS_GUEST_IDTR_LIMIT)},
+    {PLAIN(sysenter_cs, VMCS_GUEST_SYSENTER_CS)},
+    {PLAIN(sysenter_esp, VMCS_GUEST_SYSENTER_ESP)},
+    {PLAIN(sysenter_eip, VMCS_GUEST_SYSENTER_EIP)},
+    {PLAIN(interruptibility, VMCS_GUEST_INTERRUPTIBILITY)},
+    {PLAIN(dr[7], VMCS_GUEST_DR7)},
 };
 
 static void get_segment(u32 i, struct vcpu_segment *s)

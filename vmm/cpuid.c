@@ -68,7 +68,7 @@ static const struct feature features[] = {
     {7, 0, EBX, 5, HOST, "AVX2", "AVX state is switched"},
     {7, 0, EBX, 7, HOST, "SMEP", "the guest's own paging"},
     {7, 0, EBX, 8, HOST, "BMI2", "plain instructions"},
-    {7, 0, EBX, 9, HOST, "ERMS", "faster string instructions"},
+    {7, 0, EBX, 9, HOST, "ERMS", "faster string instructions; not in TCG"},
     {7, 0, EBX, 18, HOST, "RDSEED", "plain instruction"},
     {7, 0, EBX, 19, HOST, "ADX", "plain instructions"},
     {7, 0, EBX, 20, HOST, "SMAP", "the guest's own paging"},
@@ -76,7 +76,7 @@ static const struct feature features[] = {
     {7, 0, EBX, 24, HOST, "CLWB", "plain instruction"},
     {7, 0, EBX, 29, HOST, "SHA", "plain instructions"},
     {7, 0, ECX, 2, HOST, "UMIP", "the processor does it in VMX non-root"},
-    {7, 0, EDX, 4, HOST, "FSRM", "faster string instructions"},
+    {7, 0, EDX, 4, HOST, "FSRM", "faster string instructions; not in TCG"},
     {7, 0, EDX, 10, HOST, "MD_CLEAR", "VERW clears buffers in a guest too"},
     {7, 0, EDX, 26, HOST, "IBRS and IBPB", "IA32_SPEC_CTRL is switched"},
     {7, 0, EDX, 27, HOST, "STIBP", "IA32_SPEC_CTRL is switched"},
@@ -140,6 +140,15 @@ static u32 reg_of(const struct cpuid_regs *r, u8 reg)
 }
 
 #define SPECULATION_BITS (1u << 26 | 1u << 27 | 1u << 31)
+#define ERMS (1u << 9) /* EBX */
+#define FSRM (1u << 4) /* EDX */
+
+/* QEMU's TCG says so of itself, and has these bits, but moves a byte a turn where REP MOVSB was
+ * chosen for them, and eight where REP MOVSQ is without. */
+static bool slow_strings(const struct cpuid_host *host)
+{
+    return host->read(1, 0).ecx >> 31 && host->read(0x40000000, 0).ebx == 0x54474354; /* "TCGT" */
+}
 
 /* The allowed bits of one register. */
 static u32 allowed(const struct cpuid_host *host, u32 leaf, u32 subleaf, enum reg reg)
@@ -152,6 +161,10 @@ static u32 allowed(const struct cpuid_host *host, u32 leaf, u32 subleaf, enum re
         h.edx &= ~SPECULATION_BITS;
     if (leaf == 7 && subleaf == 0 && !host->capabilities)
         h.edx &= ~(1u << 29);
+    if (leaf == 7 && subleaf == 0 && slow_strings(host)) {
+        h.ebx &= ~ERMS;
+        h.edx &= ~FSRM;
+    }
     for (u32 i = 0; i < ARRAY_LEN(features); i++) {
         const struct feature *f = &features[i];
         if (f->leaf != leaf || f->subleaf != subleaf || f->reg != reg)

@@ -157,6 +157,18 @@ static void mend_and_return(struct frame *f)
     invlpg((u64)retry_page);
 }
 
+/* The local APIC has handed it over: it is in service, and lost to the handler.  QEMU 7.2 delivers
+ * a virtual interrupt (AMD APM 2, 15.21.4) once more, unless the fault was an exit. */
+static void end_failed(u64 before)
+{
+    take_interrupts();
+    if (guest_is_tcg() && guest_count[EXTERNAL] == before + 1)
+        return;
+    check_equal(guest_count[EXTERNAL], before, "interrupts whose delivery failed");
+    check(apic_bit(APIC_ISR, EXTERNAL), "an interrupt whose delivery failed is not in service");
+    apic_eoi();
+}
+
 /* The page fault is mended and returns: the INT n runs again, an interrupt is still pending. */
 static void mended(void)
 {
@@ -185,10 +197,7 @@ static void mended(void)
         apic_ipi(apic_id(), EXTERNAL | APIC_ICR_ASSERT);
         take_interrupts();
         check_equal(page_faults, 1, "page faults on the way of an interrupt");
-        /* The local APIC has handed it over: it is in service, and lost to the handler. */
-        check_equal(guest_count[EXTERNAL], before, "interrupts whose delivery failed");
-        check(apic_bit(APIC_ISR, EXTERNAL), "an interrupt whose delivery failed is not in service");
-        apic_eoi();
+        end_failed(before);
     }
     gate_ist(EXTERNAL, 0);
     guest_handlers[VECTOR_PF] = guest_handlers[SOFT] = NULL;
@@ -198,12 +207,14 @@ static void fail_in_gate(struct frame *f)
 {
     hits++;
     guest_fault.error = f->error;
+    gate_present(EXTERNAL, true);
 }
 
 /* An interrupt and an NMI through a gate that is not there: #NP with EXT set. */
 static void external_without_gate(void)
 {
     guest_handlers[VECTOR_NP] = fail_in_gate;
+    u64 before = guest_count[EXTERNAL];
     hits = 0;
     gate_present(EXTERNAL, false);
     apic_ipi(apic_id(), EXTERNAL | APIC_ICR_ASSERT);
@@ -212,8 +223,7 @@ static void external_without_gate(void)
     if (!guest_is_tcg())
         check_equal(guest_fault.error, EXTERNAL << 3 | ERROR_IDT | ERROR_EXTERNAL,
                     "its error code");
-    gate_present(EXTERNAL, true);
-    apic_eoi();
+    end_failed(before);
 
     hits = 0;
     gate_present(VECTOR_NMI, false);
