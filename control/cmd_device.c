@@ -270,9 +270,19 @@ struct job { /* one request of the test */
     bool busy;
 };
 
+static const struct test_mode {
+    const char *name;
+    enum block_op op;
+    bool compares;
+} test_modes[] = {{"read", BLOCK_READ, false},
+                  {"write", BLOCK_WRITE, false},
+                  {"verify", BLOCK_READ, true},
+                  {"discard", BLOCK_DISCARD, false},
+                  {"zero", BLOCK_ZERO, false}};
+
 struct test {
     struct block_device *disk;
-    enum { TEST_READ, TEST_WRITE, TEST_VERIFY } mode;
+    const struct test_mode *mode;
     u64 from, size, block, seed, next, blocks, finished, wrong, first_wrong;
     bool random;
     enum hv_status error;
@@ -311,7 +321,7 @@ static void on_job(struct block_request *r)
     t->finished++;
     if (r->status != HV_OK)
         t->error = r->status;
-    else if (t->mode == TEST_VERIFY)
+    else if (t->mode->compares)
         compare(t, j->iov.base, r->offset);
     event_signal(&t->step);
 }
@@ -319,19 +329,20 @@ static void on_job(struct block_request *r)
 static void start_job(struct test *t, struct job *j)
 {
     u64 n = t->next++;
+    bool data = t->mode->op == BLOCK_READ || t->mode->op == BLOCK_WRITE;
 
     if (t->random) /* every block once: an odd factor permutes a power of two; others repeat */
         n = n * 0x9e3779b1ull % t->blocks;
     j->busy = true;
     j->iov.len = t->block;
-    j->r = (struct block_request){.op = t->mode == TEST_WRITE ? BLOCK_WRITE : BLOCK_READ,
+    j->r = (struct block_request){.op = t->mode->op,
                                   .offset = t->from + n * t->block,
                                   .length = t->block,
                                   .iov = &j->iov,
-                                  .iov_count = 1,
+                                  .iov_count = data ? 1 : 0,
                                   .done = on_job,
                                   .owner = j};
-    if (t->mode == TEST_WRITE)
+    if (t->mode->op == BLOCK_WRITE)
         fill(t, j->iov.base, j->r.offset);
     block_submit(t->disk, &j->r);
 }
@@ -386,14 +397,19 @@ static enum hv_status run_test(const struct schema_args *args, struct out *out)
     u64 from = args_number(args, "from", 0), block = args_number(args, "block", 64 * KIB);
     u32 depth = (u32)MIN(MAX(args_number(args, "depth", 8), 1ull), (u64)DEPTH_MOST);
     u64 size = args_number(args, "size", from < d->size ? d->size - from : 0);
-    const char *mode = args_text(args, "mode");
+    const struct test_mode *mode = test_modes;
 
+    while (strcmp(mode->name, args_text(args, "mode")) != 0) /* the schema lets no other pass */
+        mode++;
+    if ((mode->op == BLOCK_DISCARD && !d->can_discard) || (mode->op == BLOCK_ZERO && !d->can_zero))
+        return out_error(out, HV_ENOSYS, "E_NOSYS", "mode=write", "%s cannot %s", d->name,
+                         mode->name);
     if (!block || block % d->sector_size || block > d->limits.bytes || from % d->sector_size ||
         from > d->size || size > d->size - from || size < block)
         return out_error(out, HV_EINVAL, "E_RANGE",
                          "block= a multiple of the sector size, from= and size= within the disk",
                          "that range does not fit %s", d->name);
-    if (!strcmp(mode, "write") && !args_flag(args, "yes") &&
+    if (mode->op != BLOCK_READ && !args_flag(args, "yes") &&
         !shell_confirm("That overwrites what is on the disk. Go on?"))
         return HV_OK;
     struct test *t = calloc(1, sizeof(*t));
@@ -405,9 +421,7 @@ static enum hv_status run_test(const struct schema_args *args, struct out *out)
     }
     if (status == HV_OK) {
         t->disk = d;
-        t->mode = !strcmp(mode, "write")    ? TEST_WRITE
-                  : !strcmp(mode, "verify") ? TEST_VERIFY
-                                            : TEST_READ;
+        t->mode = mode;
         t->from = from;
         t->size = size;
         t->block = block;
@@ -416,7 +430,7 @@ static enum hv_status run_test(const struct schema_args *args, struct out *out)
         t->random = args_flag(args, "random");
         u64 start = clock_tsc();
         run_jobs(t, out, depth);
-        if (t->mode == TEST_WRITE && t->error == HV_OK)
+        if (mode->op != BLOCK_READ && t->error == HV_OK)
             t->error = block_do(d, BLOCK_FLUSH, 0, NULL, 0);
         status = report(t, out, clock_tsc() - start);
     } else {
@@ -439,8 +453,9 @@ static enum hv_status run_disk(const struct schema_args *args, struct out *out)
 static const struct schema_arg disk_args[] = {
     {"action", PLACE_OBJECT, ARG_ENUM, "list|test", .help = "list them, or test one"},
     {"disk", PLACE_OPTIONAL, ARG_WORD, .help = "test: its name"},
-    {"mode", PLACE_KEY, ARG_ENUM, "read|write|verify", "read",
-     "verify reads what write wrote and compares"},
+    {"mode", PLACE_KEY, ARG_ENUM, "read|write|verify|discard|zero", "read",
+     "verify reads what write wrote and compares; discard: the range's contents are not needed any "
+     "more; zero: it reads as zeros, without data being sent"},
     {"from", PLACE_KEY, ARG_SIZE, .default_value = "0", .help = "first byte"},
     {"size", PLACE_KEY, ARG_SIZE, .help = "bytes; without it to the end"},
     {"block", PLACE_KEY, ARG_SIZE, .default_value = "64K", .help = "bytes of one request"},
@@ -459,7 +474,7 @@ static const struct schema_arg list_args[] = {
 static const struct schema_command commands[] = {
     {"host", "pci", "PCI functions, their drivers and interrupts", "host pci list", ROLE_VIEW,
      list_args, NULL, run_pci},
-    {"host", "disk", "physical disks: list, measure, write and verify a pattern",
+    {"host", "disk", "physical disks: list, measure, write and verify a pattern, discard",
      "host disk test nvme0 mode=write size=64M --yes", ROLE_ADMIN, disk_args, NULL, run_disk},
     {"host", "nic", "network cards: list, show, or send back what comes in",
      "host nic echo nic0 seconds=5", ROLE_ADMIN, nic_args, NULL, run_nic},

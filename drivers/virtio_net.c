@@ -536,7 +536,8 @@ static enum hv_status start_again(struct card *c)
     }
     if (status == HV_OK && ctrl)
         status = open_ctrl(c, c->ctrl.index);
-    virtio_config_vector(&c->virtio, c->changed);
+    if (status == HV_OK) /* a card that was pulled out meanwhile has no registers */
+        virtio_config_vector(&c->virtio, c->changed);
     return c->pci->gone ? HV_EIO : status;
 }
 

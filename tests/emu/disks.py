@@ -1,6 +1,8 @@
 """Checks of a physical disk behind its driver, for cases of any tier."""
+import os
 import re
 import struct
+import subprocess
 
 MASK = (1 << 64) - 1
 KIB, MIB = 1 << 10, 1 << 20
@@ -8,6 +10,8 @@ KIB, MIB = 1 << 10, 1 << 20
 FAILS_ONCE = ("driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={file},"
               "file.inject-error.0.event=write_aio,file.inject-error.0.errno=5,"
               "file.inject-error.0.once=on")
+# Options of a drive that gives room back.
+DISCARDS = "format=raw,file={file},discard=unmap"
 # Options of a drive that fails every write of one sector, at 6 MiB, and no other.
 FAILS_ALWAYS = ("driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={file},"
                 "file.inject-error.0.event=write_aio,file.inject-error.0.iotype=write,"
@@ -77,6 +81,34 @@ def works(c, disk, image, last_kib=65536):
     with c.check("nothing in the log is an error"):
         log = c.command("host log | grep ERROR")
         assert not log, log
+
+
+def punches_holes(folder):
+    """Whether the file system that the images are on gives room of a file back."""
+    path = os.path.join(folder, "hole")
+    with open(path, "wb") as f:
+        f.write(bytes([1]) * MIB)
+    done = subprocess.run(["fallocate", "-p", "-o", "0", "-l", str(MIB), path], check=False,
+                          stderr=subprocess.DEVNULL).returncode == 0
+    os.remove(path)
+    return done
+
+
+def forgets(c, disk, image, zeroes=False):
+    """On a drive of DISCARDS: a range is given back, another one zeroed by the device, their neighbours
+    are as they were."""
+    with c.check(f"{disk}: discarded ranges" + (" and zeroed ones" if zeroes else "")):
+        run_test(c, disk, "mode=write from=20M size=4M block=64K seed=25 --yes")
+        run_test(c, disk, "mode=discard from=21M size=1M block=64K --yes")
+        if punches_holes(c.machine.folder):
+            assert outside(c, image, 21 * MIB, MIB) == bytes(MIB)
+        if zeroes:
+            run_test(c, disk, "mode=zero from=23M size=512K block=64K depth=4 --yes")
+            assert outside(c, image, 23 * MIB, MIB // 2) == bytes(MIB // 2)
+        else:
+            assert "E_NOSYS" in c.command(f"host disk test {disk} mode=zero size=64K --yes")
+        for start, size in ((20 * MIB, MIB), (22 * MIB, MIB), (24 * MIB - MIB // 2, MIB // 2)):
+            assert outside(c, image, start, size) == pattern(25, start, size)
 
 
 def counters(c, disk):

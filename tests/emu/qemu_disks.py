@@ -1,7 +1,7 @@
 """Physical disks behind each driver: written in the machine, verified from outside, and the reverse."""
 import re
 
-from tests.emu.disks import (FAILS_ALWAYS, FAILS_ONCE, KIB, MIB, counters, fails_always, fails_once,
+from tests.emu.disks import (DISCARDS, FAILS_ALWAYS, FAILS_ONCE, KIB, MIB, counters, fails_always, fails_once, forgets,
                              hangs, listed, media_change, outside, pattern, reads_only, run_test, works)
 from tests.emu.monitor import QTEST, Bus, Monitor
 from tests.emu.suite import qemu
@@ -13,13 +13,14 @@ def no_dma_blocked(c):
         assert not log, log
 
 
-@qemu("disk-virtio", machine="q35", cpus=2, data={"d": 64},
+@qemu("disk-virtio", machine="q35", cpus=2, data={"d": 64}, drives={"d": DISCARDS},
       extra=["-device", "virtio-blk-pci,drive=d,serial=NUMBER7,disable-legacy=on"])
 def disk_virtio(c):
     listed(c, "vd0", "virtio", "MSI-X x1", "virtio_blk")
     with c.check("its serial number"):
         assert "NUMBER7" in c.command("host disk list")
     works(c, "vd0", "d")
+    forgets(c, "vd0", "d", zeroes=True)
 
 
 def eject(monitor, slot):
@@ -28,9 +29,12 @@ def eject(monitor, slot):
         monitor.do("human-monitor-command", **{"command-line": f"o/w {port:#x} {value:#x}"})
 
 
+PULLED_OUT = "nvme0", "virtio_blk1", "e10000", "ahci0", "virtio_net0", "xhci0"
+
+
 def functions_pulled_out(c):
-    """An NVMe controller in the midst of a write, then an idle disk, a network card, and USB with the
-    boot stick."""
+    """An NVMe controller in the midst of a write, then an idle disk, network cards, AHCI with its disk, and
+    USB with the boot stick."""
     monitor = Monitor(c)
     usb = re.search(r"(?m)^00:(\w\w)\.0 .* xhci0 ", c.command("host pci list"))
     with c.check("a controller is pulled out while it is written to: the write ends with an error"):
@@ -44,29 +48,34 @@ def functions_pulled_out(c):
         c.prompt(60)
     with c.check("idle functions are missed, too"):
         eject(monitor, 0x11)
-        eject(monitor, 0x12)
+        for slot in (0x12, 0x13, 0x14):
+            eject(monitor, slot)
         eject(monitor, int(usb[1], 16))
-        for driver in ("nvme0", "virtio_blk1", "e10000", "xhci0"):
+        for driver in PULLED_OUT:
             c.until("host pci list", rf"(?m) {driver} .* it was pulled out *$", 60)
         c.until("host disk list", r"(?m)^vd1 .* gone *$", 60)
         c.until("host disk list", r"(?m)^nvme0 .* gone *$", 60)
         c.until("host disk list", r"(?m)^usb0 .* gone *$", 60)
+        c.until("host disk list", r"(?m)^sd0 .* gone *$", 60)
         c.until("host nic list", r"(?m)^nic0 .* gone ", 60)
+        c.until("host nic list", r"(?m)^nic1 .* gone ", 60)
     with c.check("it is in the log, once each"):
         lines = c.command("host log level=error | grep out")
-        for driver in ("nvme0", "virtio_blk1", "e10000", "xhci0"):
+        for driver in PULLED_OUT:
             assert len(re.findall(rf"\d {driver}: it was pulled out", lines)) == 1, lines
     with c.check("what is asked of them fails, and the disk beside them works"):
-        for disk in ("nvme0", "vd1", "usb0"):
+        for disk in ("nvme0", "vd1", "sd0", "usb0"):
             assert "E_DISK" in c.command(f"host disk test {disk} size=64K", 60)
         run_test(c, "vd0", "mode=write size=1M block=64K seed=15 --yes")
         assert outside(c, "d", 0, MIB) == pattern(15, 0, MIB)
 
 
-@qemu("disk-virtio-line", machine="pc", cpus=1, data={"d": 64, "e": 64, "f": 8},
+@qemu("disk-virtio-line", machine="pc", cpus=1, data={"d": 64, "e": 64, "f": 8, "g": 8},
       extra=["-device", "virtio-blk-pci,drive=d,vectors=0,indirect_desc=off,event_idx=off,addr=0x0f",
              "-device", "nvme,drive=e,serial=NUMBER15,addr=0x10", "-device",
              "virtio-blk-pci,drive=f,addr=0x11", "-device", "e1000,addr=0x12,romfile=",
+             "-device", "ahci,id=sata,addr=0x13", "-device", "ide-hd,drive=g,bus=sata.0",
+             "-device", "virtio-net-pci,addr=0x14,romfile=",
              "-qmp", "unix:{folder}/qmp,server=on,wait=off"])
 def disk_virtio_line(c):
     listed(c, "vd0", "virtio", "line", "virtio_blk")
@@ -86,7 +95,7 @@ def disk_virtio_vtd(c):
 NVME = ["-device", "nvme,drive=d,serial=NUMBER8"]
 
 
-@qemu("disk-nvme", machine="q35", cpus=2, data={"d": 64}, extra=NVME)
+@qemu("disk-nvme", machine="q35", cpus=2, data={"d": 64}, drives={"d": DISCARDS}, extra=NVME)
 def disk_nvme(c):
     listed(c, "nvme0", "NVMe", "MSI-X x4", "nvme")
     with c.check("four pairs of queues"):
@@ -95,6 +104,7 @@ def disk_nvme(c):
         output = c.command("host disk list")
         assert "NUMBER8" in output and "QEMU NVMe Ctrl" in output and "good, 50 C" in output, output
     works(c, "nvme0", "d")
+    forgets(c, "nvme0", "d", zeroes=True)
 
 
 @qemu("disk-nvme-vtd", machine="q35", cpus=2, data={"d": 64},
@@ -139,7 +149,7 @@ def sata_plugged_in(c, monitor, image, new):
 
 
 @qemu("disk-ahci", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 8, "g": 8, "h": 12},
-      extra=["-device", "ide-hd,drive=d,bus=ide.2,serial=NUMBER9", "-device",
+      drives={"d": DISCARDS}, extra=["-device", "ide-hd,drive=d,bus=ide.2,serial=NUMBER9", "-device",
              "ide-hd,drive=e,bus=ide.3", "-device", "ide-cd,drive=f,bus=ide.4,serial=NUMBER14,id=cd",
              "-device", "ide-cd,bus=ide.5,id=empty", "-chardev", "file,id=second,path={folder}/second.txt",
              "-device", "pci-serial,chardev=second", "-qmp",
@@ -156,6 +166,7 @@ def disk_ahci(c):
         assert re.search(r"(?m)^cd0 +SATA +8 MiB +2048/2048 +QEMU QEMU DVD-ROM +NUMBER14 ", output), output
         assert re.search(r"(?m)^cd1 +SATA +0 MiB +2048/2048 +QEMU QEMU DVD-ROM .* no medium *$", output), output
     works(c, "sd0", "d")
+    forgets(c, "sd0", "d")
     reads_only(c, "cd0", "f")
     monitor = Monitor(c)
     sata_plugged_in(c, monitor, "g", "sd2")
@@ -182,7 +193,7 @@ def disk_ahci_vtd(c):
 
 
 @qemu("disk-ide", machine="pc", cpus=1, data={"d": 64, "e": 64, "f": 8, "g": 64, "h": 12},
-      drives={"e": FAILS_ALWAYS, "f": FAILS_ONCE},
+      drives={"d": DISCARDS, "e": FAILS_ALWAYS, "f": FAILS_ONCE},
       extra=["-device", "ide-hd,drive=d,bus=ide.0,unit=0,serial=NUMBER10", "-device",
              "ide-hd,drive=e,bus=ide.0,unit=1", "-device", "ide-hd,drive=f,bus=ide.1,unit=1",
              "-device", "ide-cd,bus=ide.1,unit=0,id=cd",
@@ -196,6 +207,7 @@ def disk_ide(c):
     with c.check("its health, by SMART"):
         assert re.search(r"(?m)^hd0 .* good, \d+ C", output), output
     works(c, "hd0", "d")
+    forgets(c, "hd0", "d")
     works(c, "hd1", "e")
     fails_always(c, "hd1", "e")
     fails_once(c, "hd2", "f")
@@ -299,7 +311,8 @@ def disk_usb(c):
                "usb5")
 
 
-@qemu("disk-scsi", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 8, "g": 12}, drives={"e": FAILS_ALWAYS},
+@qemu("disk-scsi", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 8, "g": 12},
+      drives={"d": DISCARDS, "e": FAILS_ALWAYS},
       extra=["-device", "intel-iommu,intremap=on", "-qmp", "unix:{folder}/qmp,server=on,wait=off",
              "-device", "virtio-scsi-pci,id=s,iommu_platform=on,disable-legacy=on", "-device",
              "scsi-hd,drive=d,bus=s.0,scsi-id=1,serial=NUMBER12,id=stick", "-device",
@@ -311,6 +324,7 @@ def disk_scsi(c):
         assert "NUMBER12" in output and re.search(r"(?m)^sd1 +SCSI +8 MiB", output), output
         assert re.search(r"(?m)^cd0 +SCSI +8 MiB +2048/2048 +QEMU QEMU CD-ROM", output), output
     works(c, "sd0", "d")
+    forgets(c, "sd0", "d")
     with c.check("another unit of another target"):
         run_test(c, "sd1", "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "e", 0, MIB) == pattern(11, 0, MIB)

@@ -165,6 +165,12 @@ def works(c, kind, irq, driver, mbps=None):
     with c.check("it stops in the midst of a transfer, is reset, and frames come again"):
         stops(c, peer, monitor, kind)
         echoes(c, peer, "nic0", [60, 1514] * 500)
+    with c.check("it is reset as the shell wants it, and frames come again"):
+        before = resets(c, "nic0")
+        for _ in range(3):
+            assert "E_" not in c.command("host nic reset nic0", 60)
+            echoes(c, peer, "nic0", [60, 1514] * 50)
+        assert resets(c, "nic0") == before + 3
     with c.check("nothing in the log is an error"):
         log = c.command("host log | grep ERROR")
         assert not log, log

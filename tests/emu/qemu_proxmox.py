@@ -4,7 +4,8 @@ card gets an address."""
 import re
 
 from tests.emu.disks import KIB, MIB, outside, pattern, run_test
-from tests.emu.qemu_disks import no_dma_blocked
+from tests.emu.monitor import MONITOR, Monitor
+from tests.emu.qemu_disks import eject, no_dma_blocked
 from tests.emu.suite import qemu
 
 # What every machine of type i440fx has there, below bus 0.
@@ -92,17 +93,27 @@ def proxmox_pc(c):
     ends_well(c, "virtio_net", "MSI-X x2")
 
 
-@qemu("proxmox-pc-old", machine="pc", disk="own", cpus=2, data={"d": 8, "e": 8, "f": 8},
+@qemu("proxmox-pc-old", machine="pc", disk="own", cpus=2, data={"d": 8, "e": 8, "f": 8, "g": 8},
       extra=[*PC, *ALL, *CD, "-device", "ide-hd,bus=ide.0,unit=0,drive=disk,id=ide0,bootindex=100",
              "-device", "ide-hd,bus=ide.0,unit=1,drive=d,id=ide1",
              "-device", "ahci,id=ahci0,multifunction=on,bus=pci.0,addr=0x7",
              "-device", "ide-hd,bus=ahci0.0,drive=e,id=sata0",
-             "-device", "virtio-blk-pci,drive=f,id=virtio0,bus=pci.0,addr=0xa", *net("e1000")])
+             "-device", "virtio-blk-pci,drive=f,id=virtio0,bus=pci.0,addr=0xa", *net("e1000"),
+             "-device", "virtio-scsi-pci,id=scsihw0,bus=pci.0,addr=0x5",
+             "-device", "scsi-hd,bus=scsihw0.0,channel=0,scsi-id=0,lun=0,drive=g,id=scsi0", *MONITOR])
 def proxmox_pc_old(c):
     holds(c, "hd1", "d", 51, "IDE")
-    holds(c, "sd0", "e", 54, "SATA")
+    holds(c, "sd0", "g", 60, "SCSI")
+    holds(c, "sd1", "e", 54, "SATA")
     holds(c, "vd0", "f", 57, "virtio")
     ends_well(c, "e1000", "line")
+    with c.check("the SCSI controller is pulled out: told of, and the disks beside it work"):
+        eject(Monitor(c), 5)
+        c.until("host pci list", r"(?m) virtio_scsi0 .* it was pulled out *$", 60)
+        c.until("host disk list", r"(?m)^sd0 .* gone *$", 60)
+        assert "virtio_scsi0: it was pulled out" in c.command("host log level=error")
+        assert "E_DISK" in c.command("host disk test sd0 size=64K", 60)
+        run_test(c, "sd1", "mode=verify size=1M block=64K seed=54")
 
 
 @qemu("proxmox-q35", machine="q35", disk="own", cpus=2, data={"d": 8, "e": 8},

@@ -12,7 +12,7 @@ from tests.emu.suite import qemu
 # QEMU picks the port on our side; listening() finds out which.
 FORWARD = ["-netdev", "user,id=n,hostfwd=tcp:127.0.0.1:0-:22",
            "-device", "e1000,netdev=n,romfile="]
-PASSWORDS = {"anna": "eight888", "bob": "password"}
+PASSWORDS = {"anna": "eight888", "bob": "password", "olga": "operates8"}
 
 
 def listening(pid):
@@ -148,6 +148,18 @@ def ssh(c):
     with c.check("an auditor looks, and changes nothing"):
         status, text = client.run(c, "bob", "net switch list; vm set demo cpu=2", password="password")
         assert status != 0 and "vsw0" in text and "E_ROLE" in text, (status, text)
+    with c.check("an operator makes switches, and no user"):
+        add_user(c, "olga", "operator")
+        status, text = client.run(c, "olga", "net switch add ops", password="operates8")
+        assert status == 0 and "ops" in c.command("net switch list"), (status, text)
+        status, text = client.run(c, "olga", "host user add eve role=admin", password="operates8")
+        assert status != 0 and "E_ROLE" in text and "eve" not in c.command("host user list"), (status, text)
+    with c.check("each login and each command that was refused is in the log"):
+        log = c.command("host log level=notice", 60)
+        for said in (r"user anna \(10\.0\.2\.2:\d+\) logged in by password", r"user anna \(\S+\) logged in by key",
+                     r"user bob \(\S+\) was refused: vm set needs role admin",
+                     r"user olga \(\S+\) was refused: host user needs role admin"):
+            assert re.search(said, log), said + " is not in:\n" + log
     with c.check("a long answer comes whole"):
         status, text = client.run(c, "anna", "help reference")
         ours = c.command("help reference --no-more", 60)
