@@ -170,7 +170,7 @@ def works(c, kind, irq, driver, mbps=None):
         for _ in range(3):
             assert "E_" not in c.command("host nic reset nic0", 60)
             echoes(c, peer, "nic0", [60, 1514] * 50)
-        assert resets(c, "nic0") == before + 3
+        assert resets(c, "nic0") >= before + 3
     with c.check("nothing in the log is an error"):
         log = c.command("host log | grep ERROR")
         assert not log, log
