@@ -196,8 +196,9 @@ static enum hv_status kif_show(const struct schema_args *args, struct out *out)
     }
     out_field(out, "sent", "%llu frames, %llu bytes", (ull)k->port->counters.in_frames,
               (ull)k->port->counters.in_bytes);
-    out_field(out, "received", "%llu frames, %llu bytes, %llu dropped",
-              (ull)k->port->counters.out_frames, (ull)k->port->counters.out_bytes, (ull)k->dropped);
+    out_field(out, "received", "%llu frames, %llu bytes, %llu dropped, %llu joined",
+              (ull)k->port->counters.out_frames, (ull)k->port->counters.out_bytes, (ull)k->dropped,
+              (ull)k->joined);
     out_end_object(out);
     return HV_OK;
 }

@@ -13,6 +13,7 @@
 
 #include "control/rt/log.h"
 #include "net/frame_buffer.h"
+#include "net/kif_join.h"
 #include "net/offload.h"
 #include "net/route.h"
 #include "net/stack.h"
@@ -303,15 +304,30 @@ static void check_sums(struct kif *k, bool on)
         (u16)(on ? all : all & ~(u32)(NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP)));
 }
 
+static void feed(struct kif *k, struct pbuf *p, bool summed)
+{
+    check_sums(k, !summed);
+    if (p && k->netif.input(p, &k->netif) != ERR_OK)
+        pbuf_free(p);
+}
+
 static void run_one(struct kif *k)
 {
+    struct kif_join j = {.count = 0};
+
     for (u32 end = k->head; k->tail != end;) {
         struct pbuf *p = k->queue[k->tail % KIF_QUEUE];
+        bool summed = k->summed[k->tail++ % KIF_QUEUE];
 
-        check_sums(k, !k->summed[k->tail++ % KIF_QUEUE]);
-        if (k->netif.input(p, &k->netif) != ERR_OK)
-            pbuf_free(p);
+        if (kif_join_add(&j, p, summed)) {
+            k->joined += j.count > 1;
+            continue;
+        }
+        feed(k, kif_join_end(&j), true);
+        if (!kif_join_add(&j, p, summed))
+            feed(k, p, summed);
     }
+    feed(k, kif_join_end(&j), true);
 }
 
 bool kif_run(void)

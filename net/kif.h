@@ -30,6 +30,7 @@ struct kif {
     struct kif_sender sender;
     u32 head, tail; /* free-running */
     u64 dropped;    /* no room in the queue, no memory */
+    u64 joined;     /* segments that lwIP got together with the one before */
     u32 told;       /* the address that was last logged */
     struct kif *next;
 };

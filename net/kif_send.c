@@ -15,9 +15,7 @@
 
 /* ---- segments that follow each other -----------------------------------------------------------
  */
-/* Are two frames with the same headers, but for lengths, sums, IPv4's number, sequence and PSH?
- * Then the second is a plain segment if the first is. */
-static bool same_headers(const u8 *a, const u8 *b, u32 network, u32 tcp)
+bool kif_send_same_headers(const u8 *a, const u8 *b, u32 network, u32 tcp)
 {
     bool four = a[network] >> 4 == 4;
     u32 addresses = network + (four ? 12 : 8);
@@ -72,7 +70,7 @@ static bool join(struct kif_sender *s, const struct pbuf *p)
     u32 payload = p->tot_len - header, all = last->len + payload;
     if (payload > s->segment || all > JOINED_MOST ||
         frame_be32(from + tcp + 4) != s->next_sequence ||
-        !same_headers(last->data, from, last->network, tcp) ||
+        !kif_send_same_headers(last->data, from, last->network, tcp) ||
         (all > last->buffer->size && !grow(last, FRAME_BUFFER_LARGE)))
         return false;
     last->buffer->bytes[tcp + 13] |= from[tcp + 13];

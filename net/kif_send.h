@@ -17,6 +17,9 @@ struct kif_sender {
     u16 segment;       /* its payload, in bytes of the first segment; 0: it may not grow */
 };
 
+/* Are two frames, whose IP header is at `network` and TCP's at `tcp`, the same but for lengths,
+ * sums, IPv4's number, sequence and PSH?  Then the second is a plain segment if the first is. */
+bool kif_send_same_headers(const u8 *a, const u8 *b, u32 network, u32 tcp);
 /* Takes a frame.  False: there is no buffer for it now. */
 MUST_CHECK bool kif_send(struct kif_sender *s, const struct switch_port *port,
                          const struct pbuf *p);

@@ -109,3 +109,9 @@ struct netif *route_find(const struct ip4_addr *from, const struct ip4_addr *to)
 const struct ip4_addr *route_gateway(struct netif *n, const struct ip4_addr *to);
 #define LWIP_HOOK_IP4_ROUTE_SRC(from, to) route_find(from, to)
 #define LWIP_HOOK_ETHARP_GET_GW(n, to) route_gateway(n, to)
+
+/* net/kif_join.c */
+struct tcp_pcb;
+struct pbuf;
+signed char kif_join_on_segment(struct tcp_pcb *pcb, const struct pbuf *p);
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, optlen, opt1len, opt2, p) kif_join_on_segment(pcb, p)
