@@ -57,9 +57,8 @@ static bool segment_is_whole(const struct pbuf *p, u32 tcp)
     u8 rest[4] = {0, TCP};
 
     frame_put16(rest + 2, len);
-    u32 sum =
-        checksum_sum((const u8 *)p->payload + tcp - addresses, (int)(addresses + len)) +
-        (u32)checksum_sum(rest, sizeof(rest));
+    u32 sum = checksum_sum((const u8 *)p->payload + tcp - addresses, (int)(addresses + len)) +
+              (u32)checksum_sum(rest, sizeof(rest));
     return (sum & 0xffff) + (sum >> 16) == 0xffff;
 }
 

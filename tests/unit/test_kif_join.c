@@ -115,7 +115,7 @@ static u32 make(u8 *f, u32 sequence, u8 flags, u32 len)
     pseudo[n + 1] = 6;
     frame_put16(pseudo + n + 2, 20 + len);
     sum = checksum_sum(pseudo, (int)n + 4) + (u32)checksum_sum(f + tcp, (int)(20 + len));
-    word = (u16)~((sum & 0xffff) + (sum >> 16));
+    word = (u16) ~((sum & 0xffff) + (sum >> 16));
     memcpy(f + tcp + 16, &word, 2);
     return tcp + 20 + len;
 }
@@ -210,7 +210,8 @@ static void start(u32 version)
     serve();
 }
 
-/* fe80::1 to the interface's own; the neighbour is told of by an advertisement that was not asked. */
+/* fe80::1 to the interface's own; the neighbour is told of by an advertisement that was not asked.
+ */
 static void know_neighbour(void)
 {
     u8 f[86] = {0}, pseudo[4] = {0, 58, 0, 32};
@@ -233,7 +234,7 @@ static void know_neighbour(void)
     f[78] = f[79] = 1;
     put_mac(f + 80, PEER_MAC);
     u32 sum = checksum_sum(f + 22, 64) + (u32)checksum_sum(pseudo, 4);
-    word = (u16)~((sum & 0xffff) + (sum >> 16));
+    word = (u16) ~((sum & 0xffff) + (sum >> 16));
     memcpy(f + 56, &word, 2);
     put_in(f, sizeof(f));
     serve();
@@ -294,8 +295,7 @@ static void bursts_are_joined_and_answered(u32 version)
             pass(300 * MS);
         assert_int_equal(peer.next, (u32)(FIRST + 1 + sent));
         assert_in_range(peer.acks, 1, (count + KIF_JOIN_MOST - 1) / KIF_JOIN_MOST);
-        assert_int_equal(k->joined - joined,
-                         count - (count + KIF_JOIN_MOST - 1) / KIF_JOIN_MOST);
+        assert_int_equal(k->joined - joined, count - (count + KIF_JOIN_MOST - 1) / KIF_JOIN_MOST);
     }
     assert_in_range(largest, KIF_JOIN_MOST * 1000, 0xffff);
     largest = 0;
