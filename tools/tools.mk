@@ -12,7 +12,7 @@ UEFI_DISKS := $(B)/uefi/disk.img $(B)/uefi/ipxe.img # of guests that start with 
 SETUP := setup
 IMAGE_DEPS := $(DEMO_FILES)
 
-.PHONY: setup run debug console test test-qemu test-bochs
+.PHONY: setup run debug console test test-qemu test-bochs test-ipxe
 
 setup: ## install the Debian packages that are missing
 	@tools/setup.sh
@@ -38,6 +38,10 @@ test-qemu: image guests-tests $(B)/third-party.img $(UEFI_DISKS) ## tests of the
 test-bochs: image guests-tests $(TEST_IMAGES) $(UEFI_DISKS) ## tests that need VT-x, in Bochs; CASES="name ..." for some of them
 	@tools/fetch-bochs.sh
 	@$(PYTHON) tests/emu/run.py bochs $(CASES)
+
+test-ipxe: image $(UEFI_DISKS) ## a guest's iPXE on VT-x gets an address and a script: a minute of Bochs, not in its tier
+	@tools/fetch-bochs.sh
+	@$(PYTHON) tests/emu/run.py bochs-ipxe
 
 $(TEST_IMAGES) &: tools/fetch-images.sh $(DEMO_FILES) | setup
 	@tools/fetch-images.sh

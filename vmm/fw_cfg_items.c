@@ -8,6 +8,7 @@
 #include "vmm/acpi_tables.h"
 #include "vmm/firmware.h"
 #include "vmm/vm.h"
+#include "vmm/vm_boot.h"
 #include "vmm/vm_devices.h"
 
 #define ITEM_MAX ACPI_TABLES_MAX
@@ -16,6 +17,8 @@
 #define ID_PORTS 1
 #define ID_DMA 2
 #define E820_RAM 1
+#define KERNEL_DATA 0x11
+#define INITRD_DATA 0x12
 
 struct buffer {
     u8 bytes[ITEM_MAX];
@@ -113,6 +116,34 @@ static void put_boot_order(struct vm *vm, struct buffer *b)
         put(b, "", 1);
 }
 
+/* A kernel that the firmware is to start, as the EFI application that it is: no part of it is a
+ * setup of its own, whose length is 0 as that of all items that are not there. */
+static struct fw_cfg_item module_item(const char *path)
+{
+    const struct host_module *m = path[0] ? vm_boot_module(path) : NULL;
+    return m ? (struct fw_cfg_item){(const u8 *)m->vaddr, (u32)m->len} : (struct fw_cfg_item){0};
+}
+
+static void put_kernel_len(struct vm *vm, struct buffer *b)
+{
+    put32(b, module_item(vm->config.kernel).len);
+}
+
+static void put_initrd_len(struct vm *vm, struct buffer *b)
+{
+    put32(b, module_item(vm->config.initrd).len);
+}
+
+static void put_cmdline(struct vm *vm, struct buffer *b)
+{
+    put(b, vm->config.cmdline, (u32)strlen(vm->config.cmdline) + 1);
+}
+
+static void put_cmdline_len(struct vm *vm, struct buffer *b)
+{
+    put32(b, (u32)strlen(vm->config.cmdline) + 1);
+}
+
 static void put_directory(struct vm *vm, struct buffer *b);
 
 /* A row without a name is an item of its own; the others are files, in this order from FILE_FIRST
@@ -125,7 +156,11 @@ static const struct row {
     {0x00, NULL, put_signature},
     {0x01, NULL, put_id},
     {0x05, NULL, put_cpus}, /* that start */
+    {0x08, NULL, put_kernel_len},
+    {0x0b, NULL, put_initrd_len},
     {0x0f, NULL, put_cpus}, /* that there may be */
+    {0x14, NULL, put_cmdline_len},
+    {0x15, NULL, put_cmdline},
     {0x19, NULL, put_directory},
     {FILE_FIRST + 0, "bootorder", put_boot_order},
     {FILE_FIRST + 1, "etc/acpi/rsdp", put_rsdp},
@@ -166,6 +201,8 @@ static struct {
 
 struct fw_cfg_item fw_cfg_items_get(struct vm *vm, u16 key)
 {
+    if (key == KERNEL_DATA || key == INITRD_DATA)
+        return module_item(key == KERNEL_DATA ? vm->config.kernel : vm->config.initrd);
     if (!last.valid || last.vm != vm || last.started_at != vm->state->started_at ||
         last.key != key) {
         last.item.len = 0;

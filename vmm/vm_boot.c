@@ -116,8 +116,17 @@ static bool boot_kernel(struct vm *vm, struct vm_error *e)
     return true;
 }
 
+/* Firmware begins where a reset leaves vCPU 0.  It takes kernel and initrd, if they are named, from
+ * the configuration device: fw_cfg_items.c. */
+static bool boot_firmware(const struct vm *vm, struct vm_error *e)
+{
+    const struct vm_config *c = &vm->config;
+    const struct host_module *m;
+    return (!c->kernel[0] || find(c->kernel, &m, e)) && (!c->initrd[0] || find(c->initrd, &m, e));
+}
+
 bool vm_boot(struct vm *vm, struct vm_error *e)
 {
     reset_devices(vm);
-    return vm->firmware || boot_kernel(vm, e); /* firmware begins where a reset leaves vCPU 0 */
+    return vm->firmware ? boot_firmware(vm, e) : boot_kernel(vm, e);
 }

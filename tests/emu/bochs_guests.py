@@ -2,7 +2,7 @@
 import os
 import re
 
-from tests.emu import guests
+from tests.emu import bochs_virtio, guests
 from tests.emu.guests import case
 from tests.emu.suite import bochs
 
@@ -51,7 +51,7 @@ def guests_1(c):
             guests.must(c, "vm delete bad --yes")
 
 
-GUESTS_2 = [*MORE_CPUS, "avx_a", "avx_none", "hlt_timer", "busy", "bench_io"]
+GUESTS_2 = [*MORE_CPUS, "avx_a", "avx_none", "hlt_timer", "busy", "bench_io", "hostile_blk", "hostile_net"]
 
 
 def done(c, vm):
@@ -136,6 +136,7 @@ def polling(c, other):
 def guests_2(c, other=0):
     """CPU 1 and `other` are for guests."""
     run_guests(c, MORE_CPUS)
+    bochs_virtio.hostile(c)  # here rings change while they are read
     # On one CPU the two states take turns in the same registers.
     for cpus in (f"{other}", f"{min(1, other)}-{max(1, other)}"):
         with c.check(f"a guest with AVX beside one without, on CPU {cpus}"):

@@ -33,6 +33,8 @@ def hostile(c):
         guests.start(c, "bad", "hostile_blk", disk0="device=ram0")
         guests.wait_verdict(c, "bad", "hostile_blk", 300)
         assert "disk0: the driver is wrong" in c.command("vm log bad")
+        log = c.command("host log | grep 'VM bad'")
+        assert log.count("the driver of disk0 is wrong") == 1, log  # though it was often
         c.until("vm list", r"bad +stopped", 60)
         guests.must(c, "disk drop ram0")
         log = c.command("host log | grep ERROR")

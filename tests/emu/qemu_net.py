@@ -1,4 +1,5 @@
 """The host's own network: DHCP at first boot, IPv4 and IPv6, teams, discovery on the wire."""
+import concurrent.futures
 import gzip
 import os
 import re
@@ -73,6 +74,7 @@ def net_dhcp(c):
         assert re.search(r"nic0 +vsw0 +up .*carries", c.command("net uplink list"))
         c.command("net switch add vsw1")
         assert "E_UPLINK_IN_USE: nic0 is an uplink of vsw0" in c.command("net uplink add vsw1 nic0")
+        assert "E_UPLINK_IN_USE: nic0 was set up for" in c.command("net switch set vsw0 mtu=9000")
     with c.check("taken away and given back, DHCP starts again"):
         c.command("net uplink remove nic0")
         assert "0 answered" in c.command("net ping 10.0.2.2 count=1")
@@ -118,12 +120,12 @@ def ntp_reply(f):
     return f[6:12] + mac("020000000001") + f[12:26] + f[30:34] + f[26:30] + udp + ntp
 
 
-def serve(peer, seconds, want, ntp=False):
-    """Answers ARP, echoes and NTP until `want` echoes (or questions for the time) were answered;
-    all frames that came."""
+def serve(peer, seconds, want, ntp=False, over=None):
+    """Answers ARP, echoes and NTP until `want` echoes (or questions for the time) were answered, or `over`
+    is set; all frames that came."""
     seen, answered, end = [], 0, time.monotonic() + seconds
     peer.socket.settimeout(0.2)
-    while time.monotonic() < end and answered < want:
+    while time.monotonic() < end and answered < want and not (over and over.is_set()):
         try:
             f = peer.receive()
         except TimeoutError:
@@ -186,6 +188,58 @@ def capture_to_file(c, peer):
     lengths = [str(len(f)) for f in sent]
     first = lengths.index(ours[0])
     assert ours == [lengths[(first + i) % 4] for i in range(len(ours))] and len(ours) > 12, ours
+
+
+def on_wires(peers, run):
+    """What comes out of both cards while `run` does something, and soon after."""
+    over = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(len(peers)) as pool:
+        wires = [pool.submit(serve, p, 300, 1 << 30, over=over) for p in peers]
+        try:
+            run()
+        finally:
+            over.set()
+    return [w.result() for w in wires]
+
+
+def one_each(wires, key):
+    """Of frames that have a key each keeps to one wire, and both wires have some: {key: wire}."""
+    where = {}
+    for number, frames in enumerate(wires):
+        for k in filter(None, map(key, frames)):
+            assert where.setdefault(k, number) == number, f"{k.hex()} is on both wires"
+    assert set(where.values()) == set(range(len(wires))), where
+    return where
+
+
+def spreads_over_links(c, peers):
+    """Interfaces of the host, whose numbers at the switch and addresses are odd and even."""
+    with c.check("by source port, and by source address, an interface keeps to one link; both are used"):
+        for n in (1, 2):
+            text = c.command(f"net kif add k{n} switch=vsw0 mac=06:42:48:00:01:{3 * n - 3:02x} ip=10.1.{n}.2/24")
+            assert "E_" not in text, text
+        for policy in ("srcport", "srcmac"):
+            c.command(f"net team set vsw0 policy={policy}")
+
+            def ask():
+                for n in (1, 2, 1, 2):  # nobody answers
+                    assert "0 answered" in c.command(f"net ping 10.1.{n}.1 count=1", 60)
+            where = one_each(on_wires(peers, ask), lambda f: f[6:12] if f[12:14] == b"\x08\x06" and
+                             f[6:11] == mac("0642480001") else None)
+            assert len(where) == 2, where
+        for n in (1, 2):
+            c.command(f"net kif remove k{n}")
+    with c.check("by both IP addresses, the frames of one interface spread over both links"):
+        c.command("net team set vsw0 policy=iphash")
+        c.command("net kif set k0 ip=10.0.0.2/24 gw=10.0.0.1")
+
+        def ping():
+            for n in range(8):
+                text = c.command(f"net ping 1.2.3.{n + 1} count=2 interval=20ms", 60)
+                assert "2 answered" in text, text
+        where = one_each(on_wires(peers, ping),
+                         lambda f: f[30:34] if f[12:14] == b"\x08\0" and f[30:33] == b"\1\2\3" else None)
+        assert len(where) == 8, where
 
 
 def log_time(c, text):
@@ -346,6 +400,8 @@ def net_team(c):
         f = until_frame(peers[1], 10, lambda f: f[12:14] == b"\x80\x35")
         print(f"    announced on the other wire after {(time.monotonic() - start) * 1000:.0f} ms")
         assert f and f[:6] == b"\xff" * 6 and f[6:9] == b"\x06BH", f
+        assert until_frame(peers[1], 10, lambda f: f[12:14] == b"\x08\x06" and f[28:32] == f[38:42] ==
+                           b"\x0a\0\0\2"), "no gratuitous ARP"
         c.until("net team show vsw0", r"nic1 +link up, carries", 10)
     with c.check("from the loss of the link to that it took less than 200 ms of the host's clock"):
         times = [log_time(c, text) for text in ("link of nic0 is down", "uplink nic1 carries frames")]
@@ -361,6 +417,16 @@ def net_team(c):
         assert until_frame(peers[0], 10, lambda f: f[12:14] == b"\x80\x35")
         c.until("net team show vsw0", r"nic0 +link up, carries", 10)
         c.until("net team show vsw0", r"nic1 +link up, does not carry", 10)
+    with c.check("with failback off it is not, until the second one fails"):
+        c.command("net team set vsw0 failback=no")
+        for cut, other in (("d0", "nic1"), ("d1", "nic0")):
+            monitor.do("set_link", name=cut, up=False)
+            c.until("net team show vsw0", rf"{other} +link up, carries", 30)
+            monitor.do("set_link", name=cut, up=True)
+            c.until("net team show vsw0", rf"(?s)nic0 +link up.*nic1 +link up", 30)
+            assert re.search(rf"{other} +link up, carries", c.command("net team show vsw0"))
+        c.command("net team set vsw0 failback=yes")
+    spreads_over_links(c, peers)
     with c.check("LACP speaks on both wires"):
         c.command("net team set vsw0 policy=lacp timers=fast")
         for p in peers:

@@ -4,6 +4,7 @@ import re
 from tests.emu import bochs_demo, bochs_firmware, bochs_guests, bochs_hostile, bochs_images, \
     bochs_network, bochs_virtio, guests, vdisk
 from tests.emu.emulator import Qemu
+from tests.emu.qemu_nics import wire
 from tests.emu.suite import qemu
 
 SVM = {"cpu": Qemu.WITH_SVM, "disk": "ahci"}
@@ -66,8 +67,8 @@ again("virtio", bochs_virtio.virtio, limit=400, cpus=2, files=vdisk.with_agent(b
 again("firmware", bochs_firmware.to_shell, limit=400, cpus=3, files=bochs_firmware.FILES_4M,
       data={"d": bochs_firmware.UEFI / "ipxe.img"},
       extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"] + bochs_firmware.SERVED)
-again("network", lambda c: bochs_network.network(c, 2), limit=400, cpus=2,
-      files=bochs_network.FILES_2)
+again("network", bochs_network.network, limit=400, cpus=2, files=bochs_network.FILES_2,
+      extra=wire() + ["-device", "virtio-net-pci,netdev=n,host_mtu=9000,romfile="])
 # Here a CPU's clock counts its instructions, 4 ns each: a loaded machine does not show.
 again("shape", bochs_network.shape, limit=400, cpus=1, files=bochs_network.FILES,
       extra=["-icount", "shift=2"])

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs one tier of emulator tests.
 
-usage: run.py qemu|bochs [--list] [NAME...]      NAME: a boot's, * for any text
+usage: run.py qemu|bochs|bochs-ipxe [--list] [NAME...]      NAME: a boot's, * for any text
 
 One line a check, with its time; the last line is "N passed, N failed".  Logs of each boot are in
 build/logs/TIER/NAME.  JOBS boots run at a time (two, or one on a single CPU); PATIENCE=1
@@ -23,7 +23,7 @@ from tests.emu.suite import BOOTS, LOGS, Report
 
 def main():
     tier, names = sys.argv[1], [a for a in sys.argv[2:] if a != "--list"]
-    for path in sorted(glob.glob(os.path.join(TOP, "tests", "emu", tier + "_*.py"))):
+    for path in sorted(glob.glob(os.path.join(TOP, "tests", "emu", tier.split("-")[0] + "_*.py"))):
         importlib.import_module("tests.emu." + os.path.basename(path)[:-3])
     boots = [b for b in BOOTS if b.tier == tier and
              (not names or any(fnmatch.fnmatch(b.name, n) for n in names))]

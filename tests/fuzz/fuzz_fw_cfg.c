@@ -8,6 +8,7 @@
 #include "vmm/exits.h"
 #include "vmm/firmware.h"
 #include "vmm/vm.h"
+#include "vmm/vm_boot.h"
 #include "vmm/vm_devices.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -38,6 +39,17 @@ bool vm_devices_at(const struct vm *v, u32 slot, const char *kind)
 {
     (void)v;
     return slot % 4 == kind[0] % 4;
+}
+
+static u8 kernel[5000];
+
+const struct host_module *vm_boot_module(const char *path)
+{
+    static struct host_module m = {.len = sizeof(kernel)};
+
+    (void)path;
+    m.vaddr = (u64)kernel;
+    return &m;
 }
 
 struct action { /* eight bytes of the input */
@@ -88,6 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     vm->state->started_at = ++starts;
     vm->config.cpu_count = size % 64 + 1;
+    strcpy(vm->config.kernel, "k");
     guest_mem_layout(&vm->mem, ram, RAM);
     memset(flash, CODE, FLASH_LEN);
     *vm->firmware = (struct firmware_state){.flash = {.len = FLASH_LEN, .vars = VARS}};

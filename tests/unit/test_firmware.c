@@ -16,6 +16,7 @@
 #include "vmm/firmware.h"
 #include "vmm/flash_text.h"
 #include "vmm/vm.h"
+#include "vmm/vm_boot.h"
 #include "vmm/vm_devices.h"
 
 #define RAM (1 * MIB)
@@ -47,6 +48,13 @@ bool vm_devices_at(const struct vm *v, u32 slot, const char *kind)
 {
     (void)v;
     return strcmp(kind, "disk") == 0 ? slot == 8 || slot == 10 : slot == 4;
+}
+
+static struct host_module module = {.len = 10};
+
+const struct host_module *vm_boot_module(const char *path)
+{
+    return !strcmp(path, "guests/k.efi") ? &module : NULL;
 }
 
 static int setup(void **state)
@@ -152,6 +160,33 @@ static void items_by_port(void **state)
     fw_cfg_out(vm, FW_CFG_PORT, 2, 0);
     assert_int_equal(unclaimed, 2);
     vm->firmware = kept;
+}
+
+/* A kernel that firmware starts: sizes and contents, the command line with its end. */
+static void a_kernel_for_firmware(void **state)
+{
+    u8 bytes[32] __attribute__((aligned(4)));
+
+    (void)state;
+    module.vaddr = (u64) "the kernel";
+    by_ports(0x08, bytes, 4);
+    assert_int_equal(*(u32 *)bytes, 0);
+    strcpy(vm->config.kernel, "guests/k.efi");
+    strcpy(vm->config.initrd, "guests/none");
+    strcpy(vm->config.cmdline, "quiet");
+    vm->state->started_at++;
+    by_ports(0x08, bytes, 4);
+    assert_int_equal(*(u32 *)bytes, 10);
+    by_ports(0x11, bytes, 12);
+    assert_memory_equal(bytes, "the kernel\0", 12);
+    by_ports(0x0b, bytes, 4);
+    assert_int_equal(*(u32 *)bytes, 0);
+    by_ports(0x12, bytes, 4);
+    assert_int_equal(*(u32 *)bytes, 0);
+    by_ports(0x14, bytes, 4);
+    assert_int_equal(*(u32 *)bytes, 6);
+    by_ports(0x15, bytes, 6);
+    assert_memory_equal(bytes, "quiet", 6);
 }
 
 static void items_by_dma(void **state)
@@ -385,6 +420,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(items_by_port, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_kernel_for_firmware, setup, teardown),
         cmocka_unit_test_setup_teardown(items_by_dma, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile_dma, setup, teardown),
         cmocka_unit_test_setup_teardown(tables_are_loaded, setup, teardown),
