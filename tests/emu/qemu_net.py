@@ -535,3 +535,7 @@ def net_e1000(c):
         with c.check("pings are answered, also long ones"):
             assert "20 answered" in c.command("net ping 10.0.2.2 count=20 interval=20ms", 60)
             assert "3 answered" in c.command("net ping 10.0.2.2 count=3 size=1472 interval=20ms", 60)
+        with c.check("10,000 pings are answered, but for those that a stalled emulator let wait for a second"):
+            text = c.command("net ping 10.0.2.2 count=10000 interval=1ms | grep sent", 400)
+            sent = re.search(r"10000 sent, (\d+) answered", text)
+            assert sent and int(sent[1]) > 9900, text
