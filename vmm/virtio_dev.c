@@ -116,6 +116,31 @@ void virtio_dev_put_all(struct virtio_device *d, u32 queue, const struct virtio_
         virtio_ring_put_all(r, c, written, count);
 }
 
+void virtio_dev_pass(struct virtio_device *d, u32 queue, u16 slots)
+{
+    const struct virtio_ring *r = usable(d, queue);
+    if (r)
+        virtio_ring_pass(r, slots);
+}
+
+bool virtio_dev_keep(struct virtio_device *d, u32 queue, u16 id, u16 slots, struct virtio_kept *k)
+{
+    const struct virtio_ring *r = usable(d, queue);
+    return r && virtio_ring_keep(r, id, slots, k);
+}
+
+bool virtio_dev_take_kept(struct virtio_device *d, u32 queue, const struct virtio_kept *k,
+                          struct virtio_chain *c)
+{
+    const struct virtio_ring *r = usable(d, queue);
+    if (!r)
+        return false;
+    if (virtio_ring_take_kept(r, k, c) == RING_CHAIN)
+        return true;
+    virtio_dev_broken(d, "a descriptor chain that was changed in flight");
+    return false;
+}
+
 void virtio_dev_rewind(struct virtio_device *d, u32 queue)
 {
     virtio_ring_rewind(&d->state->queue[queue]);

@@ -102,7 +102,12 @@ void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u3
 /* The same for chains that belong together: the driver sees all of them at once. */
 void virtio_dev_put_all(struct virtio_device *d, u32 queue, const struct virtio_chain *c,
                         const u32 *written, u32 count);
-/* Takes all again that was taken and not put; the device puts in order. */
+/* What survives a restart of what is in flight: virtio_ring_pass() and those beside it. */
+void virtio_dev_pass(struct virtio_device *d, u32 queue, u16 slots);
+MUST_CHECK bool virtio_dev_keep(struct virtio_device *d, u32 queue, u16 id, u16 slots,
+                                struct virtio_kept *k);
+MUST_CHECK bool virtio_dev_take_kept(struct virtio_device *d, u32 queue,
+                                     const struct virtio_kept *k, struct virtio_chain *c);
 void virtio_dev_rewind(struct virtio_device *d, u32 queue);
 void virtio_dev_drained(struct virtio_device *d);           /* busy() has become false */
 void virtio_dev_signal(struct virtio_device *d, u32 queue); /* interrupt, if wanted, after puts */

@@ -71,7 +71,8 @@ _Static_assert(sizeof(struct blk_state) <= VIRTIO_MODEL_STATE, "it has no more")
 struct request {
     struct disk_io io;
     struct virtio_device *d;
-    struct request *next; /* in the order of the ring, or free */
+    struct request *next;     /* in the order of the takes, or free */
+    struct virtio_kept *kept; /* NULL: it is in the ring */
     u32 type, queue;
     u16 id, slots;
     bool done;
@@ -89,8 +90,10 @@ struct blk {
     struct event idle;
     struct request *free;
     struct blk_queue {
-        struct request *first, **end;
-        u32 slots; /* of the ring, in flight */
+        struct request *first, **end; /* those that are kept, then the rest */
+        u32 slots;                    /* of the ring, in flight */
+        u32 done;                     /* of them, and not answered */
+        u32 again;                    /* before it, what an instance before this one has kept */
     } queue[QUEUES_MAX];
 };
 
@@ -104,24 +107,59 @@ static const struct vm_disk *settings(const struct virtio_device *d)
 /* ---- answers ----------------------------------------------------------------------------------
  */
 
-/* What is finished at the head of the queue. */
+/* Notes a request, so that those behind it can be answered.  All before it are noted. */
+static bool keep(struct request *r)
+{
+    struct virtio_device *d = r->d;
+    struct virtio_kept *k = vm_state_kept(d->pci.vm->state), *end = k + VM_KEPT;
+    while (k < end && k->used)
+        k++;
+    if (k == end)
+        return false;
+    k->device = (u8)d->index;
+    k->queue = (u8)r->queue;
+    if (!virtio_dev_keep(d, r->queue, r->id, r->slots, k))
+        return false;
+    r->kept = k;
+    return true;
+}
+
+static void give_back(struct blk *b, struct request *r)
+{
+    struct virtio_device *d = r->d;
+    b->queue[r->queue].slots -= r->slots;
+    b->queue[r->queue].done--;
+    b->in_flight--;
+    if (virtio_dev_live(d)) {
+        *r->answer_at = r->answer;
+        if (!r->kept)
+            virtio_dev_pass(d, r->queue, r->slots);
+        virtio_dev_put_id(d, r->queue, r->id, r->slots, r->written);
+    }
+    if (r->kept)
+        r->kept->used = 0;
+    r->next = b->free;
+    b->free = r;
+}
+
+/* What is done, in whatever order. */
 static void answer(struct virtio_device *d, u32 queue)
 {
     struct blk *b = d->backend;
     struct blk_queue *q = &b->queue[queue];
-    struct request *r;
-    while ((r = q->first) && r->done) {
-        q->first = r->next;
-        if (!q->first)
-            q->end = &q->first;
-        q->slots -= r->slots;
-        b->in_flight--;
-        if (virtio_dev_live(d)) {
-            *r->answer_at = r->answer;
-            virtio_dev_put_id(d, queue, r->id, r->slots, r->written);
+    struct request **at = &q->first, *r;
+    while (q->done) {
+        r = *at;
+        if (r->done) {
+            *at = r->next;
+            if (!*at)
+                q->end = at;
+            give_back(b, r);
+            continue;
         }
-        r->next = b->free;
-        b->free = r;
+        if (!r->kept && virtio_dev_live(d) && !keep(r))
+            break;
+        at = &r->next;
     }
     if (!b->in_turn)
         virtio_dev_signal(d, queue);
@@ -136,6 +174,7 @@ static void finish(struct request *r, enum answer a)
 {
     r->answer = (u8)a;
     r->done = true;
+    ((struct blk *)r->d->backend)->queue[r->queue].done++;
     answer(r->d, r->queue);
 }
 
@@ -307,20 +346,37 @@ static bool provide(struct blk *b)
     return b->free;
 }
 
+/* The next chain of the queue: what was kept before a restart comes before what is in the ring. */
+static bool take(struct virtio_device *d, u32 queue, struct virtio_kept **kept)
+{
+    struct blk_queue *q = &((struct blk *)d->backend)->queue[queue];
+    struct virtio_kept *all = vm_state_kept(d->pci.vm->state);
+    while (q->again) {
+        struct virtio_kept *k = *kept = &all[--q->again];
+        if (k->used && k->device == d->index && k->queue == queue)
+            return virtio_dev_take_kept(d, queue, k, &chain);
+    }
+    *kept = NULL;
+    return virtio_dev_take(d, queue, &chain);
+}
+
 static void kick(struct virtio_device *d, u32 queue)
 {
     struct blk *b = d->backend;
+    struct virtio_kept *kept;
     struct request *r;
     struct blk_header h;
     u32 n = 0;
     if (!b || !b->disk || b->hold || b->in_turn)
         return;
     b->in_turn = true;
-    while (n < TURN && provide(b) && virtio_dev_take(d, queue, &chain)) {
+    while (n < TURN && provide(b) && take(d, queue, &kept)) {
         n++;
         r = enter(d, queue, &h);
-        if (r)
-            serve(b, r, &h);
+        if (!r)
+            continue;
+        r->kept = kept;
+        serve(b, r, &h);
     }
     b->in_turn = false;
     virtio_dev_signal(d, queue);
@@ -365,10 +421,24 @@ static void config_read(struct virtio_device *d, u32 offset, void *dst, u32 len)
  * were in flight: they are done again. */
 static void start(struct virtio_device *d)
 {
+    struct blk *b = d->backend;
     for (u32 i = 0; i < queues(d); i++) {
         virtio_dev_rewind(d, i);
+        b->queue[i].again = VM_KEPT;
         virtio_dev_signal(d, i);
     }
+}
+
+static void reset(struct virtio_device *d)
+{
+    struct blk *b = d->backend;
+    struct virtio_kept *k = vm_state_kept(d->pci.vm->state);
+    for (u32 i = 0; i < VM_KEPT; i++)
+        if (k[i].device == d->index)
+            k[i].used = 0;
+    for (u32 i = 0; b && i < QUEUES_MAX; i++)
+        for (struct request *r = b->queue[i].first; r; r = r->next)
+            r->kept = NULL;
 }
 
 static bool busy(const struct virtio_device *d)
@@ -387,6 +457,7 @@ const struct virtio_model virtio_dev_blk_model = {
     .queues = queues,
     .config_read = config_read,
     .start = start,
+    .reset = reset,
     .busy = busy,
     .kick = kick,
 };

@@ -1,8 +1,9 @@
 /* The virtio block device over a struct disk.  Virtio 1.2, section 5.2.
  *
- * Chains are answered in the order in which each queue got them, so what is in flight lies between
- * the used and the available position of the ring: a restarted control partition begins there
- * again.  vm_disk.c opens disks and connects them.  On the event loop. */
+ * Chains are answered when they are done.  Those that others have overtaken are noted in the VM's
+ * state; what else is in flight is still in the ring, from its `resume` on: a restarted control
+ * partition finds both and does them again.  If there is no room for one more note, what is behind
+ * that chain waits for it.  vm_disk.c opens disks and connects them.  On the event loop. */
 #pragma once
 
 #include "storage/disk.h"

@@ -58,8 +58,8 @@ static u32 avail_event_offset(u32 size)
 
 void virtio_ring_start(struct virtio_queue *q)
 {
-    q->next_avail = q->next_used = q->unsignalled = 0;
-    q->avail_wrap = q->used_wrap = 1;
+    q->next_avail = q->next_used = q->resume = q->unsignalled = 0;
+    q->avail_wrap = q->used_wrap = q->resume_wrap = 1;
 }
 
 bool virtio_ring_open(struct virtio_ring *r)
@@ -74,7 +74,7 @@ bool virtio_ring_open(struct virtio_ring *r)
         return false;
     if (q->desc % 16 || q->driver % driver_align || q->device % 4)
         return false;
-    if (r->packed && (q->next_avail >= q->size || q->next_used >= q->size))
+    if (r->packed && (q->next_avail >= q->size || q->next_used >= q->size || q->resume >= q->size))
         return false;
     u8 *desc = guest_ptr(r->mem, GPA(q->desc), 16ull * q->size);
     r->driver = guest_ptr(r->mem, GPA(q->driver), driver_len);
@@ -175,13 +175,13 @@ static void start_chain(struct virtio_chain *c)
     c->readable = c->writable = c->readable_len = c->writable_len = 0;
 }
 
+/* The chain that begins with descriptor c->id. */
 static __attribute__((noinline)) bool take_split(const struct virtio_ring *r,
                                                  struct virtio_chain *c)
 {
     u32 size = r->size;
-    u16 at = load(r->driver, AVAIL_RING + 2 * (r->q->next_avail & (size - 1)));
+    u16 at = c->id;
     start_chain(c);
-    c->id = at;
     c->slots = 1;
     for (u32 n = 0; n < size; n++) {
         if (at >= size)
@@ -356,13 +356,63 @@ void virtio_ring_put_all(const struct virtio_ring *r, const struct virtio_chain 
         store(r->desc + 16u * first, 14, first_flags);
 }
 
-/* Split: the avail ring still has the heads from next_used on, since it has room for all that is in
- * flight.  Packed: used descriptors were written only as far as next_used, so those of the rest are
- * whole. */
+/* ---- what is in flight ------------------------------------------------------------------------
+ */
+
+void virtio_ring_pass(const struct virtio_ring *r, u16 slots)
+{
+    struct virtio_queue *q = r->q;
+    if (r->packed)
+        advance(r, &q->resume, &q->resume_wrap, slots);
+    else
+        q->resume++;
+}
+
+/* Split: descriptors are the device's until their chain is put, so its head is enough.  Packed: the
+ * used descriptors of those that overtake it are written over its own. */
+bool virtio_ring_keep(const struct virtio_ring *r, u16 id, u16 slots, struct virtio_kept *k)
+{
+    if (r->packed) {
+        if (slots != 1)
+            return false;
+        struct descriptor d = fetch(r->desc + 16u * r->q->resume);
+        k->addr = d.addr;
+        k->len = d.len;
+        k->flags = d.next;
+    }
+    k->id = id;
+    k->used = 1;
+    virtio_ring_pass(r, slots);
+    return true;
+}
+
+enum ring_result virtio_ring_take_kept(const struct virtio_ring *r, const struct virtio_kept *k,
+                                       struct virtio_chain *c)
+{
+    struct descriptor d = {k->addr, k->len, k->id, k->flags};
+    c->id = k->id;
+    if (!r->packed) {
+        if (k->id >= r->size)
+            return RING_BROKEN;
+        d = fetch(r->desc + 16u * k->id);
+        return take_one(r, c, &d, d.flags) || take_split(r, c) ? RING_CHAIN : RING_BROKEN;
+    }
+    if (take_one(r, c, &d, d.next))
+        return RING_CHAIN;
+    start_chain(c);
+    c->slots = 1;
+    return (d.next & (DESC_INDIRECT | DESC_NEXT)) == DESC_INDIRECT && add_indirect(r, c, &d)
+               ? RING_CHAIN
+               : RING_BROKEN;
+}
+
+/* Split: the avail ring has the heads from `resume` on, since it has room for all that is in
+ * flight.  Packed: used descriptors were written before `resume` only, since each of them belongs
+ * to a chain that was passed or kept. */
 void virtio_ring_rewind(struct virtio_queue *q)
 {
-    q->next_avail = q->next_used;
-    q->avail_wrap = q->used_wrap;
+    q->next_avail = q->resume;
+    q->avail_wrap = q->resume_wrap;
 }
 
 /* Has the position `event` been passed by the last `count` entries before `now`?  2.7.7.2 */

@@ -22,6 +22,18 @@ struct virtio_queue {
     u16 unsignalled;           /* entries used since the driver was last told or asked not to be */
     u8 avail_wrap, used_wrap;  /* packed */
     u8 enabled;
+    u8 resume_wrap;
+    u16 resume; /* as next_avail: the oldest chain that was taken, and neither kept nor passed */
+    u8 pad[2];
+};
+
+/* A chain that later ones have overtaken: enough to find it again without its place in the ring,
+ * which may be somebody else's by then.  Survives a restart too. */
+struct virtio_kept {
+    u64 addr; /* packed: its one descriptor, as the driver wrote it */
+    u32 len;
+    u16 flags, id;
+    u8 used, device, queue; /* the last two are the device's */
     u8 pad[5];
 };
 
@@ -70,7 +82,18 @@ void virtio_ring_put_id(const struct virtio_ring *r, u16 id, u16 slots, u32 writ
  */
 void virtio_ring_put_all(const struct virtio_ring *r, const struct virtio_chain *c,
                          const u32 *written, u32 count);
-/* Takes back all that was taken and not put, for a device that puts in the order of its takes. */
+/* For a device that shall find again, after a restart, what it had taken and not put.  It treats
+ * its chains in the order of the takes: each is passed when it is put, or kept in *k, which is its
+ * own from then on, so that later ones may be put.  False: neither; a packed chain of several
+ * descriptors has to be put first. */
+void virtio_ring_pass(const struct virtio_ring *r, u16 slots);
+MUST_CHECK bool virtio_ring_keep(const struct virtio_ring *r, u16 id, u16 slots,
+                                 struct virtio_kept *k);
+/* The chain of *k, as virtio_ring_take() gave it. */
+MUST_CHECK enum ring_result virtio_ring_take_kept(const struct virtio_ring *r,
+                                                  const struct virtio_kept *k,
+                                                  struct virtio_chain *c);
+/* Takes back all that was taken and neither passed nor kept. */
 void virtio_ring_rewind(struct virtio_queue *q);
 /* Does the driver want an interrupt for what was put since it was last asked? */
 MUST_CHECK bool virtio_ring_wants_interrupt(const struct virtio_ring *r);

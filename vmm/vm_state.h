@@ -74,9 +74,13 @@ _Static_assert(sizeof(struct vm_state) + 2 * sizeof(struct virtio_area) <= 3 * P
                "the budget of a guest");
 
 /* Behind it: one struct virtio_area a device and, if it has disks, a home or firmware, what the
- * configuration has from its disks on and the state of the firmware. */
+ * configuration has from its disks on, the state of the firmware and the requests of its disks that
+ * later ones have overtaken. */
 #define VM_STATE_DISKS (sizeof(struct vm_config) - offsetof(struct vm_config, disk))
-#define VM_STATE_TAIL (ROUND_UP(VM_STATE_DISKS, 8) + sizeof(struct firmware_state))
+#define VM_STATE_FIRMWARE ROUND_UP(VM_STATE_DISKS, 8)
+#define VM_STATE_KEPT (VM_STATE_FIRMWARE + ROUND_UP(sizeof(struct firmware_state), 8))
+#define VM_KEPT 128 /* requests */
+#define VM_STATE_TAIL (VM_STATE_KEPT + VM_KEPT * sizeof(struct virtio_kept))
 
 static inline bool vm_state_has_disks(const struct vm_config *c)
 {
@@ -102,7 +106,13 @@ static inline struct firmware_state *vm_state_firmware(struct vm_state *s)
     struct vm_config *end = (struct vm_config *)(tail - offsetof(struct vm_config, disk));
     if (!s->has_disks || !end->firmware[0])
         return NULL;
-    return (struct firmware_state *)(tail + ROUND_UP(VM_STATE_DISKS, 8));
+    return (struct firmware_state *)(tail + VM_STATE_FIRMWARE);
+}
+
+/* VM_KEPT of them; the VM has disks. */
+static inline struct virtio_kept *vm_state_kept(struct vm_state *s)
+{
+    return (struct virtio_kept *)((u8 *)vm_state_area(s, s->device_count) + VM_STATE_KEPT);
 }
 
 static inline void vm_state_set_config(struct vm_state *s, const struct vm_config *c)

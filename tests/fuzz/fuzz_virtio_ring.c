@@ -51,6 +51,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     for (u32 n = 0; n < 2u * VIRTIO_QUEUE_MAX && virtio_ring_take(&r, &c) == RING_CHAIN; n++) {
         check(&c, ram);
+        struct virtio_kept k = {0};
+        if (!virtio_ring_keep(&r, c.id, c.slots, &k))
+            virtio_ring_pass(&r, c.slots);
+        else if (virtio_ring_take_kept(&r, &k, &c) != RING_CHAIN)
+            break;
+        else
+            check(&c, ram);
         u32 written = virtio_chain_write(&c, head[5], bytes, sizeof(bytes));
         (void)virtio_chain_read(&c, head[6], bytes, sizeof(bytes));
         virtio_ring_put(&r, &c, written);
