@@ -98,14 +98,20 @@ void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_c
 
 void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written)
 {
-    virtio_dev_put_id(d, queue, c->id, c->slots, written);
-}
-
-void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u32 written)
-{
     const struct virtio_ring *r = usable(d, queue);
     if (r) /* else the driver has reset the device meanwhile */
-        virtio_ring_put_id(r, id, slots, written);
+        virtio_ring_put_id(r, c->id, c->slots, written);
+}
+
+void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u32 written,
+                       bool pass)
+{
+    const struct virtio_ring *r = usable(d, queue);
+    if (!r)
+        return;
+    if (pass)
+        virtio_ring_pass(r, slots);
+    virtio_ring_put_id(r, id, slots, written);
 }
 
 void virtio_dev_put_all(struct virtio_device *d, u32 queue, const struct virtio_chain *c,
@@ -114,13 +120,6 @@ void virtio_dev_put_all(struct virtio_device *d, u32 queue, const struct virtio_
     const struct virtio_ring *r = usable(d, queue);
     if (r)
         virtio_ring_put_all(r, c, written, count);
-}
-
-void virtio_dev_pass(struct virtio_device *d, u32 queue, u16 slots)
-{
-    const struct virtio_ring *r = usable(d, queue);
-    if (r)
-        virtio_ring_pass(r, slots);
 }
 
 bool virtio_dev_keep(struct virtio_device *d, u32 queue, u16 id, u16 slots, struct virtio_kept *k)

@@ -97,13 +97,14 @@ u32 virtio_dev_queue_count(const struct virtio_device *d);
 MUST_CHECK bool virtio_dev_take(struct virtio_device *d, u32 queue, struct virtio_chain *c);
 void virtio_dev_untake(struct virtio_device *d, u32 queue, const struct virtio_chain *c);
 void virtio_dev_put(struct virtio_device *d, u32 queue, const struct virtio_chain *c, u32 written);
-/* The same for a chain that was not kept: by its id and slots. */
-void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u32 written);
+/* The same by id and slots, for a model that finds its chains again after a restart: `pass`, unless
+ * it was kept; virtio_ring_pass(). */
+void virtio_dev_put_id(struct virtio_device *d, u32 queue, u16 id, u16 slots, u32 written,
+                       bool pass);
 /* The same for chains that belong together: the driver sees all of them at once. */
 void virtio_dev_put_all(struct virtio_device *d, u32 queue, const struct virtio_chain *c,
                         const u32 *written, u32 count);
-/* What survives a restart of what is in flight: virtio_ring_pass() and those beside it. */
-void virtio_dev_pass(struct virtio_device *d, u32 queue, u16 slots);
+/* What survives a restart of what is in flight: virtio_ring_keep() and those beside it. */
 MUST_CHECK bool virtio_dev_keep(struct virtio_device *d, u32 queue, u16 id, u16 slots,
                                 struct virtio_kept *k);
 MUST_CHECK bool virtio_dev_take_kept(struct virtio_device *d, u32 queue,

@@ -132,9 +132,7 @@ static void give_back(struct blk *b, struct request *r)
     b->in_flight--;
     if (virtio_dev_live(d)) {
         *r->answer_at = r->answer;
-        if (!r->kept)
-            virtio_dev_pass(d, r->queue, r->slots);
-        virtio_dev_put_id(d, r->queue, r->id, r->slots, r->written);
+        virtio_dev_put_id(d, r->queue, r->id, r->slots, r->written, !r->kept);
     }
     if (r->kept)
         r->kept->used = 0;
@@ -350,9 +348,8 @@ static bool provide(struct blk *b)
 static bool take(struct virtio_device *d, u32 queue, struct virtio_kept **kept)
 {
     struct blk_queue *q = &((struct blk *)d->backend)->queue[queue];
-    struct virtio_kept *all = vm_state_kept(d->pci.vm->state);
-    while (q->again) {
-        struct virtio_kept *k = *kept = &all[--q->again];
+    while (__builtin_expect(q->again, 0)) {
+        struct virtio_kept *k = *kept = vm_state_kept(d->pci.vm->state) + --q->again;
         if (k->used && k->device == d->index && k->queue == queue)
             return virtio_dev_take_kept(d, queue, k, &chain);
     }

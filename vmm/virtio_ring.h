@@ -34,8 +34,8 @@ struct virtio_kept {
     u32 len;
     u16 flags, id;
     u8 used, device, queue; /* the last two are the device's */
-    u8 pad[5];
-};
+    u8 pad;
+} __attribute__((packed, aligned(4)));
 
 /* A queue in use: its areas are checked once and kept as pointers, and its size with them. */
 struct virtio_ring {
