@@ -296,7 +296,7 @@ def more_policies(c):
             assert "3 answered" in c.command("net ping 10.9.0.2 count=3 interval=20ms", 60)
             assert least <= counted(c, "one:0", "out")[0] - before <= most
     with c.check("a guest that answers as a DHCP server is guarded against"):
-        tell(c, "two", r"printf 'start 10.9.0.50\nend 10.9.0.60\ninterface eth0\nlease_file /tmp/leases\n"
+        tell(c, "two", r"printf 'start 10.9.0.50\nend 10.9.0.59\ninterface eth0\nlease_file /tmp/leases\n"
              r"pidfile /tmp/pid\n' >/tmp/conf; touch /tmp/leases; udhcpd /tmp/conf")
         ask = "udhcpc -i eth0 -n -q -f -s /bin/true -t 2 -T "
         text = tell(c, "one", ask + "20", 300)
