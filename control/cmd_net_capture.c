@@ -85,7 +85,7 @@ static void note_frame(void *owner, const struct switch_port *p, bool out,
 {
     struct text_capture *c = owner;
     struct record *r = &c->records[c->head % CAPTURE_RECORDS];
-    struct frame_part part[3];
+    struct frame_part part[FRAME_PARTS];
     u8 tag_bytes[FRAME_TAG];
 
     if (c->head - c->tail == CAPTURE_RECORDS) {

@@ -67,7 +67,7 @@ bool delay_put(struct delay_line *d, const struct net_frame *f, u16 tag, u64 at)
     struct record *r = at_offset(d, d->head);
     d->last = d->count ? MAX(d->last, at) : at;
     *r = (struct record){.at = d->last, .room = room, .tag = tag, .frame = *f};
-    memcpy(r + 1, f->data, f->len);
+    frame_read(f, 0, r + 1, f->len);
     d->head += room;
     d->count++;
     return true;
@@ -82,6 +82,7 @@ bool delay_peek(const struct delay_line *d, u64 now, struct net_frame *f, u16 *t
         return false;
     *f = r->frame;
     f->data = (const u8 *)(r + 1);
+    f->rest_count = 0;
     f->buffer = NULL; /* these bytes are the line's */
     *tag = r->tag;
     return true;

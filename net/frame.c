@@ -91,26 +91,46 @@ bool frame_ip(const struct net_frame *f, struct frame_ip *ip)
 }
 
 u32 frame_parts(const struct net_frame *f, u16 tag, u8 tag_bytes[FRAME_TAG],
-                struct frame_part part[3])
+                struct frame_part part[FRAME_PARTS])
 {
+    u32 n = 0, behind = 12u + f->tagged, front = frame_front(f);
+
     if (tag == FRAME_UNTAGGED ? !f->tagged : f->tagged && tag == f->tci) {
-        part[0] = (struct frame_part){f->data, f->len};
-        return 1;
+        part[n++] = (struct frame_part){f->data, front};
+    } else {
+        part[n++] = (struct frame_part){f->data, 12};
+        if (tag != FRAME_UNTAGGED) {
+            frame_put16(tag_bytes, ETH_VLAN);
+            frame_put16(tag_bytes + 2, tag);
+            part[n++] = (struct frame_part){tag_bytes, FRAME_TAG};
+        }
+        part[n++] = (struct frame_part){f->data + behind, front - behind};
     }
-    u32 n = 0, rest = 12u + f->tagged;
-    part[n++] = (struct frame_part){f->data, 12};
-    if (tag != FRAME_UNTAGGED) {
-        frame_put16(tag_bytes, ETH_VLAN);
-        frame_put16(tag_bytes + 2, tag);
-        part[n++] = (struct frame_part){tag_bytes, FRAME_TAG};
-    }
-    part[n++] = (struct frame_part){f->data + rest, f->len - rest};
+    for (u32 i = 0; i < f->rest_count; i++)
+        part[n++] = f->rest[i];
     return n;
+}
+
+void frame_read(const struct net_frame *f, u32 from, void *to, u32 len)
+{
+    struct frame_part part = {f->data, frame_front(f)};
+    u8 *at = to;
+
+    for (u32 i = 0; len; part = f->rest[i++]) {
+        u32 skip = MIN(from, part.len), n = MIN(len, part.len - skip);
+
+        memcpy(at, part.at + skip, n);
+        from -= skip;
+        at += n;
+        len -= n;
+        if (i == f->rest_count)
+            return;
+    }
 }
 
 u32 frame_copy(const struct net_frame *f, u16 tag, void *to, u32 size)
 {
-    struct frame_part part[3];
+    struct frame_part part[FRAME_PARTS];
     u8 tag_bytes[FRAME_TAG];
     u32 n = frame_parts(f, tag, tag_bytes, part), at = 0;
 

@@ -31,9 +31,21 @@ enum { FRAME_GSO_NONE, FRAME_GSO_TCP4, FRAME_GSO_TCP6, FRAME_GSO_UDP };
 
 #define FRAME_UNTAGGED 0xffffu /* as a tag to be put in: none */
 
+struct frame_part {
+    const u8 *at;
+    u32 len;
+};
+
+#define FRAME_REST 17u                /* parts behind the front of a frame, at most */
+#define FRAME_PARTS (3u + FRAME_REST) /* of a frame with a tag put in */
+
 struct net_frame {
     const u8 *data; /* from the destination address on, without FCS */
     u32 len;
+    /* Of a frame in pieces: `front` bytes, among them all headers, are at data, and what follows is
+     * in these parts.  Without parts all bytes are at data. */
+    u16 front, rest_count;
+    const struct frame_part *rest;
     /* Offloads, as virtio-net and NIC descriptors have them; the core only carries them. */
     u8 flags, gso_type;
     u16 gso_size, header_len;
@@ -106,6 +118,12 @@ struct frame_ip {
 };
 MUST_CHECK bool frame_ip(const struct net_frame *f, struct frame_ip *ip);
 
+/* Bytes that are at data. */
+static inline u32 frame_front(const struct net_frame *f)
+{
+    return f->rest_count ? f->front : f->len;
+}
+
 /* Length on an output port: `tag` is a TCI to be put in, or FRAME_UNTAGGED. */
 static inline u32 frame_out_len(const struct net_frame *f, u16 tag)
 {
@@ -113,10 +131,8 @@ static inline u32 frame_out_len(const struct net_frame *f, u16 tag)
 }
 /* The frame as an output port sends it; returns its length, 0 when `size` is too small. */
 u32 frame_copy(const struct net_frame *f, u16 tag, void *to, u32 size);
-/* The same without a copy: up to three parts; tag_bytes holds the tag.  Returns their number. */
-struct frame_part {
-    const u8 *at;
-    u32 len;
-};
+/* The same without a copy; tag_bytes holds the tag.  Returns the number of parts. */
 u32 frame_parts(const struct net_frame *f, u16 tag, u8 tag_bytes[FRAME_TAG],
-                struct frame_part part[3]);
+                struct frame_part part[FRAME_PARTS]);
+/* Bytes [from, from + len), which the frame has, as they are. */
+void frame_read(const struct net_frame *f, u32 from, void *to, u32 len);

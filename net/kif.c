@@ -100,8 +100,8 @@ static bool can_borrow(const struct switch_item *item, u32 len)
 {
     const struct net_frame *f = item->frame;
 
-    return f->buffer && len == f->len && len >= LEAST && !(f->flags & FRAME_CSUM_NEEDED) &&
-           !frame_mac_is_group(frame_dst(f)) &&
+    return f->buffer && !f->rest_count && len == f->len && len >= LEAST &&
+           !(f->flags & FRAME_CSUM_NEEDED) && !frame_mac_is_group(frame_dst(f)) &&
            f->tagged == (item->tag == FRAME_UNTAGGED ? 0 : FRAME_TAG);
 }
 

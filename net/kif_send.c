@@ -1,8 +1,10 @@
-/* Copying, summing and joining of what lwIP sends; called by net/kif.c. */
+/* Holding, summing and joining of what lwIP sends; called by net/kif.c. */
 #include "net/kif_send.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "control/rt/dma.h"
 #include "net/frame_buffer.h"
 #include "net/offload.h"
 
@@ -11,7 +13,137 @@
 #define TCP_ACK 0x10u
 #define TCP_PSH 0x08u
 #define JOINED_MOST 60000u /* a total length of IPv4 has 16 bits */
-#define WORTH_JOINING 512u
+#define WORTH_HOLDING 512u /* payload that is not copied */
+#define HEAD 128u          /* headers, at most */
+#define SEGMENTS 64u       /* of a joined frame */
+#define HELD_MOST 512u     /* frames in lwIP's memory */
+
+/* ---- frames whose payload is lwIP's -----------------------------------------------------------
+ */
+/* TCP leaves a segment as it is while somebody else holds its first pbuf
+ * (tcp_output_segment_busy()); headers, which TCP changes and cards get changed, are copied. */
+struct held {
+    struct frame_buffer head;
+    struct frame_part rest[FRAME_REST];
+    struct pbuf *pbufs[SEGMENTS];
+    u32 count;
+};
+
+static struct frame_buffer *free_held;
+static u32 held_made;
+
+/* All cards are done with the frame. */
+static void let_go(struct frame_buffer *b)
+{
+    struct held *h = (struct held *)b;
+
+    for (u32 i = 0; i < h->count; i++)
+        pbuf_free(h->pbufs[i]);
+    h->count = 0;
+    b->next = free_held;
+    free_held = b;
+}
+
+static struct held *new_held(void)
+{
+    struct held *h = (struct held *)free_held;
+
+    if (h) {
+        free_held = h->head.next;
+    } else {
+        h = held_made < HELD_MOST ? calloc(1, sizeof(*h)) : NULL;
+        if (!h)
+            return NULL;
+        h->head = (struct frame_buffer){.bytes = dma_alloc(HEAD), .size = HEAD, .release = let_go};
+        if (!h->head.bytes) {
+            free(h);
+            return NULL;
+        }
+        held_made++;
+    }
+    h->head.users = 1;
+    return h;
+}
+
+/* The bytes of `p` from `skip` on become the end of the frame.  False: there are too many parts,
+ * one that cards do not reach, or another holder already (the count has 8 bits). */
+static bool hold(struct held *h, struct net_frame *f, struct pbuf *p, u32 skip)
+{
+    u32 n = f->rest_count, before = n ? h->rest[n - 1].len : 0;
+    bool fits = h->count < SEGMENTS && p->ref == 1;
+
+    for (const struct pbuf *q = p; q && fits; q = q->next) {
+        u32 at = MIN(skip, (u32)q->len), len = q->len - at;
+        const u8 *bytes = (const u8 *)q->payload + at;
+
+        skip -= at;
+        if (!len)
+            continue;
+        if (n && h->rest[n - 1].at + h->rest[n - 1].len == bytes)
+            h->rest[n - 1].len += len;
+        else if (n < FRAME_REST)
+            h->rest[n++] = (struct frame_part){bytes, len};
+        else
+            fits = false;
+        fits = fits && dma_reaches(bytes, len);
+    }
+    if (!fits) {
+        if (f->rest_count)
+            h->rest[f->rest_count - 1].len = before;
+        return false;
+    }
+    f->rest_count = (u16)n;
+    pbuf_ref(p);
+    h->pbufs[h->count++] = p;
+    return true;
+}
+
+/* The length of the headers of a TCP segment with enough behind them; 0: another frame. */
+static u32 headers_of(const struct pbuf *p)
+{
+    const u8 *f = p->payload, *ip = f + FRAME_HEADER;
+    u32 type = p->len >= FRAME_HEADER + 40 ? frame_be16(f + 12) : 0, tcp = 0;
+
+    if (type == ETH_IPV4 && ip[0] == 0x45 && ip[9] == TCP && !(frame_be16(ip + 6) & 0x3fff))
+        tcp = FRAME_HEADER + 20;
+    else if (type == ETH_IPV6 && ip[6] == TCP)
+        tcp = FRAME_HEADER + 40;
+    if (!tcp || p->len < tcp + TCP_HEADER)
+        return 0;
+    u32 len = tcp + (f[tcp + 12] >> 4) * 4u;
+    return len <= HEAD && len <= p->len && p->tot_len >= len + WORTH_HOLDING ? len : 0;
+}
+
+/* False: it has to be copied. */
+static bool take_held(struct net_frame *f, struct pbuf *p)
+{
+    u32 front = headers_of(p);
+    struct held *h = front ? new_held() : NULL;
+
+    if (!h)
+        return false;
+    memcpy(h->head.bytes, p->payload, front);
+    *f = (struct net_frame){.data = h->head.bytes,
+                            .len = p->tot_len,
+                            .front = (u16)front,
+                            .rest = h->rest,
+                            .buffer = &h->head};
+    if (hold(h, f, p, front))
+        return true;
+    frame_buffer_drop(&h->head);
+    return false;
+}
+
+static bool take_copy(struct net_frame *f, const struct pbuf *p)
+{
+    struct frame_buffer *b = frame_buffer_get(p->tot_len);
+
+    if (!b)
+        return false;
+    pbuf_copy_partial(p, b->bytes, p->tot_len, 0);
+    *f = (struct net_frame){.data = b->bytes, .len = p->tot_len, .buffer = b};
+    return true;
+}
 
 /* ---- segments that follow each other -----------------------------------------------------------
  */
@@ -44,22 +176,8 @@ static bool may_cut(const struct switch_port *port, u32 version)
     return port->sw->can & (version == 4 ? SWITCH_CAN_CUT4 : SWITCH_CAN_CUT6);
 }
 
-/* The same frame with room for more. */
-static bool grow(struct net_frame *f, u32 size)
-{
-    struct frame_buffer *larger = frame_buffer_get(size);
-
-    if (!larger)
-        return false;
-    memcpy(larger->bytes, f->data, f->len);
-    frame_buffer_drop(f->buffer);
-    f->buffer = larger;
-    f->data = larger->bytes;
-    return true;
-}
-
 /* The payload of `p` behind that of the last frame, if it continues it. */
-static bool join(struct kif_sender *s, const struct pbuf *p)
+static bool join(struct kif_sender *s, struct pbuf *p)
 {
     struct net_frame *last = &s->frames[s->count - 1];
     u32 header = last->header_len, tcp = header - TCP_HEADER;
@@ -71,10 +189,9 @@ static bool join(struct kif_sender *s, const struct pbuf *p)
     if (payload > s->segment || all > JOINED_MOST ||
         frame_be32(from + tcp + 4) != s->next_sequence ||
         !kif_send_same_headers(last->data, from, last->network, tcp) ||
-        (all > last->buffer->size && !grow(last, FRAME_BUFFER_LARGE)))
+        !hold((struct held *)last->buffer, last, p, header))
         return false;
     last->buffer->bytes[tcp + 13] |= from[tcp + 13];
-    pbuf_copy_partial(p, last->buffer->bytes + last->len, (u16)payload, (u16)header);
     last->len = all;
     last->gso_type = from[last->network] >> 4 == 4 ? FRAME_GSO_TCP4 : FRAME_GSO_TCP6;
     last->gso_size = s->segment;
@@ -90,32 +207,26 @@ static void open_last(struct kif_sender *s, const struct switch_port *port)
     struct net_frame *f = &s->frames[s->count - 1];
     struct frame_ip ip;
 
-    s->segment = 0;
-    if (!frame_ip(f, &ip) || !may_cut(port, ip.version))
+    if (!f->rest_count || !frame_ip(f, &ip) || !may_cut(port, ip.version))
         return;
-    u32 payload = plain_segment(f, &ip);
-    s->segment = payload >= WORTH_JOINING ? (u16)payload : 0;
+    s->segment = (u16)plain_segment(f, &ip);
     f->header_len = (u16)(ip.offset + TCP_HEADER);
     s->next_sequence = frame_be32(f->data + ip.offset + 4) + s->segment;
 }
 
 /* ---- the batch ---------------------------------------------------------------------------------
  */
-bool kif_send(struct kif_sender *s, const struct switch_port *port, const struct pbuf *p)
+bool kif_send(struct kif_sender *s, const struct switch_port *port, struct pbuf *p)
 {
-    struct frame_buffer *b;
-
     if (s->count && join(s, p))
         return true;
     if (s->count == SWITCH_BATCH)
         kif_send_flush(s, port);
-    b = frame_buffer_get(p->tot_len);
-    if (!b)
+    struct net_frame *f = &s->frames[s->count];
+    s->segment = 0; /* without a card that sums, each byte is looked at here */
+    if (!((port->sw->can & SWITCH_CAN_SUM) && take_held(f, p)) && !take_copy(f, p))
         return false;
-    pbuf_copy_partial(p, b->bytes, p->tot_len, 0);
-    struct net_frame *f = &s->frames[s->count++];
-    *f = (struct net_frame){.data = b->bytes, .len = p->tot_len, .buffer = b};
-    s->segment = 0;
+    s->count++;
     if (frame_parse(f))
         open_last(s, port);
     return true;

@@ -1,9 +1,14 @@
 /* Frames that a kernel interface sends, on their way from lwIP to the switch.
  *
- * Each is copied once, into memory that cards reach.  They are collected and go into the switch
- * together.  TCP's checksum, which lwIP leaves out, is left to the card where every uplink of the
- * switch can do it and done here otherwise; segments of one connection that follow each other
- * become one long frame where every uplink cuts those.  One thread. */
+ * The payload of a TCP segment is not copied: the frame points to lwIP's pbufs and holds them until
+ * every card has released it (frame_buffer_drop()), and what a guest or another interface gets is
+ * copied from there.  Its headers, and frames that are short or not TCP, are copied into memory
+ * that cards reach; so is everything where an uplink of the switch leaves sums to us.
+ *
+ * Frames are collected and go into the switch together.  TCP's checksum, which lwIP leaves out, is
+ * left to the card where every uplink of the switch can do it and done here otherwise; segments of
+ * one connection that follow each other become one long frame where every uplink cuts those.  One
+ * thread. */
 #pragma once
 
 #include <lwip/pbuf.h>
@@ -21,8 +26,7 @@ struct kif_sender {
  * sums, IPv4's number, sequence and PSH?  Then the second is a plain segment if the first is. */
 bool kif_send_same_headers(const u8 *a, const u8 *b, u32 network, u32 tcp);
 /* Takes a frame.  False: there is no buffer for it now. */
-MUST_CHECK bool kif_send(struct kif_sender *s, const struct switch_port *port,
-                         const struct pbuf *p);
+MUST_CHECK bool kif_send(struct kif_sender *s, const struct switch_port *port, struct pbuf *p);
 /* What was taken goes into the switch. */
 void kif_send_flush(struct kif_sender *s, const struct switch_port *port);
 /* What was taken is forgotten. */

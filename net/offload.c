@@ -135,7 +135,7 @@ bool offload_leave_sum(struct net_frame *f, u8 *bytes, bool can_sum)
     u8 *sum = bytes + ip.offset + at;
     u16 part[2] = {pseudo_header(bytes + f->network, ip.version, ip.protocol, ip.len), 0};
     memcpy(sum, part, sizeof(part[0]));
-    if (can_sum || f->gso_type) {
+    if (can_sum || f->gso_type || f->rest_count) {
         f->flags |= FRAME_CSUM_NEEDED;
         f->csum_start = ip.offset;
         f->csum_offset = (u16)at;
@@ -184,12 +184,13 @@ u32 offload_next(struct offload *o, void *to, u32 size)
         return 0;
     struct net_frame headers = *f;
     headers.len = f->header_len;
+    headers.rest_count = 0;
     u32 len = MIN((u32)f->gso_size, o->payload - o->done),
         at = frame_copy(&headers, o->tag, bytes, size);
     if (!at || len > size - at)
         return 0;
     i32 moved = (i32)(at - f->header_len); /* a tag may have come or gone */
-    memcpy(bytes + at, f->data + f->header_len + o->done, len);
+    frame_read(f, f->header_len + o->done, bytes + at, len);
     u8 *ip = bytes + (f->network + moved), *tcp = bytes + ((i32)o->transport + moved);
     fix_ip(o, ip, (u32)(bytes + at + len - ip));
     fix_tcp(o, tcp, ip, (u32)(bytes + at + len - tcp), o->done + len == o->payload);

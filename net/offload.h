@@ -12,8 +12,8 @@
 MUST_CHECK bool offload_check(struct net_frame *f);
 
 /* A frame of the host's own, in its own memory: if it is TCP or UDP, its sum is left to the wire
- * (can_sum, or it is to be cut), or put in; the lengths of one that is to be cut are set.  False:
- * it cannot be sent. */
+ * (can_sum, or it is to be cut, or in pieces), or put in; the lengths of one that is to be cut are
+ * set.  False: it cannot be sent. */
 MUST_CHECK bool offload_leave_sum(struct net_frame *f, u8 *bytes, bool can_sum);
 
 /* What of a frame is put on a wire, in bytes: a frame to be cut repeats its headers. */

@@ -96,7 +96,7 @@ u32 pcapng_packet(u8 *to, u32 size, u32 interface, const struct net_frame *f, u1
                   u64 time, u32 snap_len)
 {
     struct writer w = {to, size, 0};
-    struct frame_part part[3];
+    struct frame_part part[FRAME_PARTS];
     u8 tag_bytes[FRAME_TAG];
     u32 n = frame_parts(f, tag, tag_bytes, part), len = frame_out_len(f, tag),
         left = MIN(len, snap_len), direction = out ? 2 : 1;

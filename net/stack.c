@@ -2,14 +2,26 @@
 #include "net/stack.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <lwip/init.h>
 #include <lwip/sys.h>
 #include <lwip/timeouts.h>
 
 #include "control/rt/clock.h"
+#include "control/rt/dma.h"
 #include "control/rt/log.h"
 #include "control/rt/random.h"
+
+#define REACHED_MOST (16 * MIB)
+
+/* In front of what lwIP has. */
+struct block {
+    u64 len, unused;
+};
+
+static u64 reached; /* bytes of blocks that cards reach */
 
 static char host_name[STACK_HOST_NAME] = "bulkhead";
 static bool time_known;
@@ -17,6 +29,42 @@ static bool time_known;
 u32_t sys_now(void)
 {
     return (u32_t)(clock_ns() / CLOCK_MS);
+}
+
+/* ---- memory: cards read segments where TCP has put them --------------------------------------
+ */
+void *stack_malloc(size_t len)
+{
+    u64 all = len + sizeof(struct block);
+    struct block *b = reached + all <= REACHED_MOST ? dma_alloc_dirty(all) : NULL;
+
+    if (b)
+        reached += all;
+    else
+        b = malloc(all);
+    if (!b)
+        return NULL;
+    b->len = all;
+    return b + 1;
+}
+
+void *stack_calloc(size_t count, size_t len)
+{
+    void *p = stack_malloc(count * len);
+
+    return p ? memset(p, 0, count * len) : NULL;
+}
+
+void stack_free(void *p)
+{
+    struct block *b = (struct block *)p - 1;
+
+    if (!dma_reaches(b, 1)) {
+        free(b);
+        return;
+    }
+    reached -= b->len;
+    dma_free(b, b->len);
 }
 
 u32 stack_random(void)

@@ -11,16 +11,17 @@
 #include "net/net.h"
 #include "net/offload.h"
 #include "net/switches.h"
+#include "net/uplink_pieces.h"
 
 #define BUFFERS 256u  /* frames that are copied */
-#define HOLDERS 1100u /* of frames in their makers' buffers, of which there are fewer */
+#define HOLDERS 1600u /* of frames in their makers' buffers, of which there are fewer */
 #define LENT 128u     /* received frames held above: cards have some 256 */
 
 struct buffer {
     struct nic_frame frame; /* ->owner is the uplink */
     struct buffer *next;
-    u8 *bytes;
-    struct frame_buffer *held; /* the frame's bytes are its maker's; `bytes` is NULL */
+    u8 *bytes;                 /* NULL: the frame's bytes are its maker's */
+    struct frame_buffer *held; /* has the frame's bytes, or those behind its headers */
 };
 
 /* A received frame that the stack above holds. */
@@ -66,7 +67,7 @@ static void take_back(struct nic_frame *f)
     struct buffer *b = (struct buffer *)f;
     struct uplink *u = f->owner;
 
-    struct buffer **list = b->held ? &u->free_holders : &u->free;
+    struct buffer **list = b->bytes ? &u->free : &u->free_holders;
 
     if (b->held)
         frame_buffer_drop(b->held);
@@ -179,10 +180,10 @@ static struct buffer *next_buffer(struct batch *b)
 
 static void add(struct batch *b, struct buffer *buffer, u32 len)
 {
-    if (buffer->held)
-        b->u->free_holders = buffer->next;
-    else
+    if (buffer->bytes)
         b->u->free = buffer->next;
+    else
+        b->u->free_holders = buffer->next;
     b->u->in_flight++;
     buffer->frame.len = len;
     b->frames[b->count++] = &buffer->frame;
@@ -193,13 +194,13 @@ static void keep(struct nic_frame *f)
     (void)f; /* the switch has the bytes back when deliver() returns */
 }
 
-/* A segment that the card cuts is longer than a buffer: nic_send() copies it, since it is in pieces
- * and not in memory that a card reaches. */
+/* A segment that the card cuts is longer than a buffer: nic_send() copies it, since it is not in
+ * memory that a card reaches. */
 static void send_long(struct batch *b, const struct switch_item *item)
 {
     const struct net_frame *f = item->frame;
     struct nic_frame piece[3] = {0}, *first = piece;
-    struct frame_part part[3];
+    struct frame_part part[FRAME_PARTS];
     u8 tag_bytes[FRAME_TAG];
     u32 n = frame_parts(f, item->tag, tag_bytes, part);
 
@@ -240,8 +241,8 @@ static void send_plain(struct batch *b, const struct switch_item *item)
     add(b, buffer, len);
 }
 
-/* The card reads what the frame's maker wrote. */
-static void send_held(struct batch *b, const struct net_frame *f)
+/* A holder, in the batch, of a frame in its maker's memory. */
+static struct buffer *next_holder(struct batch *b, const struct net_frame *f)
 {
     struct buffer *buffer;
 
@@ -250,22 +251,84 @@ static void send_held(struct batch *b, const struct net_frame *f)
     buffer = b->u->free_holders;
     if (!buffer) {
         b->u->nic->stats.tx_dropped++;
-        return;
+        return NULL;
     }
     buffer->frame.flags = 0;
     buffer->frame.more = NULL;
+    buffer->frame.data = (u8 *)(uintptr_t)f->data;
+    return buffer;
+}
+
+static void add_held(struct batch *b, struct buffer *buffer, const struct net_frame *f, u32 len)
+{
     frame_buffer_hold(f->buffer);
     buffer->held = f->buffer;
-    buffer->frame.data = (u8 *)(uintptr_t)f->data;
-    describe(f, 0, &buffer->frame);
-    add(b, buffer, f->len);
+    describe(f, len - frame_front(f), &buffer->frame);
+    add(b, buffer, len);
+}
+
+/* The card reads what the frame's maker wrote. */
+static void send_held(struct batch *b, const struct net_frame *f)
+{
+    struct buffer *buffer = next_holder(b, f);
+
+    if (buffer)
+        add_held(b, buffer, f, f->len);
 }
 
 static bool as_it_is(const struct switch_item *item)
 {
-    return item->frame->buffer && dma_reaches(item->frame->data, item->frame->len) &&
+    return item->frame->buffer && dma_reaches(item->frame->data, frame_front(item->frame)) &&
            (item->tag == FRAME_UNTAGGED ? !item->frame->tagged
                                         : item->frame->tagged && item->tag == item->frame->tci);
+}
+
+/* ---- frames in pieces: what is behind the headers is never copied ---------------------------- */
+/* With another tag than the maker's the headers are copied, the pieces are the maker's.  False:
+ * there is no piece left for that. */
+static bool send_pieces(struct batch *b, const struct switch_item *item)
+{
+    struct net_frame front = *item->frame;
+    bool as_is = as_it_is(item);
+    struct nic_frame *chain = uplink_pieces(&front);
+
+    if (!chain)
+        return false;
+    struct buffer *buffer = as_is ? next_holder(b, &front) : next_buffer(b);
+    if (!buffer) {
+        nic_release(chain);
+        return true;
+    }
+    front.len = front.front;
+    front.rest_count = 0;
+    u32 len = as_is ? front.len : frame_copy(&front, item->tag, buffer->bytes, b->u->size);
+    buffer->frame.more = chain;
+    add_held(b, buffer, &front, len);
+    return true;
+}
+
+/* Neither in memory that a card reaches nor in pieces: nic_send() copies it whole. */
+static bool is_copied(const struct net_frame *f)
+{
+    return !f->rest_count && !dma_reaches(f->data, 1);
+}
+
+static void send_one(struct batch *b, const struct switch_item *item)
+{
+    const struct net_frame *f = item->frame;
+
+    if (!card_can(b->u->nic, f))
+        send_cut(b, item);
+    else if (!f->rest_count && as_it_is(item))
+        send_held(b, f);
+    else if (f->rest_count && f->buffer && send_pieces(b, item))
+        return;
+    else if (!f->gso_type)
+        send_plain(b, item);
+    else if (is_copied(f))
+        send_long(b, item);
+    else
+        send_cut(b, item);
 }
 
 static void deliver(void *owner, const struct switch_item *items, u32 count)
@@ -273,14 +336,7 @@ static void deliver(void *owner, const struct switch_item *items, u32 count)
     struct batch b = {.u = owner};
 
     for (u32 i = 0; i < count; i++) {
-        if (!card_can(b.u->nic, items[i].frame))
-            send_cut(&b, &items[i]);
-        else if (as_it_is(&items[i]))
-            send_held(&b, items[i].frame);
-        else if (items[i].frame->gso_type)
-            send_long(&b, &items[i]);
-        else
-            send_plain(&b, &items[i]);
+        send_one(&b, &items[i]);
     }
     flush(&b);
 }
@@ -484,7 +540,7 @@ enum hv_status uplink_remove(const char *nic)
             nic_close(u->nic);
         switch_port_remove(u->port->sw, u->port->index);
         while (u->waiting)
-            take_back(&take_waiting(u)->frame);
+            nic_release(&take_waiting(u)->frame);
         u->closing = true;
         if (!u->in_flight)
             destroy(u);

@@ -302,7 +302,7 @@ static struct net_header header_of(const struct virtio_device *d, const struct n
 static bool give(struct virtio_device *d, u32 queue, const struct switch_item *item)
 {
     const struct net_frame *f = item->frame;
-    struct frame_part part[4];
+    struct frame_part part[1 + FRAME_PARTS];
     struct net_header h = {0};
     part[0] = (struct frame_part){(u8 *)&h, sizeof(h)};
     if (takes_as_is(d, f)) {

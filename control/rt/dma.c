@@ -50,7 +50,7 @@ static bool refill(u32 c)
     return true;
 }
 
-void *dma_alloc(u64 len)
+void *dma_alloc_dirty(u64 len)
 {
     if (len == 0 || len > DMA_ALLOC_MAX)
         return NULL;
@@ -70,8 +70,14 @@ void *dma_alloc(u64 len)
         put_hole(at + (1ull << (LEAST + c)), c);
     }
     used += 1ull << (LEAST + want);
-    memset(at, 0, 1ull << (LEAST + want));
     return at;
+}
+
+void *dma_alloc(u64 len)
+{
+    void *at = dma_alloc_dirty(len);
+
+    return at ? memset(at, 0, 1ull << (LEAST + class_of(len))) : NULL;
 }
 
 void dma_free(void *p, u64 len)

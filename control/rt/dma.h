@@ -13,6 +13,8 @@
 /* Zeroed memory of `len` bytes (at most DMA_ALLOC_MAX), aligned to its length rounded up to a power
  * of two, at least 64; so that up to a page never crosses one.  NULL: no memory. */
 MUST_CHECK void *dma_alloc(u64 len);
+/* The same with whatever was there before, for what is written at once. */
+MUST_CHECK void *dma_alloc_dirty(u64 len);
 void dma_free(void *p, u64 len); /* `len` as it was asked for; NULL is fine */
 
 u64 dma_granted(void); /* bytes the kernel gave */

@@ -1,7 +1,8 @@
 /* lwIP 2.2.1 as the control partition uses it; included by lwIP alone.
  *
- * No operating system, raw API, one thread.  Memory comes from malloc, which the partition's quota
- * bounds; the numbers of connections and of queued segments are bounded by the pools here. */
+ * No operating system, raw API, one thread.  Memory is such that cards reach it, so that segments
+ * are sent from where TCP has them, and bounded (net/stack.c); the numbers of connections and of
+ * queued segments are bounded by the pools here. */
 #pragma once
 
 #define NO_SYS 1
@@ -13,7 +14,15 @@
 #define LWIP_PERF 0
 
 #define MEM_ALIGNMENT 8
-#define MEM_LIBC_MALLOC 1
+/* net/stack.c */
+#include <stddef.h>
+void *stack_malloc(size_t len);
+void *stack_calloc(size_t count, size_t len);
+void stack_free(void *p);
+#define MEM_CUSTOM_ALLOCATOR 1
+#define MEM_CUSTOM_MALLOC stack_malloc
+#define MEM_CUSTOM_CALLOC stack_calloc
+#define MEM_CUSTOM_FREE stack_free
 #define MEMP_MEM_MALLOC 0
 #define MEMP_NUM_PBUF 4096
 #define MEMP_NUM_TCP_PCB 128

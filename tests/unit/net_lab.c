@@ -1,19 +1,22 @@
 /* What the runtime gives the network stack, for programs on the host: a clock that stands until it
- * is set, numbers that repeat, no log, memory from the heap. */
+ * is set, numbers that repeat, no log, memory that cards would reach. */
 #include "tests/unit/net_lab.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include <sanitizer/asan_interface.h>
+#include <sys/mman.h>
 
 #include "control/rt/clock.h"
+#include "control/rt/dma.h"
 #include "control/rt/log.h"
 #include "control/rt/random.h"
 #include "net/shape.h"
 
 u64 net_lab_now = 1000000000;
 static u64 seed = 1;
-
-void *dma_alloc(u64 len);
 
 u64 clock_ns(void)
 {
@@ -46,9 +49,55 @@ u64 random_u64(void)
     return shape_random(&seed);
 }
 
+/* Where dma_reaches() looks, in powers of two; what is free is poisoned. */
+static u8 *dma_next, *dma_holes[32];
+
+static u32 dma_class(u64 len)
+{
+    u32 c = 6;
+
+    while ((1ull << c) < len)
+        c++;
+    return c;
+}
+
+void *dma_alloc_dirty(u64 len)
+{
+    u32 c = dma_class(len);
+    u8 *at = len <= DMA_ALLOC_MAX ? dma_holes[c] : NULL;
+
+    if (!dma_next)
+        dma_next = mmap((void *)DMA_BASE, DMA_END, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    if (at) {
+        ASAN_UNPOISON_MEMORY_REGION(at, 1ull << c);
+        dma_holes[c] = *(u8 **)(void *)at;
+    } else if (len <= DMA_ALLOC_MAX && (u64)dma_next + (1ull << c) <= DMA_BASE + DMA_END) {
+        at = dma_next;
+        dma_next += 1ull << c;
+    }
+    if (at)
+        ASAN_POISON_MEMORY_REGION(at + len, (1ull << c) - len);
+    return at;
+}
+
 void *dma_alloc(u64 len)
 {
-    return calloc(1, len);
+    void *at = dma_alloc_dirty(len);
+
+    return at ? memset(at, 0, len) : NULL;
+}
+
+void dma_free(void *p, u64 len)
+{
+    u32 c = dma_class(len);
+
+    if (!p)
+        return;
+    ASAN_UNPOISON_MEMORY_REGION(p, 1ull << c);
+    *(u8 **)p = dma_holes[c];
+    dma_holes[c] = p;
+    ASAN_POISON_MEMORY_REGION(p, 1ull << c);
 }
 
 void log_write(enum log_level level, const char *fmt, ...)

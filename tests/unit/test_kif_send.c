@@ -1,6 +1,7 @@
 /* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c tests/unit/net_lab.c */
-/* What an interface sends: TCP's sums, segments that become one long frame and come out of it again
- * byte for byte, and frames that must not be joined. */
+/* What an interface sends: lwIP's memory that is held and let go of, TCP's sums, segments that
+ * become one long frame and come out of it again byte for byte, and frames that must not be joined.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +10,9 @@
 
 #include <cmocka.h>
 
+#include "control/rt/dma.h"
 #include "net/checksum.h"
+#include "net/delay.h"
 #include "net/frame_buffer.h"
 #include "net/kif_send.h"
 #include "net/offload.h"
@@ -27,6 +30,12 @@ static u32 wire_len[128], wire_count, long_frames, unsummed, sent_len[128], sent
 static struct net_switch *sw;
 static struct switch_port *ours;
 static struct kif_sender sender;
+static struct frame_buffer *kept[600]; /* as a card keeps them */
+static u32 kept_count, in_pieces;
+static const u8 *first_piece;
+static bool keeps;
+static u8 *payloads; /* of segments, behind each other or `apart` */
+static u32 payload_at, apart;
 
 static void hear(void *owner, const struct switch_item *items, u32 count)
 {
@@ -37,7 +46,13 @@ static void hear(void *owner, const struct switch_item *items, u32 count)
 
         long_frames += items[i].frame->gso_type != 0;
         unsummed += (items[i].frame->flags & FRAME_CSUM_NEEDED) != 0;
+        in_pieces += items[i].frame->rest_count != 0;
+        first_piece = items[i].frame->rest_count ? items[i].frame->rest[0].at : NULL;
         assert_non_null(items[i].frame->buffer);
+        if (keeps) {
+            frame_buffer_hold(kept[kept_count++] = items[i].frame->buffer);
+            continue;
+        }
         offload_start(&o, items[i].frame, items[i].tag);
         while ((len = offload_next(&o, wire[wire_count], sizeof(wire[0]))))
             wire_len[wire_count++] = len;
@@ -66,6 +81,10 @@ static int start(void **unused)
     c = (struct switch_port_config){.name = "k0", .type = PORT_KIF, .mac = OUR_MAC, .ops = &no_ops};
     ours = sw->ports[switch_port_add(sw, &c)];
     wire_count = sent_count = long_frames = unsummed = 0;
+    payloads = payloads ? payloads : dma_alloc(MIB);
+    assert_non_null(payloads);
+    payload_at = apart = kept_count = in_pieces = 0;
+    keeps = false;
     memset(&sender, 0, sizeof(sender));
     return 0;
 }
@@ -146,7 +165,8 @@ static void send(struct segment s)
     memcpy(head->payload, f, header);
     if (s.len) {
         rest = pbuf_alloc(PBUF_RAW, (u16)s.len, PBUF_ROM);
-        rest->payload = f + header;
+        rest->payload = memcpy(payloads + payload_at, f + header, s.len);
+        payload_at += s.len + apart;
         pbuf_cat(head, rest);
     }
     assert_true(kif_send(&sender, ours, head));
@@ -253,6 +273,15 @@ static void as_long_as_ip_allows(void **unused)
     assert_int_equal(long_frames, 2);
 }
 
+static void as_many_pieces_as_cards_take(void **unused)
+{
+    (void)unused;
+    sw->can = 0xff;
+    apart = 1;
+    run_of(4, 100, SEGMENT);
+    assert_int_equal(long_frames, (100 + FRAME_REST - 1) / FRAME_REST);
+}
+
 static void what_differs_is_not_joined(void **unused)
 {
     const struct segment plain = {4, 1000, SEGMENT, 4711, 9, 0x10, 64};
@@ -322,6 +351,161 @@ static void buffers_run_out(void **unused)
     assert_null(frame_buffer_get(FRAME_BUFFER_LARGE + 1));
 }
 
+/* ---- whose memory it is -----------------------------------------------------------------------
+ */
+static struct pbuf *segment_in_one(u32 sequence)
+{
+    struct segment s = {4, sequence, SEGMENT, 4711, 9, 0x10, 64};
+    u32 len = build(sent[0], &s);
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16)len, PBUF_RAM);
+
+    memcpy(p->payload, sent[0], len);
+    return p;
+}
+
+static void a_segment_is_held_until_the_card_is_done(void **unused)
+{
+    struct pbuf *p = segment_in_one(1), *next = segment_in_one(1 + SEGMENT);
+    const u8 *payload = (const u8 *)p->payload + 54;
+
+    (void)unused;
+    assert_true(dma_reaches(p->payload, p->len)); /* that is what lwIP's memory is */
+    sw->can = 0xff;
+    keeps = true;
+    assert_true(kif_send(&sender, ours, p));
+    assert_true(kif_send(&sender, ours, next));
+    assert_int_equal(p->ref, 2); /* TCP leaves it alone: tcp_output_segment_busy() */
+    assert_int_equal(next->ref, 2);
+    kif_send_flush(&sender, ours);
+    assert_int_equal(kept_count, 1); /* they became one frame */
+    assert_ptr_equal(first_piece, payload);
+    assert_int_equal(p->ref, 2);
+    pbuf_free(next); /* TCP has its acknowledgement; the card has not read it yet */
+    assert_int_equal(next->ref, 1);
+    frame_buffer_hold(kept[0]); /* another card */
+    frame_buffer_drop(kept[0]);
+    assert_int_equal(p->ref, 2);
+    frame_buffer_drop(kept[0]);
+    assert_int_equal(p->ref, 1);
+    pbuf_free(p);
+}
+
+static void what_is_dropped_is_let_go(void **unused)
+{
+    struct pbuf *p = segment_in_one(1);
+
+    (void)unused;
+    sw->can = 0xff;
+    assert_true(kif_send(&sender, ours, p));
+    assert_int_equal(p->ref, 2);
+    kif_send_drop(&sender);
+    assert_int_equal(p->ref, 1);
+    sw->can = 0; /* sums are made here: it is copied */
+    assert_true(kif_send(&sender, ours, p));
+    assert_int_equal(p->ref, 1);
+    kif_send_drop(&sender);
+    pbuf_free(p);
+}
+
+/* The last card that sums goes while a frame is on its way. */
+static void sums_of_pieces_are_left(void **unused)
+{
+    (void)unused;
+    sw->can = SWITCH_CAN_SUM;
+    send((struct segment){4, 1, SEGMENT, 4711, 9, 0x10, 64});
+    sw->can = 0;
+    kif_send_flush(&sender, ours);
+    arrived();
+    assert_int_equal(in_pieces, 1);
+}
+
+static void what_cards_do_not_reach_is_copied(void **unused)
+{
+    static u8 elsewhere[SEGMENT];
+    struct pbuf *whole = segment_in_one(1), *p = pbuf_alloc(PBUF_RAW, 54, PBUF_RAM),
+                *rest = pbuf_alloc(PBUF_RAW, SEGMENT, PBUF_ROM);
+
+    (void)unused;
+    memcpy(p->payload, whole->payload, 54);
+    memcpy(elsewhere, (u8 *)whole->payload + 54, SEGMENT);
+    rest->payload = elsewhere;
+    pbuf_cat(p, rest);
+    sw->can = 0xff;
+    assert_true(kif_send(&sender, ours, whole));
+    assert_true(kif_send(&sender, ours, p));
+    assert_int_equal(whole->ref, 2);
+    assert_int_equal(p->ref, 1);
+    kif_send_flush(&sender, ours);
+    assert_int_equal(in_pieces, 1);
+    assert_int_equal(wire_count, 2);
+    assert_memory_equal(wire[0], wire[1], wire_len[0]);
+    pbuf_free(p);
+    pbuf_free(whole);
+}
+
+static void a_card_that_keeps_all_is_given_copies(void **unused)
+{
+    struct pbuf *p[550];
+    u32 held = 0;
+
+    (void)unused;
+    sw->can = SWITCH_CAN_SUM;
+    keeps = true;
+    for (u32 i = 0; i < ARRAY_LEN(p); i++)
+        assert_true(kif_send(&sender, ours, p[i] = segment_in_one(1)));
+    assert_true(kif_send(&sender, ours, p[0])); /* sent again while it is held */
+    kif_send_flush(&sender, ours);
+    assert_int_equal(kept_count, ARRAY_LEN(p) + 1);
+    assert_int_equal(p[0]->ref, 2);
+    for (u32 i = 0; i < ARRAY_LEN(p); i++)
+        held += p[i]->ref == 2;
+    assert_int_equal(held, in_pieces);
+    assert_true(held > 100 && held < ARRAY_LEN(p));
+    while (kept_count)
+        frame_buffer_drop(kept[--kept_count]);
+    for (u32 i = 0; i < ARRAY_LEN(p); i++) {
+        assert_int_equal(p[i]->ref, 1);
+        pbuf_free(p[i]);
+    }
+}
+
+/* Readers of a frame in pieces find what those of a whole one do. */
+static void pieces_read_as_a_whole(void **unused)
+{
+    static u8 bytes[1054], a[1100], b[1100];
+    struct segment s = {4, 1, SEGMENT, 4711, 9, 0x10, 64};
+    u32 len = build(bytes, &s);
+    struct frame_part rest[] = {{bytes + 54, 1}, {bytes + 55, 500}, {bytes + 555, 499}};
+    struct net_frame whole = {.data = bytes, .len = len}, f = whole, got;
+    const u16 tags[] = {FRAME_UNTAGGED, 7};
+    static _Alignas(16) u8 memory[64 * KIB];
+    struct delay_line line;
+    u16 tag;
+
+    (void)unused;
+    assert_true(frame_parse(&whole));
+    f = whole;
+    f.front = 54, f.rest = rest, f.rest_count = 3;
+    for (u32 i = 0; i < 2; i++) {
+        assert_int_equal(frame_copy(&f, tags[i], a, sizeof(a)),
+                         frame_copy(&whole, tags[i], b, sizeof(b)));
+        assert_memory_equal(a, b, frame_out_len(&f, tags[i]));
+    }
+    for (u32 from = 0; from < len; from += 13)
+        for (u32 n = 0; n <= len - from; n += 17) {
+            memset(a, 0, sizeof(a));
+            frame_read(&f, from, a, n);
+            assert_memory_equal(a, bytes + from, n);
+        }
+    frame_read(&f, 0, a, len);
+    assert_memory_equal(a, bytes, len);
+    delay_init(&line, memory, sizeof(memory));
+    assert_true(delay_put(&line, &f, 7, 1));
+    assert_true(delay_peek(&line, 1, &got, &tag));
+    assert_int_equal(got.rest_count, 0);
+    assert_memory_equal(got.data, bytes, len);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -330,9 +514,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(datagrams_are_summed, start, stop),
         cmocka_unit_test_setup_teardown(segments_become_one, start, stop),
         cmocka_unit_test_setup_teardown(as_long_as_ip_allows, start, stop),
+        cmocka_unit_test_setup_teardown(as_many_pieces_as_cards_take, start, stop),
         cmocka_unit_test_setup_teardown(what_differs_is_not_joined, start, stop),
         cmocka_unit_test_setup_teardown(a_short_one_is_the_last, start, stop),
         cmocka_unit_test_setup_teardown(buffers_run_out, start, stop),
+        cmocka_unit_test_setup_teardown(a_segment_is_held_until_the_card_is_done, start, stop),
+        cmocka_unit_test_setup_teardown(what_is_dropped_is_let_go, start, stop),
+        cmocka_unit_test_setup_teardown(sums_of_pieces_are_left, start, stop),
+        cmocka_unit_test_setup_teardown(what_cards_do_not_reach_is_copied, start, stop),
+        cmocka_unit_test_setup_teardown(a_card_that_keeps_all_is_given_copies, start, stop),
+        cmocka_unit_test_setup_teardown(pieces_read_as_a_whole, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
