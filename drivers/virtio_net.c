@@ -133,6 +133,39 @@ static void release(struct nic_frame *f)
     virtq_kick(&b->pair->rx);
 }
 
+/* What is being sent is lost: the card is gone, or was reset. */
+static void give_back(struct pair *p)
+{
+    for (u32 i = 0; i < p->tx.slots; i++) {
+        struct nic_frame *f = p->sending[i];
+        p->sending[i] = NULL;
+        if (!f)
+            continue;
+        p->card->nic.stats.tx_errors++;
+        nic_release(f);
+    }
+}
+
+static void silence(void *arg)
+{
+    struct card *c = arg;
+
+    if (virtio_reset(&c->virtio) != HV_OK)
+        return; /* it may still read what it was given */
+    for (u32 n = 0; n < c->count; n++)
+        give_back(&c->pairs[n]);
+}
+
+/* What it says of its queues cannot be: it is not used any more, and those above get their frames
+ * back once it has let go of them. */
+static void leave_alone(struct card *c, const char *why)
+{
+    log_error("%s: %s; it is left alone", c->nic.name, why);
+    c->nic.gone = true;
+    if (!c->resetting && !fiber_spawn("silence", silence, c)) /* a reset gives them back, too */
+        log_warn("%s: no memory to reset it", c->nic.name);
+}
+
 /* A buffer that came; NULL: none, or the card is broken. */
 static struct buffer *take_buffer(struct pair *p, u32 *len)
 {
@@ -142,8 +175,7 @@ static struct buffer *take_buffer(struct pair *p, u32 *len)
     if (c->nic.gone || !virtq_pop(&p->rx, &slot, len))
         return NULL;
     if (slot >= p->rx.slots || !p->buffers[slot].posted || *len > BUFFER) {
-        log_error("%s: says it filled a buffer that it has not; it is left alone", c->nic.name);
-        c->nic.gone = true;
+        leave_alone(c, "says it filled a buffer that it has not");
         return NULL;
     }
     p->buffers[slot].posted = false;
@@ -255,8 +287,7 @@ static u32 reclaim(struct pair *p, u32 budget)
 
     while (n < budget && !c->nic.gone && virtq_pop(&p->tx, &slot, &len)) {
         if (slot >= p->tx.slots || !p->sending[slot]) {
-            log_error("%s: says it sent what it was not given; it is left alone", c->nic.name);
-            c->nic.gone = true;
+            leave_alone(c, "says it sent what it was not given");
             break;
         }
         struct nic_frame *f = p->sending[slot];
@@ -495,17 +526,10 @@ static void use_all_pairs(struct card *c)
 
 /* ---- reset -------------------------------------------------------------------------------------
  */
-/* What was being sent is lost; what was to be filled is the next queue's. */
+/* What was to be filled is the next queue's. */
 static void close_pair(struct pair *p)
 {
-    for (u32 i = 0; i < p->tx.slots; i++) {
-        struct nic_frame *f = p->sending[i];
-        p->sending[i] = NULL;
-        if (!f)
-            continue;
-        p->card->nic.stats.tx_errors++;
-        nic_release(f);
-    }
+    give_back(p);
     virtq_free(&p->rx);
     virtq_free(&p->tx);
 }
@@ -597,8 +621,8 @@ static void watch(void *owner)
         struct pair *p = &c->pairs[n];
         if (serve_pair(p))
             loop_timer_set(&c->pairs[n % c->stride].more, clock_tsc());
-        if (c->nic.link_up && p->free_count < p->tx.slots &&
-            clock_tsc() - p->moved > clock_ticks(HANGS_AFTER))
+        /* Also without link: those above wait for their frames. */
+        if (p->free_count < p->tx.slots && clock_tsc() - p->moved > clock_ticks(HANGS_AFTER))
             why = "sends nothing any more";
     }
     if (virtio_broken(&c->virtio))
@@ -675,6 +699,8 @@ static void gone(struct pci_device *pci)
     struct card *c = pci->state;
 
     c->nic.gone = true;
+    for (u32 n = 0; n < c->count; n++)
+        give_back(&c->pairs[n]);
     look_at_link(c);
 }
 

@@ -1,6 +1,7 @@
 /* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c tests/unit/net_lab.c */
-/* TCP that an interface receives: a peer written here sends a known stream in bursts, in order or
- * not, whole or not; all bytes come, in order, and few acknowledgements go back. */
+/* TCP of an interface and a peer written here.  Received: the peer sends a known stream in bursts,
+ * in order or not, whole or not; all bytes come, in order, and few acknowledgements go back.  Sent:
+ * the wire holds segments as cards do, while they are due again, while the connection ends. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,8 +12,10 @@
 
 #include <lwip/tcp.h>
 
+#include "control/rt/dma.h"
 #include "control/rt/random.h"
 #include "net/checksum.h"
+#include "net/frame_buffer.h"
 #include "net/kif.h"
 #include "net/kif_join.h"
 #include "net/stack.h"
@@ -34,12 +37,13 @@ static struct kif *k;
 static u32 peer_port, network; /* length of the IP header */
 static struct {
     u32 acks, next, told; /* acknowledgements heard, what they ask for, their own sequence */
-    bool open;
+    bool open, reset;
 } peer;
 static u8 addresses4[8] = {10, 0, 0, 1, 10, 0, 0, 2}, addresses6[32];
 static u64 got;
 static u32 largest; /* piece that lwIP gave */
 static bool wrong;
+static struct tcp_pcb *accepted;
 
 static u8 byte_at(u64 at)
 {
@@ -52,17 +56,63 @@ static void put_mac(u8 *to, u64 mac)
         to[i] = (u8)(mac >> (40 - 8 * i));
 }
 
+/* ---- frames that the wire holds, as a card does until it has read them ----------------------- */
+#define HELD_MOST 64u
+
+static bool holds;
+static u32 payloads, held_count; /* frames with payload that were heard; those that are held */
+static struct {
+    struct frame_buffer *buffer;
+    struct net_frame frame;
+    struct frame_part rest[FRAME_REST];
+} held[HELD_MOST];
+
+static void hold(const struct net_frame *f)
+{
+    payloads++;
+    if (!holds)
+        return;
+    assert_in_range(held_count, 0, HELD_MOST - 1);
+    assert_non_null(f->buffer); /* its bytes are lwIP's */
+    assert_true(f->rest_count);
+    frame_buffer_hold(f->buffer);
+    held[held_count].buffer = f->buffer;
+    held[held_count].frame = *f;
+    memcpy(held[held_count].rest, f->rest, f->rest_count * sizeof(*f->rest));
+    held[held_count].frame.rest = held[held_count].rest;
+    held_count++;
+}
+
+/* The card reads them now: they are as they were sent. */
+static void let_go_of_all(void)
+{
+    for (u32 i = 0; i < held_count; i++) {
+        u8 f[64 * 1024];
+        u32 len = frame_copy(&held[i].frame, FRAME_UNTAGGED, f, sizeof(f)), tcp = ETH + network;
+        u32 at = frame_be32(f + tcp + 4) - peer.told;
+
+        assert_in_range(len, tcp + 21, sizeof(f));
+        for (u32 n = tcp + 20; n < len; n++)
+            assert_int_equal(f[n], byte_at(at++));
+        frame_buffer_drop(held[i].buffer);
+    }
+    held_count = 0;
+}
+
 static void hear(void *owner, const struct switch_item *items, u32 count)
 {
     (void)owner;
     for (u32 i = 0; i < count; i++) {
-        u8 f[2048];
+        static u8 f[64 * 1024];
         u32 tcp = ETH + network;
 
         if (frame_copy(items[i].frame, items[i].tag, f, sizeof(f)) < tcp + 20 ||
             f[network == 20 ? 23 : 20] != 6)
             continue;
+        if (items[i].frame->len > tcp + 60)
+            hold(items[i].frame);
         peer.acks++;
+        peer.reset |= f[tcp + 13] & RST;
         peer.next = frame_be32(f + tcp + 8);
         if (f[tcp + 13] & SYN) {
             peer.told = frame_be32(f + tcp + 4) + 1;
@@ -154,11 +204,20 @@ static err_t on_received(void *owner, struct tcp_pcb *pcb, struct pbuf *b, err_t
     return ERR_OK;
 }
 
+static void on_end(void *owner, err_t e)
+{
+    (void)owner, (void)e;
+    accepted = NULL;
+}
+
 static err_t on_accept(void *owner, struct tcp_pcb *pcb, err_t e)
 {
     (void)owner;
-    if (pcb)
+    if (pcb) {
         tcp_recv(pcb, on_received);
+        tcp_err(pcb, on_end);
+    }
+    accepted = pcb;
     return e;
 }
 
@@ -408,11 +467,96 @@ static void survives_anything_between(void **state)
     survives(6);
 }
 
+/* ---- what is sent, and held -------------------------------------------------------------------
+ */
+#define STREAM (3 * 536u) /* whole segments, as many as go out at first */
+
+/* A connection with STREAM bytes of it on a wire that holds them.  They are the application's, in
+ * memory that cards reach, or copied by lwIP. */
+static struct tcp_pcb *send_held(u8 flags, u8 *bytes)
+{
+    struct tcp_pcb *l = connect(4);
+
+    for (u32 i = 0; i < STREAM; i++)
+        bytes[i] = byte_at(i);
+    holds = true;
+    payloads = 0;
+    assert_non_null(accepted);
+    assert_int_equal(tcp_write(accepted, bytes, STREAM, flags), ERR_OK);
+    assert_int_equal(tcp_output(accepted), ERR_OK);
+    serve();
+    assert_true(held_count);
+    assert_int_equal(payloads, held_count);
+    return l;
+}
+
+/* The peer is silent.  A segment that a card still has is not sent again; then it is, and the
+ * stream goes on. */
+static void sent_again_when_let_go(void **state)
+{
+    u8 *bytes = dma_alloc(STREAM);
+    struct tcp_pcb *l = send_held(0, bytes);
+    u32 first = payloads;
+
+    (void)state;
+    pass(4000 * MS);
+    assert_int_equal(payloads, first);
+    let_go_of_all();
+    pass(8000 * MS);
+    assert_in_range(payloads, first + 1, first + 8);
+    assert_true(held_count);
+    let_go_of_all();
+    holds = false;
+    u32 told = peer.told, next = peer.next;
+    peer.told += STREAM; /* the peer has all of it */
+    segment(next, ACK, 0);
+    serve();
+    payloads = 0;
+    pass(8000 * MS);
+    assert_int_equal(payloads, 0);
+    assert_non_null(accepted);
+    assert_int_equal(accepted->snd_queuelen, 0);
+    peer.told = told + STREAM;
+    dma_free(bytes, STREAM);
+    finish(l);
+}
+
+/* The connection ends, by us or by the peer, while a card has its segments: the card reads what was
+ * sent, and gives back memory that nobody else has. */
+static void ends_while_held(void **state)
+{
+    (void)state;
+    for (u32 by_peer = 0; by_peer < 2; by_peer++) {
+        u8 *bytes = dma_alloc(STREAM);
+        struct tcp_pcb *l = send_held(TCP_WRITE_FLAG_COPY, bytes);
+
+        memset(bytes, 0, STREAM);
+        peer.reset = false;
+        if (by_peer) {
+            segment(peer.next, RST, 0);
+            serve();
+        } else {
+            tcp_abort(accepted);
+            serve();
+            assert_true(peer.reset);
+        }
+        assert_null(accepted);
+        pass(3000 * MS);
+        holds = false;
+        let_go_of_all();
+        dma_free(bytes, STREAM);
+        tcp_close(l);
+        kif_remove(k);
+        switches_init(0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(joined_in_ipv4), cmocka_unit_test(joined_in_ipv6),
-        cmocka_unit_test(single_segments_wait), cmocka_unit_test(survives_anything_between)};
+        cmocka_unit_test(joined_in_ipv4),         cmocka_unit_test(joined_in_ipv6),
+        cmocka_unit_test(single_segments_wait),   cmocka_unit_test(survives_anything_between),
+        cmocka_unit_test(sent_again_when_let_go), cmocka_unit_test(ends_while_held)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
