@@ -189,7 +189,7 @@ def rows():
     with peer, Traced("bench-host", memory_mib=2048, data={"d": 8}, lines=card,
                       files=guests.files("busy")) as machine:
         result = [("ept.map.1GiB.ticks", map_memory(machine), "ticks", 200_000)]
-        result += disk_request(machine, table).rows("host.disk.ide", 500, 1250)
+        result += disk_request(machine, table).rows("host.disk.ide", 500, 1280)
         result += echoed_frame(machine, table, peer, port).rows(
             "host.frame.echo.e1000", 650, 720)
     return result
