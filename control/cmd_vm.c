@@ -13,6 +13,7 @@
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
 #include "control/rt/sys.h"
+#include "control/saved.h"
 #include "control/schema.h"
 #include "control/shell.h"
 #include "control/shell_parse.h"
@@ -51,9 +52,28 @@ static enum hv_status act(const struct schema_args *args, struct out *out,
     return fn(vm, &e) ? HV_OK : say(out, &e);
 }
 
+static bool lacks_address(const struct vm_config *c)
+{
+    for (u32 i = 0; i < VM_NICS; i++) {
+        if (c->nic[i].to_switch[0] && !c->nic[i].mac)
+            return true;
+    }
+    return false;
+}
+
+/* An address that a NIC gets at its first start stays: a home's NAME.conf has to have it too. */
+static bool start(struct vm *vm, struct vm_error *e)
+{
+    struct vm_error why;
+    bool lacked = lacks_address(&vm->config), ok = vm_start(vm, e);
+    if (lacked && !lacks_address(&vm->config) && !vm_home_save(vm, &why))
+        log_warn("the addresses of a VM's NICs are not kept in its home: %s", why.text);
+    return ok;
+}
+
 static enum hv_status run_start(const struct schema_args *args, struct out *out)
 {
-    return act(args, out, vm_start);
+    return act(args, out, start);
 }
 
 static enum hv_status run_stop(const struct schema_args *args, struct out *out)
@@ -531,13 +551,19 @@ void cmd_vm_define(const struct vm_config *c)
 static void autostart(void *arg)
 {
     struct vm_error e;
+    u32 started = 0;
     (void)arg;
     for (struct vm *vm = inventory_first(); vm; vm = vm->next) {
         if (!vm->config.autostart || vm->phase != PHASE_STOPPED)
             continue;
-        if (!vm_start(vm, &e))
+        if (start(vm, &e))
+            started++;
+        else
             log_notice("%s: VM %s: %s. Try: %s", e.code, vm->config.name, e.text, e.hint);
     }
+    saved_touch(); /* addresses that were generated; no command's end does it */
+    if (started)
+        log_info("autostart is done, VMs started: %u", started);
 }
 
 void cmd_vm_ready(void)

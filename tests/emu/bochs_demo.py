@@ -187,12 +187,33 @@ def demo_two(c):
         assert not log, log
 
 
-@bochs("demo-2cpu-1host", cpus=1, limit=900, files=config(section("pair", 2)))
+def disk_interrupts(c):
+    """Interrupts that each queue of the guest's first disk has had."""
+    text = guest_command(c, "grep req /proc/interrupts")
+    return {row[1]: sum(map(int, row[0].split())) for row in
+            re.findall(r"(?m)^ *\d+:((?: +\d+)+) .*virtio\d+-(req\.\d)", text)}
+
+
+PAIR = config(section("pair", 2) + "disk0: device=ram0\n")
+
+
+@bochs("demo-2cpu-1host", cpus=1, limit=900, files=PAIR)
 def demo_two_on_one(c):
     with c.check("two vCPUs on one CPU reach the shell", vital=True):
+        text = c.command("disk ram ram0 size=4M")
+        assert not re.search("(?m)^E_", text), text
         start(c, "pair")
         to_shell(c, "pair", 2)
         assert guest_command(c, "echo fine").strip() == "fine"
+    with c.check("its disk has a queue for each vCPU, and each vCPU's reads have the interrupt of its own"):
+        assert guest_command(c, "ls /sys/block/vda/mq").split() == ["0", "1"]
+        for mask, name in ((1, "req.0"), (2, "req.1")):
+            before = disk_interrupts(c)
+            assert sorted(before) == ["req.0", "req.1"], before
+            guest_command(c, "echo 3 >/proc/sys/vm/drop_caches; "
+                          f"taskset {mask} dd if=/dev/vda of=/dev/null bs=64k count=16 2>/dev/null")
+            after = disk_interrupts(c)
+            assert after[name] > before[name], (mask, before, after)
 
 
 def four_vcpus(c, hosts):

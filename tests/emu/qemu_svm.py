@@ -61,7 +61,7 @@ again("demo", bochs_demo.demo, limit=300, cpus=2)
 again("demo-two", bochs_demo.demo_two, limit=300, cpus=3,
       files=bochs_demo.config(bochs_demo.section("one", 1), bochs_demo.section("two", 2)))
 again("demo-2cpu-1host", bochs_demo.demo_two_on_one, limit=300, cpus=1,
-      files=bochs_demo.config(bochs_demo.section("pair", 2)))
+      files=bochs_demo.PAIR)
 again("virtio", bochs_virtio.virtio, limit=400, cpus=2, files=vdisk.with_agent(bochs_virtio.FILES),
       data=bochs_virtio.DATA, extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"])
 again("firmware", bochs_firmware.to_shell, limit=400, cpus=3, files=bochs_firmware.FILES_4M,
