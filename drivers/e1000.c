@@ -53,6 +53,7 @@
 #define BUDGET 64
 #define RESET_NS (10 * CLOCK_MS)
 #define HANGS_AFTER (3 * CLOCK_SECOND)
+#define STUCK_LOOKS 3u /* in a row */
 
 /* SDM 3.2.3: length, checksum, status and errors, from bit 0 on; 82576 datasheet 7.1.5.2: status
  * and errors, length. */
@@ -177,14 +178,23 @@ static void set_filter(struct nic *n, const struct nic_filter *f)
     apply_filter(c);
 }
 
-static void empty_rings(struct e1000 *c)
+/* What is being sent is lost: the card is gone, or was reset. */
+static void give_back(struct e1000 *c)
 {
     for (u32 i = 0; i < RING; i++) {
-        if (c->sending[i])
-            nic_release(c->sending[i]);
+        struct nic_frame *f = c->sending[i];
+
         c->sending[i] = NULL;
-        arm_rx(c, i, c->in_ring[i]);
+        nic_release(f);
     }
+    c->tx_oldest = c->tx_next;
+}
+
+static void empty_rings(struct e1000 *c)
+{
+    give_back(c);
+    for (u32 i = 0; i < RING; i++)
+        arm_rx(c, i, c->in_ring[i]);
     memset(c->tx, 0, RING * sizeof(*c->tx));
     c->rx_next = c->tx_next = c->tx_oldest = 0;
 }
@@ -295,21 +305,40 @@ static enum hv_status begin_reset(struct nic *n)
     return c->resetting ? HV_OK : HV_ENOMEM;
 }
 
+/* Frames came since the last look, and not one of them into a descriptor, though some were free;
+ * and so it was at the looks before.  MPC counts frames that were missed, and is cleared when read.
+ */
+static bool receives_nothing(struct e1000 *c)
+{
+    u32 missed = e1000_get(c, REG_MPC), head = e1000_get(c, REG_RDH);
+    bool stuck = missed && missed != ~0u && head == c->rx_head && head != e1000_get(c, REG_RDT);
+
+    c->rx_head = head;
+    c->rx_stuck = stuck ? c->rx_stuck + 1 : 0;
+    return c->rx_stuck >= STUCK_LOOKS;
+}
+
+/* Once a second.  A card without link is looked at, too: those above wait for their frames. */
 static void watch(void *owner)
 {
     struct e1000 *c = owner;
+    bool sends = true;
 
     loop_timer_set(&c->watch, clock_after(CLOCK_SECOND));
     if (c->resetting || c->nic.gone)
         return;
     serve(c);
     look_at_link(c);
-    if (c->nic.link_up && c->tx_oldest != c->tx_next &&
-        clock_tsc() - c->last_sent > clock_ticks(HANGS_AFTER)) {
-        log_warn("%s: sends nothing any more; it is reset", c->nic.name);
+    if (c->tx_oldest != c->tx_next && clock_tsc() - c->last_sent > clock_ticks(HANGS_AFTER)) {
         c->nic.stats.tx_errors++;
-        (void)begin_reset(&c->nic);
+        sends = false;
     }
+    bool receives = !receives_nothing(c);
+    if (sends && receives)
+        return;
+    log_warn("%s: %s nothing any more; it is reset", c->nic.name, sends ? "receives" : "sends");
+    c->rx_stuck = 0;
+    (void)begin_reset(&c->nic);
 }
 
 static const struct nic_ops ops = {
@@ -417,6 +446,7 @@ static void gone(struct pci_device *pci)
     struct e1000 *c = pci->state;
 
     c->nic.gone = true;
+    give_back(c);
     look_at_link(c);
 }
 

@@ -35,6 +35,7 @@ enum e1000_register { /* SDM table 13-2; 82576 datasheet table 8-5, of queue 0 b
                       REG_TDT = 0x3818,
                       REG_RXDCTL = 0x2828,
                       REG_TXDCTL = 0x3828,
+                      REG_MPC = 0x4010,
                       REG_RXCSUM = 0x5000,
                       REG_MTA = 0x5200,
                       REG_RAL = 0x5400,
@@ -101,7 +102,8 @@ struct e1000 {
     struct nic_frame *sending[RING]; /* at the descriptor of its last piece */
     struct nic_filter filter;
     bool resetting;
-    u64 last_sent; /* TSC of the last progress in sending */
+    u32 rx_head, rx_stuck; /* at the last look; looks at which it received nothing */
+    u64 last_sent;         /* TSC of the last progress in sending */
     struct loop_timer more, watch;
 };
 

@@ -20,7 +20,7 @@
 
 extern const struct driver *const __start_drivers[];
 
-#define MEMORY (8 * MIB)
+#define MEMORY (16 * MIB)
 #define RINGS 256u
 
 static struct {
@@ -249,12 +249,14 @@ static void back(struct nic_frame *f)
     released++;
 }
 
+static struct pci_device *pci; /* brought up last */
+
 static struct nic *bring_up(u16 device)
 {
-    static struct pci_device functions[8];
+    static struct pci_device functions[16];
     static u32 used;
     static const struct driver_id id = {0x8086, 0, 0, 0, "test"};
-    struct pci_device *d = &functions[used++];
+    struct pci_device *d = pci = &functions[used++];
     struct nic *last = NULL;
 
     if (!dma_used_to) {
@@ -420,12 +422,96 @@ static void a_hang_ends_in_a_reset(void **unused)
     hang_of(0x10c9);
 }
 
+/* The link goes while frames wait: they come back, and when it is there again all is well. */
+static void without_link(void **unused)
+{
+    struct nic *n = bring_up(0x100e);
+    u32 resets = card.resets;
+
+    (void)unused;
+    card.hangs = true;
+    released = 0;
+    for (u32 i = 0; i < 3; i++)
+        send_one(n, 60 + i, (struct nic_frame){0});
+    *reg(REG_STATUS) = 0x81;
+    seconds_pass(1);
+    assert_false(n->link_up);
+    assert_int_equal(released, 0);
+    seconds_pass(4);
+    assert_int_equal(card.resets, resets + 1);
+    assert_int_equal(released, 3);
+    *reg(REG_STATUS) = 0x83;
+    seconds_pass(10);
+    assert_int_equal(card.resets, resets + 1);
+    works(n);
+    nic_close(n);
+}
+
+/* Its registers read as ones: what it had comes back once, and nothing more is sent. */
+static void pulled_out(void **unused)
+{
+    struct nic *n = bring_up(0x10d3);
+
+    (void)unused;
+    card.hangs = true;
+    released = 0;
+    for (u32 i = 0; i < 3; i++)
+        send_one(n, 60 + i, i == 1 ? sum_udp : (struct nic_frame){0});
+    memset(card.registers, 0xff, sizeof(card.registers));
+    __start_drivers[0]->gone(pci);
+    assert_int_equal(released, 3);
+    assert_true(n->gone);
+    assert_false(n->link_up);
+    interrupt(interrupt_owner);
+    seconds_pass(10);
+    assert_int_equal(released, 3);
+    assert_int_equal(n->stats.resets, 0);
+    nic_close(n);
+}
+
+/* Frames are missed though descriptors are free, second after second: a reset.  An idle wire, a
+ * full ring, and one that still moves are none. */
+static void receiving_stops(void **unused)
+{
+    struct nic *n = bring_up(0x100e);
+    u32 resets = card.resets, tail;
+
+    (void)unused;
+    seconds_pass(20);
+    for (u32 i = 0; i < 10; i++) { /* it misses some and takes others */
+        *reg(REG_MPC) = 5;
+        arrive(100, true);
+        seconds_pass(1);
+    }
+    *reg(REG_MPC) = 5;
+    tail = *reg(REG_RDT);
+    *reg(REG_RDT) = *reg(REG_RDH); /* full */
+    seconds_pass(10);
+    *reg(REG_RDT) = tail;
+    assert_int_equal(card.resets, resets);
+    *reg(REG_MPC) = 0;
+    seconds_pass(1);
+    *reg(REG_MPC) = 5;
+    seconds_pass(2);
+    assert_int_equal(card.resets, resets);
+    seconds_pass(1);
+    assert_int_equal(card.resets, resets + 1);
+    assert_int_equal(n->stats.resets, 1);
+    works(n);
+    seconds_pass(10);
+    assert_int_equal(card.resets, resets + 1);
+    nic_close(n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_ways),
         cmocka_unit_test(sums_and_segments),
         cmocka_unit_test(a_hang_ends_in_a_reset),
+        cmocka_unit_test(without_link),
+        cmocka_unit_test(pulled_out),
+        cmocka_unit_test(receiving_stops),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
