@@ -1,4 +1,4 @@
-/* links: drivers/ahci.c drivers/ahci_port.c drivers/ata_packet.c drivers/scsi.c drivers/scsi_media.c drivers/ata.c drivers/block.c control/rt/dma.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
+/* links: drivers/ahci.c drivers/ahci_port.c drivers/ata_packet.c drivers/scsi.c drivers/scsi_media.c drivers/ata.c drivers/block.c control/rt/dma.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c tests/unit/pci_lab.c */
 /* An AHCI controller with disks that are plugged in, pulled out, exchanged and glitch while the
  * driver works with them. */
 #include <setjmp.h>
@@ -18,6 +18,7 @@
 #include "drivers/block.h"
 #include "drivers/driver.h"
 #include "drivers/pci.h"
+#include "tests/unit/pci_lab.h"
 
 enum { PORTS = 4, SECTORS = 256, LENGTH = 0x100 + PORTS * 0x80 };
 enum { CAP = 0, GHC = 4, IS = 8, PI = 12 };
@@ -43,8 +44,6 @@ static struct {
 
 static struct fake_disk disks[6];
 static struct pci_device *pci;
-static void (*handler)(void *owner);
-static void *handler_owner;
 static struct loop_timer tick; /* so that no step of the loop sleeps for ever */
 
 extern const struct driver *const __start_drivers[];
@@ -196,50 +195,12 @@ void mmio_write32(volatile void *at, u32 value)
     }
 }
 
-/* ---- what pci.c does --------------------------------------------------------------------------
- */
-enum hv_status pci_map(struct pci_device *d, u32 n, u64 least)
-{
-    d->bars[n] = (struct pci_bar){.registers = fake.window, .len = LENGTH};
-    return least <= LENGTH ? HV_OK : HV_E2BIG;
-}
-
-void pci_enable(struct pci_device *d)
-{
-    (void)d;
-}
-
-u32 pci_interrupts(struct pci_device *d, u32 want)
-{
-    (void)d, (void)want;
-    return 1;
-}
-
-void pci_on_interrupt(struct pci_device *d, u32 n, void (*fn)(void *owner), void *owner)
-{
-    (void)d, (void)n;
-    handler = fn;
-    handler_owner = owner;
-}
-
-enum hv_status pci_wait_register(const volatile void *at, u32 mask, u32 want, u64 ns)
-{
-    u64 end = clock_after(ns);
-
-    while ((mmio_read32(at) & mask) != want) {
-        if (clock_tsc() > end)
-            return HV_ETIMEDOUT;
-        fiber_sleep_until(clock_after(CLOCK_MS));
-    }
-    return HV_OK;
-}
-
 /* ---- the test's side --------------------------------------------------------------------------
  */
 static void step(void)
 {
     if ((fake.global[GHC / 4] & 2) && all_is())
-        handler(handler_owner);
+        pci_lab_interrupt();
     loop_step();
 }
 
@@ -292,6 +253,8 @@ static int start(void **state)
     pci = &functions[count++];
     *pci = (struct pci_device){.name = "ahci0"};
     memset(&fake, 0, sizeof(fake));
+    pci_lab_window = fake.window;
+    pci_lab_len = LENGTH;
     fake.global[CAP / 4] = BIT(31) | BIT(30) | 7u << 8; /* eight slots */
     fake.global[PI / 4] = 0x7;
     plug(0, &disks[0]);

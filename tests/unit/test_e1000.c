@@ -1,4 +1,4 @@
-/* links: drivers/e1000.c drivers/e1000_send.c drivers/nic.c */
+/* links: drivers/e1000.c drivers/e1000_send.c drivers/nic.c tests/unit/pci_lab.c */
 /* Both generations of Intel's gigabit cards in front of a model of their rings: frames both ways,
  * what is left to the card, descriptors that make no sense, and a card that hangs and is reset. */
 #include <setjmp.h>
@@ -17,6 +17,7 @@
 #include "control/rt/log.h"
 #include "drivers/driver.h"
 #include "drivers/e1000_card.h"
+#include "tests/unit/pci_lab.h"
 
 extern const struct driver *const __start_drivers[];
 
@@ -32,8 +33,6 @@ static u64 tsc, dma_used_to;
 static struct loop_timer *timers[4];
 static void (*spawned)(void *arg);
 static void *spawned_arg;
-static void (*interrupt)(void *owner);
-static void *interrupt_owner;
 
 /* ---- what the runtime gives otherwise -------------------------------------------------------- */
 u64 clock_tsc(void)
@@ -103,31 +102,6 @@ void log_assert_failed(const char *file, int line, const char *what)
 
 /* ---- the card ----------------------------------------------------------------------------------
  */
-enum hv_status pci_map(struct pci_device *d, u32 n, u64 least)
-{
-    assert_true(n == 0 && least <= sizeof(card.registers));
-    d->bars[0].registers = (volatile u8 *)card.registers;
-    return HV_OK;
-}
-
-void pci_enable(struct pci_device *d)
-{
-    (void)d;
-}
-
-u32 pci_interrupts(struct pci_device *d, u32 want)
-{
-    (void)d, (void)want;
-    return 1;
-}
-
-void pci_on_interrupt(struct pci_device *d, u32 n, void (*fn)(void *owner), void *owner)
-{
-    (void)d, (void)n;
-    interrupt = fn;
-    interrupt_owner = owner;
-}
-
 static u32 offset_of(const volatile void *at)
 {
     return (u32)((const volatile u8 *)at - (const volatile u8 *)card.registers);
@@ -199,12 +173,6 @@ void mmio_write32(volatile void *at, u32 value)
         transmit();
 }
 
-enum hv_status pci_wait_register(const volatile void *at, u32 mask, u32 want, u64 ns)
-{
-    tsc += ns / 2;
-    return (mmio_read32(at) & mask) == want ? HV_OK : HV_ETIMEDOUT;
-}
-
 /* A frame comes: as the generation's descriptor has it. */
 static void arrive(u32 len, bool whole)
 {
@@ -219,7 +187,7 @@ static void arrive(u32 len, bool whole)
         card.advanced ? 1 | (whole ? 2 : 0) | (u64)len << 32 : (1ull | (whole ? 2 : 0)) << 32 | len;
     *head = (*head + 1) % RINGS;
     *reg(REG_ICR) |= 0x80;
-    interrupt(interrupt_owner);
+    pci_lab_interrupt();
 }
 
 /* ---- its user ----------------------------------------------------------------------------------
@@ -266,6 +234,8 @@ static struct nic *bring_up(u16 device)
         dma_used_to = 64;
     }
     memset(&card, 0, sizeof(card));
+    pci_lab_window = (volatile u8 *)card.registers;
+    pci_lab_len = sizeof(card.registers);
     memset(timers, 0, sizeof(timers));
     received = released = 0;
     card.advanced = device == 0x10c9 || device == 0x1533;
@@ -322,7 +292,7 @@ static void works(struct nic *n)
     assert_int_equal(card.frames, 1);
     assert_int_equal(card.contexts, 0);
     assert_int_equal(card.len, 60);
-    interrupt(interrupt_owner);
+    pci_lab_interrupt();
     assert_int_equal(released, sent + 1);
     received = 0;
     for (u32 i = 0; i < 600; i++) { /* more than once round the ring */
@@ -462,7 +432,7 @@ static void pulled_out(void **unused)
     assert_int_equal(released, 3);
     assert_true(n->gone);
     assert_false(n->link_up);
-    interrupt(interrupt_owner);
+    pci_lab_interrupt();
     seconds_pass(10);
     assert_int_equal(released, 3);
     assert_int_equal(n->stats.resets, 0);

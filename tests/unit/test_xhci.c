@@ -1,4 +1,4 @@
-/* links: drivers/xhci.c drivers/usb_device.c drivers/usb_hub.c drivers/usb_storage.c drivers/usb.c drivers/scsi.c drivers/scsi_media.c drivers/block.c control/rt/dma.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
+/* links: drivers/xhci.c drivers/usb_device.c drivers/usb_hub.c drivers/usb_storage.c drivers/usb.c drivers/scsi.c drivers/scsi_media.c drivers/block.c control/rt/dma.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c tests/unit/pci_lab.c */
 /* An xHCI controller's registers, command ring and event ring, whose failures the driver repairs by
  * a reset, until they are too many.  At its port is a device for which it has no slot. */
 #include <setjmp.h>
@@ -17,6 +17,7 @@
 #include "drivers/driver.h"
 #include "drivers/pci.h"
 #include "drivers/xhci.h"
+#include "tests/unit/pci_lab.h"
 
 enum { OPERATIONAL = 0x40, PORTSC = 0x440, DOORBELLS = 0x600, RUNTIME = 0x700, LENGTH = 0x800 };
 enum { USBCMD = 0x40, USBSTS = 0x44, PAGES = 0x48, CRCR = 0x58, ERSTBA = RUNTIME + 0x30 };
@@ -36,8 +37,6 @@ static struct {
 } fake;
 
 static struct pci_device *pci;
-static void (*handler)(void *owner);
-static void *handler_owner;
 static struct loop_timer tick; /* so that no step of the loop sleeps for ever */
 
 extern const struct driver *const __start_drivers[];
@@ -147,51 +146,13 @@ void mmio_write32(volatile void *at, u32 value)
     }
 }
 
-/* ---- what pci.c does --------------------------------------------------------------------------
- */
-enum hv_status pci_map(struct pci_device *d, u32 n, u64 least)
-{
-    d->bars[n] = (struct pci_bar){.registers = fake.window, .len = LENGTH};
-    return least <= LENGTH ? HV_OK : HV_E2BIG;
-}
-
-void pci_enable(struct pci_device *d)
-{
-    (void)d;
-}
-
-u32 pci_interrupts(struct pci_device *d, u32 want)
-{
-    (void)d, (void)want;
-    return 1;
-}
-
-void pci_on_interrupt(struct pci_device *d, u32 n, void (*fn)(void *owner), void *owner)
-{
-    (void)d, (void)n;
-    handler = fn;
-    handler_owner = owner;
-}
-
-enum hv_status pci_wait_register(const volatile void *at, u32 mask, u32 want, u64 ns)
-{
-    u64 end = clock_after(ns);
-
-    while ((mmio_read32(at) & mask) != want) {
-        if (clock_tsc() > end)
-            return HV_ETIMEDOUT;
-        fiber_sleep_until(clock_after(CLOCK_MS));
-    }
-    return HV_OK;
-}
-
 /* ---- the test's side --------------------------------------------------------------------------
  */
 static void step(void)
 {
     if (fake.pending) {
         fake.pending = false;
-        handler(handler_owner);
+        pci_lab_interrupt();
     }
     loop_step();
 }
@@ -228,6 +189,8 @@ static int start(void **state)
     pci = &functions[count++];
     *pci = (struct pci_device){.name = "xhci0"};
     memset(&fake, 0, sizeof(fake));
+    pci_lab_window = fake.window;
+    pci_lab_len = LENGTH;
     reset_registers();
     assert_non_null(fiber_spawn("probe", probe, &done));
     while (!done)
@@ -240,7 +203,7 @@ static int start(void **state)
 static void break_it(void)
 {
     fake.fatal = true;
-    handler(handler_owner);
+    pci_lab_interrupt();
 }
 
 static void is_reset(u32 resets, u32 commands)
@@ -266,7 +229,7 @@ static void one_that_is_not_halted_by_us_has_failed(void **state)
 {
     (void)state;
     fake.registers[USBCMD / 4] = 0;
-    handler(handler_owner);
+    pci_lab_interrupt();
     is_reset(2, 2);
 }
 
@@ -284,7 +247,7 @@ static void the_fourth_in_a_minute_is_the_last(void **state)
     u32 writes = fake.writes;
     for (u32 i = 0; i < 4; i++) { /* whatever comes from it is nobody's business any more */
         fake.registers[PORTSC / 4] |= CONNECT_CHANGE;
-        handler(handler_owner);
+        pci_lab_interrupt();
         for (u64 end = clock_after(150 * CLOCK_MS); clock_tsc() < end;)
             step();
     }
