@@ -288,6 +288,8 @@ static void reset(void *arg)
     if (start(c) != HV_OK) {
         log_error("%s: does not come back from a reset", c->nic.name);
         c->nic.gone = true;
+        pci_silence(c->pci);
+        give_back(c);
         nic_link(&c->nic, false, 0, false);
         return;
     }
@@ -336,6 +338,7 @@ static void watch(void *owner)
     bool receives = !receives_nothing(c);
     if (sends && receives)
         return;
+    c->nic.stats.rx_errors += !receives;
     log_warn("%s: %s nothing any more; it is reset", c->nic.name, sends ? "receives" : "sends");
     c->rx_stuck = 0;
     (void)begin_reset(&c->nic);

@@ -12,6 +12,7 @@
 #include "drivers/pci_bridge.h"
 
 #define COMMAND_ON 0x007u /* ports, memory, bus mastering */
+#define COMMAND_MASTER 0x004u
 #define COMMAND_NO_LINE 0x400u
 #define MSI_ENABLE 1u
 #define MSI_64_BIT 0x80u
@@ -99,6 +100,11 @@ enum hv_status pci_map(struct pci_device *d, u32 n, u64 least)
 void pci_enable(struct pci_device *d)
 {
     pci_write16(d, PCI_COMMAND, pci_read16(d, PCI_COMMAND) | COMMAND_ON);
+}
+
+void pci_silence(struct pci_device *d)
+{
+    pci_write16(d, PCI_COMMAND, pci_read16(d, PCI_COMMAND) & ~COMMAND_MASTER);
 }
 
 static void call(struct pci_handler *h)

@@ -95,6 +95,9 @@ u32 pci_capability(const struct pci_device *d, u8 id, u32 from);
 MUST_CHECK enum hv_status pci_map(struct pci_device *d, u32 n, u64 least);
 /* Decoding and bus mastering on; after a reset that the driver knows to be safe. */
 void pci_enable(struct pci_device *d);
+/* Bus mastering off: a device that did not come back from its reset reads and writes nothing more.
+ */
+void pci_silence(struct pci_device *d);
 /* At most `want` interrupts: MSI-X (want 0: one, but no MSI-X), else one MSI, else the line, else a
  * timer of 1 ms that calls the handlers.  Returns how many: at least 1.  Sets d->irq_mode. */
 u32 pci_interrupts(struct pci_device *d, u32 want);

@@ -151,7 +151,7 @@ static void silence(void *arg)
     struct card *c = arg;
 
     if (virtio_reset(&c->virtio) != HV_OK)
-        return; /* it may still read what it was given */
+        pci_silence(c->pci); /* it may still read what it was given */
     for (u32 n = 0; n < c->count; n++)
         give_back(&c->pairs[n]);
 }
@@ -574,6 +574,9 @@ static void reset(void *arg)
     if (status != HV_OK) {
         log_error("%s: does not come back from a reset", c->nic.name);
         c->nic.gone = true;
+        pci_silence(c->pci);
+        for (u32 n = 0; n < c->count; n++)
+            give_back(&c->pairs[n]);
         nic_link(&c->nic, false, 0, true);
         return;
     }

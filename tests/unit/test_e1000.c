@@ -26,7 +26,7 @@ extern const struct driver *const __start_drivers[];
 
 static struct {
     u32 registers[REGISTERS_LEN / 4];
-    bool hangs, advanced;
+    bool hangs, advanced, dead;                    /* dead: a reset does not end */
     u32 resets, frames, contexts, len, context[4]; /* what was sent last */
 } card;
 static u64 tsc, dma_used_to;
@@ -163,7 +163,10 @@ void mmio_write32(volatile void *at, u32 value)
     u32 where = offset_of(at);
 
     if (where == REG_CTRL && value & BIT(26)) {
-        restart();
+        if (card.dead)
+            card.registers[where / 4] = value;
+        else
+            restart();
         return;
     }
     if (where == REG_ICR || where == REG_IMS || where == REG_IMC)
@@ -439,6 +442,26 @@ static void pulled_out(void **unused)
     nic_close(n);
 }
 
+/* It is still there, but no reset ends: what it had comes back once it can not be read any more. */
+static void never_comes_back(void **unused)
+{
+    struct nic *n = bring_up(0x10d3);
+    u32 silenced = pci_lab_silenced;
+
+    (void)unused;
+    card.hangs = true;
+    released = 0;
+    for (u32 i = 0; i < 3; i++)
+        send_one(n, 60 + i, (struct nic_frame){0});
+    card.dead = true;
+    seconds_pass(20);
+    assert_true(n->gone);
+    assert_int_equal(pci_lab_silenced, silenced + 1);
+    assert_int_equal(released, 3);
+    assert_int_equal(n->stats.resets, 1);
+    nic_close(n);
+}
+
 /* Frames are missed though descriptors are free, second after second: a reset.  An idle wire, a
  * full ring, and one that still moves are none. */
 static void receiving_stops(void **unused)
@@ -481,6 +504,7 @@ int main(void)
         cmocka_unit_test(a_hang_ends_in_a_reset),
         cmocka_unit_test(without_link),
         cmocka_unit_test(pulled_out),
+        cmocka_unit_test(never_comes_back),
         cmocka_unit_test(receiving_stops),
     };
 
