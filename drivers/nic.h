@@ -11,7 +11,7 @@
 #define NIC_NAME_MAX 16
 #define NIC_MAC_LEN 6
 #define NIC_BATCH 64     /* frames of one call of receive() or nic_send(), at most */
-#define NIC_PIECES 18    /* of one frame sent, at most: 64 KiB in pages, and the headers */
+#define NIC_PIECES 19    /* of one frame sent, at most: 64 KiB in pages, and both headers */
 #define NIC_MULTICAST 64 /* addresses a filter holds; more: all multicast */
 #define NIC_FRAME_LEAST 14
 #define NIC_FRAME_MOST (64 * 1024)

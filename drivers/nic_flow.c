@@ -2,7 +2,10 @@
  * drivers of cards with several queues. */
 #include "drivers/nic_flow.h"
 
-#define MACS 12u /* bytes of both addresses */
+#include <string.h>
+
+#define START 96u /* bytes that are looked at: with two tags, and IPv4's options */
+#define MACS 12u  /* bytes of both addresses */
 #define TYPE_VLAN 0x8100u
 #define TYPE_SERVICE_VLAN 0x88a8u
 #define TYPE_IPV4 0x0800u
@@ -43,15 +46,31 @@ static bool ip(u32 *h, u32 type, const u8 *p, u32 left)
     return true;
 }
 
-u32 nic_flow(const struct nic_frame *f)
+static u32 flow_of(const u8 *start, u32 len)
 {
     u32 at = MACS, h = 0;
 
-    for (u32 tags = 0; tags < 2 && at + 6 <= f->len; tags++, at += 4)
-        if (get16(f->data + at) != TYPE_VLAN && get16(f->data + at) != TYPE_SERVICE_VLAN)
+    for (u32 tags = 0; tags < 2 && at + 6 <= len; tags++, at += 4)
+        if (get16(start + at) != TYPE_VLAN && get16(start + at) != TYPE_SERVICE_VLAN)
             break;
-    if (at + 2 > f->len || !ip(&h, get16(f->data + at), f->data + at + 2, f->len - at - 2))
-        h = f->len >= MACS ? mix(0, f->data, MACS) : 0;
+    if (at + 2 > len || !ip(&h, get16(start + at), start + at + 2, len - at - 2))
+        h = len >= MACS ? mix(0, start, MACS) : 0;
     h = (h ^ h >> 16) * 0x7feb352du;
     return h ^ h >> 15;
+}
+
+u32 nic_flow(const struct nic_frame *f)
+{
+    u8 start[START];
+    u32 len = 0;
+
+    if (f->len >= START || !f->more)
+        return flow_of(f->data, f->len);
+    for (; f && len < START; f = f->more) {
+        u32 n = MIN(f->len, START - len);
+
+        memcpy(start + len, f->data, n);
+        len += n;
+    }
+    return flow_of(start, len);
 }

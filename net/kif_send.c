@@ -8,22 +8,23 @@
 #include "net/frame_buffer.h"
 #include "net/offload.h"
 
+#define ICMP 1u
 #define TCP 6u
 #define TCP_HEADER 20u
 #define TCP_ACK 0x10u
 #define TCP_PSH 0x08u
+#define UDP 17u
+#define UDP_HEADER 8u
 #define JOINED_MOST 60000u /* a total length of IPv4 has 16 bits */
-#define WORTH_HOLDING 512u /* payload that is not copied */
-#define HEAD 128u          /* headers, at most */
+#define WORTH_JOINING 512u /* payload of the first */
 #define SEGMENTS 64u       /* of a joined frame */
+#define HOLDERS_MOST 8u    /* of a pbuf, whose count has 8 bits */
 #define HELD_MOST 512u     /* frames in lwIP's memory */
 
-/* ---- frames whose payload is lwIP's -----------------------------------------------------------
+/* ---- frames in lwIP's memory -------------------------------------------------------------------
  */
-/* TCP leaves a segment as it is while somebody else holds its first pbuf
- * (tcp_output_segment_busy()); headers, which TCP changes and cards get changed, are copied. */
 struct held {
-    struct frame_buffer head;
+    struct frame_buffer head; /* the first pbuf's bytes */
     struct frame_part rest[FRAME_REST];
     struct pbuf *pbufs[SEGMENTS];
     u32 count;
@@ -44,33 +45,30 @@ static void let_go(struct frame_buffer *b)
     free_held = b;
 }
 
-static struct held *new_held(void)
+static struct held *new_held(const struct pbuf *p)
 {
     struct held *h = (struct held *)free_held;
 
     if (h) {
         free_held = h->head.next;
     } else {
-        h = held_made < HELD_MOST ? calloc(1, sizeof(*h)) : NULL;
+        h = held_made < HELD_MOST ? malloc(sizeof(*h)) : NULL;
         if (!h)
             return NULL;
-        h->head = (struct frame_buffer){.bytes = dma_alloc(HEAD), .size = HEAD, .release = let_go};
-        if (!h->head.bytes) {
-            free(h);
-            return NULL;
-        }
         held_made++;
     }
-    h->head.users = 1;
+    h->head =
+        (struct frame_buffer){.bytes = p->payload, .size = p->len, .users = 1, .release = let_go};
+    h->count = 0;
     return h;
 }
 
-/* The bytes of `p` from `skip` on become the end of the frame.  False: there are too many parts,
- * one that cards do not reach, or another holder already (the count has 8 bits). */
+/* The bytes of `p` from `skip` on become the end of the frame.  False: there are too many parts, or
+ * one that cards do not reach. */
 static bool hold(struct held *h, struct net_frame *f, struct pbuf *p, u32 skip)
 {
     u32 n = f->rest_count, before = n ? h->rest[n - 1].len : 0;
-    bool fits = h->count < SEGMENTS && p->ref == 1;
+    bool fits = h->count < SEGMENTS && p->ref < HOLDERS_MOST;
 
     for (const struct pbuf *q = p; q && fits; q = q->next) {
         u32 at = MIN(skip, (u32)q->len), len = q->len - at;
@@ -98,37 +96,47 @@ static bool hold(struct held *h, struct net_frame *f, struct pbuf *p, u32 skip)
     return true;
 }
 
-/* The length of the headers of a TCP segment with enough behind them; 0: another frame. */
-static u32 headers_of(const struct pbuf *p)
+/* Has the first pbuf all headers, as switches want a frame in pieces?  Those that lwIP chains are
+ * TCP, UDP and what it has cut itself. */
+static bool headers_are_together(const struct pbuf *p)
 {
     const u8 *f = p->payload, *ip = f + FRAME_HEADER;
-    u32 type = p->len >= FRAME_HEADER + 40 ? frame_be16(f + 12) : 0, tcp = 0;
+    u32 len, protocol;
 
-    if (type == ETH_IPV4 && ip[0] == 0x45 && ip[9] == TCP && !(frame_be16(ip + 6) & 0x3fff))
-        tcp = FRAME_HEADER + 20;
-    else if (type == ETH_IPV6 && ip[6] == TCP)
-        tcp = FRAME_HEADER + 40;
-    if (!tcp || p->len < tcp + TCP_HEADER)
-        return 0;
-    u32 len = tcp + (f[tcp + 12] >> 4) * 4u;
-    return len <= HEAD && len <= p->len && p->tot_len >= len + WORTH_HOLDING ? len : 0;
+    if (p->len == p->tot_len)
+        return true;
+    if (p->len < FRAME_HEADER + 20u)
+        return false;
+    switch (frame_be16(f + 12)) {
+    case ETH_IPV4:
+        len = (ip[0] & 15u) * 4;
+        protocol = ip[9];
+        break;
+    case ETH_IPV6:
+        len = 40;
+        protocol = ip[6];
+        break;
+    default:
+        return false;
+    }
+    len += FRAME_HEADER + (protocol == TCP ? TCP_HEADER : protocol == UDP ? UDP_HEADER : 0);
+    return p->len >= len && (protocol == TCP || protocol == UDP || protocol == ICMP);
 }
 
 /* False: it has to be copied. */
 static bool take_held(struct net_frame *f, struct pbuf *p)
 {
-    u32 front = headers_of(p);
-    struct held *h = front ? new_held() : NULL;
+    bool can = dma_reaches(p->payload, p->len) && headers_are_together(p);
+    struct held *h = can ? new_held(p) : NULL;
 
     if (!h)
         return false;
-    memcpy(h->head.bytes, p->payload, front);
-    *f = (struct net_frame){.data = h->head.bytes,
+    *f = (struct net_frame){.data = p->payload,
                             .len = p->tot_len,
-                            .front = (u16)front,
+                            .front = p->len,
                             .rest = h->rest,
                             .buffer = &h->head};
-    if (hold(h, f, p, front))
+    if (hold(h, f, p, p->len))
         return true;
     frame_buffer_drop(&h->head);
     return false;
@@ -191,7 +199,7 @@ static bool join(struct kif_sender *s, struct pbuf *p)
         !kif_send_same_headers(last->data, from, last->network, tcp) ||
         !hold((struct held *)last->buffer, last, p, header))
         return false;
-    last->buffer->bytes[tcp + 13] |= from[tcp + 13];
+    last->buffer->bytes[tcp + 13] |= from[tcp + 13]; /* PSH; it may stay in lwIP's segment */
     last->len = all;
     last->gso_type = from[last->network] >> 4 == 4 ? FRAME_GSO_TCP4 : FRAME_GSO_TCP6;
     last->gso_size = s->segment;
@@ -201,15 +209,16 @@ static bool join(struct kif_sender *s, struct pbuf *p)
     return true;
 }
 
-/* May later segments join the newest frame? */
+/* May later segments join the newest frame, which is held? */
 static void open_last(struct kif_sender *s, const struct switch_port *port)
 {
     struct net_frame *f = &s->frames[s->count - 1];
     struct frame_ip ip;
 
-    if (!f->rest_count || !frame_ip(f, &ip) || !may_cut(port, ip.version))
+    if (!frame_ip(f, &ip) || !may_cut(port, ip.version))
         return;
-    s->segment = (u16)plain_segment(f, &ip);
+    u32 payload = plain_segment(f, &ip);
+    s->segment = (u16)(payload >= WORTH_JOINING ? payload : 0);
     f->header_len = (u16)(ip.offset + TCP_HEADER);
     s->next_sequence = frame_be32(f->data + ip.offset + 4) + s->segment;
 }
@@ -223,11 +232,12 @@ bool kif_send(struct kif_sender *s, const struct switch_port *port, struct pbuf 
     if (s->count == SWITCH_BATCH)
         kif_send_flush(s, port);
     struct net_frame *f = &s->frames[s->count];
-    s->segment = 0; /* without a card that sums, each byte is looked at here */
-    if (!((port->sw->can & SWITCH_CAN_SUM) && take_held(f, p)) && !take_copy(f, p))
+    bool is_held = take_held(f, p);
+    s->segment = 0;
+    if (!is_held && !take_copy(f, p))
         return false;
     s->count++;
-    if (frame_parse(f))
+    if (frame_parse(f) && is_held)
         open_last(s, port);
     return true;
 }

@@ -1,9 +1,10 @@
 /* Frames that a kernel interface sends, on their way from lwIP to the switch.
  *
- * The payload of a TCP segment is not copied: the frame points to lwIP's pbufs and holds them until
- * every card has released it (frame_buffer_drop()), and what a guest or another interface gets is
- * copied from there.  Its headers, and frames that are short or not TCP, are copied into memory
- * that cards reach; so is everything where an uplink of the switch leaves sums to us.
+ * Nothing is copied: a frame points to lwIP's pbufs and holds them until every card has released it
+ * (frame_buffer_drop()), and what a guest or another interface gets is copied from there.  Sums and
+ * the lengths of joined frames are written to the headers where they are: lwIP's TCP sends no
+ * segment again that somebody holds (tcp_output_segment_busy()), and writes its headers anew when
+ * it does.  What cards do not reach, or is in more pieces than they take, is copied.
  *
  * Frames are collected and go into the switch together.  TCP's checksum, which lwIP leaves out, is
  * left to the card where every uplink of the switch can do it and done here otherwise; segments of

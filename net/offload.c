@@ -119,6 +119,25 @@ static u32 sum_offset(const struct net_frame *f, const struct frame_ip *ip)
     return 0;
 }
 
+/* The sum of `len` bytes from `from` on, which are at data first, and then in pieces. */
+static u16 sum_of(const struct net_frame *f, u32 from, u32 len)
+{
+    struct frame_part part = {f->data + from, frame_front(f) - from};
+    u32 sum = 0, done = 0;
+
+    for (u32 i = 0;; part = f->rest[i++]) {
+        u32 n = MIN(part.len, len - done), one = checksum_sum(part.at, (int)n);
+
+        sum += done & 1 ? (one >> 8 | one << 8) & 0xffff : one; /* RFC 1071, 2 (B) */
+        done += n;
+        if (done == len)
+            break;
+    }
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return (u16)sum;
+}
+
 bool offload_leave_sum(struct net_frame *f, u8 *bytes, bool can_sum)
 {
     struct frame_ip ip;
@@ -135,14 +154,13 @@ bool offload_leave_sum(struct net_frame *f, u8 *bytes, bool can_sum)
     u8 *sum = bytes + ip.offset + at;
     u16 part[2] = {pseudo_header(bytes + f->network, ip.version, ip.protocol, ip.len), 0};
     memcpy(sum, part, sizeof(part[0]));
-    if (can_sum || f->gso_type || f->rest_count) {
+    if (can_sum || f->gso_type) {
         f->flags |= FRAME_CSUM_NEEDED;
         f->csum_start = ip.offset;
         f->csum_offset = (u16)at;
         return offload_check(f);
     }
-    part[0] = checksum_sum(bytes + ip.offset, (int)ip.len);
-    put_sum(sum, (u16)~part[0], ip.protocol == UDP);
+    put_sum(sum, (u16)~sum_of(f, ip.offset, ip.len), ip.protocol == UDP);
     return true;
 }
 

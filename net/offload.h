@@ -11,9 +11,9 @@
  * headers up to the end of TCP's) of a frame to be cut.  False: such a frame cannot be sent. */
 MUST_CHECK bool offload_check(struct net_frame *f);
 
-/* A frame of the host's own, in its own memory: if it is TCP or UDP, its sum is left to the wire
- * (can_sum, or it is to be cut, or in pieces), or put in; the lengths of one that is to be cut are
- * set.  False: it cannot be sent. */
+/* A frame of the host's own, in its own memory, of which `bytes` are those at data: if it is TCP or
+ * UDP, its sum is left to the wire (can_sum, or it is to be cut), or put in; the lengths of one
+ * that is to be cut are set.  False: it cannot be sent. */
 MUST_CHECK bool offload_leave_sum(struct net_frame *f, u8 *bytes, bool can_sum);
 
 /* What of a frame is put on a wire, in bytes: a frame to be cut repeats its headers. */

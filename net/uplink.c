@@ -259,76 +259,55 @@ static struct buffer *next_holder(struct batch *b, const struct net_frame *f)
     return buffer;
 }
 
-static void add_held(struct batch *b, struct buffer *buffer, const struct net_frame *f, u32 len)
+static bool has_that_tag(const struct switch_item *item)
 {
-    frame_buffer_hold(f->buffer);
-    buffer->held = f->buffer;
-    describe(f, len - frame_front(f), &buffer->frame);
-    add(b, buffer, len);
+    const struct net_frame *f = item->frame;
+
+    return item->tag == FRAME_UNTAGGED ? !f->tagged : f->tagged && item->tag == f->tci;
 }
 
-/* The card reads what the frame's maker wrote. */
-static void send_held(struct batch *b, const struct net_frame *f)
+/* The card reads what the frame's maker wrote, all of it, or all behind an Ethernet header that is
+ * made anew since it has another tag.  False: there is no piece left for that. */
+static bool send_held(struct batch *b, const struct switch_item *item)
 {
-    struct buffer *buffer = next_holder(b, f);
+    const struct net_frame *f = item->frame;
+    bool as_it_is = has_that_tag(item);
+    struct net_frame header = {.data = f->data, .len = 12u + f->tagged, .tagged = f->tagged};
+    u32 len = as_it_is ? frame_front(f) : header.len;
+    struct nic_frame *chain;
 
-    if (buffer)
-        add_held(b, buffer, f, f->len);
-}
-
-static bool as_it_is(const struct switch_item *item)
-{
-    return item->frame->buffer && dma_reaches(item->frame->data, frame_front(item->frame)) &&
-           (item->tag == FRAME_UNTAGGED ? !item->frame->tagged
-                                        : item->frame->tagged && item->tag == item->frame->tci);
-}
-
-/* ---- frames in pieces: what is behind the headers is never copied ---------------------------- */
-/* With another tag than the maker's the headers are copied, the pieces are the maker's.  False:
- * there is no piece left for that. */
-static bool send_pieces(struct batch *b, const struct switch_item *item)
-{
-    struct net_frame front = *item->frame;
-    bool as_is = as_it_is(item);
-    struct nic_frame *chain = uplink_pieces(&front);
-
-    if (!chain)
+    if (!uplink_pieces(f, len, &chain))
         return false;
-    struct buffer *buffer = as_is ? next_holder(b, &front) : next_buffer(b);
+    struct buffer *buffer = as_it_is ? next_holder(b, f) : next_buffer(b);
     if (!buffer) {
         nic_release(chain);
         return true;
     }
-    front.len = front.front;
-    front.rest_count = 0;
-    u32 len = as_is ? front.len : frame_copy(&front, item->tag, buffer->bytes, b->u->size);
+    if (!as_it_is)
+        len = frame_copy(&header, item->tag, buffer->bytes, b->u->size);
     buffer->frame.more = chain;
-    add_held(b, buffer, &front, len);
+    frame_buffer_hold(f->buffer);
+    buffer->held = f->buffer;
+    describe(f, frame_out_len(f, item->tag) - f->len, &buffer->frame);
+    add(b, buffer, len);
     return true;
-}
-
-/* Neither in memory that a card reaches nor in pieces: nic_send() copies it whole. */
-static bool is_copied(const struct net_frame *f)
-{
-    return !f->rest_count && !dma_reaches(f->data, 1);
 }
 
 static void send_one(struct batch *b, const struct switch_item *item)
 {
     const struct net_frame *f = item->frame;
+    bool reached = dma_reaches(f->data, frame_front(f));
 
     if (!card_can(b->u->nic, f))
         send_cut(b, item);
-    else if (!f->rest_count && as_it_is(item))
-        send_held(b, f);
-    else if (f->rest_count && f->buffer && send_pieces(b, item))
+    else if (reached && f->buffer && send_held(b, item))
         return;
     else if (!f->gso_type)
         send_plain(b, item);
-    else if (is_copied(f))
-        send_long(b, item);
-    else
+    else if (reached || f->rest_count)
         send_cut(b, item);
+    else
+        send_long(b, item);
 }
 
 static void deliver(void *owner, const struct switch_item *items, u32 count)

@@ -6,7 +6,7 @@
 
 #define PIECES 4096u
 
-_Static_assert(1 + FRAME_REST <= NIC_PIECES, "a card takes a frame in pieces as it is");
+_Static_assert(2 + FRAME_REST <= NIC_PIECES, "a card takes a frame in pieces with a new header");
 
 static struct nic_frame *free_pieces;
 static u32 pieces_made;
@@ -30,22 +30,30 @@ static struct nic_frame *new_piece(void)
     return p;
 }
 
-struct nic_frame *uplink_pieces(const struct net_frame *f)
+/* In front of those that are there. */
+static bool push(struct nic_frame **chain, const u8 *at, u32 len)
 {
-    struct nic_frame *chain = NULL;
+    struct nic_frame *p = new_piece();
 
-    for (u32 i = f->rest_count; i--;) {
-        struct nic_frame *p = new_piece();
+    if (!p)
+        return false;
+    *p = (struct nic_frame){
+        .data = (u8 *)(uintptr_t)at, .len = len, .more = *chain, .release = take_piece};
+    *chain = p;
+    return true;
+}
 
-        if (!p) {
-            nic_release(chain);
-            return NULL;
-        }
-        *p = (struct nic_frame){.data = (u8 *)(uintptr_t)f->rest[i].at,
-                                .len = f->rest[i].len,
-                                .more = chain,
-                                .release = take_piece};
-        chain = p;
-    }
-    return chain;
+bool uplink_pieces(const struct net_frame *f, u32 from, struct nic_frame **chain)
+{
+    u32 left = frame_front(f) - from;
+    bool done = true;
+
+    *chain = NULL;
+    for (u32 i = f->rest_count; done && i--;)
+        done = push(chain, f->rest[i].at, f->rest[i].len);
+    if (done && left)
+        done = push(chain, f->data + from, left);
+    if (!done)
+        nic_release(*chain);
+    return done;
 }

@@ -31,8 +31,8 @@ static struct net_switch *sw;
 static struct switch_port *ours;
 static struct kif_sender sender;
 static struct frame_buffer *kept[600]; /* as a card keeps them */
-static u32 kept_count, in_pieces;
-static const u8 *first_piece;
+static u32 kept_count, seen_count;
+static const u8 *seen[600]; /* where frames begin */
 static bool keeps;
 static u8 *payloads; /* of segments, behind each other or `apart` */
 static u32 payload_at, apart;
@@ -46,8 +46,8 @@ static void hear(void *owner, const struct switch_item *items, u32 count)
 
         long_frames += items[i].frame->gso_type != 0;
         unsummed += (items[i].frame->flags & FRAME_CSUM_NEEDED) != 0;
-        in_pieces += items[i].frame->rest_count != 0;
-        first_piece = items[i].frame->rest_count ? items[i].frame->rest[0].at : NULL;
+        seen[seen_count++] = items[i].frame->data;
+        assert_true(seen_count < ARRAY_LEN(seen));
         assert_non_null(items[i].frame->buffer);
         if (keeps) {
             frame_buffer_hold(kept[kept_count++] = items[i].frame->buffer);
@@ -83,7 +83,7 @@ static int start(void **unused)
     wire_count = sent_count = long_frames = unsummed = 0;
     payloads = payloads ? payloads : dma_alloc(MIB);
     assert_non_null(payloads);
-    payload_at = apart = kept_count = in_pieces = 0;
+    payload_at = apart = kept_count = seen_count = 0;
     keeps = false;
     memset(&sender, 0, sizeof(sender));
     return 0;
@@ -334,18 +334,25 @@ static void a_short_one_is_the_last(void **unused)
 static void buffers_run_out(void **unused)
 {
     static struct frame_buffer *taken[2000];
-    struct pbuf *p = pbuf_alloc(PBUF_RAW, 100, PBUF_RAM);
+    static u8 elsewhere[10]; /* where no card reaches */
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, 100, PBUF_RAM),
+                *rest = pbuf_alloc(PBUF_RAW, sizeof(elsewhere), PBUF_ROM);
     u32 n = 0;
 
     (void)unused;
     memset(p->payload, 0, 100);
     while ((taken[n] = frame_buffer_get(100)))
         n++;
-    assert_true(n > 256 && n < 1100); /* fewer than an uplink has places for */
+    assert_true(n > 256 && n < 1100);        /* fewer than an uplink has places for */
+    assert_true(kif_send(&sender, ours, p)); /* it needs none */
+    kif_send_drop(&sender);
+    rest->payload = elsewhere;
+    pbuf_cat(p, rest);
     assert_false(kif_send(&sender, ours, p));
     while (n)
         frame_buffer_drop(taken[--n]);
     assert_true(kif_send(&sender, ours, p));
+    assert_int_equal(p->ref, 1);
     kif_send_drop(&sender);
     pbuf_free(p);
     assert_null(frame_buffer_get(FRAME_BUFFER_LARGE + 1));
@@ -366,7 +373,6 @@ static struct pbuf *segment_in_one(u32 sequence)
 static void a_segment_is_held_until_the_card_is_done(void **unused)
 {
     struct pbuf *p = segment_in_one(1), *next = segment_in_one(1 + SEGMENT);
-    const u8 *payload = (const u8 *)p->payload + 54;
 
     (void)unused;
     assert_true(dma_reaches(p->payload, p->len)); /* that is what lwIP's memory is */
@@ -378,7 +384,7 @@ static void a_segment_is_held_until_the_card_is_done(void **unused)
     assert_int_equal(next->ref, 2);
     kif_send_flush(&sender, ours);
     assert_int_equal(kept_count, 1); /* they became one frame */
-    assert_ptr_equal(first_piece, payload);
+    assert_ptr_equal(seen[0], p->payload);
     assert_int_equal(p->ref, 2);
     pbuf_free(next); /* TCP has its acknowledgement; the card has not read it yet */
     assert_int_equal(next->ref, 1);
@@ -400,15 +406,82 @@ static void what_is_dropped_is_let_go(void **unused)
     assert_int_equal(p->ref, 2);
     kif_send_drop(&sender);
     assert_int_equal(p->ref, 1);
-    sw->can = 0; /* sums are made here: it is copied */
-    assert_true(kif_send(&sender, ours, p));
-    assert_int_equal(p->ref, 1);
-    kif_send_drop(&sender);
     pbuf_free(p);
 }
 
+/* Without a copy: headers and payload of any length, in pieces of any length. */
+static void frames_that_are_summed_here_are_held(void **unused)
+{
+    struct pbuf *p = segment_in_one(1), *q, *tail;
+    u32 len = p->tot_len;
+
+    (void)unused;
+    sw->can = 0;
+    put_sum(sent[0], len);
+    for (u32 cut = 54; cut < len; cut += 61) {
+        wire_count = seen_count = 0;
+        q = pbuf_alloc(PBUF_RAW, (u16)cut, PBUF_RAM);
+        tail = pbuf_alloc(PBUF_RAW, (u16)(len - cut), PBUF_RAM);
+        pbuf_cat(q, tail);
+        assert_int_equal(pbuf_copy(q, p), ERR_OK);
+        assert_true(kif_send(&sender, ours, q));
+        assert_int_equal(q->ref, 2);
+        kif_send_flush(&sender, ours);
+        assert_int_equal(q->ref, 1);
+        assert_ptr_equal(seen[0], q->payload);
+        assert_int_equal(wire_len[0], len);
+        assert_memory_equal(wire[0], sent[0], len);
+        pbuf_free(q);
+    }
+    assert_int_equal(unsummed, 0);
+    pbuf_free(p);
+}
+
+static struct pbuf *in_two(const u8 *bytes, u32 len, u32 cut)
+{
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16)cut, PBUF_RAM);
+
+    pbuf_cat(p, pbuf_alloc(PBUF_RAW, (u16)(len - cut), PBUF_RAM));
+    assert_int_equal(pbuf_take(p, bytes, (u16)len), ERR_OK);
+    return p;
+}
+
+/* Headers in two pieces are for nobody to look at; what has no more than IP's is not asked for. */
+static void headers_that_are_apart_are_put_together(void **unused)
+{
+    static const struct {
+        u8 version, protocol;
+        u32 cut;
+        bool held;
+    } cases[] = {{4, 6, 53, false},  {4, 6, 54, true},   {4, 17, 41, false}, {4, 17, 42, true},
+                 {4, 1, 33, false},  {4, 1, 34, true},   {4, 2, 40, false},  {6, 6, 73, false},
+                 {6, 6, 74, true},   {6, 17, 61, false}, {6, 17, 62, true},  {6, 58, 70, false},
+                 {6, 44, 70, false}, {5, 6, 80, false}};
+
+    (void)unused;
+    sw->can = 0;
+    for (u32 i = 0; i < ARRAY_LEN(cases); i++) {
+        struct segment s = {cases[i].version == 6 ? 6 : 4, 1, SEGMENT, 4711, 9, 0x10, 64};
+        u32 len = build(sent[0], &s);
+
+        if (cases[i].version == 5)
+            frame_put16(sent[0] + 12, 0x88b5);
+        sent[0][cases[i].version == 6 ? 20 : 23] = cases[i].protocol;
+        struct pbuf *p = in_two(sent[0], len, cases[i].cut);
+        wire_count = seen_count = 0;
+        assert_true(kif_send(&sender, ours, p));
+        assert_int_equal(p->ref, cases[i].held ? 2 : 1);
+        kif_send_flush(&sender, ours);
+        assert_int_equal(seen[0] == p->payload, cases[i].held);
+        assert_int_equal(wire_len[0], len);
+        if (cases[i].protocol != 6)
+            assert_memory_equal(wire[0], sent[0], len);
+        pbuf_free(p);
+    }
+}
+
 /* The last card that sums goes while a frame is on its way. */
-static void sums_of_pieces_are_left(void **unused)
+static void sums_of_pieces_are_made(void **unused)
 {
     (void)unused;
     sw->can = SWITCH_CAN_SUM;
@@ -416,7 +489,7 @@ static void sums_of_pieces_are_left(void **unused)
     sw->can = 0;
     kif_send_flush(&sender, ours);
     arrived();
-    assert_int_equal(in_pieces, 1);
+    assert_int_equal(unsummed, 0);
 }
 
 static void what_cards_do_not_reach_is_copied(void **unused)
@@ -436,7 +509,8 @@ static void what_cards_do_not_reach_is_copied(void **unused)
     assert_int_equal(whole->ref, 2);
     assert_int_equal(p->ref, 1);
     kif_send_flush(&sender, ours);
-    assert_int_equal(in_pieces, 1);
+    assert_ptr_equal(seen[0], whole->payload);
+    assert_ptr_not_equal(seen[1], p->payload);
     assert_int_equal(wire_count, 2);
     assert_memory_equal(wire[0], wire[1], wire_len[0]);
     pbuf_free(p);
@@ -446,20 +520,20 @@ static void what_cards_do_not_reach_is_copied(void **unused)
 static void a_card_that_keeps_all_is_given_copies(void **unused)
 {
     struct pbuf *p[550];
-    u32 held = 0;
+    u32 held = 0, in_place = 0;
 
     (void)unused;
     sw->can = SWITCH_CAN_SUM;
     keeps = true;
     for (u32 i = 0; i < ARRAY_LEN(p); i++)
         assert_true(kif_send(&sender, ours, p[i] = segment_in_one(1)));
-    assert_true(kif_send(&sender, ours, p[0])); /* sent again while it is held */
     kif_send_flush(&sender, ours);
-    assert_int_equal(kept_count, ARRAY_LEN(p) + 1);
-    assert_int_equal(p[0]->ref, 2);
-    for (u32 i = 0; i < ARRAY_LEN(p); i++)
+    assert_int_equal(kept_count, ARRAY_LEN(p));
+    for (u32 i = 0; i < ARRAY_LEN(p); i++) {
         held += p[i]->ref == 2;
-    assert_int_equal(held, in_pieces);
+        in_place += seen[i] == p[i]->payload;
+    }
+    assert_int_equal(held, in_place);
     assert_true(held > 100 && held < ARRAY_LEN(p));
     while (kept_count)
         frame_buffer_drop(kept[--kept_count]);
@@ -520,7 +594,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(buffers_run_out, start, stop),
         cmocka_unit_test_setup_teardown(a_segment_is_held_until_the_card_is_done, start, stop),
         cmocka_unit_test_setup_teardown(what_is_dropped_is_let_go, start, stop),
-        cmocka_unit_test_setup_teardown(sums_of_pieces_are_left, start, stop),
+        cmocka_unit_test_setup_teardown(frames_that_are_summed_here_are_held, start, stop),
+        cmocka_unit_test_setup_teardown(headers_that_are_apart_are_put_together, start, stop),
+        cmocka_unit_test_setup_teardown(sums_of_pieces_are_made, start, stop),
         cmocka_unit_test_setup_teardown(what_cards_do_not_reach_is_copied, start, stop),
         cmocka_unit_test_setup_teardown(a_card_that_keeps_all_is_given_copies, start, stop),
         cmocka_unit_test_setup_teardown(pieces_read_as_a_whole, start, stop),

@@ -96,6 +96,26 @@ static void fragments_and_other_protocols_have_no_ports(void **state)
     assert_int_not_equal(flow(f, 42), one);
 }
 
+/* Wherever a frame is cut into pieces. */
+static void pieces_are_the_same_flow(void **state)
+{
+    u8 f[1024] = {0};
+    u32 len = make(f, true, 2, 17, 1000) + 900, whole = flow(f, len);
+    struct nic_frame piece[3] = {{.data = f, .more = &piece[1]}, {.more = &piece[2]}, {0}};
+
+    (void)state;
+    for (u32 a = 0; a < 100; a++) {
+        for (u32 b = a; b < 100; b += 7) {
+            piece[0].len = a;
+            piece[1].data = f + a;
+            piece[1].len = b - a;
+            piece[2].data = f + b;
+            piece[2].len = len - b;
+            assert_int_equal(nic_flow(&piece[0]), whole);
+        }
+    }
+}
+
 static void any_length_and_any_byte(void **state)
 {
     u8 f[128];
@@ -118,6 +138,7 @@ int main(void)
         cmocka_unit_test(a_connection_is_one_flow),
         cmocka_unit_test(connections_spread),
         cmocka_unit_test(fragments_and_other_protocols_have_no_ports),
+        cmocka_unit_test(pieces_are_the_same_flow),
         cmocka_unit_test(any_length_and_any_byte),
     };
 
