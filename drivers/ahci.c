@@ -138,8 +138,9 @@ static enum hv_status probe(struct pci_device *pci)
     c->cap = mmio_read32(c->registers + REG_CAP);
     u64 ports = MIN((pci->bars[ABAR].len - REG_PORTS) / PORT_SIZE, (u64)PORTS);
     c->present = mmio_read32(c->registers + REG_PI) & (u32)((1ull << ports) - 1);
-    pci_interrupts(pci, 0);
-    pci_on_interrupt(pci, 0, serve, c);
+    u32 vectors = pci_interrupts(pci, 32 - (u32)__builtin_clz(c->present | 1)); /* a port's each */
+    for (u32 n = 0; n < vectors; n++)
+        pci_on_interrupt(pci, n, serve, c);
     mmio_write32(c->registers + REG_IS, ~0u);
     mmio_write32(c->registers + REG_GHC, GHC_AHCI | GHC_INTERRUPTS);
     look(c);

@@ -12,6 +12,7 @@
 #include "control/rt/log.h"
 #include "drivers/driver.h"
 #include "drivers/e1000_card.h"
+#include "drivers/e1000_interrupt.h"
 #include "drivers/e1000_send.h"
 
 #define CTRL_ASDE 0x20u
@@ -20,12 +21,6 @@
 #define CTRL_RESET 0x04000000u
 #define STATUS_DUPLEX 1u
 #define STATUS_LINK 2u
-#define INT_TX_DONE 0x01u
-#define INT_LINK 0x04u
-#define INT_RX_LOW 0x10u
-#define INT_RX_OVERRUN 0x40u
-#define INT_RX 0x80u
-#define INT_WANTED (INT_TX_DONE | INT_LINK | INT_RX_LOW | INT_RX_OVERRUN | INT_RX)
 #define RCTL_ON 0x02u
 #define RCTL_ALL_UNICAST 0x08u
 #define RCTL_ALL_MULTICAST 0x10u
@@ -256,21 +251,20 @@ static enum hv_status start(struct e1000 *c)
     if (c->family->queues && (status = start_queues(c)) != HV_OK)
         return status;
     e1000_put(c, REG_RDT, RING - 1);
-    e1000_put(c, REG_IMS, INT_WANTED);
+    e1000_interrupts_start(c);
     return HV_OK;
 }
 
-static void serve(void *owner)
+/* Reading clears the causes; the 82574 wants them written, too. */
+static void look(struct e1000 *c, bool interrupt)
 {
-    struct e1000 *c = owner;
-    u32 cause =
-        e1000_get(c, REG_ICR); /* reading clears; the 82574 under MSI wants it written, too */
+    u32 cause = e1000_get(c, REG_ICR);
 
     if (c->resetting || cause == ~0u)
         return;
     e1000_put(c, REG_ICR, cause);
-    c->nic.stats.interrupts += cause != 0;
-    if (cause & INT_LINK)
+    c->nic.stats.interrupts += interrupt && (cause || e1000_uses_msix(c)); /* a line is shared */
+    if (cause & E1000_INT_LINK)
         look_at_link(c);
     bool more = receive(c) == BUDGET;
     e1000_send_reclaim(c);
@@ -278,6 +272,18 @@ static void serve(void *owner)
         nic_room(&c->nic);
     if (more)
         loop_timer_set(&c->more, clock_tsc());
+    else
+        e1000_interrupts_unmask(c);
+}
+
+static void on_interrupt(void *owner)
+{
+    look(owner, true);
+}
+
+static void on_more(void *owner)
+{
+    look(owner, false);
 }
 
 static void reset(void *arg)
@@ -329,7 +335,7 @@ static void watch(void *owner)
     loop_timer_set(&c->watch, clock_after(CLOCK_SECOND));
     if (c->resetting || c->nic.gone)
         return;
-    serve(c);
+    look(c, false);
     look_at_link(c);
     if (c->tx_oldest != c->tx_next && clock_tsc() - c->last_sent > clock_ticks(HANGS_AFTER)) {
         c->nic.stats.tx_errors++;
@@ -424,22 +430,22 @@ static enum hv_status probe(struct pci_device *pci)
     c->family = family_of(pci);
     c->registers = pci->bars[0].registers;
     pci_enable(pci);
+    pci_interrupts(pci, 1);
     status = allocate(c) ? start(c) : HV_ENOMEM;
     if (status == HV_OK)
         status = read_mac(c);
     if (status != HV_OK)
         return status; /* what it may still write to stays its own */
     pci->state = c;
-    c->more = (struct loop_timer){.fn = serve, .owner = c};
+    c->more = (struct loop_timer){.fn = on_more, .owner = c};
     c->watch = (struct loop_timer){.fn = watch, .owner = c};
     c->nic.kind = pci->id->name;
     c->nic.ops = &ops;
     c->nic.driver = c;
     c->nic.mtu = c->nic.mtu_most = 1500;
     c->nic.capabilities = c->family->capabilities;
-    pci_interrupts(pci, 0);
     nic_register(&c->nic);
-    pci_on_interrupt(pci, 0, serve, c);
+    pci_on_interrupt(pci, 0, on_interrupt, c);
     watch(c);
     return HV_OK;
 }

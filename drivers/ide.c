@@ -63,7 +63,7 @@ static void serve_all(void *owner)
 static void take_interrupts(struct pci_device *pci, struct ide_channel **channels)
 {
     if (is_native(pci, 0) || is_native(pci, 1)) {
-        pci_interrupts(pci, 0);
+        pci_interrupts(pci, 1);
         pci_on_interrupt(pci, 0, serve_all, channels);
         return;
     }

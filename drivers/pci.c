@@ -240,7 +240,7 @@ u32 pci_interrupts(struct pci_device *d, u32 want)
     want = MIN(want, (u32)PCI_VECTORS);
     pci_write16(d, PCI_COMMAND, command | COMMAND_NO_LINE);
     d->irq_mode = PCI_IRQ_MSIX;
-    d->vectors = want ? use_msix(d, want) : 0;
+    d->vectors = use_msix(d, want);
     if (!d->vectors) {
         d->irq_mode = PCI_IRQ_MSI;
         d->vectors = use_msi(d);

@@ -310,7 +310,7 @@ def nic_82545(c):
 @qemu("nic-e1000e", machine="q35", cpus=2,
       extra=["-device", "intel-iommu,intremap=on"] + card("e1000e"))
 def nic_e1000e(c):
-    works(c, "Intel 82574L", "MSI", "e1000", "1000 Mbit/s")
+    works(c, "Intel 82574L", "MSI-X x1", "e1000", "1000 Mbit/s")
     if NetLab.possible():
         with NetLab() as lab:
             os.unlink(os.path.join(c.machine.folder, "n.peer"))  # the lab takes the wire's other end
@@ -327,7 +327,7 @@ if os.path.exists(NEWER_QEMU):
     @qemu("nic-igb", machine="q35", cpus=2, newer=True,
           extra=["-device", "intel-iommu,intremap=on"] + card("igb,mac=52:54:00:12:34:56"))
     def nic_igb(c):
-        works(c, "Intel 82576", "MSI", "e1000", "1000 Mbit/s")
+        works(c, "Intel 82576", "MSI-X x1", "e1000", "1000 Mbit/s")
         if NetLab.possible():
             with NetLab() as lab:
                 in_lab(c, lab)

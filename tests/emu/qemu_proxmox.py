@@ -126,7 +126,7 @@ def proxmox_pc_old(c):
 def proxmox_q35(c):
     holds(c, "sd1", "d", 61, "SATA")
     holds(c, "vd0", "e", 64, "virtio")
-    ends_well(c, "e1000", "MSI")
+    ends_well(c, "e1000", "MSI-X x1")
 
 
 # The IOMMU sees all of it as the outermost bridge.

@@ -9,6 +9,7 @@
 volatile u8 *pci_lab_window;
 u64 pci_lab_len;
 u32 pci_lab_silenced;
+bool pci_lab_has_msix;
 static void (*handler)(void *owner);
 static void *handler_owner;
 
@@ -36,7 +37,7 @@ void pci_silence(struct pci_device *d)
 
 u32 pci_interrupts(struct pci_device *d, u32 want)
 {
-    (void)d, (void)want;
+    d->irq_mode = pci_lab_has_msix && want ? PCI_IRQ_MSIX : PCI_IRQ_MSI;
     return 1;
 }
 
