@@ -233,9 +233,27 @@ static enum hv_status run_create(const struct schema_args *args, struct out *out
     return HV_OK;
 }
 
+/* What of *c the command asked for and got is kept, also when it failed halfway.  No wait before
+ * the lookup: it may be gone. */
+static bool keep_settings(struct vm *vm, bool moves_in, const u16 vlans[VM_NICS],
+                          struct vm_error *e)
+{
+    u64 id = vm->id;
+    for (u32 i = 0; i < VM_NICS; i++) {
+        if (vlans[i] != vm->config.nic[i].vlan)
+            port_settings_vlan(vm->config.name, i);
+    }
+    if (moves_in ? vm_home_make(&vm->config, e) : vm_home_save(vm, e))
+        return true;
+    vm = inventory_by_id(id);
+    if (moves_in && vm)
+        vm->config.home[0] = 0;
+    return false;
+}
+
 static enum hv_status run_set(const struct schema_args *args, struct out *out)
 {
-    struct vm_error e;
+    struct vm_error e, why;
     struct vm *vm = the_vm(args, out);
     if (!vm)
         return HV_ENOENT;
@@ -246,21 +264,22 @@ static enum hv_status run_set(const struct schema_args *args, struct out *out)
     u16 vlans[VM_NICS];
     for (u32 i = 0; i < VM_NICS; i++)
         vlans[i] = vm->config.nic[i].vlan;
+    u64 id = vm->id;
+    u32 edits = vm->edits;
     bool moves_in = c.home[0] && !vm->config.home[0];
     if (vm->config.home[0] && strcmp(vm->config.home, c.home) != 0)
         return out_error(out, HV_EINVAL, "E_HOME", "store mv, and vm register",
                          "VM %s has a home already", vm->config.name);
-    if (!inventory_change(vm, &c, &e))
+    bool ok = inventory_change(vm, &c, &e);
+    vm = inventory_by_id(id); /* it may have waited for the guest */
+    bool kept = !vm || vm->edits == edits || keep_settings(vm, moves_in, vlans, &why);
+    if (!ok && vm)
+        saved_touch(); /* what came before the error; the end of a command does it else */
+    if (!ok && !kept)
+        log_warn("the settings of VM %s are not kept: %s", c.name, why.text);
+    if (!ok)
         return say(out, &e);
-    for (u32 i = 0; i < VM_NICS; i++) {
-        if (vlans[i] != c.nic[i].vlan)
-            port_settings_vlan(c.name, i);
-    }
-    if (moves_in ? vm_home_make(&vm->config, &e) : vm_home_save(vm, &e))
-        return HV_OK;
-    if (moves_in)
-        vm->config.home[0] = 0;
-    return say(out, &e);
+    return kept ? HV_OK : say(out, &why);
 }
 
 static enum hv_status run_delete(const struct schema_args *args, struct out *out)

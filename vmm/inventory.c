@@ -24,6 +24,14 @@ void inventory_set_slot(u32 slot, struct vm *vm)
     inventory_slots[slot] = vm;
 }
 
+struct vm *inventory_by_id(u64 id)
+{
+    struct vm *vm = first;
+    while (vm && vm->id != id)
+        vm = vm->next;
+    return vm;
+}
+
 static struct vm *by_number(u64 number)
 {
     for (struct vm *vm = first; vm; vm = vm->next) {
@@ -77,6 +85,7 @@ bool inventory_define(const struct vm_config *c, struct vm **out, struct vm_erro
 {
     if (!config_fits(c, e))
         return false;
+    static u64 last_id;
     u32 number = c->number ? c->number : free_number();
     struct vm *other = by_number(number);
     if (other || inventory_find(c->name))
@@ -88,6 +97,7 @@ bool inventory_define(const struct vm_config *c, struct vm **out, struct vm_erro
     if (!vm)
         return vm_error(e, HV_ENOMEM, "E_NOMEM", "vm delete",
                         "the control partition has no memory left");
+    vm->id = ++last_id;
     vm->answer = &exits_nobody;
     vm->config = *c;
     vm->config.number = number;
@@ -136,15 +146,17 @@ bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error 
                         "mem.balloon, diskN.iops, diskN.bw, nicN.switch and nicN.vlan",
                         "VM %s is %s; this can change only while it is stopped", vm->config.name,
                         vm_phase_name(vm));
-    if (vm->phase != PHASE_STOPPED && !vm_sched_admit(vm, c, e))
+    if (!vm_nic_may_change(vm, c, e) || (vm->phase != PHASE_STOPPED && !vm_sched_admit(vm, c, e)))
         return false;
-    struct vm_config new = *c;
-    if ((vm->phase == PHASE_RUNNING || vm->phase == PHASE_PAUSED) && !vm_nic_change(vm, &new, e))
-        return false;
+    struct vm_nic nic[VM_NICS];
     bool exceptions = c->trace_exceptions != vm->config.trace_exceptions;
-    vm->config = new;
+    memcpy(nic, vm->config.nic, sizeof(nic));
+    vm->config = *c;
+    vm->edits++;
+    if (vm->phase != PHASE_STOPPED)
+        memcpy(vm->config.nic, nic, sizeof(nic));
     vm_apply(vm, exceptions);
-    return true;
+    return vm->phase == PHASE_STOPPED || vm_nic_change(vm, c, e);
 }
 
 bool inventory_delete(struct vm *vm, struct vm_error *e)
@@ -152,6 +164,9 @@ bool inventory_delete(struct vm *vm, struct vm_error *e)
     if (vm->phase != PHASE_STOPPED)
         return vm_error(e, HV_EBUSY, "E_STATE", "vm stop first", "VM %s is %s", vm->config.name,
                         vm_phase_name(vm));
+    if (vm->storing)
+        return vm_error(e, HV_EBUSY, "E_BUSY", "task list", "a task works on the disks of VM %s",
+                        vm->config.name);
     struct vm **at = &first;
     while (*at && *at != vm)
         at = &(*at)->next;

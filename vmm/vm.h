@@ -19,10 +19,13 @@ enum vm_phase { PHASE_STOPPED, PHASE_STARTING, PHASE_RUNNING, PHASE_PAUSED, PHAS
 
 struct vm {
     struct vm *next; /* sorted by number */
+    u64 id;          /* of no other VM before or after it: for who waits, inventory_by_id() */
     struct vm_config config;
     enum vm_phase phase;
     char stop_reason[96]; /* why it stopped or is paused; "" never ran, or by command */
     u32 starts;
+    u32 edits;    /* changes of its configuration by commands */
+    u32 changing; /* bit n: a command works on nicN, and perhaps waits for the guest */
     i64 old_told; /* when the youngest snapshot was taken that was told to be old; unix time */
 
     /* While it has a slot (every phase but STOPPED): */

@@ -246,12 +246,14 @@ bool vm_home_make(struct vm_config *c, struct vm_error *e)
 bool vm_home_save(const struct vm *vm, struct vm_error *e)
 {
     struct vm_dir *v;
+    u64 id = vm->id;
 
     if (!vm->config.home[0])
         return true;
     if (!vm_home_open(vm, &v, e))
         return false;
-    bool ok = vm_home_state(v, &vm->config, &v->now, e);
+    bool ok = inventory_by_id(id) == vm || vm_home_failed(e, HV_ENOENT, "the VM is gone");
+    ok = ok && vm_home_state(v, &vm->config, &v->now, e);
     enum hv_status status = ok ? vm_dir_save(v) : HV_OK;
     if (ok && status != HV_OK)
         ok = vm_home_failed(e, status, v->error);
