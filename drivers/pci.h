@@ -98,8 +98,8 @@ void pci_enable(struct pci_device *d);
 /* Bus mastering off: a device that did not come back from its reset reads and writes nothing more.
  */
 void pci_silence(struct pci_device *d);
-/* At most `want` interrupts: MSI-X, else one MSI, else the line, else a timer of 1 ms that calls the
- * handlers.  Returns how many: at least 1.  Sets d->irq_mode. */
+/* At most `want` interrupts: MSI-X, else one MSI, else the line, else a timer of 1 ms that calls
+ * the handlers.  Returns how many: at least 1.  Sets d->irq_mode. */
 u32 pci_interrupts(struct pci_device *d, u32 want);
 /* The same for functions whose lines no register tells (IDE): vector n is the line gsi[n]. */
 void pci_fixed_lines(struct pci_device *d, const u32 *gsi, u32 count);
