@@ -13,6 +13,7 @@
 #include "control/rt/dma.h"
 #include "control/rt/log.h"
 #include "control/rt/random.h"
+#include "net/isn.h"
 
 #define REACHED_MOST (16 * MIB)
 
@@ -112,6 +113,7 @@ void stack_set_host_name(const char *name)
 
 void stack_init(void)
 {
+    isn_init();
     lwip_init();
 }
 

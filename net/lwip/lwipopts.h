@@ -124,3 +124,10 @@ struct tcp_pcb;
 struct pbuf;
 signed char kif_join_on_segment(struct tcp_pcb *pcb, const struct pbuf *p);
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, optlen, opt1len, opt2, p) kif_join_on_segment(pcb, p)
+
+/* net/isn.c */
+struct ip_addr;
+unsigned isn_next(const struct ip_addr *local, unsigned short local_port,
+                  const struct ip_addr *remote, unsigned short remote_port);
+#define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port)                                  \
+    isn_next(local, local_port, remote, remote_port)

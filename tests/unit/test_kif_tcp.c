@@ -1,4 +1,4 @@
-/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c tests/unit/net_lab.c */
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/isn.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c tests/unit/net_lab.c */
 /* TCP of an interface and a peer written here.  Received: the peer sends a known stream in bursts,
  * in order or not, whole or not; all bytes come, in order, and few acknowledgements go back.  Sent:
  * the wire holds segments as cards do, while they are due again, while the connection ends. */
@@ -16,6 +16,7 @@
 #include "control/rt/random.h"
 #include "net/checksum.h"
 #include "net/frame_buffer.h"
+#include "net/isn.h"
 #include "net/kif.h"
 #include "net/kif_join.h"
 #include "net/stack.h"
@@ -551,12 +552,38 @@ static void ends_while_held(void **state)
     }
 }
 
+/* What goes over the wire is what the secret and the clock say, for each family. */
+static void initial_numbers_are_those_of_the_secret(void **state)
+{
+    (void)state;
+    for (u32 round = 0; round < 4; round++) {
+        struct tcp_pcb *listening = connect(round % 2 ? 6 : 4);
+        ip_addr_t local = {0}, remote = {0};
+
+        if (round % 2) {
+            memcpy(ip_2_ip6(&remote)->addr, addresses6, 16);
+            memcpy(ip_2_ip6(&local)->addr, addresses6 + 16, 16);
+            IP_SET_TYPE_VAL(local, IPADDR_TYPE_V6);
+            IP_SET_TYPE_VAL(remote, IPADDR_TYPE_V6);
+        } else {
+            memcpy(ip_2_ip4(&remote), addresses4, 4);
+            memcpy(ip_2_ip4(&local), addresses4 + 4, 4);
+        }
+        u32 now = isn_next(&local, PORT, &remote, 4000);
+        assert_in_range(now - (peer.told - 1), 0, 1000 * MS / ISN_TICK);
+        finish(listening);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(joined_in_ipv4),         cmocka_unit_test(joined_in_ipv6),
-        cmocka_unit_test(single_segments_wait),   cmocka_unit_test(survives_anything_between),
-        cmocka_unit_test(sent_again_when_let_go), cmocka_unit_test(ends_while_held)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(initial_numbers_are_those_of_the_secret),
+                                       cmocka_unit_test(joined_in_ipv4),
+                                       cmocka_unit_test(joined_in_ipv6),
+                                       cmocka_unit_test(single_segments_wait),
+                                       cmocka_unit_test(survives_anything_between),
+                                       cmocka_unit_test(sent_again_when_let_go),
+                                       cmocka_unit_test(ends_while_held)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
