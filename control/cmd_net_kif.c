@@ -6,6 +6,7 @@
 
 #include <lwip/dhcp.h>
 
+#include "control/address.h"
 #include "control/cmd_net.h"
 #include "control/rt/clock.h"
 #include "control/rt/fiber.h"
@@ -13,34 +14,8 @@
 #include "net/mac_address.h"
 #include "net/net.h"
 #include "net/ping.h"
-#include "net/route.h"
 
 typedef unsigned long long ull;
-
-/* ---- values ---------------------------------------------------------------------------------- */
-static bool parse_ip4(const char *text, ip4_addr_t *ip)
-{
-    u32 dots = 0;
-
-    for (const char *p = text; *p; p++)
-        dots += *p == '.';
-    return dots == 3 && ip4addr_aton(text, ip);
-}
-
-/* "10.0.0.5/24" */
-static bool parse_network(const char *text, ip4_addr_t *ip, ip4_addr_t *mask)
-{
-    const char *slash = strchr(text, '/');
-    char address[20];
-    u64 bits;
-
-    if (!slash || slash - text >= (long)sizeof(address) ||
-        !conf_parse_number(conf_span_of(slash + 1), &bits) || bits > 32)
-        return false;
-    snprintf(address, sizeof(address), "%.*s", (int)(slash - text), text);
-    mask->addr = lwip_htonl(bits ? ~0u << (32 - bits) : 0);
-    return parse_ip4(address, ip);
-}
 
 static struct kif *kif_argument(const struct schema_args *args, struct out *out)
 {
@@ -56,6 +31,48 @@ static struct kif *kif_argument(const struct schema_args *args, struct out *out)
 /* ---- net kif --------------------------------------------------------------------------------- */
 static const char *const modes[] = {"none", "static", "dhcp"};
 
+/* Who gave the interface its i-th IPv6 address: "link" is itself. */
+static const char *origin6(const struct kif *k, u32 i)
+{
+    return !i                                                                 ? "link"
+           : ip6_addr_zoneless_eq(netif_ip6_addr(&k->netif, i), &k->address6) ? "static"
+                                                                              : "router";
+}
+
+static void kif_row(struct out *out, const struct kif *k, const char *address, const char *gateway,
+                    const char *mode)
+{
+    char mac[MAC_ADDRESS_TEXT];
+
+    out_cell(out, "%s", k->name);
+    out_cell(out, "%s", k->port->sw->name);
+    out_cell(out, "%s", address);
+    out_cell(out, "%s", gateway);
+    out_cell(out, "%s", mode);
+    mac_address_format(k->port->mac, mac);
+    out_cell(out, "%s", mac);
+}
+
+/* A row an address. */
+static void kif_rows(struct out *out, const struct kif *k)
+{
+    char text[ADDRESS_TEXT], gateway[ADDRESS_TEXT];
+
+    kif_address_text(k, text, sizeof(text));
+    kif_row(out, k, text, ip4addr_ntoa(netif_ip4_gw(&k->netif)), modes[k->mode]);
+    for (u32 i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++) {
+        const char *origin = origin6(k, i);
+
+        if (!ip6_addr_isvalid(netif_ip6_addr_state(&k->netif, i)))
+            continue;
+        address_text6(netif_ip6_addr(&k->netif, i), text);
+        strcat(text, "/64");
+        address_text6(&k->gateway6, gateway);
+        kif_row(out, k, text, origin[0] == 's' && !ip6_addr_isany_val(k->gateway6) ? gateway : "-",
+                origin);
+    }
+}
+
 static enum hv_status kif_list(const struct schema_args *args, struct out *out)
 {
     static const char *const columns[] = {"KIF", "SWITCH", "ADDRESS", "GATEWAY", "MODE", "MAC"};
@@ -67,47 +84,76 @@ static enum hv_status kif_list(const struct schema_args *args, struct out *out)
         return HV_OK;
     }
     out_table(out, columns, widths, ARRAY_LEN(columns));
-    for (const struct kif *k = kif_first(); k; k = k->next) {
-        char text[32];
-
-        out_cell(out, "%s", k->name);
-        out_cell(out, "%s", k->port->sw->name);
-        kif_address_text(k, text, sizeof(text));
-        out_cell(out, "%s", text);
-        out_cell(out, "%s", ip4addr_ntoa(netif_ip4_gw(&k->netif)));
-        out_cell(out, "%s", modes[k->mode]);
-        mac_address_format(k->port->mac, text);
-        out_cell(out, "%s", text);
-    }
+    for (const struct kif *k = kif_first(); k; k = k->next)
+        kif_rows(out, k);
     return HV_OK;
 }
 
-static enum hv_status set_address(const struct schema_args *args, struct out *out, struct kif *k)
-{
-    const char *ip = args_text(args, "ip"), *gw = args_text(args, "gw"),
-               *vlan = args_text(args, "vlan");
-    ip4_addr_t address, mask, gateway = {0};
-    struct vlan_port v;
+/* What a line asks for: all of it is looked at before anything is changed. */
+struct wanted {
+    bool vlan, dhcp, address, none6;
+    u16 vlan_number;
+    ip_addr_t ip, gateway; /* one family */
+    u32 bits;
+};
 
-    if (vlan) {
-        u64 number = args_number(args, "vlan", 0);
-        if (number > VLAN_MAX)
-            return cmd_net_bad(out, "vlan", vlan, "0 to 4094", "vlan=10");
-        vlan_access(&v, (u16)number);
-        switch_port_set_vlan(k->port->sw, k->port->index, &v);
-    }
-    if (gw && (!ip || !parse_ip4(gw, &gateway)))
+static enum hv_status want_address(const char *ip, const char *gw, struct out *out,
+                                   struct wanted *w)
+{
+    bool six = ip && strchr(ip, ':');
+
+    w->dhcp = ip && !strcmp(ip, "dhcp");
+    w->none6 = ip && !strcmp(ip, "::");
+    w->address = ip && !w->dhcp && !w->none6;
+    if (w->address && !address_parse_network(ip, &w->ip, &w->bits))
+        return cmd_net_bad(out, "ip", ip, "an address with its prefix length, or dhcp",
+                           "ip=10.134.188.5/27");
+    if (w->address && six &&
+        (w->bits != 64 || ip6_addr_islinklocal(ip_2_ip6(&w->ip)) ||
+         ip6_addr_ismulticast(ip_2_ip6(&w->ip)) || ip6_addr_isany(ip_2_ip6(&w->ip))))
+        return cmd_net_bad(out, "ip", ip, "an IPv6 address of one station in a network of 64 bits",
+                           "ip=2001:db8::5/64");
+    if (gw && (!w->address || !address_parse(gw, &w->gateway) || IP_IS_V6(&w->gateway) != six))
         return cmd_net_bad(out, "gw", gw,
                            "an address that goes with ip=", "ip=10.0.0.5/24 gw=10.0.0.1");
-    if (ip && !strcmp(ip, "dhcp")) {
-        kif_set_dhcp(k);
-    } else if (ip) {
-        if (!parse_network(ip, &address, &mask))
-            return cmd_net_bad(out, "ip", ip, "an address with its prefix length, or dhcp",
-                               "ip=10.134.188.5/27");
-        kif_set_static(k, address, mask, gateway);
+    return HV_OK;
+}
+
+static enum hv_status want(const struct schema_args *args, struct out *out, struct wanted *w)
+{
+    const char *vlan = args_text(args, "vlan");
+    u64 number = args_number(args, "vlan", 0);
+
+    *w = (struct wanted){.vlan = vlan, .vlan_number = (u16)number};
+    if (number > VLAN_MAX)
+        return cmd_net_bad(out, "vlan", vlan, "0 to 4094", "vlan=10");
+    return want_address(args_text(args, "ip"), args_text(args, "gw"), out, w);
+}
+
+static enum hv_status make_so(struct kif *k, const struct wanted *w, struct out *out)
+{
+    static const ip6_addr_t none;
+    struct vlan_port v;
+    enum hv_status status = HV_OK;
+
+    if (w->vlan) {
+        vlan_access(&v, w->vlan_number);
+        switch_port_set_vlan(k->port->sw, k->port->index, &v);
     }
+    if (w->dhcp)
+        kif_set_dhcp(k);
+    else if (w->none6)
+        status = kif_set_static6(k, &none, &none);
+    else if (w->address && IP_IS_V6(&w->ip))
+        status = kif_set_static6(k, ip_2_ip6(&w->ip), ip_2_ip6(&w->gateway));
+    else if (w->address)
+        kif_set_static(k, *ip_2_ip4(&w->ip),
+                       (ip4_addr_t){lwip_htonl(w->bits ? ~0u << (32 - w->bits) : 0)},
+                       *ip_2_ip4(&w->gateway));
     net_wake();
+    if (status != HV_OK)
+        return out_error(out, status, "E_FULL", "net kif show",
+                         "routers have given it as many IPv6 addresses as it can have");
     return HV_OK;
 }
 
@@ -117,16 +163,20 @@ static enum hv_status kif_new(const struct schema_args *args, struct out *out)
     struct net_switch *sw = cmd_net_switch(args, "switch", out);
     u64 mac = 0;
     struct kif *k;
+    struct wanted w;
     enum hv_status status;
 
     if (!sw)
         return HV_ENOENT;
+    status = want(args, out, &w);
+    if (status != HV_OK)
+        return status;
     if (text && (!mac_address_parse(text, &mac) || frame_mac_is_group(mac) || !mac))
         return cmd_net_bad(out, "mac", text, "the address of one station", "mac=06:42:48:01:02:03");
     status = kif_add(name ? name : "", sw, mac, &k);
     switch (status) {
     case HV_OK:
-        return set_address(args, out, k);
+        return make_so(k, &w, out);
     case HV_EEXIST:
         return out_error(out, status, "E_EXISTS", "another name", "that name or address is taken");
     case HV_EINVAL:
@@ -143,8 +193,10 @@ static enum hv_status kif_new(const struct schema_args *args, struct out *out)
 static enum hv_status kif_set(const struct schema_args *args, struct out *out)
 {
     struct kif *k = kif_argument(args, out);
+    struct wanted w;
+    enum hv_status status = k ? want(args, out, &w) : HV_ENOENT;
 
-    return k ? set_address(args, out, k) : HV_ENOENT;
+    return status == HV_OK ? make_so(k, &w, out) : status;
 }
 
 static enum hv_status kif_dhcp(const struct schema_args *args, struct out *out)
@@ -172,6 +224,27 @@ static void show_lease(struct out *out, const struct kif *k)
     }
 }
 
+static void show_ipv6(struct out *out, const struct kif *k)
+{
+    char gateway[ADDRESS_TEXT];
+
+    for (u32 i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++) {
+        u8 state = netif_ip6_addr_state(&k->netif, i);
+        char text[ADDRESS_TEXT];
+
+        if (ip6_addr_isinvalid(state))
+            continue;
+        address_text6(netif_ip6_addr(&k->netif, i), text);
+        out_field(out, "ipv6", "%s %s%s", text, origin6(k, i),
+                  ip6_addr_isduplicated(state)   ? ", another station has it"
+                  : ip6_addr_istentative(state)  ? ", not yet: is it another station's?"
+                  : ip6_addr_isdeprecated(state) ? ", deprecated"
+                                                 : "");
+    }
+    if (!ip6_addr_isany_val(k->gateway6))
+        out_field(out, "ipv6 gateway", "%s", address_text6(&k->gateway6, gateway));
+}
+
 static enum hv_status kif_show(const struct schema_args *args, struct out *out)
 {
     struct kif *k = kif_argument(args, out);
@@ -188,12 +261,7 @@ static enum hv_status kif_show(const struct schema_args *args, struct out *out)
     out_field(out, "address", "%s", text);
     out_field(out, "gateway", "%s", ip4addr_ntoa(netif_ip4_gw(&k->netif)));
     show_lease(out, k);
-    for (u32 i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++) {
-        if (ip6_addr_isvalid(netif_ip6_addr_state(&k->netif, i)))
-            out_field(out, "ipv6", "%s%s", ip6addr_ntoa(netif_ip6_addr(&k->netif, i)),
-                      ip6_addr_ispreferred(netif_ip6_addr_state(&k->netif, i)) ? ""
-                                                                               : ", deprecated");
-    }
+    show_ipv6(out, k);
     out_field(out, "sent", "%llu frames, %llu bytes", (ull)k->port->counters.in_frames,
               (ull)k->port->counters.in_bytes);
     out_field(out, "received", "%llu frames, %llu bytes, %llu dropped, %llu joined",
@@ -290,85 +358,22 @@ static enum hv_status run_ping(const struct schema_args *args, struct out *out)
     return s.got ? HV_OK : HV_ETIMEDOUT;
 }
 
-/* ---- net route ------------------------------------------------------------------------------- */
-static void route_row(struct out *out, ip4_addr_t network, ip4_addr_t mask, const ip4_addr_t *via,
-                      const struct netif *n, const char *kind)
-{
-    network.addr &= mask.addr;
-    out_cell(out, "%s/%d", ip4addr_ntoa(&network), __builtin_popcount(mask.addr));
-    out_cell(out, "%s", via ? ip4addr_ntoa(via) : "-");
-    out_cell(out, "%s", ((const struct kif *)n->state)->name);
-    out_cell(out, "%s", kind);
-}
-
-static enum hv_status route_list(const struct schema_args *args, struct out *out)
-{
-    static const char *const columns[] = {"NETWORK", "VIA", "KIF", "KIND"};
-    static const u8 widths[] = {18, 15, 6, 0};
-    const struct route *r;
-
-    (void)args;
-    out_table(out, columns, widths, ARRAY_LEN(columns));
-    for (const struct kif *k = kif_first(); k; k = k->next) {
-        if (!ip4_addr_isany(netif_ip4_addr(&k->netif)))
-            route_row(out, *netif_ip4_addr(&k->netif), *netif_ip4_netmask(&k->netif), NULL,
-                      &k->netif, "interface");
-    }
-    for (u32 i = 0; (r = route_at(i)); i++)
-        route_row(out, r->network, r->mask, &r->gateway, r->netif, "static");
-    if (netif_default && !ip4_addr_isany(netif_ip4_gw(netif_default)))
-        route_row(out, (ip4_addr_t){0}, (ip4_addr_t){0}, netif_ip4_gw(netif_default), netif_default,
-                  "default");
-    return HV_OK;
-}
-
-static enum hv_status route_new(const struct schema_args *args, struct out *out)
-{
-    const char *network = args_text(args, "network"), *via = args_text(args, "via");
-    ip4_addr_t ip, mask, gateway;
-
-    if (!network || !parse_network(network, &ip, &mask))
-        return cmd_net_bad(out, "network", network ? network : "", "a network with its prefix",
-                           "net route add 10.1.0.0/16 via=10.0.0.1");
-    if (!via || !parse_ip4(via, &gateway))
-        return cmd_net_bad(out, "via", via ? via : "", "an address", "via=10.0.0.1");
-    switch (route_add(ip, mask, gateway)) {
-    case HV_OK:
-        return HV_OK;
-    case HV_ENOENT:
-        return out_error(out, HV_ENOENT, "E_GATEWAY", "net kif list",
-                         "no interface's network has %s in it", via);
-    case HV_EEXIST:
-        return out_error(out, HV_EEXIST, "E_EXISTS", "net route remove", "there is such a route");
-    default:
-        return out_error(out, HV_E2BIG, "E_FULL", "net route remove", "%u routes are the most",
-                         ROUTE_MAX);
-    }
-}
-
-static enum hv_status route_delete(const struct schema_args *args, struct out *out)
-{
-    const char *network = args_text(args, "network");
-    ip4_addr_t ip, mask;
-
-    if (!network || !parse_network(network, &ip, &mask))
-        return cmd_net_bad(out, "network", network ? network : "", "a network with its prefix",
-                           "net route remove 10.1.0.0/16");
-    if (route_remove(ip, mask))
-        return out_error(out, HV_ENOENT, "E_NO_ROUTE", "net route list", "there is no such route");
-    return HV_OK;
-}
-
-static enum hv_status run_route(const struct schema_args *args, struct out *out)
-{
-    static const struct cmd_net_action actions[] = {
-        {"list", route_list}, {"add", route_new}, {"remove", route_delete}};
-
-    return cmd_net_act(actions, ARRAY_LEN(actions), args, out);
-}
-
 /* ---- what survives ---------------------------------------------------------------------------
  */
+static void save_ipv6(struct schema_text *t, const struct kif *k)
+{
+    ip_addr_t address, gateway;
+    char text[ADDRESS_TEXT], by[ADDRESS_TEXT];
+
+    if (ip6_addr_isany_val(k->address6))
+        return;
+    ip_addr_copy_from_ip6(address, k->address6);
+    ip_addr_copy_from_ip6(gateway, k->gateway6);
+    schema_put(t, "net kif set %s ip=%s/64%s%s", k->name, address_text(&address, text),
+               ip_addr_isany(&gateway) ? "" : " gw=",
+               ip_addr_isany(&gateway) ? "" : address_text(&gateway, by));
+}
+
 static void save_kifs(struct schema_text *t)
 {
     for (const struct kif *k = kif_first(); k; k = k->next) {
@@ -384,30 +389,19 @@ static void save_kifs(struct schema_text *t)
                    : k->mode == KIF_DHCP ? "dhcp"
                                          : text,
                    gateway);
+        save_ipv6(t, k);
     }
 }
 SCHEMA_SAVES(save_kifs, SAVES_KIF);
-
-static void save_routes(struct schema_text *t)
-{
-    const struct route *r;
-
-    for (u32 i = 0; (r = route_at(i)); i++) {
-        char network[20];
-
-        snprintf(network, sizeof(network), "%s", ip4addr_ntoa(&r->network));
-        schema_put(t, "net route add %s/%d via=%s", network, __builtin_popcount(r->mask.addr),
-                   ip4addr_ntoa(&r->gateway));
-    }
-}
-SCHEMA_SAVES(save_routes, SAVES_ROUTE);
 
 static const struct schema_arg kif_args[] = {
     {"action", PLACE_OBJECT, ARG_ENUM, "list|add|set|dhcp|show|remove", .help = "what to do"},
     {"name", PLACE_OPTIONAL, ARG_WORD, .help = "name of the interface, as k0"},
     {"switch", PLACE_KEY, ARG_WORD, .help = "the switch it is a port of"},
-    {"ip", PLACE_KEY, ARG_WORD, .help = "address and prefix length, or dhcp"},
-    {"gw", PLACE_KEY, ARG_WORD, .help = "default gateway"},
+    {"ip", PLACE_KEY, ARG_WORD,
+     .help = "address and prefix length (an IPv6 one stands beside it; ip=:: takes that "
+             "away), or dhcp"},
+    {"gw", PLACE_KEY, ARG_WORD, .help = "default gateway, with ip="},
     {"vlan", PLACE_KEY, ARG_NUMBER, .help = "VLAN it is in; 0: none"},
     {"mac", PLACE_KEY, ARG_WORD, .help = "add: its address; a new one without it"},
     {0},
@@ -419,19 +413,11 @@ static const struct schema_arg ping_args[] = {
     {"interval", PLACE_KEY, ARG_WORD, NULL, "1s", "time between requests"},
     {0},
 };
-static const struct schema_arg route_args[] = {
-    {"action", PLACE_OBJECT, ARG_ENUM, "list|add|remove", .help = "what to do"},
-    {"network", PLACE_OPTIONAL, ARG_WORD, .help = "as 10.1.0.0/16"},
-    {"via", PLACE_KEY, ARG_WORD, .help = "gateway"},
-    {0},
-};
 static const struct schema_command commands[] = {
     {"net", "kif", "kernel interfaces: the host's own addresses",
      "net kif add k0 switch=vsw0 ip=10.134.188.5/27 gw=10.134.188.1", ROLE_ADMIN, kif_args, NULL,
      run_kif},
     {"net", "ping", "ask a host for an echo", "net ping 10.0.0.1 count=10 interval=100ms",
      ROLE_OPERATE, ping_args, NULL, run_ping},
-    {"net", "route", "static routes", "net route add 10.1.0.0/16 via=10.0.0.1", ROLE_ADMIN,
-     route_args, NULL, run_route},
 };
 SCHEMA_COMMANDS(commands);

@@ -1,2 +1,2 @@
-/* `net kif`, `net ping`, `net route`, `net dns`, `net ntp`: the host's own place in the network. */
+/* `net kif`, `net ping`: the host's own addresses, and who answers. */
 #pragma once

@@ -8,18 +8,19 @@
 #include <lwip/apps/sntp.h>
 #include <lwip/dns.h>
 
+#include "control/address.h"
 #include "control/cmd_net.h"
 #include "control/rt/clock.h"
 #include "control/rt/fiber.h"
-#include "net/kif.h"
 #include "net/net.h"
+#include "net/servers.h"
 #include "net/stack.h"
 
 typedef unsigned long long ull;
 
 #define RESOLVE_NS (10 * CLOCK_SECOND)
 
-static char dns_by_hand[160], ntp_by_hand[64]; /* lwIP keeps a pointer to the second */
+static char dns_by_hand[180], ntp_by_hand[64]; /* as they were typed */
 
 /* On the heap: an answer that comes after the time-out finds no fiber's stack. */
 struct resolve {
@@ -43,24 +44,9 @@ static void on_found(const char *name, const ip_addr_t *address, void *owner)
     event_signal(&r->done);
 }
 
-/* fe80::1%k0: an address that is good on one link alone, and the interface there.  Without one it
- * is the first interface's. */
-static bool on_a_link(const char *text, ip_addr_t *to)
-{
-    u32 n = (u32)strcspn(text, "%");
-    const struct kif *k = text[n] ? kif_named(text + n + 1) : kif_first();
-    char address[48];
-
-    snprintf(address, sizeof(address), "%.*s", (int)MIN(n, (u32)sizeof(address) - 1), text);
-    if (!k || !ipaddr_aton(address, to) || !IP_IS_V6(to) || !ip6_addr_islinklocal(ip_2_ip6(to)))
-        return false;
-    ip6_addr_assign_zone(ip_2_ip6(to), IP6_UNICAST, &k->netif);
-    return true;
-}
-
 bool cmd_net_resolve(const char *text, struct out *out, ip_addr_t *to)
 {
-    if (on_a_link(text, to))
+    if (address_parse(text, to))
         return true;
     struct resolve *r = strchr(text, '%') ? NULL : calloc(1, sizeof(*r));
     err_t e = r ? dns_gethostbyname(text, to, on_found, r) : ERR_MEM;
@@ -82,13 +68,29 @@ bool cmd_net_resolve(const char *text, struct out *out, ip_addr_t *to)
 }
 
 /* ---- net dns, net ntp ------------------------------------------------------------------------ */
+static const char *offered_at(void)
+{
+    return servers_offered_at() ? servers_offered_at()->name : "";
+}
+
 static enum hv_status dns_show(const struct schema_args *args, struct out *out)
 {
+    bool by_hand = servers_dns_by_hand();
+    char text[ADDRESS_TEXT];
+    const ip_addr_t *a;
+
     (void)args;
     for (u32 i = 0; i < DNS_MAX_SERVERS; i++) {
         if (!ip_addr_isany(dns_getserver((u8)i)))
-            out_field(out, "server", "%s", ipaddr_ntoa(dns_getserver((u8)i)));
+            out_field(out, "server", "%s", address_text(dns_getserver((u8)i), text));
     }
+    out_field(out, "from", "%s%s",
+              by_hand                   ? "set by hand"
+              : !servers_offered_dns(0) ? "nowhere"
+                                        : "DHCP at ",
+              by_hand ? "" : offered_at());
+    for (u32 i = 0; by_hand && (a = servers_offered_dns(i)); i++)
+        out_field(out, "not used", "%s, DHCP at %s", address_text(a, text), offered_at());
     out_field(out, "host name", "%s", stack_host_name());
     out_end_object(out);
     return HV_OK;
@@ -98,23 +100,24 @@ static enum hv_status dns_set(const struct schema_args *args, struct out *out)
 {
     const char *list = args_text(args, "name");
     ip_addr_t servers[DNS_MAX_SERVERS];
+    bool dhcp = list && !strcmp(list, "dhcp");
     u32 count = 0;
 
-    for (const char *p = list; p && *p; p += *p == ',') {
-        char one[48];
+    for (const char *p = dhcp ? "" : list; p && *p; p += *p == ',') {
+        char one[ADDRESS_TEXT];
         size_t n = strcspn(p, ",");
 
         snprintf(one, sizeof(one), "%.*s", (int)MIN(n, sizeof(one) - 1), p);
-        if (count == DNS_MAX_SERVERS || n >= sizeof(one) || !ipaddr_aton(one, &servers[count++]))
-            return cmd_net_bad(out, "servers", list, "up to three addresses",
+        if (count == DNS_MAX_SERVERS || n >= sizeof(one) || !address_parse(one, &servers[count++]))
+            return cmd_net_bad(out, "servers", list, "up to three addresses, or dhcp",
                                "net dns set 10.0.0.1,10.0.0.2");
         p += n;
     }
-    if (!count)
-        return cmd_net_bad(out, "servers", "", "a list of addresses", "net dns set 10.0.0.1");
-    for (u32 i = 0; i < DNS_MAX_SERVERS; i++)
-        dns_setserver((u8)i, i < count ? &servers[i] : IP_ADDR_ANY);
-    snprintf(dns_by_hand, sizeof(dns_by_hand), "%s", list);
+    if (!count && !dhcp)
+        return cmd_net_bad(out, "servers", "", "a list of addresses, or dhcp",
+                           "net dns set 10.0.0.1");
+    servers_set_dns(servers, count);
+    snprintf(dns_by_hand, sizeof(dns_by_hand), "%s", dhcp ? "" : list);
     return HV_OK;
 }
 
@@ -141,15 +144,28 @@ static enum hv_status run_dns(const struct schema_args *args, struct out *out)
 
 static enum hv_status ntp_show(const struct schema_args *args, struct out *out)
 {
+    static const char *const from[] = {[SERVERS_NTP_DHCP] = "DHCP at ",
+                                       [SERVERS_NTP_HAND] = "set by hand",
+                                       [SERVERS_NTP_OFF] = "off"};
+    enum servers_ntp how = servers_ntp();
+    bool offered = how == SERVERS_NTP_DHCP && servers_offered_ntp(0);
+    char text[ADDRESS_TEXT];
+    const ip_addr_t *a;
+
     (void)args;
     out_field(out, "state", "%s", sntp_enabled() ? "on" : "off");
-    for (u32 i = 0; i < SNTP_MAX_SERVERS; i++) {
+    for (u32 i = 0; sntp_enabled() && i < SNTP_MAX_SERVERS; i++) {
         if (sntp_getservername((u8)i))
             out_field(out, "server", "%s", sntp_getservername((u8)i));
         else if (!ip_addr_isany(sntp_getserver((u8)i)))
-            out_field(out, "server", "%s%s", ipaddr_ntoa(sntp_getserver((u8)i)),
+            out_field(out, "server", "%s%s", address_text(sntp_getserver((u8)i), text),
                       sntp_getreachability((u8)i) ? ", answers" : "");
     }
+    out_field(out, "from", "%s%s",
+              how == SERVERS_NTP_DHCP && !offered ? "nowhere: DHCP has named none" : from[how],
+              offered ? offered_at() : "");
+    for (u32 i = 0; how != SERVERS_NTP_DHCP && (a = servers_offered_ntp(i)); i++)
+        out_field(out, "not used", "%s, DHCP at %s", address_text(a, text), offered_at());
     if (stack_time())
         out_field(out, "time", "%llu s since 1970", (ull)stack_time());
     out_field(out, "clock", "%s",
@@ -163,22 +179,18 @@ static enum hv_status ntp_show(const struct schema_args *args, struct out *out)
 static enum hv_status ntp_set(const struct schema_args *args, struct out *out)
 {
     const char *server = args_text(args, "server");
+    enum servers_ntp how = SERVERS_NTP_HAND;
     ip_addr_t address;
 
-    if (!server || strlen(server) >= sizeof(ntp_by_hand))
-        return cmd_net_bad(out, "server", server ? server : "", "an address, a name, or off",
+    if (!server || !server[0] || strlen(server) >= sizeof(ntp_by_hand))
+        return cmd_net_bad(out, "server", server ? server : "", "an address, a name, dhcp, or off",
                            "net ntp set 10.0.0.1");
-    sntp_stop();
-    ntp_by_hand[0] = 0;
     if (!strcmp(server, "off"))
-        return HV_OK;
-    strcpy(ntp_by_hand, server);
-    if (ipaddr_aton(server, &address))
-        sntp_setserver(0, &address);
-    else
-        sntp_setservername(0, ntp_by_hand);
-    sntp_setoperatingmode(SNTP_OPMODE_POLL);
-    sntp_init();
+        how = SERVERS_NTP_OFF;
+    if (!strcmp(server, "dhcp"))
+        how = SERVERS_NTP_DHCP;
+    strcpy(ntp_by_hand, how == SERVERS_NTP_DHCP ? "" : server);
+    servers_set_ntp(how, address_parse(server, &address) ? &address : NULL, server);
     net_wake();
     return HV_OK;
 }
@@ -203,12 +215,14 @@ SCHEMA_SAVES(save_names, SAVES_ROUTE);
 
 static const struct schema_arg dns_args[] = {
     {"action", PLACE_OBJECT, ARG_ENUM, "show|set|lookup", .help = "what to do"},
-    {"name", PLACE_OPTIONAL, ARG_WORD, .help = "servers to use, or a name to look up"},
+    {"name", PLACE_OPTIONAL, ARG_WORD,
+     .help = "set: servers, or dhcp for those that it names; lookup: a name"},
     {0},
 };
 static const struct schema_arg ntp_args[] = {
     {"action", PLACE_OBJECT, ARG_ENUM, "show|set", .help = "what to do"},
-    {"server", PLACE_OPTIONAL, ARG_WORD, .help = "address or name; off ends it"},
+    {"server", PLACE_OPTIONAL, ARG_WORD,
+     .help = "address or name; dhcp: what it names, as at first; off: none"},
     {0},
 };
 

@@ -8,6 +8,7 @@
 #include <lwip/dns.h>
 #include <lwip/udp.h>
 
+#include "control/address.h"
 #include "control/cmd_net.h"
 #include "control/rt/clock.h"
 #include "control/rt/fiber.h"
@@ -78,7 +79,8 @@ static void on_found(const char *name, const ip_addr_t *address, void *owner)
 
 static void resolve(void)
 {
-    if (dns_gethostbyname(syslog.server, &syslog.address, on_found, NULL) == ERR_OK)
+    if (address_parse(syslog.server, &syslog.address) ||
+        dns_gethostbyname(syslog.server, &syslog.address, on_found, NULL) == ERR_OK)
         syslog.resolved = true;
 }
 

@@ -16,12 +16,14 @@
 #include "net/kif_join.h"
 #include "net/offload.h"
 #include "net/route.h"
+#include "net/servers.h"
 #include "net/stack.h"
 #include "net/switches.h"
 
 static struct kif *kifs;
 static void check_sums(struct kif *k, bool on);
 void (*kif_wake)(void);
+void (*kif_has_address)(const struct kif *k);
 
 struct kif *kif_first(void)
 {
@@ -155,6 +157,7 @@ static void on_status(struct netif *n)
     u32 address = ip4_addr_get_u32(netif_ip4_addr(n));
     char text[32];
 
+    route_changed();
     if (address == k->told)
         return;
     k->told = address;
@@ -165,6 +168,8 @@ static void on_status(struct netif *n)
                    k->mode == KIF_DHCP ? ", by DHCP" : "");
     else
         log_notice("%s has no address any more", k->name);
+    if (address && kif_has_address)
+        kif_has_address(k);
 }
 
 static err_t init_netif(struct netif *n)
@@ -237,6 +242,7 @@ static void stop_dhcp(struct kif *k)
     if (k->mode == KIF_DHCP)
         dhcp_release_and_stop(&k->netif);
     dhcp_cleanup(&k->netif);
+    servers_forget(k);
 }
 
 void kif_remove(struct kif *k)
@@ -275,6 +281,49 @@ void kif_set_dhcp(struct kif *k)
     netif_set_addr(&k->netif, IP4_ADDR_ANY4, IP4_ADDR_ANY4, IP4_ADDR_ANY4);
     if (dhcp_start(&k->netif) != ERR_OK)
         log_error("%s: no memory for DHCP", k->name);
+}
+
+static void drop_static6(struct kif *k)
+{
+    i8 at =
+        ip6_addr_isany_val(k->address6) ? -1 : netif_get_ip6_addr_match(&k->netif, &k->address6);
+
+    if (at >= 0) {
+        netif_ip6_addr_set_state(&k->netif, at, IP6_ADDR_INVALID);
+        netif_ip6_addr_set(&k->netif, at, IP6_ADDR_ANY6);
+    }
+    ip6_addr_set_zero(&k->address6);
+    ip6_addr_set_zero(&k->gateway6);
+}
+
+enum hv_status kif_set_static6(struct kif *k, const ip6_addr_t *address, const ip6_addr_t *gateway)
+{
+    ip6_addr_t to = *address, by = *gateway;
+    i8 at;
+
+    drop_static6(k);
+    route_changed();
+    if (ip6_addr_isany(address))
+        return HV_OK;
+    ip6_addr_assign_zone(&to, IP6_UNICAST, &k->netif);
+    if (netif_add_ip6_address(&k->netif, &to, &at) != ERR_OK)
+        return HV_E2BIG;
+    netif_ip6_addr_set_valid_life(&k->netif, at, IP6_ADDR_LIFE_STATIC);
+    netif_ip6_addr_set_pref_life(&k->netif, at, IP6_ADDR_LIFE_STATIC);
+    if (!ip6_addr_isany(gateway))
+        ip6_addr_assign_zone(&by, IP6_UNICAST, &k->netif);
+    k->address6 = to;
+    k->gateway6 = by;
+    return HV_OK;
+}
+
+struct kif *kif_of_zone(const ip6_addr_t *address)
+{
+    struct kif *k = kifs;
+
+    while (k && !(ip6_addr_has_zone(address) && ip6_addr_test_zone(address, &k->netif)))
+        k = k->next;
+    return k;
 }
 
 void kif_mtu_changed(const struct net_switch *sw)
@@ -338,8 +387,10 @@ bool kif_run(void)
         check_sums(k, false);
     if (kifs)
         netif_poll_all(); /* what an interface sent to itself, without sums */
-    for (struct kif *k = kifs; k; k = k->next)
+    for (struct kif *k = kifs; k; k = k->next) {
         run_one(k);
+        servers_settle(k);
+    }
     for (struct kif *k = kifs; k; k = k->next)
         kif_send_flush(&k->sender, k->port);
     for (struct kif *k = kifs; k; k = k->next)

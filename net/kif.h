@@ -28,10 +28,11 @@ struct kif {
     struct pbuf *queue[KIF_QUEUE];
     bool summed[KIF_QUEUE]; /* its TCP or UDP checksum is known to be good */
     struct kif_sender sender;
-    u32 head, tail; /* free-running */
-    u64 dropped;    /* no room in the queue, no memory */
-    u64 joined;     /* segments that lwIP got together with the one before */
-    u32 told;       /* the address that was last logged */
+    u32 head, tail;                /* free-running */
+    u64 dropped;                   /* no room in the queue, no memory */
+    u64 joined;                    /* segments that lwIP got together with the one before */
+    u32 told;                      /* the address that was last logged */
+    ip6_addr_t address6, gateway6; /* set by hand; :: is none */
     struct kif *next;
 };
 
@@ -44,6 +45,11 @@ enum hv_status kif_add(const char *name, struct net_switch *sw, u64 mac, struct 
 void kif_remove(struct kif *k);
 void kif_set_static(struct kif *k, ip4_addr_t address, ip4_addr_t mask, ip4_addr_t gateway);
 void kif_set_dhcp(struct kif *k);
+/* The one IPv6 address beside those that it gives itself and routers give it: its network has 64
+ * bits.  address ::, none.  HV_E2BIG: routers have given it as many as it can have. */
+enum hv_status kif_set_static6(struct kif *k, const ip6_addr_t *address, const ip6_addr_t *gateway);
+/* The interface that a link-local address is good at, by its zone; NULL: none. */
+struct kif *kif_of_zone(const ip6_addr_t *address);
 /* The switch has another MTU. */
 void kif_mtu_changed(const struct net_switch *sw);
 /* An uplink has changed: those outside are told the addresses of all, by gratuitous ARP. */
@@ -52,5 +58,7 @@ void kif_announce(void);
 bool kif_run(void);
 /* Called when a frame was queued: then kif_run() is to be called soon. */
 extern void (*kif_wake)(void);
+/* Called when an interface has got an IPv4 address. */
+extern void (*kif_has_address)(const struct kif *k);
 /* "10.0.2.15/24", "0.0.0.0/0"... */
 void kif_address_text(const struct kif *k, char *buf, u32 len);

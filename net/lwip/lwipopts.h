@@ -41,6 +41,7 @@ void stack_free(void *p);
 #define LWIP_IPV6_DHCP6 0
 #define LWIP_IPV6_AUTOCONFIG 1
 #define LWIP_IPV6_MLD 1
+#define LWIP_IPV6_NUM_ADDRESSES 5 /* link-local, one by hand, three from routers */
 #define LWIP_IGMP 1
 #define LWIP_ICMP 1
 #define LWIP_RAW 1
@@ -63,8 +64,8 @@ void stack_free(void *p);
 #define LWIP_DHCP 1
 #define LWIP_DHCP_DOES_ACD_CHECK 1
 #define LWIP_ACD 1
-#define LWIP_DHCP_GET_NTP_SRV 1
-#define LWIP_DHCP_MAX_NTP_SERVERS 1
+#define LWIP_DHCP_GET_NTP_SRV 1 /* net/servers.c takes them */
+#define LWIP_DHCP_MAX_NTP_SERVERS 3
 #define LWIP_AUTOIP 0
 #define LWIP_DNS 1
 #define DNS_MAX_SERVERS 3
@@ -72,7 +73,7 @@ void stack_free(void *p);
 #define LWIP_DNS_SECURE 7 /* random transaction numbers, source ports, several outstanding */
 #define SNTP_SERVER_DNS 1
 #define SNTP_MAX_SERVERS 3
-#define SNTP_GET_SERVERS_FROM_DHCP 1
+#define SNTP_GET_SERVERS_FROM_DHCP 0
 #define SNTP_SET_SYSTEM_TIME_US(s, us) stack_set_time(s, us)
 #define SNTP_CHECK_RESPONSE 3 /* source address and the time that we sent */
 #define SNTP_STARTUP_DELAY 0
@@ -118,6 +119,11 @@ struct netif *route_find(const struct ip4_addr *from, const struct ip4_addr *to)
 const struct ip4_addr *route_gateway(struct netif *n, const struct ip4_addr *to);
 #define LWIP_HOOK_IP4_ROUTE_SRC(from, to) route_find(from, to)
 #define LWIP_HOOK_ETHARP_GET_GW(n, to) route_gateway(n, to)
+struct ip6_addr;
+struct netif *route6_find(const struct ip6_addr *from, const struct ip6_addr *to);
+const struct ip6_addr *route6_gateway(struct netif *n, const struct ip6_addr *to);
+#define LWIP_HOOK_IP6_ROUTE(from, to) route6_find(from, to)
+#define LWIP_HOOK_ND6_GET_GW(n, to) route6_gateway(n, to)
 
 /* net/kif_join.c */
 struct tcp_pcb;

@@ -1,4 +1,4 @@
-/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/isn.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c tests/unit/net_lab.c */
+/* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/isn.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/servers.c net/ping.c net/offload.c tests/unit/net_lab.c */
 /* A kernel interface with lwIP on it, through the switch, against a small peer written here: DHCP,
  * ARP, echo both ways, duplicates, fragments that never end. */
 #include <setjmp.h>
@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <lwip/apps/sntp.h>
 #include <lwip/dhcp.h>
 #include <lwip/dns.h>
 
@@ -17,6 +18,8 @@
 #include "net/checksum.h"
 #include "net/kif.h"
 #include "net/ping.h"
+#include "net/route.h"
+#include "net/servers.h"
 #include "net/stack.h"
 #include "net/switches.h"
 #include "tests/unit/net_lab.h"
@@ -31,6 +34,7 @@ static struct {
     u32 discovers, requests, arps, echoes, replies, others;
     u8 frame[2048];
     u32 len;
+    u8 sought[16]; /* the neighbour that was asked for last */
 } peer;
 static struct net_switch *sw;
 static u32 peer_port;
@@ -90,8 +94,9 @@ static void answer_arp(const u8 *f)
 
 static void answer_dhcp(const u8 *f)
 {
-    static const u8 options[] = {54,  4, 10, 0, 0,  1, 51, 4, 0, 0, 14, 16, 1, 4,  255, 255,
-                                 255, 0, 3,  4, 10, 0, 0,  1, 6, 4, 10, 0,  0, 53, 255};
+    static const u8 options[] = {54, 4,   10,  0,   0,  1, 51, 4,  0, 0,   14, 16, 1,
+                                 4,  255, 255, 255, 0,  3, 4,  10, 0, 0,   1,  6,  4,
+                                 10, 0,   0,   53,  42, 4, 10, 0,  0, 123, 255};
     u8 r[342 + 14] = {0};
     bool discover = f[284] == 1; /* option 53 comes first */
 
@@ -148,6 +153,8 @@ static void hear(void *owner, const struct switch_item *items, u32 count)
             peer.echoes++, answer_echo(f, MIN(peer.len, 34u + frame_be16(f + 16) - 20));
         else if (frame_be16(f + 12) == ETH_IPV4 && f[23] == 1 && f[34] == 0)
             peer.replies++;
+        else if (frame_be16(f + 12) == ETH_IPV6 && f[20] == 58 && f[54] == 135)
+            memcpy(peer.sought, f + 62, 16);
         else
             peer.others++;
     }
@@ -210,6 +217,160 @@ static void dhcp_gives_an_address(void **state)
     u32 before = peer.requests;
     run(1900 * SECOND); /* half the lease of an hour: it is renewed */
     assert_true(peer.requests > before);
+    end(k);
+}
+
+static u32 name_server(void)
+{
+    return lwip_ntohl(ip_2_ip4(dns_getserver(0))->addr);
+}
+
+static u32 time_server(void)
+{
+    return sntp_enabled() ? lwip_ntohl(ip_2_ip4(sntp_getserver(0))->addr) : 0;
+}
+
+/* Whatever DHCP says and when: what was set by hand is used until it is taken back. */
+static void servers_by_hand_win(void **state)
+{
+    const ip_addr_t mine = IPADDR4_INIT_BYTES(10, 0, 0, 99),
+                    same = IPADDR4_INIT_BYTES(10, 0, 0, 53);
+    const ip4_addr_t address = {PP_HTONL(0x0a000002)}, mask = {PP_HTONL(0xffffff00)}, none = {0};
+    struct kif *k = start();
+
+    (void)state;
+    assert_int_equal(name_server(), 0); /* that of a lease before is forgotten */
+    assert_int_equal(time_server(), 0);
+    servers_set_dns(&mine, 1);
+    servers_set_ntp(SERVERS_NTP_HAND, &mine, "10.0.0.99");
+    kif_set_dhcp(k);
+    run(10 * SECOND);
+    assert_int_equal(name_server(), 0x0a000063);
+    assert_int_equal(time_server(), 0x0a000063);
+    assert_int_equal(ip_2_ip4(servers_offered_dns(0))->addr, PP_HTONL(0x0a000035));
+    assert_int_equal(ip_2_ip4(servers_offered_ntp(0))->addr, PP_HTONL(0x0a00007b));
+    assert_true(servers_offered_at() == k && !servers_offered_dns(1));
+    u32 before = peer.requests;
+    run(1900 * SECOND);
+    assert_true(peer.requests > before); /* the lease was renewed */
+    assert_int_equal(name_server(), 0x0a000063);
+    assert_int_equal(time_server(), 0x0a000063);
+    servers_set_dns(&mine, 0);
+    servers_set_ntp(SERVERS_NTP_DHCP, NULL, NULL);
+    assert_int_equal(name_server(), 0x0a000035);
+    assert_int_equal(time_server(), 0x0a00007b);
+    servers_set_dns(&same, 1);
+    servers_set_ntp(SERVERS_NTP_OFF, NULL, NULL);
+    kif_set_dhcp(k);
+    run(10 * SECOND);
+    assert_int_equal(time_server(), 0);
+    servers_set_dns(&same, 0); /* also when both named the same one */
+    assert_int_equal(name_server(), 0x0a000035);
+    servers_set_ntp(SERVERS_NTP_DHCP, NULL, NULL);
+    assert_int_equal(time_server(), 0x0a00007b);
+    kif_set_static(k, address, mask, none);
+    assert_int_equal(name_server(), 0);
+    assert_int_equal(time_server(), 0);
+    end(k);
+}
+
+/* ---- routes -----------------------------------------------------------------------------------
+ */
+static const ip_addr_t wide = IPADDR4_INIT_BYTES(10, 1, 0, 0),
+                       narrow = IPADDR4_INIT_BYTES(10, 1, 2, 0),
+                       near = IPADDR4_INIT_BYTES(10, 0, 0, 9),
+                       away = IPADDR4_INIT_BYTES(10, 77, 0, 9);
+
+/* The gateway by which a packet to 10.1.2.3 leaves; 0: none that was set. */
+static u32 way(struct kif *k)
+{
+    ip4_addr_t to = {PP_HTONL(0x0a010203)};
+    const ip4_addr_t *by =
+        route_find(NULL, &to) == &k->netif ? route_gateway(&k->netif, &to) : NULL;
+
+    return by ? lwip_ntohl(by->addr) : 0;
+}
+
+static void routes_wait_for_their_gateways(void **state)
+{
+    const ip4_addr_t other = {PP_HTONL(0x0a4d0002)}, mask = {PP_HTONL(0xffffff00)}, none = {0};
+    struct kif *k = start();
+
+    (void)state;
+    assert_int_equal(route_add(&wide, 16, &near), HV_OK);
+    assert_int_equal(route_add(&narrow, 24, &away), HV_OK);
+    assert_int_equal(route_add(&narrow, 24, &near), HV_EEXIST);
+    assert_null(route_reaches(&near));
+    assert_int_equal(way(k), 0);
+    kif_set_dhcp(k);
+    run(10 * SECOND);
+    assert_ptr_equal(route_reaches(&near), &k->netif);
+    assert_int_equal(way(k), 0x0a000009); /* the narrower one waits: it hides nothing */
+    kif_set_static(k, other, mask, none);
+    assert_int_equal(way(k), 0x0a4d0009);
+    assert_int_equal(route_remove(&narrow, 24), HV_OK);
+    assert_int_equal(way(k), 0);
+    kif_set_dhcp(k);
+    run(10 * SECOND);
+    assert_int_equal(way(k), 0x0a000009);
+    end(k);
+    assert_non_null(route_at(0)); /* it waits for another interface */
+    assert_int_equal(route_remove(&wide, 16), HV_OK);
+    assert_int_equal(route_remove(&wide, 16), HV_ENOENT);
+    assert_null(route_at(0));
+}
+
+static ip_addr_t six(const char *text)
+{
+    ip_addr_t a;
+
+    assert_true(ipaddr_aton(text, &a) && IP_IS_V6(&a));
+    return a;
+}
+
+/* Which neighbour is asked for when a packet goes there. */
+static void seeks(const char *to, const char *neighbour)
+{
+    ip_addr_t a = six(to), b = six(neighbour);
+    struct ping p;
+
+    memset(peer.sought, 0, 16);
+    assert_int_equal(ping_open(&p, &a, NULL, NULL), HV_OK);
+    ping_send(&p, 8);
+    run(100 * MS);
+    ping_close(&p);
+    assert_memory_equal(peer.sought, ip_2_ip6(&b)->addr, 16);
+}
+
+static void ipv6_by_hand(void **state)
+{
+    struct kif *k = start();
+    ip_addr_t address = six("2001:db8::5"), gateway = six("2001:db8::1"), any = six("::"),
+              network = six("2001:db8:7::"), by = six("2001:db8::7");
+
+    (void)state;
+    run(3 * SECOND);
+    assert_int_equal(route_add(&network, 48, &by), HV_OK);
+    assert_null(route_reaches(&by));
+    assert_int_equal(kif_set_static6(k, ip_2_ip6(&address), ip_2_ip6(&gateway)), HV_OK);
+    run(3 * SECOND); /* nobody else has it */
+    assert_true(netif_get_ip6_addr_match(&k->netif, ip_2_ip6(&address)) > 0);
+    assert_ptr_equal(route_reaches(&by), &k->netif);
+    seeks("2001:db8::44", "2001:db8::44");
+    seeks("2001:db9::1", "2001:db8::1");
+    seeks("2001:db8:7:1::1", "2001:db8::7");
+    assert_int_equal(route_remove(&network, 48), HV_OK);
+    run(60 * SECOND);
+    seeks("2001:db8:7:1::1", "2001:db8::1");
+    address = six("2001:db8:5::5");
+    gateway = six("fe80::9");
+    assert_int_equal(kif_set_static6(k, ip_2_ip6(&address), ip_2_ip6(&gateway)), HV_OK);
+    run(3 * SECOND);
+    seeks("2001:db9::2", "fe80::9");
+    assert_null(route_reaches(&by));
+    assert_int_equal(kif_set_static6(k, ip_2_ip6(&any), ip_2_ip6(&any)), HV_OK);
+    assert_true(netif_get_ip6_addr_match(&k->netif, ip_2_ip6(&address)) < 0);
+    seeks("2001:db9::3", "::"); /* there is no way */
     end(k);
 }
 
@@ -369,8 +530,13 @@ static void survives_random_frames(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dhcp_gives_an_address),   cmocka_unit_test(echo_both_ways),
-        cmocka_unit_test(sums_left_open_are_made), cmocka_unit_test(a_burst_is_taken_whole),
+        cmocka_unit_test(dhcp_gives_an_address),
+        cmocka_unit_test(servers_by_hand_win),
+        cmocka_unit_test(routes_wait_for_their_gateways),
+        cmocka_unit_test(ipv6_by_hand),
+        cmocka_unit_test(echo_both_ways),
+        cmocka_unit_test(sums_left_open_are_made),
+        cmocka_unit_test(a_burst_is_taken_whole),
         cmocka_unit_test(survives_random_frames),
     };
 

@@ -140,19 +140,66 @@ static void interfaces_routes_and_their_errors(void **state)
             "net route add 10.9.0.0/16 via=10.0.1.7\n"
             "net route add 10.9.0.0/16 via=10.0.1.7\n"
             "net route add 10.8.0.0/16 via=10.3.1.7\n"
+            "net route add 10.8.0.0/16 via=10.3.1.7 --wait\n"
             "net route list\n"
+            "net kif set k1 ip=10.3.1.2/24\n"
+            "echo later; net route list; echo until-here\n"
             "net route remove 10.9.0.0/16\n"
             "net route remove 10.9.0.0/16\n"
+            "net route add 2001:db8::/32 via=10.0.0.1\n"
+            "net route add fe80::/64 via=fe80::1\n"
+            "net kif set k0 ip=2001:db8:1::5/48\n"
+            "net kif set k0 ip=fe80::5/64\n"
+            "net kif set k0 ip=2001:db8:1::5/64 gw=10.0.0.9\n"
+            "net kif set k0 gw=10.0.0.7\n"
+            "net kif set k0 ip=dhcp gw=10.0.0.7\n"
+            "net kif set k0 vlan=7 ip=10.0.0/24\n"
+            "net kif add k5 switch=vsw0 ip=10.0.0/24\n"
+            "net kif add k5 switch=vsw0 vlan=4095\n"
+            "net kif add k5 switch=vsw0 ip=10.7.0.1/24 gw=nonsense\n"
+            "net kif show k5\n"
+            "net kif show k0 | grep VLAN\n"
             "net ping 1.2.3.4.5 count=1\n"
             "net dns set 10.0.0.53,nonsense\n"
             "net ntp set 10.0.0.1\n"
             "net ntp show\n"
-            "net ntp set off\n");
+            "net ntp set off\n"
+            "net ntp show\n"
+            "net ntp set dhcp\n"
+            "net ntp show\n"
+            "net dns set 10.0.0.53,fd00::53\n"
+            "net dns show\n"
+            "net dns set dhcp\n"
+            "net dns show\n");
     says("k1 has the address 10.0.1.2/24");
     says("64 bytes from 10.0.1.2: seq=3");
     says("3 sent, 3 answered, 0 lost");
     says("1 sent, 0 answered, 1 lost");
-    says("10.9.0.0/16         10.0.1.7         k1      static");
+    says("10.9.0.0/16         10.0.1.7         k1      static     active");
+    says("10.8.0.0/16         10.3.1.7         -       static     waits: no interface's network");
+    says("It waits: no interface's network has 10.3.1.7 in it yet");
+    assert_non_null(strstr(output, "\nlater"));
+    if (!strstr(strstr(output, "\nlater"),
+                "10.9.0.0/16         10.0.1.7         -       static     waits") ||
+        !strstr(strstr(output, "\nlater"),
+                "10.8.0.0/16         10.3.1.7         k1      static     active"))
+        fail_msg("%s", output);
+    says("E_VALUE: via: '10.0.0.1' is not an address of the network's family");
+    says("E_VALUE: network: 'fe80::/64'");
+    says(
+        "E_VALUE: ip: '2001:db8:1::5/48' is not an IPv6 address of one station in a network of 64");
+    says("E_VALUE: ip: 'fe80::5/64' is not an IPv6 address of one station");
+    says("E_VALUE: gw: '10.0.0.9' is not");
+    says("E_VALUE: gw: '10.0.0.7' is not");
+    says("E_VALUE: ip: '10.0.0/24' is not");
+    says("E_VALUE: gw: 'nonsense' is not");
+    says("E_NO_KIF: no kernel interface is named 'k5'");
+    says("vsw0, VLAN 0"); /* of a line with a mistake nothing is done */
+    says("set by hand");
+    says("from               off");
+    says("from               nowhere: DHCP has named none");
+    says("server             fd00::53");
+    says("from               nowhere\r\n");
     says("E_EXISTS: there is such a route");
     says("E_GATEWAY: no interface's network has 10.3.1.7 in it");
     says("0.0.0.0/0           10.0.0.9         k0      default");
@@ -247,6 +294,14 @@ static void what_was_set_is_kept(void **state)
         "net cdp vsw0 listen\n"
         "net lldp vsw1 advertise\n"
         "net kif add k0 switch=vsw0 ip=10.0.0.1/24 gw=10.0.0.9 mac=06:42:48:00:00:01\n"
+        "net kif add k1 switch=vsw0 ip=dhcp mac=06:42:48:00:00:02\n"
+        "net kif set k0 ip=2001:db8::5/64 gw=2001:db8::1\n"
+        "net kif set k1 ip=2001:db8:1::5/64 gw=fe80::1\n"
+        "net route add 10.1.0.0/16 via=10.7.0.1\n"
+        "net route add 2001:db8:7::/48 via=2001:db8:1::7\n"
+        "net route add 2001:db8:8::/48 via=fe80::7%k1\n"
+        "net dns set 10.0.0.53,fd00::53\n"
+        "net ntp set off\n"
         "net port set k0 mode=trunk vlans=10,20-29 native=none\n"
         "net port set k0 isolate=on link=down\n"
         "net policy k0 promisc=reject unknown=50\n"
@@ -288,6 +343,12 @@ static void what_was_set_is_kept(void **state)
     says("net mirror web:0 to=web:1");
     says("net port set web:0 mode=trunk vlans=10,20 native=1\n");
     says("nic0.vlan=10");
+    says("net kif set k0 ip=2001:db8::5/64 gw=2001:db8::1\n");
+    says("net kif set k1 ip=2001:db8:1::5/64 gw=fe80::1%k1\n");
+    says("net route add 10.1.0.0/16 via=10.7.0.1 --wait\n");
+    says("net route add 2001:db8:7::/48 via=2001:db8:1::7 --wait\n");
+    says("net route add 2001:db8:8::/48 via=fe80::7%k1 --wait\n");
+    says("net dns set 10.0.0.53,fd00::53\nnet ntp set off\n");
 }
 
 /* Each command says how it is used, and why something is not done. */

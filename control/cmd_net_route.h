@@ -1,0 +1,2 @@
+/* `net route`; entered through the schema. */
+#pragma once
