@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "control/banner.h"
 #include "control/cmd_crash.h"
 #include "control/cmd_host.h"
 #include "control/cmd_vm.h"
@@ -163,6 +164,7 @@ static const struct {
     {"crash record", crash_boot_event}, /* why the machine was */
     {"network", net_init},              /* switches and lwIP, before anything is plugged in */
     {"inventory", cmd_vm_init},         /* what the configuration is put into */
+    {"addresses", banner_start},        /* told when there are some */
     {"config", start_config},           /* VMs and what is wrong with their description */
     {"mitigations", start_mitigations}, /* before any VM */
     {"second console", start_second_console},

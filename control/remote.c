@@ -54,6 +54,11 @@ static void serve(void *arg)
     remote.open--;
 }
 
+bool remote_is_on(void)
+{
+    return remote.door != NULL;
+}
+
 static bool on_management(const char *kif)
 {
     const struct kif *first = kif_first();
@@ -222,7 +227,8 @@ static const struct schema_arg ssh_args[] = {
 };
 
 static const struct schema_command commands[] = {
-    {"host", "ssh", "the shell over SSH, for users with a password or key", "host ssh on",
-     ROLE_ADMIN, ssh_args, NULL, run_ssh},
+    {"host", "ssh", "the shell over SSH, for users with a password or key",
+     "host user add anna role=admin; host user passwd anna; host ssh on", ROLE_ADMIN, ssh_args,
+     NULL, run_ssh},
 };
 SCHEMA_COMMANDS(commands);

@@ -121,12 +121,25 @@ void saved_network_is_default(void)
     saved.network = network_text();
 }
 
+static bool is_default(const char *network)
+{
+    return first_boot_enabled() && (saved.network ? !strcmp(network, saved.network) : !network[0]);
+}
+
+bool saved_network_untouched(void)
+{
+    char *now = network_text();
+    bool untouched = now && is_default(now);
+
+    free(now);
+    return untouched;
+}
+
 /* A network that nobody has changed is made anew at each start, for the cards that are there. */
 static void collect_network(struct schema_text *t)
 {
     char *now = network_text();
-    bool untouched =
-        now && first_boot_enabled() && (saved.network ? !strcmp(now, saved.network) : !now[0]);
+    bool untouched = now && is_default(now);
 
     if (!now)
         t->overflow = true;

@@ -31,3 +31,5 @@ char *saved_text(void);
 void saved_status(struct out *out);
 /* For net/first_boot.c: the network is what it set up by itself, and need not be kept. */
 void saved_network_is_default(void);
+/* It still is. */
+bool saved_network_untouched(void);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/banner.h"
 #include "control/complete.h"
 #include "control/help.h"
 #include "control/line_edit.h"
@@ -370,6 +371,7 @@ static void console_fiber(void *arg)
         s->leaving = false;
         if (login_wanted() && !login_console(s->terminal, s->user, sizeof(s->user), &s->role))
             continue;
+        banner_session(s->terminal);
         terminal_print(s->terminal, ASK_SIZE);
         while (read_and_run(s))
             ;
@@ -384,11 +386,13 @@ static void session_fiber(void *arg)
 
     s->fiber = fiber_self();
     fiber_set_data(s);
-    if (s->line)
+    if (s->line) {
         run_line(s, s->line, NULL);
-    else
+    } else {
+        banner_session(s->terminal);
         while (read_and_run(s))
             ;
+    }
     log_notice("user %s (%s) has left", s->user, s->from);
     s->ended(s->owner, s->last_status);
     free(s);

@@ -190,7 +190,7 @@ def ssh(c):
         sessions = [client.start("anna", options=["-tt"]) for _ in range(4)]
         try:
             for s in sessions:
-                until(c, s, rb"bulkhead> ")
+                until(c, s, rb"(?s)Addresses: k0 10\.0\.2\.15/24 by DHCP[^\n]*\r\n.*bulkhead> ")
             for i, s in enumerate(sessions):
                 s.stdin.write(b"echo this is %d\r" % i)
                 s.stdin.flush()

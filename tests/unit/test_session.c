@@ -147,6 +147,19 @@ static void asks_before_it_deletes(void **state)
 
 #define LOGIN(name, password) name "\r" password "\r"
 
+static void a_session_begins_with_the_addresses(void **state)
+{
+    (void)state;
+    session("boot/bulkhead.conf",
+            "host user add anna role=admin\rhost user passwd anna\r" LOGIN(
+                "eight888", "eight888") "net switch add vsw0\rnet kif add k1 switch=vsw0\r"
+                                        "net kif add k0 switch=vsw0 ip=10.0.0.1/24\r"
+                                        "host login console=yes\rexit\r" LOGIN(
+                                            "anna", "eight888") "echo in again\r");
+    says("\r\nin again");
+    says("\nAddresses: k1 none; k0 10.0.0.1/24\r\n");
+}
+
 static void roles_bound_what_users_do(void **state)
 {
     (void)state;
@@ -337,6 +350,7 @@ int main(void)
         cmocka_unit_test(filters_and_json),
         cmocka_unit_test(pages_for_a_terminal),
         cmocka_unit_test(asks_before_it_deletes),
+        cmocka_unit_test(a_session_begins_with_the_addresses),
         cmocka_unit_test(roles_bound_what_users_do),
         cmocka_unit_test(survives_noise),
         cmocka_unit_test(a_clone_has_its_own_identity),
