@@ -168,7 +168,10 @@ static void on_status(struct netif *n)
                    k->mode == KIF_DHCP ? ", by DHCP" : "");
     else
         log_notice("%s has no address any more", k->name);
-    if (address && kif_has_address)
+    if (!address)
+        return;
+    servers_ask_again();
+    if (kif_has_address)
         kif_has_address(k);
 }
 
@@ -253,6 +256,7 @@ void kif_remove(struct kif *k)
     route_forget(&k->netif);
     netif_set_status_callback(&k->netif, NULL);
     netif_remove(&k->netif);
+    route_changed();
     kif_send_flush(&k->sender, k->port);
     switch_port_remove(k->port->sw, k->port->index);
     while (k->tail != k->head)

@@ -64,9 +64,11 @@ static struct netif *reaches6(const ip6_addr_t *to)
     return NULL;
 }
 
-struct netif *route_reaches(const ip_addr_t *to)
+struct netif *route_reaches(const ip_addr_t *gateway)
 {
-    return IP_IS_V6(to) ? reaches6(ip_2_ip6(to)) : reaches4(ip_2_ip4(to));
+    struct netif *n = IP_IS_V6(gateway) ? reaches6(ip_2_ip6(gateway)) : reaches4(ip_2_ip4(gateway));
+
+    return n && n->state ? n : NULL; /* lwIP's loopback is nobody's */
 }
 
 /* ---- the table --------------------------------------------------------------------------------
@@ -188,14 +190,14 @@ struct netif *route_find(const ip4_addr_t *from, const ip4_addr_t *to)
     if (reaches4(to))
         return NULL; /* lwIP finds it itself */
     r = match(false, &to->addr);
-    return r ? reaches4(ip_2_ip4(&r->gateway)) : NULL;
+    return r ? route_reaches(&r->gateway) : NULL;
 }
 
 const ip4_addr_t *route_gateway(struct netif *n, const ip4_addr_t *to)
 {
     const struct route *r = match(false, &to->addr);
 
-    return r && reaches4(ip_2_ip4(&r->gateway)) == n ? ip_2_ip4(&r->gateway) : NULL;
+    return r && route_reaches(&r->gateway) == n ? ip_2_ip4(&r->gateway) : NULL;
 }
 
 static struct kif *has_gateway6(struct netif *n)
@@ -222,7 +224,7 @@ struct netif *route6_find(const ip6_addr_t *from, const ip6_addr_t *to)
     }
     r = match(true, to->addr);
     if (r)
-        return reaches6(ip_2_ip6(&r->gateway));
+        return route_reaches(&r->gateway);
     k = has_gateway6(NULL);
     return k ? &k->netif : NULL; /* NULL: one that routers have said, or none */
 }
@@ -232,7 +234,7 @@ const ip6_addr_t *route6_gateway(struct netif *n, const ip6_addr_t *to)
     const struct route *r = match(true, to->addr);
     const struct kif *k;
 
-    if (r && reaches6(ip_2_ip6(&r->gateway)) == n)
+    if (r && route_reaches(&r->gateway) == n)
         return ip_2_ip6(&r->gateway);
     k = has_gateway6(n);
     return k ? &k->gateway6 : NULL;

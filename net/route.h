@@ -22,8 +22,8 @@ struct route {
 enum hv_status route_add(const ip_addr_t *network, u32 bits, const ip_addr_t *gateway);
 enum hv_status route_remove(const ip_addr_t *network, u32 bits);
 const struct route *route_at(u32 i); /* NULL past the last */
-/* The interface whose network has this address; NULL: none. */
-struct netif *route_reaches(const ip_addr_t *to);
+/* The kernel interface (its state) whose network has this address; NULL: none. */
+struct netif *route_reaches(const ip_addr_t *gateway);
 /* Routes through link-local gateways of it go. */
 void route_forget(struct netif *n);
 /* Addresses or gateways have changed: what lwIP has noted of IPv6's ways is void. */

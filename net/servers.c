@@ -139,6 +139,15 @@ void servers_forget(const struct kif *k)
     use_offered_ntp();
 }
 
+/* lwIP itself waits for half a minute after a question that did not get away. */
+void servers_ask_again(void)
+{
+    if (!sntp_enabled() || sntp_getreachability(0))
+        return;
+    sntp_stop();
+    ask_time();
+}
+
 const ip_addr_t *servers_offered_dns(u32 i)
 {
     return i < offered.dns.count ? &offered.dns.at[i] : NULL;

@@ -23,6 +23,8 @@ const ip_addr_t *servers_offered_dns(u32 i);
 const ip_addr_t *servers_offered_ntp(u32 i);
 const struct kif *servers_offered_at(void);
 
-/* For net/kif.c: packets of `k` were given to lwIP; its lease is over. */
+/* For net/kif.c: packets of `k` were given to lwIP; its lease is over; an interface has got an
+ * address, so that a question for the time may find its way now. */
 void servers_settle(const struct kif *k);
 void servers_forget(const struct kif *k);
+void servers_ask_again(void);

@@ -21,6 +21,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000  # unshare(2): of this thread alone
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_MULTI_QUEUE = 0x400454ca, 2, 0x1000, 0x100  # linux/if_tun.h
 HERE = "10.9.0.1"
+HERE6, FAR6 = "2001:db8:9::1", "2001:db8:aa::1"  # FAR6 is at no network of the machine's
 
 
 def enter(address, queues):
@@ -43,6 +44,7 @@ class NetLab:
         self.taps = self.inside(enter, address, queues)
         self.tap = self.taps[0]
         self.programs, self.card = [], None
+        self.has_ipv6 = False
 
     @staticmethod
     def possible():
@@ -51,6 +53,12 @@ class NetLab:
                 return True
         except (OSError, subprocess.CalledProcessError):
             return False
+
+    def add_ipv6(self):
+        """HERE6 and FAR6 beside the address, if the kernel has IPv6."""
+        self.has_ipv6 = all(self.inside(subprocess.run, ["ip", "address", "add", address, "dev", device, "nodad"],
+                                        check=False, stderr=subprocess.DEVNULL).returncode == 0
+                            for address, device in ((HERE6 + "/64", "t0"), (FAR6 + "/128", "lo")))
 
     def inside(self, function, *arguments, **keywords):
         """Calls it in the namespace, and waits."""
@@ -113,6 +121,7 @@ def dnsmasq(lab, folder):
         return False
     lab.start([program, "--keep-in-foreground", "--conf-file=/dev/null", "--interface=t0", "--bind-interfaces",
                "--user=root", "--no-resolv", "--no-hosts", "--no-ping", "--address=/peer.test/" + HERE,
+               "--address=/other.test/10.9.0.77",
                "--dhcp-range=10.9.0.100,10.9.0.100,1h", f"--dhcp-leasefile={folder}/leases",
                f"--pid-file={folder}/dnsmasq.pid", "--dhcp-option=option:ntp-server," + HERE])
     return True

@@ -10,7 +10,7 @@ import threading
 import time
 
 from tests.emu.bad_frames import broken
-from tests.emu.netlab import HERE, NetLab, Transfers, cut_by_card, dnsmasq, flood, reach
+from tests.emu.netlab import FAR6, HERE, HERE6, NetLab, Transfers, cut_by_card, dnsmasq, flood, reach
 from tests.emu import decode, vdisk
 from tests.emu.monitor import Monitor
 from tests.emu.qemu_nics import Peer, wire
@@ -26,7 +26,12 @@ USER = ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]
 def net_dhcp(c):
     with c.check("first boot: the first card with link gets an address by DHCP", vital=True):
         c.until("net kif list", r"k0 +vsw0 +10\.0\.2\.15/24 +10\.0\.2\.2 +dhcp", 30)
-    with c.check("it is told"):
+    with c.check("it is told, on the console in a line of its own"):
+        c.command("echo by now")
+        line = re.search(r"(?m)^.*Bulkhead is at .*$", c.text)[0]
+        assert line.strip().endswith("Bulkhead is at 10.0.2.15 (k0, by DHCP); this shell over SSH: `help host ssh`"), \
+            line
+        assert c.text.count("Bulkhead is at") == 1
         assert "k0 has the address 10.0.2.15/24, by DHCP" in c.command("host log")
         assert re.search(r"management +10\.0\.2\.15/24", c.command("host info"))
     with c.check("net kif show has the lease and the server"):
@@ -44,11 +49,28 @@ def net_dhcp(c):
     with c.check("also with 1,400 bytes, and one that has to be fragmented"):
         assert "3 sent, 3 answered" in c.command("net ping 10.0.2.2 count=3 size=1400 interval=20ms")
     with c.check("IPv6: an address from the router's advertisement, and the router answers"):
-        c.until("net kif show k0", r"(?i)ipv6 +fec0::[0-9a-f:]+", 30)
+        c.until("net kif show k0", r"(?im)^ipv6 +fec0::[0-9a-f:]+ router\s*$", 30)
         text = c.command("net ping fec0::2 count=3 interval=50ms", 30)
         assert "3 answered" in text, text
     with c.check("the name server came with the lease"):
-        assert "10.0.2.3" in c.command("net dns show")
+        assert re.search(r"(?s)server +10\.0\.2\.3\s.*from +DHCP at k0", c.command("net dns show")), c.text
+    with c.check("one that was set by hand outlives a lease, and goes when it is taken back"):
+        c.command("net dns set 10.0.2.99")
+        c.command("net kif dhcp k0")
+        c.until("net kif show k0", r"dhcp +bound", 30)
+        text = c.command("net dns show")
+        assert re.search(r"(?s)server +10\.0\.2\.99\s.*from +set by hand.*not used +10\.0\.2\.3, DHCP at k0",
+                         text), text
+        assert "net dns set 10.0.2.99" in c.command("host config show")
+        c.command("net dns set dhcp")
+        text = c.command("net dns show")
+        assert re.search(r"server +10\.0\.2\.3\s", text) and "10.0.2.99" not in text, text
+    with c.check("a route waits without a lease, and is in force with one"):
+        text = c.command("net kif dhcp k0; net route add 10.44.0.0/16 via=10.0.2.2; net route list")
+        assert re.search(r"(?s)It waits.*10\.44\.0\.0/16 +10\.0\.2\.2 +- +static +waits", text), text
+        c.until("net route list", r"10\.44\.0\.0/16 +10\.0\.2\.2 +k0 +static +active", 30)
+        assert "E_GATEWAY" in c.command("net route add 10.45.0.0/16 via=10.3.3.3")
+        c.command("net route remove 10.44.0.0/16")
     with c.check("syslog: the log goes to a server as RFC 5424 says"), \
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))  # QEMU's 10.0.2.2
@@ -112,10 +134,15 @@ def echo_reply(f):
 NTP_TIME = 4102444800  # 2100-01-01
 
 
+def ntp_answer(asked, seconds=NTP_TIME):
+    """What an NTP server answers a client: RFC 4330 section 5."""
+    stamp = (seconds + 2208988800 & 0xffffffff).to_bytes(4, "big") + bytes(4)
+    return bytes([0x24, 1, 4, 0xec]) + bytes(8) + b"LOCL" + stamp + asked[40:48] + stamp + stamp
+
+
 def ntp_reply(f):
-    """What an NTP server at 10.0.0.1 answers a client's packet: RFC 4330 section 5."""
-    stamp = (NTP_TIME + 2208988800 & 0xffffffff).to_bytes(4, "big") + bytes(4)
-    ntp = bytes([0x24, 1, 4, 0xec]) + bytes(8) + b"LOCL" + stamp + f[82:90] + stamp + stamp
+    """The frame with it, from 10.0.0.1."""
+    ntp = ntp_answer(f[42:90])
     udp = f[36:38] + f[34:36] + (8 + len(ntp)).to_bytes(2, "big") + b"\0\0"
     return f[6:12] + mac("020000000001") + f[12:26] + f[30:34] + f[26:30] + udp + ntp
 
@@ -478,14 +505,102 @@ def link_local(c, lab):
         c.command("host ssh off")
 
 
+def ipv6_by_hand(c, lab, leases):
+    """An address in HERE6's network and servers there; FAR6 is the other side of a router."""
+    with c.check("IPv6: an address by hand, its network and a gateway"):
+        assert "E_" not in c.command(f"net kif set k0 ip=2001:db8:9::5/64 gw={HERE6}")
+        c.until("net kif show k0", r"(?m)^ipv6 +2001:db8:9::5 static\s*$", 30)
+        for there in (HERE6, FAR6):
+            assert "3 answered" in c.command(f"net ping {there} count=3 interval=20ms", 60)
+        assert f"net kif set k0 ip=2001:db8:9::5/64 gw={HERE6}" in c.command("host config show")
+    if leases:
+        with c.check("IPv6: a name server set by hand answers"):
+            c.command(f"net dns set {HERE6}")
+            assert "other.test has the address 10.9.0.77" in c.command("net dns lookup other.test")
+            c.command("net dns set dhcp")
+    with c.check("IPv6: without the gateway a route leads there"):
+        c.command("net kif set k0 ip=2001:db8:9::5/64")
+        c.until("net kif show k0", r"(?m)^ipv6 +2001:db8:9::5 static\s*$", 30)
+        assert "0 answered" in c.command(f"net ping {FAR6} count=1", 60)
+        assert "E_" not in c.command(f"net route add 2001:db8:aa::/48 via={HERE6}")
+        assert "3 answered" in c.command(f"net ping {FAR6} count=3 interval=20ms", 60)
+        c.command("net route remove 2001:db8:aa::/48")
+    with c.check("IPv6: the log's server and the time's"):
+        for port, line, good in ((5514, f"host syslog set {HERE6} port=5514 level=info", rb"^<13[0-7]>1 "),
+                                 (123, f"net ntp set {HERE6}", rb"(?s)^.{48}$")):
+            with lab.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server:
+                server.bind((HERE6, port))
+                server.settimeout(100)
+                assert "E_" not in c.command(line)
+                assert re.match(good, server.recv(2048))
+        assert f"server             {HERE6}" in c.command("net ntp show")
+        c.command("host syslog off")
+        c.command("net ntp set dhcp")
+
+
+def negotiates(c, lab):
+    """What Linux at the other end has noted of a connection (linux/tcp.h, struct tcp_info)."""
+    def noted(connection):
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 16)
+        assert info[5] & 2, "no SACK (TCPI_OPT_SACK)"
+        assert info[5] & 4, "no window scaling (TCPI_OPT_WSCALE)"
+        return info[6] & 15  # what the host's windows are shifted by
+
+    with c.check("TCP: SACK and window scaling hold, whoever has opened the connection"):
+        with lab.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.bind((HERE, 5008))
+            listener.listen()
+            listener.settimeout(120)
+            c.send(f"net perf {HERE} port=5008 size=64K\r")
+            with listener.accept()[0] as connection:
+                assert noted(connection) == 6
+                connection.settimeout(120)
+                while connection.recv(1 << 16):
+                    pass
+            c.expect("65536 bytes in", 60)
+            c.prompt(60)
+        c.command("host user add berta role=admin")
+        c.command("host user key berta 'key=ssh-ed25519 AAAA'")
+        assert "E_" not in c.command("host ssh on")
+        with lab.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
+            s.settimeout(120)
+            s.connect(("10.9.0.100", 22))
+            assert noted(s) == 6
+            assert s.recv(8).startswith(b"SSH-2.0")
+        c.command("host ssh off")
+
+
+def leased(c, lab, clock):
+    """What dnsmasq has named besides an address."""
+    with c.check("DHCP by dnsmasq, and a name that it knows", vital=True):
+        c.until("net kif list", r"k0 +vsw0 +10\.9\.0\.100/24 +10\.9\.0\.1 +dhcp", 60)
+        assert "peer.test has the address 10.9.0.1" in c.command("net dns lookup peer.test")
+    with c.check("the time server that it has named sets the clock; one that is set by hand goes before"):
+        asked, client = clock.recvfrom(2048)
+        clock.sendto(ntp_answer(asked), client)
+        c.until("net ntp show", r"(?s)server +10\.9\.0\.1, answers.*from +DHCP at k0\s.*clock +by NTP", 30)
+        c.command("net ntp set 10.9.0.7")
+        text = c.command("net ntp show")
+        assert re.search(r"(?s)server +10\.9\.0\.7\s.*from +set by hand.*not used +10\.9\.0\.1, DHCP at k0",
+                         text), text
+        c.command("net ntp set off")
+        assert re.search(r"(?s)state +off.*from +off", c.command("net ntp show"))
+        assert "net ntp set off" in c.command("host config show")
+        c.command("net ntp set dhcp")
+        assert re.search(r"(?s)state +on.*server +10\.9\.0\.1\s", c.command("net ntp show"))
+
+
 def lab_checks(c, lab):
     """The host behind a network of its own: DHCP, names, echoes, TCP, frames that are broken."""
-    leases = dnsmasq(lab, c.machine.folder)
-    if leases:
-        with c.check("DHCP by dnsmasq, and a name that it knows", vital=True):
-            c.until("net kif list", r"k0 +vsw0 +10\.9\.0\.100/24 +10\.9\.0\.1 +dhcp", 60)
-            assert "peer.test has the address 10.9.0.1" in c.command("net dns lookup peer.test")
-    else:
+    clock = lab.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    clock.bind((HERE, 123))
+    clock.settimeout(100)
+    lab.add_ipv6()
+    with clock:
+        leases = dnsmasq(lab, c.machine.folder)
+        if leases:
+            leased(c, lab, clock)
+    if not leases:
         c.command("net kif set k0 ip=10.9.0.100/24 gw=10.9.0.1")
     with c.check(f"{BAD_FRAMES} broken frames, and the shell answers throughout"):
         mac_of_k0 = mac(re.search(r"(?m)^mac +(\S+)", c.command("net kif show k0"))[1])
@@ -500,6 +615,9 @@ def lab_checks(c, lab):
     with c.check("10,000 pings are all answered"):
         assert flood(lab, "10.9.0.100", 10000) == 10000
     link_local(c, lab)
+    if lab.has_ipv6:
+        ipv6_by_hand(c, lab, leases)
+    negotiates(c, lab)
     transfers = Transfers(lab, SIZE)
     try:
         with c.check("TCP: 16 MiB to the peer, and as many from it"):

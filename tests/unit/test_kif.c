@@ -34,6 +34,7 @@ static struct {
     u32 discovers, requests, arps, echoes, replies, others;
     u8 frame[2048];
     u32 len;
+    u32 ntp;       /* questions for the time */
     u8 sought[16]; /* the neighbour that was asked for last */
 } peer;
 static struct net_switch *sw;
@@ -94,9 +95,9 @@ static void answer_arp(const u8 *f)
 
 static void answer_dhcp(const u8 *f)
 {
-    static const u8 options[] = {54, 4,   10,  0,   0,  1, 51, 4,  0, 0,   14, 16, 1,
-                                 4,  255, 255, 255, 0,  3, 4,  10, 0, 0,   1,  6,  4,
-                                 10, 0,   0,   53,  42, 4, 10, 0,  0, 123, 255};
+    static const u8 options[] = {54, 4,   10,  0,   0,  1, 51, 4,  0, 0, 14, 16, 1,
+                                 4,  255, 255, 255, 0,  3, 4,  10, 0, 0, 1,  6,  4,
+                                 10, 0,   0,   53,  42, 4, 10, 0,  0, 1, 255};
     u8 r[342 + 14] = {0};
     bool discover = f[284] == 1; /* option 53 comes first */
 
@@ -153,6 +154,8 @@ static void hear(void *owner, const struct switch_item *items, u32 count)
             peer.echoes++, answer_echo(f, MIN(peer.len, 34u + frame_be16(f + 16) - 20));
         else if (frame_be16(f + 12) == ETH_IPV4 && f[23] == 1 && f[34] == 0)
             peer.replies++;
+        else if (frame_be16(f + 12) == ETH_IPV4 && f[23] == 17 && frame_be16(f + 36) == 123)
+            peer.ntp++;
         else if (frame_be16(f + 12) == ETH_IPV6 && f[20] == 58 && f[54] == 135)
             memcpy(peer.sought, f + 62, 16);
         else
@@ -248,7 +251,7 @@ static void servers_by_hand_win(void **state)
     assert_int_equal(name_server(), 0x0a000063);
     assert_int_equal(time_server(), 0x0a000063);
     assert_int_equal(ip_2_ip4(servers_offered_dns(0))->addr, PP_HTONL(0x0a000035));
-    assert_int_equal(ip_2_ip4(servers_offered_ntp(0))->addr, PP_HTONL(0x0a00007b));
+    assert_int_equal(ip_2_ip4(servers_offered_ntp(0))->addr, PP_HTONL(0x0a000001));
     assert_true(servers_offered_at() == k && !servers_offered_dns(1));
     u32 before = peer.requests;
     run(1900 * SECOND);
@@ -258,7 +261,7 @@ static void servers_by_hand_win(void **state)
     servers_set_dns(&mine, 0);
     servers_set_ntp(SERVERS_NTP_DHCP, NULL, NULL);
     assert_int_equal(name_server(), 0x0a000035);
-    assert_int_equal(time_server(), 0x0a00007b);
+    assert_int_equal(time_server(), 0x0a000001);
     servers_set_dns(&same, 1);
     servers_set_ntp(SERVERS_NTP_OFF, NULL, NULL);
     kif_set_dhcp(k);
@@ -267,7 +270,12 @@ static void servers_by_hand_win(void **state)
     servers_set_dns(&same, 0); /* also when both named the same one */
     assert_int_equal(name_server(), 0x0a000035);
     servers_set_ntp(SERVERS_NTP_DHCP, NULL, NULL);
-    assert_int_equal(time_server(), 0x0a00007b);
+    assert_int_equal(time_server(), 0x0a000001);
+    peer.ntp = 0;
+    kif_set_dhcp(k);
+    run(10 * SECOND);
+    assert_int_equal(time_server(), 0x0a000001);
+    assert_true(peer.ntp); /* as soon as there is an address to ask from */
     kif_set_static(k, address, mask, none);
     assert_int_equal(name_server(), 0);
     assert_int_equal(time_server(), 0);

@@ -148,6 +148,7 @@ static void interfaces_routes_and_their_errors(void **state)
             "net route remove 10.9.0.0/16\n"
             "net route add 2001:db8::/32 via=10.0.0.1\n"
             "net route add fe80::/64 via=fe80::1\n"
+            "net route add 10.5.0.0/16 via=127.0.0.1\n"
             "net kif set k0 ip=2001:db8:1::5/48\n"
             "net kif set k0 ip=fe80::5/64\n"
             "net kif set k0 ip=2001:db8:1::5/64 gw=10.0.0.9\n"
@@ -186,6 +187,7 @@ static void interfaces_routes_and_their_errors(void **state)
         fail_msg("%s", output);
     says("E_VALUE: via: '10.0.0.1' is not an address of the network's family");
     says("E_VALUE: network: 'fe80::/64'");
+    says("E_GATEWAY: no interface's network has 127.0.0.1 in it");
     says(
         "E_VALUE: ip: '2001:db8:1::5/48' is not an IPv6 address of one station in a network of 64");
     says("E_VALUE: ip: 'fe80::5/64' is not an IPv6 address of one station");
