@@ -1,9 +1,11 @@
 """Tables `rates` and `guests` of `make bench`: disks and TCP of the control partition beside Debian's Linux, each on
 the same emulated QEMU machine with the same devices: rates, their ratio, and what is wanted of it.
 
-Disks: reads of 128 KiB in order, 16 at a time, and of 4 KiB in no order, 32 at a time, past all
-caches (O_DIRECT there).  AHCI is beside Debian's stock kernel, since the cloud one has no driver of it.  TCP: to and from a program in a network namespace, by a TAP interface
-without offloads.  Each rate is the best of five; they depend on this machine and on what else it does.
+Disks: reads and writes of 128 KiB in order, 16 at a time, and of 4 KiB in no order, 32 at a time, past all
+caches (O_DIRECT there); what is written is filled with a pattern each time, and flushed at the end.  AHCI and e1000e
+are beside Debian's stock kernel, since the cloud one has no drivers of them.  TCP: to and from a program in a network
+namespace, by a TAP interface without offloads, with a virtio card and an e1000e.  Each rate is the best of five; they
+depend on this machine and on what else it does.
 
 `guest.tcp`: from one Linux guest of a vCPU to another, by a switch of Bulkhead on AMD-V; beside it two QEMU machines
 of a CPU whose user-space virtio-net cards are joined by a stream.  Kernel, initramfs and program are the
@@ -27,14 +29,18 @@ MIB = 1 << 20
 DISK_MIB, TCP_MIB = 256, 64
 DEVICES = ["-device", "virtio-blk-pci,drive=d,disable-legacy=on", "-device", "nvme,drive=e,serial=1",
            "-device", "virtio-net-pci,netdev=n,disable-legacy=on,romfile="]
-AHCI = ["-device", "ich9-ahci,id=a", "-device", "ide-hd,drive=f,bus=a.0"]
-# name, disk of Bulkhead, device of Linux
-DISKS = [("virtio-blk", "vd0", "/dev/vda"), ("nvme", "nvme0", "/dev/nvme0n1")]
-AHCI_DISKS = [("ahci", "sd0", "/dev/sda")]
+AHCI = ["-device", "ich9-ahci,id=a", "-device", "ide-hd,drive=f,bus=a.0", "-device", "e1000e,netdev=n,romfile="]
+# name, drive of QEMU, disk of Bulkhead, device of Linux
+DISKS = [("virtio-blk", "d", "vd0", "/dev/vda"), ("nvme", "e", "nvme0", "/dev/nvme0n1")]
+AHCI_DISKS = [("ahci", "f", "sd0", "/dev/sda")]
 KERNEL, STOCK_KERNEL = "build/guests/demo/vmlinuz", "build/bench/vmlinuz-stock"
 INITRD, STOCK_INITRD = "build/bench/rate.img", "build/bench/rate-stock.img"
-# name, block, depth, bytes, random
-LOADS = [("sequential", 128 << 10, 16, DISK_MIB * MIB, 0), ("random4k", 4096, 32, 64 * MIB, 1)]
+# name, devices, disks, card, kernel and initramfs of Linux
+MACHINES = [("ahci", AHCI, AHCI_DISKS, "e1000e.tcp", (STOCK_KERNEL, STOCK_INITRD)),
+            ("virtio", DEVICES, DISKS, "tcp", (KERNEL, INITRD))]
+# name, block, depth, bytes, random, write
+LOADS = [("sequential", 128 << 10, 16, DISK_MIB * MIB, 0, 0), ("random4k", 4096, 32, 64 * MIB, 1, 0),
+         ("sequential.write", 128 << 10, 16, DISK_MIB * MIB, 0, 1), ("random4k.write", 4096, 32, 64 * MIB, 1, 1)]
 
 
 def machine(name, devices, data, lab=None, boot=None):
@@ -62,41 +68,31 @@ def best(measure):
 
 def our_disks(s, disks):
     rates = {}
-    for name, disk, _ in disks:
-        for load, block, depth, size, scattered in LOADS:
-            line = f"host disk test {disk} mode=read size={size} block={block} depth={depth}"
-            line += " --random" if scattered else ""
+    for name, _, disk, _ in disks:
+        for load, block, depth, size, scattered, write in LOADS:
+            line = f"host disk test {disk} mode={'write' if write else 'read'} size={size} block={block} depth={depth}"
+            line += " --yes" + " --random" * scattered
             rates[f"{name}.{load}"] = best(lambda line=line: float(
                 re.search(r"requests a second +(\d+)", s.command(line, 300))[1]))
     return rates
 
 
-def ours(lab):
-    m = machine("bulkhead", DEVICES, "de", lab)
+def ours(lab, name, devices, disks, card):
+    m = machine("bulkhead-" + name, devices, [drive for _, drive, _, _ in disks], lab)
     try:
         s = Session(m)
         s.prompt(120)
         s.until("net kif list", r"k0 +vsw0 ", 60)
         s.command(f"net kif set k0 ip=10.9.0.100/24 gw={HERE}")
-        rates = our_disks(s, DISKS)
+        rates = our_disks(s, disks)
 
         def tcp(words):
             return float(re.search(r"rate +([\d.]+) Mbit", s.command("net perf " + words, 300))[1])
-        rates["tcp.send"] = best(lambda: tcp(f"{HERE} port=5001 size={TCP_MIB}M"))
-        rates["tcp.receive"] = best(lambda: tcp(f"{HERE} port=5002 mode=receive"))
+        rates[f"{card}.send"] = best(lambda: tcp(f"{HERE} port=5001 size={TCP_MIB}M"))
+        rates[f"{card}.receive"] = best(lambda: tcp(f"{HERE} port=5002 mode=receive"))
     finally:
         m.stop()
     return rates
-
-
-def our_ahci():
-    m = machine("bulkhead-ahci", AHCI, "f")
-    try:
-        s = Session(m)
-        s.prompt(120)
-        return our_disks(s, AHCI_DISKS)
-    finally:
-        m.stop()
 
 
 class Linux(Session):
@@ -110,31 +106,23 @@ class Linux(Session):
 
     def disks(self, disks):
         rates = {}
-        for name, _, device in disks:
-            for load, block, depth, size, scattered in LOADS:
-                line = f"disk {device} {block} {depth} {size} {scattered}"
+        for name, _, _, device in disks:
+            for load, block, depth, size, scattered, write in LOADS:
+                line = f"disk {device} {block} {depth} {size} {scattered} {write}"
                 rates[f"{name}.{load}"] = best(lambda line=line: self.ask(line))
         return rates
 
 
-def linux(lab):
-    m = machine("linux", DEVICES, "de", lab, (KERNEL, INITRD))
+def linux(lab, name, devices, disks, card, boot):
+    m = machine("linux-" + name, devices, [drive for _, drive, _, _ in disks], lab, boot)
     try:
         s = Linux(m)
-        rates = s.disks(DISKS)
-        rates["tcp.send"] = best(lambda: s.ask(f"send {HERE} 5001 {TCP_MIB * MIB}") * 8 / 1e6)
-        rates["tcp.receive"] = best(lambda: s.ask(f"receive {HERE} 5002") * 8 / 1e6)
+        rates = s.disks(disks)
+        rates[f"{card}.send"] = best(lambda: s.ask(f"send {HERE} 5001 {TCP_MIB * MIB}") * 8 / 1e6)
+        rates[f"{card}.receive"] = best(lambda: s.ask(f"receive {HERE} 5002") * 8 / 1e6)
     finally:
         m.stop()
     return rates
-
-
-def linux_ahci():
-    m = machine("linux-ahci", AHCI, "f", boot=(STOCK_KERNEL, STOCK_INITRD))
-    try:
-        return Linux(m).disks(AHCI_DISKS)
-    finally:
-        m.stop()
 
 
 # ---- TCP from guest to guest -----------------------------------------------------------------------
@@ -234,7 +222,7 @@ def qemu_guests(cpu="max"):
 def wanted_of(name):
     if name.startswith("guest.tcp"):
         return 2.0 if name == "guest.tcp" else None
-    return 0.8 if name.startswith("tcp") else 0.9
+    return 0.8 if "tcp" in name else 0.9
 
 
 def rows(mine, theirs):
@@ -250,12 +238,13 @@ def rows(mine, theirs):
 
 def host_rows():
     """Disks and TCP of the control partition."""
-    mine, theirs = our_ahci(), linux_ahci()
+    mine, theirs = {}, {}
     with NetLab() as lab:
         transfers = Transfers(lab, TCP_MIB * MIB)
         try:
-            mine.update(ours(lab))
-            theirs.update(linux(lab))
+            for *one, boot in MACHINES:
+                mine.update(ours(lab, *one))
+                theirs.update(linux(lab, *one, boot))
         finally:
             transfers.close()
     return rows(mine, theirs)

@@ -205,12 +205,13 @@ build/host/bench_images: $(BENCH_IMAGES_SRC) | $(HOST_LIB)
 # Disks and TCP beside Debian's Linux on the same emulated machine.
 build/bench/rate.img: build/linux/rate tools/mkinitrd.py
 	@mkdir -p $(@D)
-	$(Q)$(PYTHON) tools/mkinitrd.py $@ $< /bin/busybox .cache/guests/modules/*.ko
+	$(Q)$(PYTHON) tools/mkinitrd.py $@ $< /bin/busybox $(or $(BULKHEAD_CACHE),.cache)/guests/modules/*.ko
 STOCK := $(or $(BULKHEAD_CACHE),.cache)/stock-kernel
 STOCK_MODULES := block/t10-pi drivers/ata/ahci drivers/ata/libahci drivers/ata/libata drivers/scsi/scsi_common \
         drivers/scsi/scsi_mod drivers/scsi/sd_mod crypto/crct10dif_common crypto/crct10dif_generic \
-        crypto/crc64_rocksoft_generic lib/crc-t10dif lib/crc64 lib/crc64-rocksoft
-build/bench/rate-stock.img: build/linux/rate tools/mkinitrd.py tools/binaries.lock
+        crypto/crc64_rocksoft_generic lib/crc-t10dif lib/crc64 lib/crc64-rocksoft \
+        drivers/net/ethernet/intel/e1000e/e1000e
+build/bench/rate-stock.img: build/linux/rate tools/mkinitrd.py tools/binaries.lock tests/tests.mk
 	@mkdir -p $(@D)
 	$(Q)tools/fetch-deb.sh $$(sed -n 's/^\(linux-image-[^ ]*\) .*/\1/p' tools/binaries.lock) $(STOCK) \
 	    'boot/vmlinuz-*' $(STOCK_MODULES:%='lib/modules/*/kernel/%.ko')

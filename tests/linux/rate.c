@@ -1,13 +1,14 @@
 /* /init of a Linux that `make bench` measures beside Bulkhead on the same emulated machine:
- * loads the modules that are there, of virtio devices and of AHCI, and answers lines on the console
- * with one rate each.
+ * loads the modules that are there, of virtio devices, AHCI and e1000e, and answers lines on the
+ * console with one rate each.
  *
- *   disk DEVICE BLOCK DEPTH BYTES RANDOM   O_DIRECT reads, DEPTH at a time: requests a second
- *   send IP PORT BYTES                     TCP: bytes a second until the peer has closed
- *   receive IP PORT                        TCP: until the peer has sent all
- *   address IP                             another one than 10.9.0.100; no rate
- *   serve PORT                             TCP: read one connection to its end
- *   show PATH                              a file, as of /proc; no rate */
+ *   disk DEVICE BLOCK DEPTH BYTES RANDOM WRITE  O_DIRECT reads, or writes of a pattern and a flush,
+ *                                               DEPTH at a time: requests a second
+ *   send IP PORT BYTES                          TCP: bytes a second until the peer has closed
+ *   receive IP PORT                             TCP: until the peer has sent all
+ *   address IP                                  another one than 10.9.0.100; no rate
+ *   serve PORT                                  TCP: read one connection to its end
+ *   show PATH                                   a file, as of /proc; no rate */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -59,7 +60,8 @@ static void load_modules(void)
                                         "libata",
                                         "libahci",
                                         "ahci",
-                                        "sd_mod"};
+                                        "sd_mod",
+                                        "e1000e"};
     char path[80];
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -94,8 +96,15 @@ struct disk {
     aio_context_t context;
     int fd;
     uint64_t block, count, next;
-    int random;
+    int random, write;
 };
+
+/* As `host disk test mode=write` does. */
+static void fill(uint64_t *words, uint64_t bytes, uint64_t at)
+{
+    for (uint64_t i = 0; i < bytes / 8; i++)
+        words[i] = (at / 8 + i) * 0x9e3779b97f4a7c15ull + 1;
+}
 
 static int submit(struct disk *d, unsigned slot)
 {
@@ -105,8 +114,10 @@ static int submit(struct disk *d, unsigned slot)
 
     if (d->random)
         at = at * 0x9e3779b97f4a7c15ull % d->count;
+    if (d->write)
+        fill((uint64_t *)(buffer + slot * d->block), d->block, at * d->block);
     *b = (struct iocb){.aio_data = slot,
-                       .aio_lio_opcode = IOCB_CMD_PREAD,
+                       .aio_lio_opcode = d->write ? IOCB_CMD_PWRITE : IOCB_CMD_PREAD,
                        .aio_fildes = (uint32_t)d->fd,
                        .aio_buf = (uint64_t)(buffer + slot * d->block),
                        .aio_nbytes = d->block,
@@ -114,15 +125,15 @@ static int submit(struct disk *d, unsigned slot)
     return syscall(SYS_io_submit, d->context, 1, &b) == 1;
 }
 
-static double read_disk(const char *path, uint64_t block, unsigned depth, uint64_t bytes,
-                        int random)
+static double load_disk(const char *path, uint64_t block, unsigned depth, uint64_t bytes,
+                        int random, int writes)
 {
-    struct disk d = {.block = block, .count = bytes / block, .random = random};
+    struct disk d = {.block = block, .count = bytes / block, .random = random, .write = writes};
     struct io_event events[DEPTH_MOST];
     uint64_t done = 0;
     double began;
 
-    d.fd = open(path, O_RDONLY | O_DIRECT);
+    d.fd = open(path, (writes ? O_RDWR : O_RDONLY) | O_DIRECT);
     if (d.fd < 0 || depth > DEPTH_MOST || syscall(SYS_io_setup, DEPTH_MOST, &d.context) != 0)
         return 0;
     began = now();
@@ -136,6 +147,8 @@ static double read_disk(const char *path, uint64_t block, unsigned depth, uint64
                 (d.next < d.count && !submit(&d, (unsigned)events[i].data)))
                 return 0;
     }
+    if (writes && fsync(d.fd) != 0)
+        return 0;
     began = now() - began;
     syscall(SYS_io_destroy, d.context);
     close(d.fd);
@@ -203,7 +216,7 @@ int main(void)
 {
     char line[200], word[100];
     unsigned long long a, b, c;
-    int random;
+    int random, writes;
 
     mount("dev", "/dev", "devtmpfs", 0, NULL);
     mkdir("/proc", 0755);
@@ -217,8 +230,8 @@ int main(void)
         fflush(stdout);
         if (!fgets(line, sizeof(line), stdin))
             return 0;
-        if (sscanf(line, "disk %99s %llu %llu %llu %d", word, &a, &b, &c, &random) == 5)
-            printf("RATE %.1f\n", read_disk(word, a, (unsigned)b, c, random));
+        if (sscanf(line, "disk %99s %llu %llu %llu %d %d", word, &a, &b, &c, &random, &writes) == 6)
+            printf("RATE %.1f\n", load_disk(word, a, (unsigned)b, c, random, writes));
         else if (sscanf(line, "send %99s %llu %llu", word, &a, &b) == 3)
             printf("RATE %.1f\n", transfer(word, (int)a, b));
         else if (sscanf(line, "receive %99s %llu", word, &a) == 2)
