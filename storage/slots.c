@@ -38,7 +38,7 @@ enum hv_status slots_open(struct slots *s, struct disk *d, const char *path)
     return HV_OK;
 }
 
-enum copy_state { COPY_BLANK, COPY_WHOLE, COPY_BAD };
+enum copy_state { COPY_BLANK, COPY_WHOLE, COPY_BAD, COPY_UNREADABLE };
 
 /* *whole: header and text, to be freed. */
 static enum hv_status read_copy(const struct esp_file *f, enum copy_state *state, u8 **whole,
@@ -51,9 +51,10 @@ static enum hv_status read_copy(const struct esp_file *f, enum copy_state *state
     enum hv_status status = b ? esp_read(f, 0, b, first) : HV_ENOMEM;
 
     *whole = NULL;
+    *state = COPY_UNREADABLE;
     if (status != HV_OK) {
         free(b);
-        return status;
+        return status == HV_ENOMEM ? status : HV_OK;
     }
     u64 text = le64(b + LENGTH);
     u64 all = text <= size - SLOTS_HEADER ? ROUND_UP(SLOTS_HEADER + text, (u64)f->disk->block_size)
@@ -62,7 +63,7 @@ static enum hv_status read_copy(const struct esp_file *f, enum copy_state *state
         status = esp_read(f, first, b + first, all - first);
     if (status != HV_OK) {
         free(b);
-        return status;
+        return status == HV_ENOMEM ? status : HV_OK;
     }
     *sequence = le64(b + SEQUENCE);
     *state = COPY_BAD;
@@ -85,7 +86,7 @@ static enum hv_status read_copy(const struct esp_file *f, enum copy_state *state
 enum hv_status slots_read(struct slots *s, enum slots_state *state, char **text, u32 *len)
 {
     u8 *best = NULL;
-    bool bad = false;
+    bool bad = false, unreadable = false;
 
     *text = NULL;
     *len = 0;
@@ -102,7 +103,8 @@ enum hv_status slots_read(struct slots *s, enum slots_state *state, char **text,
             free(best);
             return status;
         }
-        bad |= copy == COPY_BAD;
+        unreadable |= copy == COPY_UNREADABLE;
+        bad |= copy == COPY_BAD || copy == COPY_UNREADABLE;
         if (copy != COPY_WHOLE || sequence <= s->sequence) {
             free(whole);
             continue;
@@ -114,6 +116,9 @@ enum hv_status slots_read(struct slots *s, enum slots_state *state, char **text,
         s->newest = i;
     }
     *state = best ? bad ? SLOTS_REPAIRED : SLOTS_GOOD : bad ? SLOTS_LOST : SLOTS_EMPTY;
+    s->unreadable = unreadable;
+    if (!best && unreadable)
+        return HV_EIO;
     if (best) {
         memmove(best, best + SLOTS_HEADER, *len + 1ull);
         *text = (char *)best;

@@ -20,6 +20,7 @@ struct cut_disk {
     u64 left;      /* sectors that still reach the medium */
     bool shuffled; /* the sectors of a request go in another order */
     u32 written;   /* sectors that were to be written */
+    u64 dead[2];   /* bytes that begin a sector which cannot be read; 0: none */
 };
 
 static void write_sectors(struct cut_disk *c, const struct disk_io *io)
@@ -39,6 +40,12 @@ static void submit(struct disk *d, struct disk_io *io)
 {
     struct cut_disk *c = (struct cut_disk *)d;
 
+    for (u32 i = 0; i < ARRAY_LEN(c->dead) && io->op == DISK_READ; i++) {
+        if (c->dead[i] && c->dead[i] >= io->offset && c->dead[i] < io->offset + io->length) {
+            disk_complete(io, HV_EIO);
+            return;
+        }
+    }
     if (io->op == DISK_READ)
         memcpy(io->iov[0].base, c->bytes + io->offset, io->length);
     if (io->op == DISK_WRITE)
@@ -352,6 +359,87 @@ static void says_what_it_found(void **state)
     free(bytes);
 }
 
+/* A sector that cannot be read costs the copy that it is in, and not the other one; `behind`: it is
+ * one of the text's, not of the header's. */
+static void one_dead_sector(u32 which, bool behind)
+{
+    struct cut_disk c;
+    struct slots s;
+    enum slots_state found;
+    u64 size;
+    u8 *bytes = file_system(16, 8192, &size);
+    char first[9000], second[9000], *text;
+    u32 len;
+
+    memset(first, '1', sizeof(first));
+    memset(second, '2', sizeof(second));
+    open_disk(&c, bytes, size, 512);
+    assert_int_equal(slots_open(&s, &c.disk, "bulkhead/config"), HV_OK);
+    assert_int_equal(slots_read(&s, &found, &text, &len), HV_OK);
+    assert_int_equal(slots_write(&s, first, sizeof(first)), HV_OK);
+    assert_int_equal(slots_write(&s, second, sizeof(second)), HV_OK);
+    c.dead[0] = s.file[which].extent[0].offset + (behind ? 8192 : 0);
+    assert_int_equal(slots_read(&s, &found, &text, &len), HV_OK);
+    assert_int_equal(found, SLOTS_REPAIRED);
+    assert_true(s.unreadable);
+    assert_int_equal(len, sizeof(first));
+    assert_memory_equal(text, which ? first : second, len);
+    free(text);
+    assert_int_equal(s.sequence, which ? 1 : 2);
+    /* The next one goes over the copy that could not be read, and counts when that can be again. */
+    assert_int_equal(slots_write(&s, "three", 5), HV_OK);
+    assert_int_equal(s.newest, which);
+    c.dead[0] = 0;
+    assert_int_equal(slots_read(&s, &found, &text, &len), HV_OK);
+    assert_int_equal(found, SLOTS_GOOD);
+    assert_false(s.unreadable);
+    assert_string_equal(text, "three");
+    free(text);
+    disk_fini(&c.disk);
+    free(bytes);
+}
+
+static void goes_on_without_a_copy_that_cannot_be_read(void **state)
+{
+    (void)state;
+    for (u32 i = 0; i < 4; i++)
+        one_dead_sector(i & 1, i & 2);
+}
+
+/* Neither can be read: what to go on from is not known, and a new first number would lose to them.
+ */
+static void stops_where_neither_can_be_read(void **state)
+{
+    struct cut_disk c;
+    struct slots s;
+    enum slots_state found;
+    u64 size;
+    u8 *bytes = file_system(16, 8192, &size);
+    char *text;
+    u32 len;
+
+    (void)state;
+    open_disk(&c, bytes, size, 512);
+    assert_int_equal(slots_open(&s, &c.disk, "bulkhead/config"), HV_OK);
+    assert_int_equal(slots_read(&s, &found, &text, &len), HV_OK);
+    for (u32 i = 0; i < 5; i++)
+        assert_int_equal(slots_write(&s, "five", 4), HV_OK);
+    for (u32 i = 0; i < SLOTS; i++)
+        c.dead[i] = s.file[i].extent[0].offset;
+    assert_int_equal(slots_read(&s, &found, &text, &len), HV_EIO);
+    assert_null(text);
+    c.dead[0] = 0; /* one of them damaged is no better */
+    bytes[s.file[0].extent[0].offset + SLOTS_HEADER] ^= 1;
+    assert_int_equal(slots_read(&s, &found, &text, &len), HV_EIO);
+    c.dead[1] = 0;
+    assert_int_equal(slots_read(&s, &found, &text, &len), HV_OK);
+    assert_int_equal(found, SLOTS_REPAIRED);
+    assert_int_equal(s.sequence, 4);
+    free(text);
+    disk_fini(&c.disk);
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +447,8 @@ int main(void)
         cmocka_unit_test(finds_the_partition),
         cmocka_unit_test(survives_a_cut_at_every_sector),
         cmocka_unit_test(says_what_it_found),
+        cmocka_unit_test(goes_on_without_a_copy_that_cannot_be_read),
+        cmocka_unit_test(stops_where_neither_can_be_read),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
