@@ -7,7 +7,6 @@
 #include "control/saved.h"
 #include "control/schema.h"
 #include "control/shell.h"
-#include "storage/slots.h"
 #include "storage/store.h"
 
 static enum hv_status no_memory(struct out *out)
@@ -41,6 +40,9 @@ static enum hv_status report(struct out *out, enum hv_status status)
     case HV_ENOENT:
         return out_error(out, status, "E_NO_HOME", "put both files onto the boot medium's ESP",
                          "no disk has \\bulkhead\\config.a and .b to keep it in");
+    case HV_EPERM:
+        return out_error(out, status, "E_READ_ONLY", "another boot medium, or host config export",
+                         "the disk that keeps it cannot be written");
     case HV_ETIMEDOUT:
         return out_error(out, status, "E_TIMEOUT", "host config status", "the disk takes long");
     case HV_ENOSPC:

@@ -573,7 +573,10 @@ static void autostart(void *arg)
     u32 started = 0;
     (void)arg;
     for (struct vm *vm = inventory_first(); vm; vm = vm->next) {
-        if (!vm->config.autostart || vm->phase != PHASE_STOPPED)
+        bool seen = vm->autostarted;
+
+        vm->autostarted = true;
+        if (seen || !vm->config.autostart || vm->phase != PHASE_STOPPED)
             continue;
         if (start(vm, &e))
             started++;

@@ -12,5 +12,6 @@ void cmd_vm_init(void); /* exit handlers, completion of names; before the config
 void cmd_vm_define(const struct vm_config *c);
 /* After it: takes up VMs that outlived a restart of the control partition. */
 void cmd_vm_ready(void);
-/* After the kept configuration: starts those with autostart, if the machine has just booted. */
+/* After the kept configuration: starts those with autostart, if the machine has just booted.  Once
+ * more when it came late: those that were not there before. */
 void cmd_vm_autostart(void);

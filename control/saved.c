@@ -12,14 +12,15 @@
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
 #include "control/rt/loop.h"
+#include "control/saved_home.h"
 #include "control/shell.h"
 #include "control/shell_parse.h"
 #include "drivers/pci.h"
 #include "net/first_boot.h"
-#include "storage/slots.h"
 
 #define PATH "bulkhead/config"
-#define DEVICES_NS (10 * CLOCK_SECOND) /* a driver that hangs does not keep the shell away */
+#define DEVICES_NS (60 * CLOCK_SECOND) /* one after the other, a drive takes up to 31 s */
+#define SHELL_NS (10 * CLOCK_SECOND)   /* a driver that hangs does not keep the shell away */
 #define LATE_DISK_NS (3 * CLOCK_SECOND)
 #define WRITE_NS (5 * CLOCK_SECOND)
 #define KEPT_MARK "# these lines failed at the last start; `host config forget` drops them\n"
@@ -32,20 +33,19 @@ struct schema_text {
 };
 
 static struct {
-    struct slots slots;
-    bool have_home;
-    u32 disks_seen; /* when it was last looked for */
-    bool in_force;  /* what was kept has been run */
+    bool in_force; /* what was kept has been run */
+    bool early;    /* something was set before that */
     bool autosave;
     bool reset;    /* until the next start nothing is kept */
-    char *last;    /* what the newest copy holds */
+    bool told;     /* that there is no disk to keep it on */
+    bool slow;     /* told that it is not in force yet */
     char *kept;    /* lines that failed */
     char *network; /* text of the network that a first boot sets up; NULL: none */
     u32 lines, failed;
-    enum slots_state found;
-    enum hv_status error; /* of the last write */
-    u64 asked, done;      /* requests to write */
-    bool always;          /* the next one writes even if nothing has changed */
+    const struct fiber *running; /* runs kept lines, which ask for no write */
+    enum hv_status error;        /* of the last write */
+    u64 asked, done;             /* requests to write */
+    bool always;                 /* the next one writes even if nothing has changed */
     struct event force_event, work, done_event;
 } saved = {.autosave = true};
 
@@ -139,15 +139,24 @@ bool saved_network_untouched(void)
 static void collect_network(struct schema_text *t)
 {
     char *now = network_text();
-    bool untouched = now && is_default(now);
 
     if (!now)
         t->overflow = true;
-    if (now && !untouched) {
+    if (now && !is_default(now)) {
         schema_put(t, "net auto off");
         append(t, now, (u32)strlen(now));
     }
     free(now);
+}
+
+/* n: with its end. */
+static bool has_line(const char *text, const char *line, u32 n)
+{
+    for (const char *at = text; at && *at; at += strcspn(at, "\n") + 1) {
+        if (!strncmp(at, line, n))
+            return true;
+    }
+    return false;
 }
 
 /* Lines that failed and that nobody has done since. */
@@ -157,14 +166,12 @@ static void collect_kept(struct schema_text *t)
 
     for (const char *at = saved.kept; at && *at;) {
         u32 n = (u32)strcspn(at, "\n") + 1;
-        char line[SHELL_LINE_MAX + 2];
 
-        snprintf(line, sizeof(line), "%.*s", (int)n, at);
-        if (!t->text || !strstr(t->text, line)) {
+        if (!has_line(t->text, at, n)) {
             if (!marked)
                 append(t, KEPT_MARK, sizeof(KEPT_MARK) - 1);
             marked = true;
-            append(t, line, (u32)strlen(line));
+            append(t, at, n);
         }
         at += n;
     }
@@ -210,57 +217,146 @@ static void keep(const char *line)
     saved.kept = p;
 }
 
-static void run_saved_line(const char *line)
+static void tell_failed(const char *line, const char *error)
 {
-    char error[200] = "";
-    struct out_sink sink = {.line = sink_error, .owner = error};
-    enum hv_status status = shell_execute(line, &sink);
-
-    saved.lines++;
-    if (status == HV_OK || status == HV_EEXIST) /* a VM that outlived a restart */
-        return;
     saved.failed++;
-    keep(line);
     /* The third word may be a secret's. */
     log_warn("kept configuration: `%.40s`: %s", strncmp(line, "host user", 9) ? line : "host user",
              error);
 }
 
-static void run_all(const char *text)
+static void run_line(const char *line)
+{
+    char error[200] = "";
+    struct out_sink sink = {.line = sink_error, .owner = error};
+    enum hv_status status = shell_execute(line, &sink);
+
+    if (status == HV_OK || status == HV_EEXIST) /* a VM that outlived a restart */
+        return;
+    keep(line);
+    tell_failed(line, error);
+}
+
+/* Into what was set by hand already: whether a line that fails matters shows at the end. */
+static void run_line_late(const char *line)
+{
+    char error[200] = "";
+    struct out_sink sink = {.line = sink_error, .owner = error};
+
+    if (shell_execute(line, &sink) != HV_OK)
+        keep(line);
+}
+
+static u32 each_line(const char *text, void (*fn)(const char *line))
 {
     char line[SHELL_LINE_MAX + 2];
+    u32 count = 0;
 
     for (const char *at = text; *at;) {
         u32 n = (u32)strcspn(at, "\n");
 
         snprintf(line, sizeof(line), "%.*s", (int)n, at);
-        if (n < sizeof(line) && line[0] && line[0] != '#')
-            run_saved_line(line);
+        if (n < sizeof(line) && line[0] && line[0] != '#') {
+            fn(line);
+            count++;
+        }
         at += n + (at[n] == '\n');
     }
+    return count;
+}
+
+/* Why it is not in force, by trying once more. */
+static void tell_left(const char *line)
+{
+    char error[200] = "";
+    struct out_sink sink = {.line = sink_error, .owner = error};
+
+    tell_failed(line, shell_execute(line, &sink) == HV_OK ? "it came to something else" : error);
+}
+
+/* The kept text comes into a machine where commands were given already.  First it is run, then what
+ * they had made once more, so that they win; what of both is not in force then is told and kept. */
+static void run_late(const char *text)
+{
+    char *meanwhile = saved_text(), *all;
+
+    if (strstr(text, "net auto off\n") && saved_network_untouched())
+        first_boot_undo();
+    saved.lines = each_line(text, run_line_late);
+    if (meanwhile)
+        each_line(meanwhile, run_line_late);
+    free(meanwhile);
+    struct schema_text left = {0};
+    all = saved.kept;
+    saved.kept = NULL;
+    char *now = saved_text();
+    for (const char *at = all; at && now && *at; at += strcspn(at, "\n") + 1) {
+        u32 n = (u32)strcspn(at, "\n") + 1;
+
+        if (!has_line(now, at, n) && !has_line(left.text, at, n))
+            append(&left, at, n);
+    }
+    free(now);
+    free(all);
+    saved.kept = left.text;
+    if (saved.kept)
+        each_line(saved.kept, tell_left);
+}
+
+static void run_kept(bool late)
+{
+    char *text = strdup(saved_home_text());
+
+    if (!text || !text[0]) {
+        free(text);
+        return;
+    }
+    saved.running = fiber_self();
+    if (late)
+        run_late(text);
+    else
+        saved.lines = each_line(text, run_line);
+    saved.running = NULL;
+    free(text);
+    log_info("kept configuration %llu from %s: %u lines, %u failed",
+             (unsigned long long)saved_home_number(),
+             saved_home_disk() ? saved_home_disk()->name : "a disk that is gone", saved.lines,
+             saved.failed);
+    if (late)
+        log_notice("the disk with the kept configuration came late: its %u lines have been run "
+                   "now, %u failed; what was set meanwhile goes on to count",
+                   saved.lines, saved.failed);
 }
 
 /* ---- the disk ---------------------------------------------------------------------------------
  */
-/* Disks whose contents are a guest's or another machine's do not count: physical ones alone. */
-static bool find_home(void)
+static enum hv_status write_kept(void)
 {
-    u32 disks = 0;
+    char *text = saved.reset ? calloc(1, 1) : saved_text();
+    enum hv_status status;
 
-    for (struct disk *d = disk_first(); d; d = d->next)
-        disks += !strcmp(d->ops->name, "physical");
-    if (saved.have_home || disks == saved.disks_seen)
-        return saved.have_home;
-    saved.disks_seen = disks;
-    for (struct disk *d = disk_first(); d && !saved.have_home; d = d->next) {
-        if (strcmp(d->ops->name, "physical") || d->read_only)
-            continue;
-        enum hv_status status = slots_open(&saved.slots, d, PATH);
-        saved.have_home = status == HV_OK;
-        if (status != HV_OK && status != HV_ENOENT)
-            log_warn("disk %s cannot keep the configuration: status %d", d->name, (int)status);
+    if (!text) {
+        log_error("E_CONFIG: the configuration is longer than %u bytes, or there is no memory. "
+                  "Try: host mem",
+                  (u32)SLOTS_TEXT_MAX);
+        return HV_ENOSPC;
     }
-    return saved.have_home;
+    if (!saved.always && !strcmp(text, saved_home_text())) {
+        free(text);
+        return HV_OK;
+    }
+    status = saved_home_write(text);
+    free(text);
+    if (status == HV_ENOENT && !saved.told && !saved_home_lost()) {
+        log_warn("E_NO_HOME: no disk has \\bulkhead\\config.a and .b: what is set is lost at a "
+                 "reboot. Try: host config");
+        saved.told = true;
+    }
+    if (status != HV_OK && status != HV_ENOENT && status != HV_EPERM)
+        log_error("E_CONFIG: the configuration could not be written: status %d. "
+                  "Try: host disk list",
+                  (int)status);
+    return status;
 }
 
 /* Disks behind USB come after their controller. */
@@ -273,82 +369,41 @@ static bool more_may_come(void)
     return false;
 }
 
+/* Every driver has had its turn, USB's with what was plugged in; then a stick that is slow.  A home
+ * that comes later than that is not lost: look_again(). */
 static void look_for_home(void)
 {
-    u64 end = clock_after(LATE_DISK_NS);
-
     if (pci_wait_ready(clock_after(DEVICES_NS)) != HV_OK)
-        log_warn("devices take too long to come up; the kept configuration is not used");
-    while (!find_home() && more_may_come() && clock_tsc() < end)
-        fiber_sleep_until(clock_after(20 * CLOCK_MS));
+        log_warn("E_TIMEOUT: devices are not all there after %u s; the host goes on without them. "
+                 "Try: host pci",
+                 (u32)(DEVICES_NS / CLOCK_SECOND));
+    u64 end = clock_after(LATE_DISK_NS);
+    while (saved_home_look(false) != HOME_FOUND && more_may_come()) {
+        if (fiber_wait(&saved.work, end) == HV_ETIMEDOUT)
+            break;
+    }
 }
 
-static void read_kept(void)
+static void look_again(void)
 {
-    char *text;
-    u32 len;
-    struct slots *s = &saved.slots;
-    enum hv_status status = slots_read(s, &saved.found, &text, &len);
+    enum saved_home_news news = saved_home_look(saved.always);
 
-    if (status != HV_OK) {
-        log_error("E_CONFIG: the kept configuration cannot be read: status %d. Try: host disk list",
-                  (int)status);
+    if (news != HOME_FOUND && news != HOME_BACK)
         return;
+    if (news == HOME_FOUND && !saved.reset) {
+        run_kept(true);
+        cmd_vm_autostart();
     }
-    if (saved.found == SLOTS_REPAIRED)
-        log_warn("E_CONFIG: a write of the configuration was cut short; the last good one, number "
-                 "%llu, is used. Try: host config show",
-                 (unsigned long long)s->sequence);
-    if (saved.found == SLOTS_LOST)
-        log_warn("E_CONFIG: both copies of the configuration are damaged; none is used. "
-                 "Try: set it again, it is kept then");
-    if (!text)
-        return;
-    run_all(text);
-    free(saved.last);
-    saved.last = text;
-    log_info("kept configuration %llu from %s: %u lines, %u failed",
-             (unsigned long long)s->sequence, s->file[0].disk->name, saved.lines, saved.failed);
-}
-
-static enum hv_status write_kept(void)
-{
-    char *text = saved.reset ? calloc(1, 1) : saved_text();
-    enum hv_status status;
-
-    if (!text) {
-        log_error("E_CONFIG: the configuration is longer than %u bytes, or there is no memory. "
-                  "Try: host mem",
-                  (u32)SLOTS_TEXT_MAX);
-        return HV_ENOSPC;
-    }
-    if (!saved.always && !strcmp(text, saved.last ? saved.last : "")) {
-        free(text);
-        return HV_OK;
-    }
-    if (!find_home()) {
-        free(text);
-        return HV_ENOENT;
-    }
-    status = slots_write(&saved.slots, text, (u32)strlen(text));
-    if (status != HV_OK) {
-        log_error("E_CONFIG: the configuration could not be written: status %d. "
-                  "Try: host disk list",
-                  (int)status);
-        free(text);
-        return status;
-    }
-    free(saved.last);
-    saved.last = text;
-    return HV_OK;
+    if (saved.autosave && !saved.reset && !saved.always)
+        saved.error = write_kept();
 }
 
 static void saved_fiber(void *arg)
 {
     (void)arg;
+    saved_home_watch(&saved.work);
     look_for_home();
-    if (saved.have_home)
-        read_kept();
+    run_kept(saved.early);
     saved.in_force = true;
     event_signal(&saved.force_event);
     first_boot_init(saved_network_is_default);
@@ -356,6 +411,7 @@ static void saved_fiber(void *arg)
     for (;;) {
         if (saved.done == saved.asked)
             fiber_wait(&saved.work, LOOP_NEVER);
+        look_again();
         u64 now = saved.asked;
         if (now == saved.done)
             continue;
@@ -385,14 +441,24 @@ void saved_start(void)
 
 void saved_wait(void)
 {
-    u64 end = clock_after(2 * DEVICES_NS);
+    u64 end = clock_after(SHELL_NS);
 
-    while (!saved.in_force && fiber_wait(&saved.force_event, end) == HV_OK)
-        ;
+    while (!saved.in_force) {
+        if (fiber_wait(&saved.force_event, end) == HV_OK)
+            continue;
+        if (!saved.slow)
+            log_warn("E_TIMEOUT: devices take long, and the kept configuration is not in force "
+                     "yet; what is set meanwhile goes on to count. Try: host pci");
+        saved.slow = true;
+        return;
+    }
 }
 
 void saved_touch(void)
 {
+    if (saved.running && saved.running == fiber_self())
+        return;
+    saved.early |= !saved.in_force;
     if (!saved.in_force || !saved.autosave || saved.reset)
         return;
     if (ask_and_wait() == HV_ETIMEDOUT)
@@ -426,19 +492,18 @@ void saved_forget(void)
 
 void saved_status(struct out *out)
 {
-    static const char *const states[] = {"none was kept", "read whole",
-                                         "the last write was cut short, the one before was read",
-                                         "both copies were damaged"};
+    const struct disk *d = saved_home_disk();
 
-    if (saved.have_home)
-        out_field(out, "kept on", "%s, \\bulkhead\\config.a and .b",
-                  saved.slots.file[0].disk->name);
+    if (d)
+        out_field(out, "kept on", "%s, \\bulkhead\\config.a and .b%s", d->name,
+                  d->read_only ? ", which cannot be written: what is set is lost at a reboot" : "");
     else
-        out_field(out, "kept on", "nothing: no disk with our driver has \\bulkhead\\config.a");
-    out_field(out, "number", "%llu", (unsigned long long)saved.slots.sequence);
-    out_field(out, "size", "%u of %u bytes", saved.last ? (u32)strlen(saved.last) : 0,
-              (u32)SLOTS_TEXT_MAX);
-    out_field(out, "at start", "%s, %u lines, %u failed", states[saved.found], saved.lines,
+        out_field(out, "kept on", "nothing: %s; what is set is lost at a reboot",
+                  saved_home_lost() ? "the disk that keeps it is gone"
+                                    : "no disk with our driver has \\bulkhead\\config.a");
+    out_field(out, "number", "%llu", (unsigned long long)saved_home_number());
+    out_field(out, "size", "%u of %u bytes", (u32)strlen(saved_home_text()), (u32)SLOTS_TEXT_MAX);
+    out_field(out, "at start", "%s, %u lines, %u failed", saved_home_state(), saved.lines,
               saved.failed);
     out_field(out, "autosave", "%s", saved.autosave ? "on" : "off");
     if (saved.reset)

@@ -62,6 +62,19 @@ static void on_card(struct nic *n)
     loop_timer_set(&timer, n->link_up ? clock_tsc() : clock_after(PATIENCE));
 }
 
+void first_boot_undo(void)
+{
+    struct kif *k = kif_named("k0");
+    struct net_switch *sw = k ? k->port->sw : NULL;
+
+    if (!sw)
+        return;
+    kif_remove(k);
+    while (sw->team.count && uplink_remove(sw->ports[sw->team.links[0].port]->name) == HV_OK)
+        ;
+    (void)switches_remove(sw); /* VMs may have ports there: it stays then */
+}
+
 void first_boot_init(void (*when_made)(void))
 {
     made = when_made;

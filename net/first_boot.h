@@ -9,3 +9,5 @@ void first_boot_init(void (*when_made)(void));
 /* Off: whatever cards there are, nothing is set up. */
 void first_boot_enable(bool on);
 bool first_boot_enabled(void);
+/* Takes away what was set up, if the caller knows that nobody has changed it since. */
+void first_boot_undo(void);

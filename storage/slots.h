@@ -20,16 +20,16 @@ enum slots_state {
 
 struct slots {
     struct esp_file file[SLOTS];
-    u64 sequence; /* of the newest whole copy; 0: none */
-    u32 newest;   /* which that is */
+    u64 sequence;    /* of the newest whole copy; 0: none */
+    u32 newest;      /* which that is */
     bool unreadable; /* a copy could not be read at all, which is no write that was cut short */
 };
 
 /* The files "PATH.a" and "PATH.b" on the disk.  As esp_find(); HV_ENOSPC: they are too small. */
 MUST_CHECK enum hv_status slots_open(struct slots *s, struct disk *d, const char *path);
-/* *text: NUL terminated, to be freed; NULL unless SLOTS_GOOD or SLOTS_REPAIRED.  HV_EIO: neither copy
- * is whole and one of them could not be read, so nobody knows what to go on from, and nothing may
- * be written: a lower number would lose to the one that is not readable now.  HV_ENOMEM. */
+/* *text: NUL terminated, to be freed; NULL unless SLOTS_GOOD or SLOTS_REPAIRED.  HV_EIO: neither
+ * copy is whole and one of them could not be read, so nobody knows what to go on from, and nothing
+ * may be written: a lower number would lose to the one that is not readable now.  HV_ENOMEM. */
 MUST_CHECK enum hv_status slots_read(struct slots *s, enum slots_state *state, char **text,
                                      u32 *len);
 /* Durable on return.  HV_ENOSPC: too long. */

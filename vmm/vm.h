@@ -24,9 +24,10 @@ struct vm {
     enum vm_phase phase;
     char stop_reason[96]; /* why it stopped or is paused; "" never ran, or by command */
     u32 starts;
-    u32 edits;    /* changes of its configuration by commands */
-    u32 changing; /* bit n: a command works on nicN, and perhaps waits for the guest */
-    i64 old_told; /* when the youngest snapshot was taken that was told to be old; unix time */
+    u32 edits;        /* changes of its configuration by commands */
+    u32 changing;     /* bit n: a command works on nicN, and perhaps waits for the guest */
+    bool autostarted; /* autostart has looked at it */
+    i64 old_told;     /* when the youngest snapshot was taken that was told to be old; unix time */
 
     /* While it has a slot (every phase but STOPPED): */
     u32 slot;

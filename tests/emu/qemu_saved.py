@@ -1,11 +1,14 @@
 """The configuration that survives: a torn write, a reset of the machine, a crash of the control
 partition."""
+import pathlib
 import re
 import struct
+import subprocess
 
 from tests.emu import vdisk
 from tests.emu.emulator import Qemu
-from tests.emu.suite import qemu
+from tests.emu.monitor import MONITOR, Monitor
+from tests.emu.suite import ESP, IMAGE, put_files, qemu
 
 SIZE = 262144
 
@@ -167,3 +170,126 @@ def saved(c):
         assert "found" in text and "E_" not in text, text
         text = c.command("vm show found")
         assert re.search(r"(?m)^mem +96M", text) and found in text, text
+
+
+# ---- its disk comes late, goes, and is another one -----------------------------------------------
+LATE = ("vm set demo cpu=2 mem=80M\nnet auto off\nnet switch add old mtu=1500\n"
+        "net kif add k0 switch=old mac=06:42:48:00:00:09 ip=10.9.8.7/24\nvm frobnicate x\n"
+        "vm create web kernel=guests/demo/vmlinuz mem=64M\n")
+OTHER = "vm create stranger kernel=guests/demo/vmlinuz mem=64M\n"
+
+
+def files_of(text, number):
+    return {"bulkhead/config.a": copy(number, text), "bulkhead/config.b": copy(number - 1, "vm list\n")}
+
+
+def outside(c, disk):
+    """Both copies, as they are on the medium."""
+    return [subprocess.run(["mtype", "-i", c.machine.data_path(disk) + ESP, f"::/bulkhead/config.{which}"],
+                           check=True, stdout=subprocess.PIPE).stdout for which in "ab"]
+
+
+def count(c, pattern):
+    return len(re.findall(pattern, c.command("host log")))
+
+
+def plug(c, monitor, node, device):
+    for _ in range(600):  # QEMU lets go of the file some time after the device is out
+        answer = monitor.do("device_add", driver="usb-storage", drive=node, id=device, port="4")
+        if "error" not in answer:
+            return
+        assert "lock" in str(answer) or "already" in str(answer) or "in use" in str(answer), answer
+        c.pump(0.1)
+    raise AssertionError(answer)
+
+
+def pull(c, monitor, device, disk):
+    monitor.do("device_del", id=device)
+    c.until("host disk list", rf"(?m)^{disk} .* gone *$", 60)
+
+
+def open_again(c, monitor, node):
+    """The file of a stick that was pulled out, whose drive QEMU has forgotten."""
+    answer = monitor.do("blockdev-add", **{"driver": "raw", "node-name": node, "file": {
+        "driver": "file", "filename": c.machine.data_path("d")}})
+    assert "error" not in answer, answer
+
+
+def number(c):
+    return int(re.search(r"(?m)^number +(\d+)", c.command("host config"))[1])
+
+
+@qemu("saved-late", machine="q35", disk="usb", cpus=2, limit=300, extra=NET + MONITOR,
+      data={"d": pathlib.Path(IMAGE)},
+      files=vdisk.test_guest("counter") | {"bulkhead/config.a": None, "bulkhead/config.b": None})
+def saved_late(c):
+    put_files(c.machine.data_path("d"), files_of(LATE, 7))
+    monitor = Monitor(c)
+    with c.check("without a disk to keep it on, the first thing that is set says that it will be lost"):
+        c.until("net kif list", r"k0 +vsw0", 60)
+        assert count(c, "E_NO_HOME") == 0
+        assert "E_" not in c.command("vm set demo mem=96M").replace("E_NO_HOME", "")
+        c.command("vm create mine kernel=guests/demo/vmlinuz mem=32M")
+        assert count(c, "E_NO_HOME: no disk has") == 1, c.text
+        assert re.search(r"(?m)^kept on +nothing: .*lost at a reboot", c.command("host config"))
+        assert "E_NO_HOME" in c.command("host config save")
+    with c.check("a disk that comes late: what it keeps is run then, and it says so"):
+        plug(c, monitor, "d", "late")
+        c.until("host log", "came late: its 6 lines have been run now, 1 failed", 60)
+        text = c.command("vm show demo")
+        assert re.search(r"(?m)^cpu +2$", text) and re.search(r"(?m)^mem +96M$", text), text
+        assert re.search(r"k0 +old +10\.9\.8\.7/24", c.command("net kif list")), c.text
+        assert "vsw0" not in c.command("net switch list")
+        assert count(c, "failed.*|frobnicate x`") >= 1
+    with c.check("what was set meanwhile is kept beside it, and nothing that was kept is lost"):
+        assert number(c) == 8
+        text = outside(c, "d")
+        assert text[0][64:].startswith(LATE.encode()), text[0][:300]
+        for line in ("vm create mine", "vm create web", "vm set demo cpu=2 mem=96M", "vm frobnicate x",
+                     "net kif add k0 switch=old mac=06:42:48:00:00:09 ip=10.9.8.7/24"):
+            assert line.encode() in text[1], (line, text[1][:900])
+    with c.check("it is pulled out: the next thing that is set says so"):
+        pull(c, monitor, "late", "usb1")
+        c.command("vm set demo mem=100M")
+        assert count(c, "E_NO_HOME: disk usb1, .* is gone") == 1, c.text
+        c.command("vm set demo mem=104M")
+        assert count(c, "E_NO_HOME: disk usb1, .* is gone") == 1, c.text
+        assert re.search(r"(?m)^kept on +nothing: the disk that keeps it is gone", c.command("host config"))
+    with c.check("it is put back: it is found under its new name, and has what was set meanwhile"):
+        open_again(c, monitor, "again")
+        plug(c, monitor, "again", "late")
+        c.until("host log", "configuration is kept on disk usb2 now", 60)
+        c.until("host config", r"(?m)^kept on +usb2, .*\nnumber +9", 60)
+        assert b"vm set demo cpu=2 mem=104M" in outside(c, "d")[0]
+        assert "came late" not in c.command("host log").split("is kept on disk usb2 now")[1]
+    with c.check("after a crash of the control partition it is read from there"):
+        c.command("debug crash null", 60)
+        assert re.search(r"(?m)^mem +104M$", c.command("vm show demo"))
+        assert "web" in c.command("vm list") and "mine" in c.command("vm list")
+    with c.check("another configuration in its place is neither run nor written over"):
+        disk = re.search(r"(?m)^kept on +(usb\d)", c.command("host config"))[1]
+        pull(c, monitor, "late", disk)
+        put_files(c.machine.data_path("d"), files_of(OTHER, 50))
+        before = outside(c, "d")
+        open_again(c, monitor, "other")
+        plug(c, monitor, "other", "late")
+        c.until("host log", "keeps another configuration, number 50", 60)
+        c.command("vm set demo mem=102M")
+        assert outside(c, "d") == before
+        assert "stranger" not in c.command("vm list")
+    with c.check("unless it is told to"):
+        assert "E_" not in c.command("host config save")
+        assert number(c) == 51
+        assert b"vm set demo cpu=2 mem=102M" in outside(c, "d")[1]
+
+
+@qemu("saved-two", machine="q35", disk="ahci", cpus=1, limit=200, data={"d": pathlib.Path(IMAGE)},
+      extra=["-device", "virtio-blk-pci,drive=d,disable-legacy=on"],
+      files=files_of(OTHER.replace("stranger", "newer"), 9))
+def saved_two(c):
+    """The second disk is a boot medium, too, whose number is 0, and of which nothing is taken."""
+    with c.check("of two disks with both files the higher number counts, and it says so"):
+        assert re.search(r"more than one disk .*: (sd0 \(number 9\), vd0 \(number 0\)|vd0 \(number 0\), "
+                         r"sd0 \(number 9\)); the highest number counts, that of sd0", c.command("host log")), c.text
+        assert "newer" in c.command("vm list")
+        assert re.search(r"(?m)^kept on +sd0, ", c.command("host config"))
