@@ -256,14 +256,16 @@ static enum hv_status start(struct e1000 *c)
 }
 
 /* Reading clears the causes; the 82574 wants them written, too. */
-static void look(struct e1000 *c, bool interrupt)
+static void serve(void *owner)
 {
+    struct e1000 *c = owner;
     u32 cause = e1000_get(c, REG_ICR);
+    bool msix = e1000_uses_msix(c);
 
     if (c->resetting || cause == ~0u)
         return;
     e1000_put(c, REG_ICR, cause);
-    c->nic.stats.interrupts += interrupt && (cause || e1000_uses_msix(c)); /* a line is shared */
+    c->nic.stats.interrupts += cause && !msix;
     if (cause & E1000_INT_LINK)
         look_at_link(c);
     bool more = receive(c) == BUDGET;
@@ -272,18 +274,17 @@ static void look(struct e1000 *c, bool interrupt)
         nic_room(&c->nic);
     if (more)
         loop_timer_set(&c->more, clock_tsc());
-    else
+    else if (msix)
         e1000_interrupts_unmask(c);
 }
 
-static void on_interrupt(void *owner)
+/* Of MSI-X: the card may have cleared the causes. */
+static void on_message(void *owner)
 {
-    look(owner, true);
-}
+    struct e1000 *c = owner;
 
-static void on_more(void *owner)
-{
-    look(owner, false);
+    c->nic.stats.interrupts++;
+    serve(c);
 }
 
 static void reset(void *arg)
@@ -335,7 +336,7 @@ static void watch(void *owner)
     loop_timer_set(&c->watch, clock_after(CLOCK_SECOND));
     if (c->resetting || c->nic.gone)
         return;
-    look(c, false);
+    serve(c);
     look_at_link(c);
     if (c->tx_oldest != c->tx_next && clock_tsc() - c->last_sent > clock_ticks(HANGS_AFTER)) {
         c->nic.stats.tx_errors++;
@@ -437,7 +438,7 @@ static enum hv_status probe(struct pci_device *pci)
     if (status != HV_OK)
         return status; /* what it may still write to stays its own */
     pci->state = c;
-    c->more = (struct loop_timer){.fn = on_more, .owner = c};
+    c->more = (struct loop_timer){.fn = serve, .owner = c};
     c->watch = (struct loop_timer){.fn = watch, .owner = c};
     c->nic.kind = pci->id->name;
     c->nic.ops = &ops;
@@ -445,7 +446,7 @@ static enum hv_status probe(struct pci_device *pci)
     c->nic.mtu = c->nic.mtu_most = 1500;
     c->nic.capabilities = c->family->capabilities;
     nic_register(&c->nic);
-    pci_on_interrupt(pci, 0, on_interrupt, c);
+    pci_on_interrupt(pci, 0, e1000_uses_msix(c) ? on_message : serve, c);
     watch(c);
     return HV_OK;
 }

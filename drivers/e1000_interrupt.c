@@ -56,8 +56,7 @@ void e1000_interrupts_unmask(struct e1000 *c)
 {
     const struct msix *m = msix_of(c);
 
-    if (e1000_uses_msix(c))
-        e1000_put(c, m->unmask_at, m->unmask);
+    e1000_put(c, m->unmask_at, m->unmask);
 }
 
 void e1000_interrupts_start(struct e1000 *c)

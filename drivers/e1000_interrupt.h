@@ -11,6 +11,6 @@ static inline bool e1000_uses_msix(const struct e1000 *c)
 }
 /* After a reset; pci_interrupts() has been called. */
 void e1000_interrupts_start(struct e1000 *c);
-/* All that has come was looked at.  An MSI-X message masks its causes when it is sent; those that
- * are there again by now send the next one.  Without MSI-X nothing is masked. */
+/* By MSI-X, when all that has come was looked at: a message masks its causes when it is sent; those
+ * that are there again by now send the next one. */
 void e1000_interrupts_unmask(struct e1000 *c);
