@@ -22,7 +22,31 @@ from tests.emu.vdisk import Cpio, read
 USER = ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]
 
 
-@qemu("net-dhcp", machine="q35", cpus=2, extra=USER)
+def lasts(c):
+    """What was set by hand is there after a start, before the lease comes and with it."""
+    for line in ("net switch delete vsw1", "net route add 10.44.0.0/16 via=10.0.2.2", "net dns set 10.0.2.99",
+                 "net ntp set off", "net kif set k0 ip=2001:db8::5/64 gw=2001:db8::1",
+                 "net route add 2001:db8:7::/48 via=2001:db8::7 --wait"):
+        text = c.command(line)
+        assert "E_" not in text, text
+    before = c.command("host config show")
+    c.send("host reboot --yes\r")
+    c.expect("Type help for help", 120)
+    banner = c.expect(r"Addresses: k0 [^\n]*", 60)[0]
+    c.prompt(60)
+    assert "asks DHCP" in banner, banner
+    text = c.command("net route list")
+    assert re.search(r"10\.44\.0\.0/16 +10\.0\.2\.2 +- +static +waits", text), text
+    c.until("net route list", r"10\.44\.0\.0/16 +10\.0\.2\.2 +k0 +static +active", 30)
+    assert re.search(r"2001:db8:7::/48 +2001:db8::7 +k0 +static +active", c.command("net route list"))
+    text = c.command("net dns show")
+    assert re.search(r"(?s)server +10\.0\.2\.99\s.*set by hand.*not used +10\.0\.2\.3, DHCP at k0", text), text
+    assert re.search(r"from +off", c.command("net ntp show"))
+    assert c.command("host config show") == before
+    assert re.search(r"at start +read whole, \d+ lines, 0 failed", c.command("host config"))
+
+
+@qemu("net-dhcp", machine="q35", disk="ahci", cpus=2, extra=USER)
 def net_dhcp(c):
     with c.check("first boot: the first card with link gets an address by DHCP", vital=True):
         c.until("net kif list", r"k0 +vsw0 +10\.0\.2\.15/24 +10\.0\.2\.2 +dhcp", 30)
@@ -104,6 +128,8 @@ def net_dhcp(c):
         c.command("net kif dhcp k0")
         c.until("net kif list", r"10\.0\.2\.15/24", 30)
         assert "3 answered" in c.command("net ping 10.0.2.2 count=3 interval=20ms")
+    with c.check("after a start what was set by hand is there, before the lease comes and with it"):
+        lasts(c)
     with c.check("nothing in the log is an error"):
         log = c.command("host log | grep ERROR")
         assert not log, log

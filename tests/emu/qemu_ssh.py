@@ -240,11 +240,13 @@ def ssh(c):
         assert client.run(c, "anna", "echo fine")[1].strip() == "fine"
     with c.check("after a crash of the control partition it is there again, with the same key"):
         before = re.search(r"SHA256:\S+", c.command("host ssh")).group()
+        c.command("net switch delete ops")  # the network is the first boot's again
         c.command("debug crash null", 60)
         c.until("net kif list", r"k0 .*10\.0\.2\.15", 60)
         assert before in c.command("host ssh")
         status, text = client.run(c, "anna", "host info")
         assert status == 0 and re.search(r"control restarts +1", text), (status, text)
+        assert "Bulkhead is at 10.0.2.15 (k0, by DHCP); `ssh USER@10.0.2.15` gives this shell" in c.text
     with c.check("off again"):
         c.command("host ssh off")
         assert client.run(c, "anna", "host info")[0] == 255

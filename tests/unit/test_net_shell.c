@@ -298,6 +298,9 @@ static void what_was_set_is_kept(void **state)
         "net kif add k0 switch=vsw0 ip=10.0.0.1/24 gw=10.0.0.9 mac=06:42:48:00:00:01\n"
         "net kif add k1 switch=vsw0 ip=dhcp mac=06:42:48:00:00:02\n"
         "net kif set k0 ip=2001:db8::5/64 gw=2001:db8::1\n"
+        "net kif add k2 switch=vsw1 ip=2001:db8:2::5/64 mac=06:42:48:00:00:03\n"
+        "net kif add k3 switch=vsw1 ip=2001:db8:3::5/64 mac=06:42:48:00:00:04\n"
+        "net kif set k3 ip=::\n"
         "net kif set k1 ip=2001:db8:1::5/64 gw=fe80::1\n"
         "net route add 10.1.0.0/16 via=10.7.0.1\n"
         "net route add 2001:db8:7::/48 via=2001:db8:1::7\n"
@@ -347,6 +350,9 @@ static void what_was_set_is_kept(void **state)
     says("nic0.vlan=10");
     says("net kif set k0 ip=2001:db8::5/64 gw=2001:db8::1\n");
     says("net kif set k1 ip=2001:db8:1::5/64 gw=fe80::1%k1\n");
+    says("net kif add k2 switch=vsw1 mac=06:42:48:00:00:03\nnet kif set k2 ip=2001:db8:2::5/64\n"
+         "net kif add k3 switch=vsw1 mac=06:42:48:00:00:04\n");
+    assert_null(strstr(output, "net kif set k3"));
     says("net route add 10.1.0.0/16 via=10.7.0.1 --wait\n");
     says("net route add 2001:db8:7::/48 via=2001:db8:1::7 --wait\n");
     says("net route add 2001:db8:8::/48 via=fe80::7%k1 --wait\n");
