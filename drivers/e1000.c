@@ -102,8 +102,10 @@ static struct nic_frame *take_frame(struct e1000 *c, u32 i, u64 back)
     const struct e1000_family *family = c->family;
     struct e1000_buffer *b = c->in_ring[i], *fresh = c->spare;
     u32 len = (u16)(back >> family->rx_len_at);
+    bool rest = c->rx_rest; /* of a frame that began in the buffer before */
 
-    if ((back & family->rx_checked) != family->rx_whole ||
+    c->rx_rest = !(back & family->rx_whole);
+    if (rest || (back & family->rx_checked) != family->rx_whole ||
         len - NIC_FRAME_LEAST > BUFFER - NIC_FRAME_LEAST) {
         c->nic.stats.rx_errors++;
         arm_rx(c, i, b);
@@ -192,6 +194,7 @@ static void empty_rings(struct e1000 *c)
         arm_rx(c, i, c->in_ring[i]);
     memset(c->tx, 0, RING * sizeof(*c->tx));
     c->rx_next = c->tx_next = c->tx_oldest = 0;
+    c->rx_rest = false;
 }
 
 /* The PHY of the 82576 and later may wait to be told to look for a partner. */

@@ -108,6 +108,7 @@ struct e1000 {
     u8 *headers; /* HEADERS bytes a descriptor: of packets to be cut, as the card wants them */
     struct e1000_buffer buffers[POOL], *in_ring[RING], *spare;
     u32 rx_next, rx_tail, tx_next, tx_oldest;
+    bool rx_rest; /* the last descriptor was not its frame's last: nor is the next one a frame */
     struct nic_frame *sending[RING]; /* at the descriptor of its last piece */
     struct nic_filter filter;
     bool resetting;

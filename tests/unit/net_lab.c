@@ -15,7 +15,9 @@
 #include "control/rt/random.h"
 #include "net/shape.h"
 
-u64 net_lab_now = 1000000000;
+#define BETWEEN 64u /* bytes behind each allocation that nobody may touch */
+
+u64 net_lab_now = 1000000000, net_lab_dma_used;
 static u64 seed = 1;
 
 u64 clock_ns(void)
@@ -72,12 +74,14 @@ void *dma_alloc_dirty(u64 len)
     if (at) {
         ASAN_UNPOISON_MEMORY_REGION(at, 1ull << c);
         dma_holes[c] = *(u8 **)(void *)at;
-    } else if (len <= DMA_ALLOC_MAX && (u64)dma_next + (1ull << c) <= DMA_BASE + DMA_END) {
+    } else if (len <= DMA_ALLOC_MAX && (u64)dma_next + (1ull << c) + BETWEEN <= DMA_BASE + DMA_END) {
         at = dma_next;
-        dma_next += 1ull << c;
+        dma_next += (1ull << c) + BETWEEN;
     }
-    if (at)
-        ASAN_POISON_MEMORY_REGION(at + len, (1ull << c) - len);
+    if (!at)
+        return NULL;
+    ASAN_POISON_MEMORY_REGION(at + len, (1ull << c) + BETWEEN - len);
+    net_lab_dma_used += len;
     return at;
 }
 
@@ -94,6 +98,7 @@ void dma_free(void *p, u64 len)
 
     if (!p)
         return;
+    net_lab_dma_used -= len;
     ASAN_UNPOISON_MEMORY_REGION(p, 1ull << c);
     *(u8 **)p = dma_holes[c];
     dma_holes[c] = p;
