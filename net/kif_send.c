@@ -218,7 +218,9 @@ static void open_last(struct kif_sender *s, const struct switch_port *port)
     if (!frame_ip(f, &ip) || !may_cut(port, ip.version))
         return;
     u32 payload = plain_segment(f, &ip);
-    s->segment = (u16)(payload >= WORTH_JOINING ? payload : 0);
+    if (payload < WORTH_JOINING)
+        return; /* of what is no segment there may be nothing behind IP's header in one piece */
+    s->segment = (u16)payload;
     f->header_len = (u16)(ip.offset + TCP_HEADER);
     s->next_sequence = frame_be32(f->data + ip.offset + 4) + s->segment;
 }

@@ -74,7 +74,8 @@ void *dma_alloc_dirty(u64 len)
     if (at) {
         ASAN_UNPOISON_MEMORY_REGION(at, 1ull << c);
         dma_holes[c] = *(u8 **)(void *)at;
-    } else if (len <= DMA_ALLOC_MAX && (u64)dma_next + (1ull << c) + BETWEEN <= DMA_BASE + DMA_END) {
+    } else if (len <= DMA_ALLOC_MAX &&
+               (u64)dma_next + (1ull << c) + BETWEEN <= DMA_BASE + DMA_END) {
         at = dma_next;
         dma_next += (1ull << c) + BETWEEN;
     }

@@ -5,4 +5,4 @@
 
 extern u64 net_lab_now;      /* what clock_ns() tells, in ns */
 extern u64 net_lab_dma_used; /* bytes in allocations */
-u64 random_u64(void);   /* the runtime's, as test programs give it */
+u64 random_u64(void);        /* the runtime's, as test programs give it */

@@ -36,7 +36,7 @@ static struct net_switch *sw;
 static struct kif *kif;
 static struct ping ping;
 static struct tcp_pcb *client;
-static u64 dma_at_start;
+static u64 dma_at_start, to_stack;
 static u16 used_at_start[MEMP_MAX];
 
 /* ---- the runtime ------------------------------------------------------------------------------
@@ -275,12 +275,15 @@ void nic_fuzz_detach(struct nic *n)
     end_client();
     nic_fuzz_pass(400 * CLOCK_SECOND); /* the longest that lwIP keeps anything */
     assert_int_equal(uplink_remove(n->name), HV_OK);
+    to_stack += kif->port->counters.out_frames - kif->dropped;
     kif_remove(kif);
     nic_fuzz_pass(CLOCK_SECOND);
 }
 
 void nic_fuzz_end(u64 kept)
 {
+    print_message("%llu frames for the stack\n", (unsigned long long)to_stack);
+    assert_true(to_stack > NIC_FUZZ_FRAMES / 4);
     ping_close(&ping);
     assert_int_equal(ping_open(&ping, &ping.to, on_ping, NULL), HV_OK);
     for (u32 i = 0; i < MEMP_MAX; i++)

@@ -8,7 +8,8 @@
 #define NIC_FUZZ_FRAMES 1000000u
 #define NIC_FUZZ_LONGEST 16384u
 
-/* ---- what the program has: its model of the card ---------------------------------------------- */
+/* ---- what the program has: its model of the card ----------------------------------------------
+ */
 /* The card gets a frame that is sound, and tells the driver. */
 void nic_fuzz_deliver(const u8 *frame, u32 len);
 /* It does what it was told to since. */
@@ -16,7 +17,7 @@ void nic_fuzz_card_runs(void);
 
 /* ---- what it calls ----------------------------------------------------------------------------
  */
-u64 nic_fuzz_random(u64 below); /* the same ones in every run */
+u64 nic_fuzz_random(u64 below); /* the same ones in every run, or those of FUZZ_SEED */
 void nic_fuzz_start(void);
 void nic_fuzz_attach(struct nic *n);
 void nic_fuzz_detach(struct nic *n); /* all that was held is back when this returns */

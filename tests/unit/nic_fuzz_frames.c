@@ -2,6 +2,7 @@
  * them.  RFCs are named where a frame is not plain from its name. */
 #include "tests/unit/nic_fuzz_frames.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "net/checksum.h"
@@ -32,8 +33,11 @@ static struct {
 
 u64 frames_random(u64 below)
 {
-    static u64 state = 20260;
+    static u64 state;
+    const char *other = state ? NULL : getenv("FUZZ_SEED");
 
+    if (!state)
+        state = other ? strtoull(other, NULL, 0) : 20260;
     return shape_random(&state) % below;
 }
 
@@ -104,8 +108,7 @@ static void fix_sums(u8 *f, u32 len)
         if (at + header > end)
             return;
         put_sum(f, at, at + header, at + 10, 0);
-        sum_payload(f, at + header, end, ip[9],
-                    pseudo_of(ip + 12, 8, ip[9], end - at - header));
+        sum_payload(f, at + header, end, ip[9], pseudo_of(ip + 12, 8, ip[9], end - at - header));
     } else if (len >= at + 40 && frame_be16(ip - 2) == ETH_IPV6) {
         u32 end = MIN(at + 40 + frame_be16(ip + 4), len);
         sum_payload(f, at + 40, end, ip[6], pseudo_of(ip + 8, 32, ip[6], end - at - 40));
@@ -216,9 +219,9 @@ static u32 igmp(u8 *f)
 static u32 dhcp(u8 *f) /* RFC 2131; offers, acknowledgements, refusals */
 {
     static const u8 kinds[] = {2, 5, 6},
-                    options[] = {54,  4, 10, 0, 0,  1, 51, 4, 0, 0, 0,  60, 1,  4,  255, 255, 255,
-                                 0,   3, 4,  10, 0, 0,  1, 6, 4, 10, 0,  0,  53, 42, 4,   10,  0,
-                                 0,   1, 255};
+                    options[] = {54, 4,   10,  0,   0,  1, 51, 4,  0, 0, 0,  60, 1,
+                                 4,  255, 255, 255, 0,  3, 4,  10, 0, 0, 1,  6,  4,
+                                 10, 0,   0,   53,  42, 4, 10, 0,  0, 1, 255};
     u8 *p = f + AT4 + 8;
 
     memset(p, 0, 300);
@@ -296,7 +299,9 @@ static u32 tcp_new_one(u8 *f) /* with every option that there is, sound or not *
 /* What may follow the segment that the host sent last. */
 static u32 tcp_answer(u8 *f)
 {
-    static const u8 kinds[] = {FRAMES_ACK, FRAMES_ACK, FRAMES_ACK | FRAMES_PSH,
+    static const u8 kinds[] = {FRAMES_ACK,
+                               FRAMES_ACK,
+                               FRAMES_ACK | FRAMES_PSH,
                                FRAMES_ACK | 1,
                                FRAMES_ACK | FRAMES_SYN,
                                FRAMES_RST | FRAMES_ACK};
@@ -412,9 +417,25 @@ static u32 echo6(u8 *f)
 }
 
 static u32 (*const sound[])(u8 *f) = {
-    frames_arp_request, arp_reply,  icmp, igmp,       dhcp,    dns,      udp,  tcp_new_one,
-    tcp_answer,         tcp_answer, echo, tcp_answer, fragment, headers6, slow, frames_solicitation,
-    echo6,              icmp6,      icmp6,
+    frames_arp_request,
+    arp_reply,
+    icmp,
+    igmp,
+    dhcp,
+    dns,
+    udp,
+    tcp_new_one,
+    tcp_answer,
+    tcp_answer,
+    echo,
+    tcp_answer,
+    fragment,
+    headers6,
+    slow,
+    frames_solicitation,
+    echo6,
+    icmp6,
+    icmp6,
 };
 
 /* ---- broken frames ----------------------------------------------------------------------------
@@ -502,8 +523,8 @@ static u32 to_all(u8 *f, u32 len)
 }
 
 static u32 (*const done[])(u8 *f, u32 len) = {
-    as_it_is, cut_short, longer,      flipped, flipped, odd_numbers, odd_numbers,
-    bad_sums, bad_sums,  random_from, tagged,  to_all,
+    as_it_is,    cut_short, longer,   flipped,     flipped, odd_numbers,
+    odd_numbers, bad_sums,  bad_sums, random_from, tagged,  to_all,
 };
 
 u32 frames_next(u8 *to)
@@ -548,8 +569,8 @@ static void hear_icmp(const u8 *f, u32 len)
         return;
     frames_heard.echoes +=
         frame_be16(p + 4) == 0xbeef && frame_be16(p + 6) == (u16)frames_heard.token;
-    frames_heard.traps += frame_be16(p + 4) == FRAMES_TRAP &&
-                          !memcmp(p + 8, trap_bytes, sizeof(trap_bytes));
+    frames_heard.traps +=
+        frame_be16(p + 4) == FRAMES_TRAP && !memcmp(p + 8, trap_bytes, sizeof(trap_bytes));
 }
 
 static void hear_icmp6(const u8 *f, u32 len)
@@ -559,8 +580,8 @@ static void hear_icmp6(const u8 *f, u32 len)
     if (len < AT6 + 24 || memcmp(f, peer_mac, 6))
         return;
     frames_heard.advertised += p[0] == 136 && !memcmp(p + 8, host6, 16);
-    frames_heard.echoes6 += p[0] == 129 && frame_be16(p + 4) == 0xbeef &&
-                            frame_be16(p + 6) == (u16)frames_heard.token;
+    frames_heard.echoes6 +=
+        p[0] == 129 && frame_be16(p + 4) == 0xbeef && frame_be16(p + 6) == (u16)frames_heard.token;
 }
 
 void frames_hear(const u8 *f, u32 len)

@@ -1,4 +1,4 @@
-/* links: drivers/e1000.c drivers/e1000_send.c drivers/nic.c net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c net/uplink.c net/uplink_pieces.c tests/unit/net_lab.c tests/unit/pci_lab.c tests/unit/nic_fuzz.c tests/unit/nic_fuzz_frames.c */
+/* links: drivers/e1000.c drivers/e1000_interrupt.c drivers/e1000_send.c drivers/nic.c net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c net/uplink.c net/uplink_pieces.c tests/unit/net_lab.c tests/unit/pci_lab.c tests/unit/nic_fuzz.c tests/unit/nic_fuzz_frames.c */
 /* A million broken frames through Intel's gigabit cards, half of them by each generation's
  * descriptors, up to lwIP: the model writes descriptors that claim what cannot be, that are done
  * before their time, that are one frame in several; between them the host answers. */
@@ -152,9 +152,7 @@ static void put(const u8 *bytes, u32 len, bool last, u64 back)
 
     assert_true(dma_reaches(dma_pointer(d->address), BUFFER));
     memcpy(dma_pointer(d->address), bytes, MIN(len, (u32)BUFFER));
-    d->back = back             ? back
-              : card.advanced ? status | (u64)len << 32
-                              : status << 32 | len;
+    d->back = back ? back : card.advanced ? status | (u64)len << 32 : status << 32 | len;
     *head = (*head + 1) % RING;
 }
 
@@ -180,7 +178,8 @@ void nic_fuzz_deliver(const u8 *frame, u32 len)
 /* Sums that were looked at, packets that were filtered, VLANs: marks of frames that are sound. */
 static u64 some_marks(void)
 {
-    static const u64 old[] = {BIT(34), BIT(37), BIT(37) | BIT(38), BIT(35), 0xfffull << 48, BIT(46)},
+    static const u64 old[] = {BIT(34), BIT(37),        BIT(37) | BIT(38),
+                              BIT(35), 0xfffull << 48, BIT(46)},
                      new[] = {BIT(4), BIT(5), BIT(5) | BIT(6), BIT(3), 0xfffull << 48, BIT(29)};
 
     return nic_fuzz_random(3) ? 0 : (card.advanced ? new : old)[nic_fuzz_random(6)];
