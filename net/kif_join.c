@@ -14,6 +14,10 @@
 #define TCP_FLAGS 13u
 #define TCP_ACK 0x10u
 #define TCP_PSH 0x08u
+#define TCP_SYN 0x02u
+#define OPTION_END 0u
+#define OPTION_NONE 1u
+#define OPTION_LENGTH 2u /* the most that a segment may have */
 #define IP4_HEADER 20u
 #define IP6_HEADER 40u
 #define FRAME_LONGEST 0xffffu /* a pbuf's length has 16 bits */
@@ -122,6 +126,32 @@ struct pbuf *kif_join_end(struct kif_join *j)
     }
     j->count = 0;
     return first;
+}
+
+static u8 *option(u8 *header, u32 first, u8 *rest, u32 i)
+{
+    return i < first ? &header[TCP_HEADER + i] : &rest[i - first];
+}
+
+/* RFC 9293 section 3.7.1: only a SYN says how long segments may be.  lwIP 2.2.1 takes it from any,
+ * and stops at an assertion when less fits than it has made room for: from others it is removed.
+ * The first `first` bytes of options are behind the header, those after them at `rest`. */
+void kif_join_check_options(struct tcp_hdr *hdr, unsigned len, unsigned first, unsigned char *rest)
+{
+    u8 *header = (u8 *)hdr;
+    u32 step;
+
+    if (header[TCP_FLAGS] & TCP_SYN)
+        return;
+    for (u32 i = 0; i + 1 < len; i += step) {
+        u8 kind = *option(header, first, rest, i);
+
+        step = kind == OPTION_NONE ? 1 : *option(header, first, rest, i + 1);
+        if (kind == OPTION_END || !step)
+            return;
+        for (u32 at = i; kind == OPTION_LENGTH && at < MIN(i + step, len); at++)
+            *option(header, first, rest, at) = OPTION_NONE;
+    }
 }
 
 /* RFC 5681 section 4.2: two full segments are acknowledged at once.  lwIP counts as one what came

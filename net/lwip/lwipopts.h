@@ -128,8 +128,11 @@ const struct ip6_addr *route6_gateway(struct netif *n, const struct ip6_addr *to
 /* net/kif_join.c */
 struct tcp_pcb;
 struct pbuf;
+struct tcp_hdr;
 signed char kif_join_on_segment(struct tcp_pcb *pcb, const struct pbuf *p);
-#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, optlen, opt1len, opt2, p) kif_join_on_segment(pcb, p)
+void kif_join_check_options(struct tcp_hdr *hdr, unsigned len, unsigned first, unsigned char *rest);
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, optlen, opt1len, opt2, p)                             \
+    (kif_join_check_options(hdr, optlen, opt1len, opt2), kif_join_on_segment(pcb, p))
 
 /* net/isn.c */
 struct ip_addr;

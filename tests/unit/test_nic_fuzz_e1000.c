@@ -1,4 +1,4 @@
-/* links: drivers/e1000.c drivers/e1000_interrupt.c drivers/e1000_send.c drivers/nic.c net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c net/uplink.c net/uplink_pieces.c tests/unit/net_lab.c tests/unit/pci_lab.c tests/unit/nic_fuzz.c tests/unit/nic_fuzz_frames.c */
+/* links: drivers/e1000.c drivers/e1000_interrupt.c drivers/e1000_send.c drivers/nic.c net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/isn.c net/servers.c net/ping.c net/offload.c net/uplink.c net/uplink_pieces.c tests/unit/net_lab.c tests/unit/pci_lab.c tests/unit/nic_fuzz.c tests/unit/nic_fuzz_frames.c */
 /* A million broken frames through Intel's gigabit cards, half of them by each generation's
  * descriptors, up to lwIP: the model writes descriptors that claim what cannot be, that are done
  * before their time, that are one frame in several; between them the host answers. */
@@ -23,6 +23,7 @@ extern const struct driver *const __start_drivers[];
 #define ANSWERS_EVERY 1000u /* frames */
 #define CONNECTS_EVERY 50000u
 #define RESETS_EVERY 20000u
+#define TRAP_MOST 128u /* bytes of a trap */
 
 static struct {
     u32 registers[REGISTERS_LEN / 4];
@@ -151,6 +152,7 @@ static void put(const u8 *bytes, u32 len, bool last, u64 back)
     u64 status = 1 | (last ? 2 : 0);
 
     assert_true(dma_reaches(dma_pointer(d->address), BUFFER));
+    memset(dma_pointer(d->address), 0, TRAP_MOST); /* of one that was there before */
     memcpy(dma_pointer(d->address), bytes, MIN(len, (u32)BUFFER));
     d->back = back ? back : card.advanced ? status | (u64)len << 32 : status << 32 | len;
     *head = (*head + 1) % RING;
@@ -200,7 +202,7 @@ static u64 nonsense(u32 len)
 /* The last piece of a frame that is longer than a buffer would be a sound frame by itself. */
 static void put_trap(const u8 *frame, u32 len)
 {
-    u8 trap[256];
+    u8 trap[TRAP_MOST];
     u32 trap_len = nic_fuzz_trap(trap);
 
     put(frame, MIN(len, (u32)BUFFER), false, 0);
@@ -231,8 +233,11 @@ static void odd_done_bit(void)
 {
     struct e1000_rx *rx = ring(REG_RDBA);
 
-    rx[(*reg(REG_RDH) + nic_fuzz_random(4)) % RING].back =
-        nic_fuzz_random(2) ? nonsense(60) : ~0ull;
+    if (room() < 8) /* it would be one that was filled before */
+        return;
+    struct e1000_rx *d = &rx[(*reg(REG_RDH) + nic_fuzz_random(4)) % RING];
+    memset(dma_pointer(d->address), 0, TRAP_MOST);
+    d->back = nic_fuzz_random(2) ? nonsense(60) : ~0ull;
     odd_bits++;
 }
 

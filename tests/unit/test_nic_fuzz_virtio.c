@@ -1,4 +1,4 @@
-/* links: drivers/virtio.c drivers/virtio_net.c drivers/nic.c drivers/nic_flow.c net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/ping.c net/offload.c net/uplink.c net/uplink_pieces.c tests/unit/net_lab.c tests/unit/pci_lab.c tests/unit/nic_fuzz.c tests/unit/nic_fuzz_frames.c */
+/* links: drivers/virtio.c drivers/virtio_net.c drivers/nic.c drivers/nic_flow.c net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/isn.c net/servers.c net/ping.c net/offload.c net/uplink.c net/uplink_pieces.c tests/unit/net_lab.c tests/unit/pci_lab.c tests/unit/nic_fuzz.c tests/unit/nic_fuzz_frames.c */
 /* A million entries of used rings through the driver of virtio network cards up to lwIP: broken
  * frames, lengths and numbers of buffers that cannot be; between them the host answers.  Now and
  * then a card says what makes the driver leave it alone, and another one takes its place, with
@@ -78,7 +78,8 @@ static struct {
 static struct nic *nic;
 static u32 entries, merged, refused_cards, resets;
 
-/* ---- configuration space: four capabilities, 4.1.4 -------------------------------------------- */
+/* ---- configuration space: four capabilities, 4.1.4 --------------------------------------------
+ */
 static const struct {
     u8 type;
     u32 at, len;
@@ -278,9 +279,8 @@ void mmio_write32(volatile void *at, u32 value)
 
     memcpy(card.window + where, &value, 4);
     if (where == DRIVER_FEATURES)
-        card.accepted = card.window[DRIVER_SELECT]
-                            ? (u32)card.accepted | (u64)value << 32
-                            : (card.accepted & ~0xffffffffull) | value;
+        card.accepted = card.window[DRIVER_SELECT] ? (u32)card.accepted | (u64)value << 32
+                                                   : (card.accepted & ~0xffffffffull) | value;
     else if (where >= QUEUE_DESC)
         memcpy((u8 *)(where < QUEUE_AVAIL  ? &q->desc
                       : where < QUEUE_USED ? &q->avail
@@ -413,17 +413,19 @@ static void disturb(void)
     resets++;
 }
 
-/* ---- cards that are not used any more ---------------------------------------------------------- */
+/* ---- cards that are not used any more ----------------------------------------------------------
+ */
 /* An entry that cannot be: the last of this card that the driver takes. */
 static void lie(void)
 {
+    static const u8 sound[60] = {[10] = 1};
     struct queue *q = &card.queues[0], *tx = &card.queues[1];
 
     u64 how = nic_fuzz_random(6);
 
     card.lazy = false;
     nic_fuzz_card_runs(); /* nothing is under way */
-    if (how == 5) { /* more than there can be: what the ring had is read again */
+    if (how == 5) {       /* more than there can be: what the ring had is read again */
         q->given = (u16)(q->given + nic_fuzz_random(3 * SIZE));
         tell_used(q);
         nic_fuzz_pass(CLOCK_SECOND);
@@ -438,7 +440,7 @@ static void lie(void)
         entries--;
         break;
     case 2: /* twice the same one */
-        put(q, (const u8 *)"", 1, 60);
+        put(q, sound, sizeof(sound), sizeof(sound));
         put_used(q, *(volatile u32 *)(used_of(q) + 2 + 4 * ((q->given - 1) % SIZE)), 60);
         entries--;
         break;
@@ -460,8 +462,8 @@ static void lie(void)
 
 static void bring_up(void)
 {
-    static const u64 maybe[] = {F_CSUM,    F_HOST_TSO4,        F_MERGEABLE,
-                                F_CTRL_RX, VIRTIO_F_INDIRECT,  VIRTIO_F_EVENT_IDX};
+    static const u64 maybe[] = {F_CSUM,    F_HOST_TSO4,       F_MERGEABLE,
+                                F_CTRL_RX, VIRTIO_F_INDIRECT, VIRTIO_F_EVENT_IDX};
     static const struct driver_id id = {VIRTIO_VENDOR, 0x1041, 0, 0, "test"};
     static struct pci_device functions[CARDS];
     static u32 used;
