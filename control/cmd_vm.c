@@ -22,6 +22,7 @@
 #include "vmm/virtio_dev_balloon.h"
 #include "vmm/virtio_dev_net.h"
 #include "vmm/vm_home.h"
+#include "vmm/vm_plug.h"
 #include "vmm/vm_sched.h"
 
 typedef unsigned long long ull;
@@ -251,9 +252,29 @@ static bool keep_settings(struct vm *vm, bool moves_in, const u16 vlans[VM_NICS]
     return false;
 }
 
+/* The change and what it takes to keep it.  vm may be gone afterwards. */
+static bool set_and_keep(struct vm *vm, const struct vm_config *c, struct vm_error *e)
+{
+    struct vm_error why;
+    u64 id = vm->id;
+    u32 edits = vm->edits;
+    u16 vlans[VM_NICS];
+    bool moves_in = c->home[0] && !vm->config.home[0];
+    for (u32 i = 0; i < VM_NICS; i++)
+        vlans[i] = vm->config.nic[i].vlan;
+    bool ok = inventory_change(vm, c, e);
+    vm = inventory_by_id(id); /* it may have waited for the guest */
+    bool kept = !vm || vm->edits == edits || keep_settings(vm, moves_in, vlans, ok ? e : &why);
+    if (!ok && !kept)
+        log_warn("the settings of VM %s are not kept: %s", c->name, why.text);
+    if (!ok && vm)
+        saved_touch(); /* what came before the error; else the end of a command does it */
+    return ok && kept;
+}
+
 static enum hv_status run_set(const struct schema_args *args, struct out *out)
 {
-    struct vm_error e, why;
+    struct vm_error e;
     struct vm *vm = the_vm(args, out);
     if (!vm)
         return HV_ENOENT;
@@ -261,25 +282,23 @@ static enum hv_status run_set(const struct schema_args *args, struct out *out)
     enum hv_status st = cmd_vm_settings(args, &c, out);
     if (st != HV_OK)
         return st;
-    u16 vlans[VM_NICS];
-    for (u32 i = 0; i < VM_NICS; i++)
-        vlans[i] = vm->config.nic[i].vlan;
-    u64 id = vm->id;
-    u32 edits = vm->edits;
-    bool moves_in = c.home[0] && !vm->config.home[0];
     if (vm->config.home[0] && strcmp(vm->config.home, c.home) != 0)
         return out_error(out, HV_EINVAL, "E_HOME", "store mv, and vm register",
                          "VM %s has a home already", vm->config.name);
-    bool ok = inventory_change(vm, &c, &e);
-    vm = inventory_by_id(id); /* it may have waited for the guest */
-    bool kept = !vm || vm->edits == edits || keep_settings(vm, moves_in, vlans, &why);
-    if (!ok && vm)
-        saved_touch(); /* what came before the error; the end of a command does it else */
-    if (!ok && !kept)
-        log_warn("the settings of VM %s are not kept: %s", c.name, why.text);
-    if (!ok)
+    if (!vm_home_accepts(&c, &e))
         return say(out, &e);
-    return kept ? HV_OK : say(out, &why);
+    /* Snapshots and disks that come and go would each write NAME.conf over the other's. */
+    bool disks = vm->phase != PHASE_STOPPED && vm_plug_asked(vm, &c) >> VM_NICS;
+    if (disks && vm->storing)
+        return out_error(out, HV_EBUSY, "E_BUSY", "task list", "a task works on the disks of VM %s",
+                         vm->config.name);
+    u64 id = vm->id;
+    vm->storing |= disks;
+    bool ok = set_and_keep(vm, &c, &e);
+    vm = inventory_by_id(id);
+    if (disks && vm)
+        vm->storing = false;
+    return ok ? HV_OK : say(out, &e);
 }
 
 static enum hv_status run_delete(const struct schema_args *args, struct out *out)
@@ -653,7 +672,8 @@ static const struct schema_command commands[] = {
     {"vm", "set",
      "change settings; cpu.weight, .pin, .cap and .reserve, mem.balloon, trace.exceptions, "
      "diskN.iops, .bw and "
-     ".error, nicN.switch and .vlan at once, also whole NICs; the rest while stopped",
+     ".error, nicN.switch and .vlan at once, also whole NICs and disk1 to disk7; the rest while "
+     "stopped",
      "vm set demo cpu.weight=200", ROLE_ADMIN, vm_args, &vm_config_schema, run_set},
     {"vm", "stats", "CPU time and exits of its vCPUs", "vm stats demo --exits", ROLE_VIEW,
      stats_args, NULL, run_stats},

@@ -112,6 +112,49 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "BULKHD", "GUEST", 1)
                 Name (_SUN, 7)
                 Method (_EJ0, 1) { EJCT = 0x80 }
             }
+            // Disks.  Slot 8, which disk0 boots from, has no _EJ0: a guest does not let it go.
+            Device (S09)
+            {
+                Name (_ADR, 0x00090000)
+                Name (_SUN, 9)
+                Method (_EJ0, 1) { EJCT = 0x0200 }
+            }
+            Device (S0A)
+            {
+                Name (_ADR, 0x000A0000)
+                Name (_SUN, 10)
+                Method (_EJ0, 1) { EJCT = 0x0400 }
+            }
+            Device (S0B)
+            {
+                Name (_ADR, 0x000B0000)
+                Name (_SUN, 11)
+                Method (_EJ0, 1) { EJCT = 0x0800 }
+            }
+            Device (S0C)
+            {
+                Name (_ADR, 0x000C0000)
+                Name (_SUN, 12)
+                Method (_EJ0, 1) { EJCT = 0x1000 }
+            }
+            Device (S0D)
+            {
+                Name (_ADR, 0x000D0000)
+                Name (_SUN, 13)
+                Method (_EJ0, 1) { EJCT = 0x2000 }
+            }
+            Device (S0E)
+            {
+                Name (_ADR, 0x000E0000)
+                Name (_SUN, 14)
+                Method (_EJ0, 1) { EJCT = 0x4000 }
+            }
+            Device (S0F)
+            {
+                Name (_ADR, 0x000F0000)
+                Name (_SUN, 15)
+                Method (_EJ0, 1) { EJCT = 0x8000 }
+            }
             // Notify: 1 look at the slot, 3 let its device go (ACPI 6.4, table 5.166).
             Method (LOOK, 2, Serialized)
             {
@@ -119,6 +162,13 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "BULKHD", "GUEST", 1)
                 If (Arg0 & 0x20) { Notify (S05, Arg1) }
                 If (Arg0 & 0x40) { Notify (S06, Arg1) }
                 If (Arg0 & 0x80) { Notify (S07, Arg1) }
+                If (Arg0 & 0x0200) { Notify (S09, Arg1) }
+                If (Arg0 & 0x0400) { Notify (S0A, Arg1) }
+                If (Arg0 & 0x0800) { Notify (S0B, Arg1) }
+                If (Arg0 & 0x1000) { Notify (S0C, Arg1) }
+                If (Arg0 & 0x2000) { Notify (S0D, Arg1) }
+                If (Arg0 & 0x4000) { Notify (S0E, Arg1) }
+                If (Arg0 & 0x8000) { Notify (S0F, Arg1) }
             }
         }
 

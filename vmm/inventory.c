@@ -9,6 +9,7 @@
 
 #include "control/rt/sys.h"
 #include "vmm/vm_nic.h"
+#include "vmm/vm_plug.h"
 #include "vmm/vm_sched.h"
 
 static struct vm *first;
@@ -122,6 +123,8 @@ static bool needs_stop(const struct vm_config *old, const struct vm_config *new)
     same.trace_exceptions = new->trace_exceptions;
     same.mem_balloon = new->mem_balloon;
     for (u32 i = 0; i < VM_DISKS; i++) {
+        if (!vm_config_has_disk(old, i) || !vm_config_has_disk(new, i)) /* it comes or goes */
+            same.disk[i] = new->disk[i];
         same.disk[i].iops = new->disk[i].iops;
         same.disk[i].bw = new->disk[i].bw;
         same.disk[i].error = new->disk[i].error;
@@ -143,20 +146,23 @@ bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error 
     if (vm->phase != PHASE_STOPPED && needs_stop(&vm->config, c))
         return vm_error(e, HV_EBUSY, "E_STATE",
                         "vm stop, or change only cpu.weight, cpu.pin, cpu.cap, cpu.reserve, "
-                        "mem.balloon, diskN.iops, diskN.bw, nicN.switch and nicN.vlan",
+                        "mem.balloon, diskN.iops, diskN.bw, nicN.switch and nicN.vlan, or whole NICs and disks",
                         "VM %s is %s; this can change only while it is stopped", vm->config.name,
                         vm_phase_name(vm));
-    if (!vm_nic_may_change(vm, c, e) || (vm->phase != PHASE_STOPPED && !vm_sched_admit(vm, c, e)))
+    if (!vm_plug_may_change(vm, c, e) || (vm->phase != PHASE_STOPPED && !vm_sched_admit(vm, c, e)))
         return false;
-    struct vm_nic nic[VM_NICS];
+    struct vm_config *old = malloc(sizeof(*old));
+    if (!old)
+        return vm_error(e, HV_ENOMEM, "E_NOMEM", "stop a VM", "no memory");
+    *old = vm->config;
+    u32 later = vm->phase == PHASE_STOPPED ? 0 : vm_plug_asked(vm, c);
     bool exceptions = c->trace_exceptions != vm->config.trace_exceptions;
-    memcpy(nic, vm->config.nic, sizeof(nic));
     vm->config = *c;
+    vm_plug_keep(&vm->config, old, later);
+    free(old);
     vm->edits++;
-    if (vm->phase != PHASE_STOPPED)
-        memcpy(vm->config.nic, nic, sizeof(nic));
     vm_apply(vm, exceptions);
-    return vm->phase == PHASE_STOPPED || vm_nic_change(vm, c, e);
+    return !later || vm_plug_change(vm, c, e);
 }
 
 bool inventory_delete(struct vm *vm, struct vm_error *e)

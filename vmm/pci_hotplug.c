@@ -1,4 +1,4 @@
-/* Hot-plug registers; called by the port table and by vm_nic.c. */
+/* Hot-plug registers; called by the port table, by vm_plug.c and by vm_devices.c. */
 #include "vmm/pci_hotplug.h"
 
 #include "vmm/acpi_pm.h"
@@ -9,13 +9,13 @@ enum { CAME = 0, LEAVING = 4, EJECT = 8 };
 
 void pci_hotplug_came(struct vm *vm, u32 slot)
 {
-    vm->state->hotplug.came |= (u8)BIT(slot);
+    vm->state->hotplug.came |= (u16)BIT(slot);
     acpi_pm_event(vm, ACPI_GPE_HOTPLUG);
 }
 
 void pci_hotplug_leave(struct vm *vm, u32 slot)
 {
-    vm->state->hotplug.leaving |= (u8)BIT(slot);
+    vm->state->hotplug.leaving |= (u16)BIT(slot);
     acpi_pm_event(vm, ACPI_GPE_HOTPLUG);
 }
 

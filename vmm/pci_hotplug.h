@@ -1,7 +1,7 @@
 /* Slots of a guest's PCI bus whose device may come and go: the registers behind the methods of
  * dsdt.asl.
  *
- * On the event loop.  vm_nic.c puts devices in and asks for them back; the guest's ACPI driver
+ * On the event loop.  vm_plug.c puts devices in and asks for them back; the guest's ACPI driver
  * answers by the eject register.  ACPI 6.4, section 6.3 (device insertion, removal). */
 #pragma once
 
@@ -10,10 +10,10 @@
 struct vm;
 
 #define PCI_HOTPLUG_PORT 0x630 /* three doublewords: came, leaving, eject; bit n is slot n */
-#define PCI_HOTPLUG_SLOTS 8    /* below it: bits of a byte */
+#define PCI_HOTPLUG_SLOTS 16   /* below it: NICs in 4 to 7, disks in 9 to 15 */
 
 struct pci_hotplug { /* what the guest has not yet read */
-    u8 came, leaving;
+    u16 came, leaving;
 };
 
 /* A device is in the slot: the guest is told to look. */

@@ -65,6 +65,7 @@ static void init_state(struct vm *vm)
     s->device_count = vm_devices_count(&vm->config);
     s->has_disks = vm_state_has_disks(&vm->config);
     vm_state_set_config(s, &vm->config);
+    vm_devices_place(s, &vm->config);
     s->started_at = platform_now();
     for (u32 i = 0; i < VM_TIMER_COUNT; i++)
         s->deadline[i] = PLATFORM_NEVER;
@@ -481,7 +482,7 @@ static bool state_usable(struct vm_state *s, const struct vm_info *info, struct 
         info->state_size != vm_state_size(s->device_count, s->has_disks))
         return false;
     vm_state_config(s, c);
-    return info->vcpu_count == c->cpu_count && vm_devices_fit(c, s->device_count);
+    return info->vcpu_count == c->cpu_count && vm_devices_fit(s, c);
 }
 
 static void reattach(const struct vm_info *info)

@@ -25,7 +25,7 @@ struct vm {
     char stop_reason[96]; /* why it stopped or is paused; "" never ran, or by command */
     u32 starts;
     u32 edits;        /* changes of its configuration by commands */
-    u32 changing;     /* bit n: a command works on nicN, and perhaps waits for the guest */
+    u32 changing;     /* bit n: a command works on nicN, or VM_NICS + n: diskN, and may wait */
     bool autostarted; /* autostart has looked at it */
     i64 old_told;     /* when the youngest snapshot was taken that was told to be old; unix time */
 

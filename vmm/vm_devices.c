@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/rt/log.h"
 #include "vmm/pci_hotplug.h"
 #include "vmm/virtio_dev_balloon.h"
 #include "vmm/virtio_dev_blk.h"
@@ -12,6 +13,7 @@
 #include "vmm/virtio_dev_net.h"
 #include "vmm/virtio_dev_pci.h"
 #include "vmm/virtio_dev_rng.h"
+#include "vmm/vm_disk.h"
 
 struct device_row {
     const char *label;
@@ -84,9 +86,16 @@ static const struct device_row rows[] = {
      virtio_dev_balloon_close},
 };
 
+_Static_assert(ARRAY_LEN(rows) == VM_DEVICES, "vm_state.h has an area for each");
+
 static bool is_nic(const struct device_row *row)
 {
     return row->model == &virtio_dev_net_model;
+}
+
+static bool is_disk(const struct device_row *row)
+{
+    return row->model == &virtio_dev_blk_model;
 }
 
 static u32 wanted(const struct vm_config *c, bool nics)
@@ -97,20 +106,34 @@ static u32 wanted(const struct vm_config *c, bool nics)
     return count;
 }
 
-/* The areas of network cards are behind all others, and more than there are cards, which may come
- * while the VM runs. */
+/* What has no device yet is for any that is put in while the VM runs. */
 u32 vm_devices_count(const struct vm_config *c)
 {
     return wanted(c, false) + (wanted(c, true) ? VM_NICS : 1);
 }
 
-bool vm_devices_fit(const struct vm_config *c, u32 count)
+void vm_devices_place(struct vm_state *s, const struct vm_config *c)
 {
-    u32 others = wanted(c, false);
-    bool fit = count > others && count <= others + VM_NICS;
-    for (u32 i = 0; i < VM_NICS; i++)
-        fit = fit && (!wants_nic(c, i) || others + i < count);
-    return fit;
+    u8 n = 0;
+    for (u32 i = 0; i < ARRAY_LEN(rows); i++)
+        s->area[i] = rows[i].wanted(c, rows[i].index) ? ++n : 0;
+    for (u32 i = VM_DISKS; i > 0; i--)
+        if (vm_config_has_disk(c, i - 1))
+            s->boot_disk = (u8)i;
+}
+
+bool vm_devices_fit(const struct vm_state *s, const struct vm_config *c)
+{
+    u64 used = 0;
+    for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
+        if (!s->area[i])
+            continue;
+        if (s->area[i] > s->device_count || (used & BIT(s->area[i])) ||
+            !rows[i].wanted(c, rows[i].index))
+            return false;
+        used |= BIT(s->area[i]);
+    }
+    return true;
 }
 
 static bool attach(struct vm *vm, u32 n, const struct device_row *row, struct vm_error *e)
@@ -134,7 +157,6 @@ static bool is_on_bus(const struct vm *vm, const struct virtio_device *d)
 
 bool vm_devices_attach(struct vm *vm, struct vm_error *e)
 {
-    u32 n = 0, nics = wanted(&vm->config, false);
     vm->pci = (struct pci_bus){0};
     vm->devices = NULL;
     if (!vm->state->device_count)
@@ -144,48 +166,97 @@ bool vm_devices_attach(struct vm *vm, struct vm_error *e)
         return vm_error(e, HV_ENOMEM, "E_NOMEM", "stop another VM",
                         "the control partition has no memory for the devices of %s",
                         vm->config.name);
-    for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
-        const struct device_row *row = &rows[i];
-        if (row->wanted(&vm->config, row->index) &&
-            !attach(vm, is_nic(row) ? nics + row->index : n++, row, e))
+    for (u32 i = 0; i < ARRAY_LEN(rows); i++)
+        if (vm->state->area[i] && !attach(vm, vm->state->area[i] - 1u, &rows[i], e))
             return false;
-    }
     return true;
 }
 
-bool vm_devices_plug_nic(struct vm *vm, u32 index, struct vm_error *e)
+/* An area without a device; one that has left may still end what its driver began. */
+static bool free_area(const struct vm *vm, u32 *n)
+{
+    for (*n = 0; vm->devices && *n < vm->state->device_count; ++*n) {
+        const struct virtio_device *d = &vm->devices[*n];
+        if (!is_on_bus(vm, d) && !d->backend)
+            return true;
+    }
+    return false;
+}
+
+bool vm_devices_room(const struct vm *vm, const char *label, struct vm_error *e)
+{
+    u32 n;
+    if (!vm->state->has_disks && label[0] == 'd')
+        return vm_error(e, HV_EBUSY, "E_STATE", "vm stop first",
+                        "VM %s was started without disks, home and firmware: it has no room for %s",
+                        vm->config.name, label);
+    return free_area(vm, &n) ||
+           vm_error(e, HV_EBUSY, "E_STATE", "vm stop first",
+                    "VM %s has room for %u devices while it runs, and has them: none for %s",
+                    vm->config.name, vm->state->device_count, label);
+}
+
+struct virtio_device *vm_devices_plug(struct vm *vm, const char *label, struct vm_error *e)
 {
     const struct device_row *row = rows;
-    u32 n = wanted(&vm->config, false) + index;
-    if (n >= vm->state->device_count)
-        return vm_error(e, HV_EBUSY, "E_STATE", "nic0, or stop the VM first",
-                        "a VM that was started without network cards has room for nic0 alone");
-    while (!is_nic(row) || row->index != index)
+    u32 n;
+    if (!vm_devices_room(vm, label, e) || !free_area(vm, &n))
+        return NULL;
+    while (strcmp(row->label, label) != 0)
         row++;
     memset(vm_state_area(vm->state, n), 0, sizeof(struct virtio_area));
+    memset(&vm->devices[n], 0, sizeof(vm->devices[n]));
     if (!attach(vm, n, row, e))
-        return false;
+        return NULL;
     struct virtio_device *d = &vm->devices[n];
     d->pci.ops->reset(&d->pci);
+    vm->state->area[row - rows] = (u8)(n + 1);
     pci_hotplug_came(vm, row->slot);
     platform_log(vm, "%s was put in", d->label);
-    return true;
+    return d;
+}
+
+/* The guest says that it is done with it, asked or not.  Its settings stay: it is there again when
+ * the VM is started the next time, unless a command has taken it out. */
+static void let_go(struct vm *vm, const struct device_row *row, struct virtio_device *d)
+{
+    virtio_dev_reset(d);
+    loop_timer_cancel(&d->timer);
+    virtio_dev_pci_detach(d);
+    vm->state->area[row - rows] = 0;
+    platform_log(vm, "%s was taken out", d->label);
+    if (!(vm->changing & vm_devices_bit(d->label)))
+        log_notice("VM %s: its guest has let %s go, which nobody asked for; it has it again after "
+                   "vm stop and vm start",
+                   vm->config.name, d->label);
+    if (is_disk(row))
+        vm_disk_left(d);
+    else
+        d->close(d);
 }
 
 void vm_devices_unplug(struct vm *vm, u32 slot)
 {
-    for (u32 i = 0; vm->devices && i < vm->state->device_count; i++) {
-        struct virtio_device *d = &vm->devices[i];
-        if (!is_on_bus(vm, d) || d->pci.slot != slot || d->model != &virtio_dev_net_model)
+    for (u32 i = 0; vm->devices && i < ARRAY_LEN(rows); i++) {
+        const struct device_row *row = &rows[i];
+        if (row->slot != slot || !vm->state->area[i] || !(is_nic(row) || is_disk(row)))
             continue;
-        virtio_dev_reset(d);
-        loop_timer_cancel(&d->timer);
-        virtio_dev_pci_detach(d);
-        d->close(d);
-        memset(&vm->config.nic[d->index], 0, sizeof(vm->config.nic[d->index]));
-        vm_state_set_config(vm->state, &vm->config);
-        platform_log(vm, "%s was taken out", d->label);
+        if (is_disk(row) && vm_devices_is_boot_disk(vm, row->index))
+            platform_log(vm, "%s stays: the VM boots from it", row->label);
+        else
+            let_go(vm, row, &vm->devices[vm->state->area[i] - 1]);
     }
+}
+
+bool vm_devices_is_boot_disk(const struct vm *vm, u32 n)
+{
+    return n == 0 || (vm->state && vm->state->boot_disk == n + 1);
+}
+
+u32 vm_devices_bit(const char *label)
+{
+    u32 n = (u32)(label[strlen(label) - 1] - '0');
+    return (u32)BIT(label[0] == 'd' ? VM_NICS + n : n);
 }
 
 void vm_devices_resume(struct vm *vm)
@@ -200,7 +271,7 @@ void vm_devices_detach(struct vm *vm)
     for (u32 i = 0; vm->devices && i < vm->state->device_count; i++) {
         struct virtio_device *d = &vm->devices[i];
         loop_timer_cancel(&d->timer);
-        if (d->close && is_on_bus(vm, d))
+        if (d->close && (is_on_bus(vm, d) || d->backend))
             d->close(d);
     }
     free(vm->devices);

@@ -27,6 +27,7 @@ struct open_disk {
 
 struct vm_disk_set {
     struct open_disk open[VM_DISKS];
+    u64 serial; /* of no other set */
     bool locked;
     struct event unlocked;
     bool missing; /* one could not be opened again */
@@ -34,11 +35,21 @@ struct vm_disk_set {
 
 static const char *const formats[] = {"raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi"};
 
-static void lock(struct vm *vm)
+/* While it is locked its VM does not stop, and so is not deleted; but its guest may let a device
+ * go, so none is known over a wait.  False: the VM has stopped meanwhile, `vm` may be gone. */
+static bool lock(struct vm *vm)
 {
-    while (vm->disks->locked)
+    u64 id = vm->id, serial = vm->disks ? vm->disks->serial : 0;
+    while (vm->disks && vm->disks->serial == serial && vm->disks->locked) {
         fiber_wait(&vm->disks->unlocked, LOOP_NEVER);
+        vm = inventory_by_id(id);
+        if (!vm)
+            return false;
+    }
+    if (!vm->disks || vm->disks->serial != serial)
+        return false;
     vm->disks->locked = true;
+    return true;
 }
 
 static void unlock(struct vm *vm)
@@ -48,11 +59,18 @@ static void unlock(struct vm *vm)
         event_signal(&vm->disks->unlocked);
 }
 
+/* On the bus; NULL: it is not there. */
 static struct virtio_device *device(struct vm *vm, u32 n)
 {
     char label[16];
     snprintf(label, sizeof(label), "disk%u", n);
     return vm_devices_find(vm, label);
+}
+
+/* What the open disk n is connected to, which may have left the bus. */
+static struct virtio_device *behind(const struct vm *vm, u32 n)
+{
+    return vm->disks->open[n].disk->owner;
 }
 
 struct disk *vm_disk_of(const struct vm *vm, u32 n)
@@ -138,17 +156,16 @@ static void apply(struct disk *disk, const struct vm_disk *c)
     disk_set_limits(disk, (struct disk_limits){.iops = c->iops, .bandwidth = c->bw});
 }
 
-static enum hv_status open_device(struct vm *vm, u32 n, struct open_disk *open, char *error)
+static enum hv_status open_device(const struct vm_disk *c, struct open_disk *open, char *error)
 {
-    const struct vm_disk *c = &vm->config.disk[n];
     struct image_layer layer = {.file = disk_find(c->device), .format = image_format("raw")};
     return image_open(c->device, &layer, 1, c->read_only, &open->disk, error);
 }
 
 /* The image and those it is made from, as the store has them. */
-static bool open_images(struct vm *vm, u32 n, struct open_disk *open, struct vm_error *e)
+static bool open_images(const struct vm_disk *c, u32 n, struct open_disk *open, char *device_name,
+                        struct vm_error *e)
 {
-    const struct vm_disk *c = &vm->config.disk[n];
     struct store *store;
     const char *path;
     char error[IMAGE_ERROR_MAX] = "";
@@ -159,45 +176,74 @@ static bool open_images(struct vm *vm, u32 n, struct open_disk *open, struct vm_
     if (status != HV_OK)
         return failed(e, n, c->file, status, error);
     open->disk = open->chain->disk;
-    snprintf(virtio_dev_blk_device_name(device(vm, n)), VM_DISK_DEVICE, "%.15s",
-             store_device(store)->name);
+    snprintf(device_name, VM_DISK_DEVICE, "%.15s", store_device(store)->name);
     return true;
 }
 
-static bool open_one(struct vm *vm, u32 n, struct vm_error *e)
+/* What *c says, connected to nothing yet. */
+static bool open_it(const struct vm_disk *c, u32 n, struct open_disk *open, char *device_name,
+                    struct vm_error *e)
 {
-    const struct vm_disk *c = &vm->config.disk[n];
-    struct open_disk *open = &vm->disks->open[n];
-    struct virtio_device *d = device(vm, n);
     struct disk *below;
     char error[IMAGE_ERROR_MAX] = "";
-    if (c->device[0]) {
-        if (!find_device(n, c->device, &below, e))
-            return false;
-        enum hv_status status = open_device(vm, n, open, error);
-        if (status != HV_OK)
-            return failed(e, n, c->device, status, error);
-    } else if (!open_images(vm, n, open, e)) {
+    if (!c->device[0])
+        return open_images(c, n, open, device_name, e);
+    if (!find_device(n, c->device, &below, e))
         return false;
-    }
+    enum hv_status status = open_device(c, open, error);
+    return status == HV_OK ? true : failed(e, n, c->device, status, error);
+}
+
+static enum hv_status close_it(struct vm *vm, u32 n, const struct open_disk *open)
+{
+    enum hv_status status = open->chain ? chain_close(open->chain) : disk_close(open->disk);
+    if (status != HV_OK)
+        platform_log(vm, "disk%u: closing it failed (%d)", n, status);
+    return status;
+}
+
+/* Does not wait. */
+static void connect(struct vm *vm, u32 n, const struct open_disk *open, struct virtio_device *d,
+                    const char *device_name)
+{
+    vm->disks->open[n] = *open;
+    snprintf(virtio_dev_blk_device_name(d), VM_DISK_DEVICE, "%s", device_name);
     snprintf(open->disk->name, sizeof(open->disk->name), "%s:disk%u", vm->config.name, n);
     open->disk->owner = d;
     open->disk->on_pause = on_pause;
-    apply(open->disk, c);
+    apply(open->disk, &vm->config.disk[n]);
     virtio_dev_blk_connect(d, open->disk);
+}
+
+/* A disk that the guest has let go, before this or meanwhile, needs none. */
+static bool open_one(struct vm *vm, u32 n, struct vm_error *e)
+{
+    struct vm_disk c = vm->config.disk[n];
+    struct open_disk open = {0};
+    char device_name[VM_DISK_DEVICE] = "";
+    if (!device(vm, n))
+        return true;
+    if (!open_it(&c, n, &open, device_name, e))
+        return false;
+    struct virtio_device *d = device(vm, n);
+    if (d)
+        connect(vm, n, &open, d, device_name);
+    else
+        (void)close_it(vm, n, &open);
     return true;
 }
 
 static enum hv_status close_one(struct vm *vm, u32 n)
 {
-    struct open_disk *open = &vm->disks->open[n];
-    if (!open->disk)
+    struct open_disk open = vm->disks->open[n];
+    if (!open.disk)
         return HV_OK;
-    virtio_dev_blk_connect(device(vm, n), NULL);
-    enum hv_status status = open->chain ? chain_close(open->chain) : disk_close(open->disk);
-    if (status != HV_OK)
-        platform_log(vm, "disk%u: closing it failed (%d)", n, status);
-    *open = (struct open_disk){0};
+    struct virtio_device *d = behind(vm, n);
+    virtio_dev_blk_connect(d, NULL);
+    enum hv_status status = close_it(vm, n, &open);
+    vm->disks->open[n] = (struct open_disk){0};
+    if (d != device(vm, n))
+        d->close(d); /* its area is free from now on */
     return status;
 }
 
@@ -216,16 +262,21 @@ static bool open_missing(struct vm *vm, struct vm_error *e)
 
 static bool make_set(struct vm *vm)
 {
-    if (!vm->disks && vm_config_has_disks(&vm->config))
+    static u64 serial;
+    if (!vm->disks)
         vm->disks = calloc(1, sizeof(*vm->disks));
-    return vm->disks || !vm_config_has_disks(&vm->config);
+    if (vm->disks && !vm->disks->serial)
+        vm->disks->serial = ++serial;
+    return vm->disks;
 }
 
 bool vm_disk_open_all(struct vm *vm, struct vm_error *e)
 {
+    if (!vm_config_has_disks(&vm->config))
+        return true;
     if (!make_set(vm))
         return vm_error(e, HV_ENOMEM, "E_NOMEM", "stop another VM", "no memory for disks");
-    return !vm->disks || open_missing(vm, e);
+    return open_missing(vm, e);
 }
 
 static void hold(struct vm *vm, bool held)
@@ -238,25 +289,28 @@ static void hold(struct vm *vm, bool held)
 }
 
 /* Nothing is in flight afterwards; what is held or has to wait for its limits is hurried up. */
+static void drain_one(struct vm *vm, u32 n)
+{
+    struct disk *disk = vm->disks->open[n].disk;
+    if (!disk)
+        return;
+    disk->on_error = DISK_REPORT;
+    disk_set_limits(disk, (struct disk_limits){0});
+    disk_give_up(disk);
+    virtio_dev_blk_drain(behind(vm, n));
+}
+
 static void drain(struct vm *vm)
 {
     hold(vm, true);
-    for (u32 i = 0; i < VM_DISKS; i++) {
-        struct disk *disk = vm->disks->open[i].disk;
-        if (!disk)
-            continue;
-        disk->on_error = DISK_REPORT;
-        disk_set_limits(disk, (struct disk_limits){0});
-        disk_give_up(disk);
-        virtio_dev_blk_drain(device(vm, i));
-    }
+    for (u32 i = 0; i < VM_DISKS; i++)
+        drain_one(vm, i);
 }
 
 void vm_disk_close_all(struct vm *vm)
 {
-    if (!vm->disks)
+    if (!vm->disks || !lock(vm))
         return;
-    lock(vm);
     drain(vm);
     for (u32 i = 0; i < VM_DISKS; i++)
         (void)close_one(vm, i);
@@ -267,9 +321,8 @@ void vm_disk_close_all(struct vm *vm)
 
 void vm_disk_drain(struct vm *vm)
 {
-    if (!vm->disks)
+    if (!vm->disks || !lock(vm))
         return;
-    lock(vm);
     drain(vm);
     vm_disk_apply(vm);
     unlock(vm);
@@ -306,13 +359,14 @@ bool vm_disk_quiesce(struct vm *vm, struct vm_error *e)
             return vm_error(e, HV_EBUSY, "E_STATE", "vm resume, when that is mended",
                             "VM %s is paused: %s", vm->config.name, vm->stop_reason);
     }
-    lock(vm);
+    if (!lock(vm))
+        return vm_error(e, HV_EBUSY, "E_STATE", "vm list", "the VM was stopped meanwhile");
     hold(vm, true);
     for (u32 i = 0; i < VM_DISKS && status == HV_OK; i++) {
         struct disk *disk = vm->disks->open[i].disk;
         if (!disk)
             continue;
-        virtio_dev_blk_drain(device(vm, i));
+        virtio_dev_blk_drain(behind(vm, i));
         status = disk_flush(disk);
         if (status != HV_OK)
             failed(e, i, disk->name, status, "what was written cannot be flushed");
@@ -325,9 +379,8 @@ bool vm_disk_quiesce(struct vm *vm, struct vm_error *e)
 
 void vm_disk_detach(struct vm *vm)
 {
-    if (!vm->disks)
+    if (!vm->disks || !lock(vm))
         return;
-    lock(vm);
     for (u32 i = 0; i < VM_DISKS; i++)
         if (vm->disks->open[i].chain)
             (void)close_one(vm, i);
@@ -338,34 +391,50 @@ bool vm_disk_reopen(struct vm *vm, u32 n, const char *file, u32 format, struct v
 {
     struct vm_disk old = vm->config.disk[n], *c = &vm->config.disk[n];
     struct vm_error ignored;
-    lock(vm);
-    (void)close_one(vm, n);
+    bool on = vm->disks && lock(vm);
+    if (on)
+        (void)close_one(vm, n);
     snprintf(c->file, sizeof(c->file), "%s", file);
     c->format = format;
-    bool ok = open_one(vm, n, e);
+    bool ok = !on || open_one(vm, n, e);
     if (!ok) {
         *c = old;
         vm->disks->missing = !open_one(vm, n, &ignored);
     }
     if (vm->state)
         vm_state_set_config(vm->state, &vm->config);
-    unlock(vm);
+    if (on)
+        unlock(vm);
     return ok;
+}
+
+/* Locked, nothing is in flight.  Its guest may have let it go until now, and until it has grown. */
+static enum hv_status grow_locked(struct vm *vm, u32 n, u64 size, char *error, struct vm_error *e)
+{
+    struct chain *c = vm->disks->open[n].chain;
+    struct store *store;
+    const char *path;
+    if (!c || !device(vm, n)) {
+        snprintf(error, IMAGE_ERROR_MAX, "it is not open now");
+        return HV_EBUSY;
+    }
+    if (!vm_disk_find(vm->config.disk[n].file, &store, &path, e)) {
+        snprintf(error, IMAGE_ERROR_MAX, "its store is not there");
+        return e->status;
+    }
+    enum hv_status status = chain_grow(store, c, size, error);
+    virtio_dev_blk_connect(behind(vm, n), c->disk); /* tells the driver */
+    return status;
 }
 
 static bool grow_open(struct vm *vm, u32 n, u64 size, struct vm_error *e)
 {
-    struct chain *c = vm->disks ? vm->disks->open[n].chain : NULL;
-    struct store *store;
-    const char *path;
-    char error[IMAGE_ERROR_MAX];
-    if (!c)
-        return failed(e, n, vm->config.disk[n].file, HV_EBUSY, "it is not open now");
-    if (!vm_disk_find(vm->config.disk[n].file, &store, &path, e) || !vm_disk_quiesce(vm, e))
+    char error[IMAGE_ERROR_MAX] = "";
+    if (!vm_disk_quiesce(vm, e))
         return false;
-    lock(vm);
-    enum hv_status status = chain_grow(store, c, size, error);
-    virtio_dev_blk_connect(device(vm, n), c->disk); /* tells the driver */
+    if (!vm->disks || !lock(vm))
+        return failed(e, n, "none", HV_EBUSY, "the VM was stopped meanwhile");
+    enum hv_status status = grow_locked(vm, n, size, error, e);
     unlock(vm);
     vm_disk_release(vm);
     return status == HV_OK ? true : failed(e, n, vm->config.disk[n].file, status, error);
@@ -395,6 +464,95 @@ bool vm_disk_grow(struct vm *vm, u32 n, u64 size, struct vm_error *e)
     return status == HV_OK ? true : failed(e, n, d->file, status, error);
 }
 
+/* ---- put in and taken out while the guest runs ------------------------------------------------
+ */
+
+/* Locked.  A disk whose device has left the bus is closed. */
+static enum hv_status finish_leaving(struct vm *vm, u32 n)
+{
+    if (!vm->disks->open[n].disk || device(vm, n))
+        return HV_OK;
+    drain_one(vm, n);
+    enum hv_status flushed = disk_flush(vm->disks->open[n].disk), closed = close_one(vm, n);
+    return flushed == HV_OK ? closed : flushed;
+}
+
+bool vm_disk_put_in(struct vm *vm, u32 n, const struct vm_disk *to, struct vm_error *e)
+{
+    struct vm_disk c = *to;
+    struct open_disk open = {0};
+    char label[16], device_name[VM_DISK_DEVICE] = "";
+    snprintf(label, sizeof(label), "disk%u", n);
+    if (!vm_devices_room(vm, label, e))
+        return false;
+    if (!make_set(vm))
+        return vm_error(e, HV_ENOMEM, "E_NOMEM", "stop another VM", "no memory for disks");
+    if (!lock(vm))
+        return failed(e, n, "none", HV_EBUSY, "the VM was stopped meanwhile");
+    (void)finish_leaving(vm, n);
+    bool ok = open_it(&c, n, &open, device_name, e);
+    struct virtio_device *d = NULL;
+    if (ok && vm->phase != PHASE_RUNNING && vm->phase != PHASE_PAUSED)
+        vm_error(e, HV_EBUSY, "E_STATE", "once more", "VM %s is %s", vm->config.name,
+                 vm_phase_name(vm));
+    else if (ok)
+        d = vm_devices_plug(vm, label, e);
+    if (d) {
+        vm->config.disk[n] = c;
+        connect(vm, n, &open, d, device_name);
+        vm_state_set_config(vm->state, &vm->config);
+    } else if (ok) {
+        (void)close_it(vm, n, &open);
+    }
+    unlock(vm);
+    return d;
+}
+
+bool vm_disk_finish(struct vm *vm, u32 n, struct vm_error *e)
+{
+    if (!vm->disks || !lock(vm))
+        return true; /* it was stopped: that has closed it */
+    enum hv_status status = finish_leaving(vm, n);
+    unlock(vm);
+    return status == HV_OK ||
+           failed(e, n, "taken out", status, "what was written last may not be on it");
+}
+
+struct left {
+    u64 vm;
+    u32 n;
+};
+
+static void left_fiber(void *arg)
+{
+    struct left left = *(struct left *)arg;
+    struct vm *vm = inventory_by_id(left.vm);
+    struct vm_error e;
+    free(arg);
+    if (vm && !vm_disk_finish(vm, left.n, &e))
+        log_error("VM disk: %s: %s", e.code, e.text);
+}
+
+static void spawn_left(void *owner)
+{
+    struct virtio_device *d = owner;
+    struct left *left = malloc(sizeof(*left));
+    if (left) {
+        *left = (struct left){d->pci.vm->id, d->index};
+        if (fiber_spawn("disk leaves", left_fiber, left))
+            return;
+    }
+    free(left);
+    d->timer.fn = spawn_left;
+    d->timer.owner = d;
+    loop_timer_set(&d->timer, clock_after(10 * CLOCK_MS));
+}
+
+void vm_disk_left(struct virtio_device *d)
+{
+    spawn_left(d);
+}
+
 /* ---- coming back ------------------------------------------------------------------------------
  */
 
@@ -419,12 +577,11 @@ static void come_back_one(struct vm *vm)
     u64 deadline = clock_after(COMEBACK);
     struct vm_error e;
     bool ok;
-    if (!vm->disks)
+    if (!vm->disks || !lock(vm))
         return;
-    lock(vm);
     for (;;) {
         for (u32 i = 0; i < VM_DISKS; i++) {
-            if (vm_config_has_disk(&vm->config, i) && !vm->disks->open[i].disk)
+            if (device(vm, i) && !vm->disks->open[i].disk)
                 mount_store(vm, i);
         }
         ok = open_missing(vm, &e);
@@ -461,10 +618,12 @@ void vm_disk_restart(void)
 {
     for (u32 slot = 0; slot < VM_SLOTS; slot++) {
         struct vm *vm = inventory_by_slot(slot);
-        if (vm && !make_set(vm))
-            log_error("VM %s: no memory for its disks", vm->config.name);
-        if (vm && vm->disks)
+        if (!vm || !vm_config_has_disks(&vm->config))
+            continue;
+        if (make_set(vm))
             spawn(vm);
+        else
+            log_error("VM %s: no memory for its disks", vm->config.name);
     }
 }
 

@@ -9,6 +9,7 @@
 #include "vmm/vm.h"
 
 struct store;
+struct virtio_device;
 
 /* "store:dir/file" as a mounted store and the path in it.  E_NO_STORE. */
 MUST_CHECK bool vm_disk_find(const char *file, struct store **store, const char **path,
@@ -45,6 +46,15 @@ void vm_disk_release(struct vm *vm); /* no fiber needed */
 /* From vm_resume(): tries again what is held, and to open what is missing.  No fiber needed. */
 void vm_disk_resume(struct vm *vm);
 void vm_disk_apply(struct vm *vm); /* limits and error policy have changed; no fiber needed */
+
+/* Disk n of a running VM, which has none, becomes *to: opened, then put in, in the configuration
+ * too.  As vm_disk_open_all(), and E_STATE: there is no room; the VM stops. */
+MUST_CHECK bool vm_disk_put_in(struct vm *vm, u32 n, const struct vm_disk *to, struct vm_error *e);
+/* The guest has let it go, and it is off the bus: what is in flight ends, and it is flushed and
+ * closed, soon.  No fiber needed. */
+void vm_disk_left(struct virtio_device *d);
+/* The same, until it is done.  E_IO: what was written last may be lost. */
+MUST_CHECK bool vm_disk_finish(struct vm *vm, u32 n, struct vm_error *e);
 
 /* NULL: it is not open. */
 struct disk *vm_disk_of(const struct vm *vm, u32 n);

@@ -151,6 +151,18 @@ bool vm_home_config(const struct vm_dir *v, const struct vm_dir_state *s, struct
     return true;
 }
 
+bool vm_home_accepts(const struct vm_config *c, struct vm_error *e)
+{
+    u64 store = strcspn(c->home, ":") + 1;
+
+    for (u32 i = 0; c->home[0] && i < VM_DISKS; i++)
+        if (c->disk[i].file[0] && strncmp(c->disk[i].file, c->home, store))
+            return vm_error(e, HV_EINVAL, "E_INVALID", "disk convert to the VM's own store",
+                            "disk%u is not on store %.*s, as the VM is", i, (int)store - 1,
+                            c->home);
+    return true;
+}
+
 bool vm_home_state(const struct vm_dir *v, const struct vm_config *c, struct vm_dir_state *s,
                    struct vm_error *e)
 {

@@ -37,6 +37,9 @@ MUST_CHECK bool vm_home_config(const struct vm_dir *v, const struct vm_dir_state
 MUST_CHECK bool vm_home_state(const struct vm_dir *v, const struct vm_config *c,
                               struct vm_dir_state *s, struct vm_error *e);
 
+/* Are all its disks where a VM with such a home may have them?  E_INVALID. */
+MUST_CHECK bool vm_home_accepts(const struct vm_config *c, struct vm_error *e);
+
 /* The file NAME.lock says which host runs the VM.  E_LOCKED: another one does. */
 MUST_CHECK bool vm_home_lock(const struct vm *vm, struct vm_error *e);
 void vm_home_unlock(const struct vm *vm);

@@ -29,6 +29,8 @@
 #define VM_LOG_BYTES 2048
 #define VM_SCROLLBACK_BYTES 5760
 
+#define VM_DEVICES 15 /* that it may have: rows of vm_devices.c */
+
 #define VM_UNCLAIMED_PORTS 32
 #define VM_UNCLAIMED_PAGES 8
 
@@ -51,9 +53,11 @@ struct vm_state {
     struct acpi_pm acpi;
     u32 pci_address; /* port cf8h */
     u32 device_count;
-    u8 has_disks;
-    u8 polling; /* 1 + the CPU on which the control partition polls; 0: none */
     struct pci_hotplug hotplug;
+    u8 has_disks;
+    u8 polling;          /* 1 + the CPU on which the control partition polls; 0: none */
+    u8 boot_disk;        /* 1 + the number of the first disk at its start; 0: it had none */
+    u8 area[VM_DEVICES]; /* 1 + the area of the device of a row of vm_devices.c; 0: not on the bus */
 
     /* What nobody claims is told once each. */
     u32 unclaimed_ports, unclaimed_pages;
@@ -73,7 +77,7 @@ struct vm_state {
 _Static_assert(sizeof(struct vm_state) + 2 * sizeof(struct virtio_area) <= 3 * PAGE_SIZE,
                "the budget of a guest");
 
-/* Behind it: one struct virtio_area a device and, if it has disks, a home or firmware, what the
+/* Behind it: the areas of its devices, some of them free and, if it has disks, a home or firmware, what the
  * configuration has from its disks on, the state of the firmware and the requests of its disks that
  * later ones have overtaken. */
 #define VM_STATE_DISKS (sizeof(struct vm_config) - offsetof(struct vm_config, disk))

@@ -1,7 +1,7 @@
 """Guests' virtio disks on AMD-V: Debian under load on each format, and what can go wrong."""
 import re
 
-from tests.emu import vdisk
+from tests.emu import bochs_hot_disk, vdisk
 from tests.emu.bochs_demo import guest_command, start, state, to_shell
 from tests.emu.disks import FAILS_ONCE
 from tests.emu.emulator import Qemu
@@ -135,6 +135,10 @@ def disks(c):
             assert name in listed, listed
         assert "disks-r1.nvram" not in listed, listed
         assert "0 problems" in c.command("store check ds1", 120)
+
+
+qemu("svm-hot-disk", limit=400, cpus=1, data=bochs_hot_disk.DATA, files=bochs_hot_disk.FILES,
+     **OPTIONS)(bochs_hot_disk.hot_disk)
 
 
 JUNK = 6  # images of one unit each, in a store of 27 units
