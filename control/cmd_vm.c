@@ -154,6 +154,16 @@ static enum hv_status run_list(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
+/* What it has again at its next start. */
+static void show_let_go(struct vm *vm, struct out *out)
+{
+    u32 gone = vm_plug_let_go(vm);
+    for (u32 i = 0; i < VM_NICS + VM_DISKS; i++)
+        if (gone & BIT(i))
+            out_field(out, "let go by the guest", i < VM_NICS ? "nic%u" : "disk%u",
+                      i < VM_NICS ? i : i - VM_NICS);
+}
+
 /* A setting of a device that the VM does not have. */
 static bool is_absent(const struct vm_config *c, const struct conf_key *k)
 {
@@ -183,6 +193,7 @@ static enum hv_status run_show(const struct schema_args *args, struct out *out)
         conf_show(k, &vm->config, value, sizeof(value));
         out_field(out, name, "%s", value);
     }
+    show_let_go(vm, out);
     if (vm->state && sys_vm_info(vm->slot, &info) == HV_OK) {
         out_field(out, "uptime", "%s",
                   duration(clock_ns() - vm->state->started_at, value, sizeof(value)));

@@ -144,11 +144,12 @@ bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error 
     if (strcmp(c->name, vm->config.name) != 0 || (other && other != vm))
         return vm_error(e, HV_EEXIST, "E_EXIST", "vm list", "name or number belongs to another VM");
     if (vm->phase != PHASE_STOPPED && needs_stop(&vm->config, c))
-        return vm_error(e, HV_EBUSY, "E_STATE",
-                        "vm stop, or change only cpu.weight, cpu.pin, cpu.cap, cpu.reserve, "
-                        "mem.balloon, diskN.iops, diskN.bw, nicN.switch and nicN.vlan, or whole NICs and disks",
-                        "VM %s is %s; this can change only while it is stopped", vm->config.name,
-                        vm_phase_name(vm));
+        return vm_error(
+            e, HV_EBUSY, "E_STATE",
+            "vm stop, or change only cpu.weight, cpu.pin, cpu.cap, cpu.reserve, "
+            "mem.balloon, diskN.iops, diskN.bw, nicN.switch and nicN.vlan, or whole NICs and disks",
+            "VM %s is %s; this can change only while it is stopped", vm->config.name,
+            vm_phase_name(vm));
     if (!vm_plug_may_change(vm, c, e) || (vm->phase != PHASE_STOPPED && !vm_sched_admit(vm, c, e)))
         return false;
     struct vm_config *old = malloc(sizeof(*old));

@@ -23,7 +23,8 @@ MUST_CHECK bool inventory_define(const struct vm_config *c, struct vm **out, str
 /* New settings: weight and pinning at once, the rest only while stopped (E_STATE).  Nothing waits
  * since *c was copied from vm->config.  What differs there is changed, and nothing else: a running
  * VM's NICs, and disks that come and go, last and one by one, which may wait, in a fiber, as
- * vm_plug_change() does; vm may be gone afterwards.  vm->edits tells how much has changed, whatever is returned. */
+ * vm_plug_change() does; vm may be gone afterwards.  vm->edits tells how much has changed, whatever
+ * is returned. */
 MUST_CHECK bool inventory_change(struct vm *vm, const struct vm_config *c, struct vm_error *e);
 /* Forget it.  E_STATE unless stopped. */
 MUST_CHECK bool inventory_delete(struct vm *vm, struct vm_error *e);

@@ -226,8 +226,8 @@ static void let_go(struct vm *vm, const struct device_row *row, struct virtio_de
     vm->state->area[row - rows] = 0;
     platform_log(vm, "%s was taken out", d->label);
     if (!(vm->changing & vm_devices_bit(d->label)))
-        log_notice("VM %s: its guest has let %s go, which nobody asked for; it has it again after "
-                   "vm stop and vm start",
+        log_notice("VM %s: its guest has let %s go, and no command waits for that: it has it again "
+                   "at its next start. Try: vm set, to take it out for good",
                    vm->config.name, d->label);
     if (is_disk(row))
         vm_disk_left(d);

@@ -242,8 +242,10 @@ static enum hv_status close_one(struct vm *vm, u32 n)
     virtio_dev_blk_connect(d, NULL);
     enum hv_status status = close_it(vm, n, &open);
     vm->disks->open[n] = (struct open_disk){0};
-    if (d != device(vm, n))
-        d->close(d); /* its area is free from now on */
+    if (d != device(vm, n)) { /* its area is free from now on */
+        loop_timer_cancel(&d->timer);
+        d->close(d);
+    }
     return status;
 }
 
@@ -530,7 +532,7 @@ static void left_fiber(void *arg)
     struct vm_error e;
     free(arg);
     if (vm && !vm_disk_finish(vm, left.n, &e))
-        log_error("VM disk: %s: %s", e.code, e.text);
+        log_error("%s: %s", e.code, e.text);
 }
 
 static void spawn_left(void *owner)

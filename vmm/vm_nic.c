@@ -37,6 +37,7 @@ bool vm_nic_put_in(struct vm *vm, u32 n, const struct vm_nic *to, struct vm_erro
     if (vm_devices_plug(vm, label, e))
         return true;
     vm->config.nic[n] = none;
+    vm_state_set_config(vm->state, &vm->config); /* what opens it has put it there */
     return false;
 }
 

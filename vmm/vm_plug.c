@@ -42,11 +42,20 @@ u32 vm_plug_asked(const struct vm *vm, const struct vm_config *to)
 {
     u32 asked = 0;
     for (u32 i = 0; i < DEVICES; i++) {
-        bool differs = is_disk(i) ? there(&vm->config, i) != there(to, i)
-                                  : memcmp(&vm->config.nic[i], &to->nic[i], sizeof(to->nic[i])) != 0;
+        bool differs = is_disk(i)
+                           ? there(&vm->config, i) != there(to, i)
+                           : memcmp(&vm->config.nic[i], &to->nic[i], sizeof(to->nic[i])) != 0;
         asked |= differs ? (u32)BIT(i) : 0;
     }
     return asked;
+}
+
+u32 vm_plug_let_go(struct vm *vm)
+{
+    u32 gone = 0;
+    for (u32 i = 0; vm->devices && i < DEVICES; i++)
+        gone |= there(&vm->config, i) && !device(vm, i) ? (u32)BIT(i) : 0;
+    return gone;
 }
 
 void vm_plug_keep(struct vm_config *c, const struct vm_config *from, u32 asked)

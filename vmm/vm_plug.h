@@ -10,6 +10,8 @@
 u32 vm_plug_asked(const struct vm *vm, const struct vm_config *to);
 /* Those settings of *c become what they are in *from. */
 void vm_plug_keep(struct vm_config *c, const struct vm_config *from, u32 asked);
+/* Of a VM that runs, what its configuration has and the guest has let go: the same bits. */
+u32 vm_plug_let_go(struct vm *vm);
 /* E_BUSY: another command works on a device that *to would change.  E_STATE: the VM starts or
  * stops, or boots from the disk. */
 MUST_CHECK bool vm_plug_may_change(const struct vm *vm, const struct vm_config *to,

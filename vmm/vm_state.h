@@ -57,7 +57,8 @@ struct vm_state {
     u8 has_disks;
     u8 polling;          /* 1 + the CPU on which the control partition polls; 0: none */
     u8 boot_disk;        /* 1 + the number of the first disk at its start; 0: it had none */
-    u8 area[VM_DEVICES]; /* 1 + the area of the device of a row of vm_devices.c; 0: not on the bus */
+    u8 area[VM_DEVICES]; /* 1 + the area of the device of a row of vm_devices.c; 0: not on the bus
+                          */
 
     /* What nobody claims is told once each. */
     u32 unclaimed_ports, unclaimed_pages;
@@ -77,9 +78,9 @@ struct vm_state {
 _Static_assert(sizeof(struct vm_state) + 2 * sizeof(struct virtio_area) <= 3 * PAGE_SIZE,
                "the budget of a guest");
 
-/* Behind it: the areas of its devices, some of them free and, if it has disks, a home or firmware, what the
- * configuration has from its disks on, the state of the firmware and the requests of its disks that
- * later ones have overtaken. */
+/* Behind it: the areas of its devices, some of them free and, if it has disks, a home or firmware,
+ * what the configuration has from its disks on, the state of the firmware and the requests of its
+ * disks that later ones have overtaken. */
 #define VM_STATE_DISKS (sizeof(struct vm_config) - offsetof(struct vm_config, disk))
 #define VM_STATE_FIRMWARE ROUND_UP(VM_STATE_DISKS, 8)
 #define VM_STATE_KEPT (VM_STATE_FIRMWARE + ROUND_UP(sizeof(struct firmware_state), 8))

@@ -113,7 +113,8 @@ def given_up(c):
         tell(c, "hot", "echo 0 >/sys/bus/pci/slots/9/power")
         c.until("disk list", r"hot:disk0(?!.*hot:disk1)", 60)
         assert "its guest has let disk1 go" in c.command("host log")
-        assert "disk1.file" in c.command("vm show hot")
+        shown = c.command("vm show hot")
+        assert "disk1.file" in shown and re.search("let go by the guest +disk1", shown), shown
     with c.check("snapshots and a crash of the control partition do not bring it back"):
         must(c, "vm snapshot take hot s2", 120)
         assert c.command("vm snapshot delete hot s2", 300).count("E_") == 0

@@ -30,7 +30,7 @@ struct vcpu_page exits_nobody;
 static struct virtio_device cards[DEVICES];
 static bool on_bus[DEVICES];
 static u32 asked_to_leave;         /* bits of them */
-static bool ejects_at_open;          /* the guest lets nic0 go while a disk is opened */
+static bool ejects_at_open;        /* the guest lets nic0 go while a disk is opened */
 static bool cannot_flush, is_open; /* disk1 */
 static struct vm_state state;
 
