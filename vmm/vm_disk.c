@@ -552,7 +552,10 @@ static void spawn_left(void *owner)
 
 void vm_disk_left(struct virtio_device *d)
 {
-    spawn_left(d);
+    if (vm_disk_of(d->pci.vm, d->index))
+        spawn_left(d);
+    else
+        d->close(d); /* its image is being exchanged, or could not be opened */
 }
 
 /* ---- coming back ------------------------------------------------------------------------------
