@@ -9,6 +9,7 @@
 #include "net/first_boot.h"
 #include "net/mac_address.h"
 #include "net/switches.h"
+#include "net/uplink.h"
 
 typedef unsigned long long ull;
 
@@ -72,12 +73,26 @@ static void save_team(struct schema_text *t, const struct net_switch *sw)
                team->lacp.active ? "active" : "passive", team->lacp.fast ? "fast" : "slow");
 }
 
+/* Before any of them is used: names are given in the order in which cards are found, which is
+ * another one when one was added. */
+static void save_card(struct schema_text *t, const struct switch_port *p)
+{
+    const u8 *m = uplink_nic(p)->mac;
+
+    schema_put(t, "net card %s mac=%02x:%02x:%02x:%02x:%02x:%02x", p->name, m[0], m[1], m[2], m[3],
+               m[4], m[5]);
+}
+
 static void save_uplinks(struct schema_text *t)
 {
     static const char *const modes[] = {"off", "listen", "advertise", "both"};
     static const char *const protocols[] = {"lldp", "cdp"};
     struct net_switch *sw;
 
+    for (u32 i = 0; (sw = switches_at(i)); i++) {
+        for (u32 k = 0; k < sw->team.count; k++)
+            save_card(t, sw->ports[sw->team.links[k].port]);
+    }
     for (u32 i = 0; (sw = switches_at(i)); i++) {
         for (u32 k = 0; k < sw->team.count; k++)
             schema_put(t, "net uplink add %s %s", sw->name,
@@ -192,6 +207,60 @@ static enum hv_status run_auto(const struct schema_args *args, struct out *out)
     return HV_OK;
 }
 
+/* ---- net card ---------------------------------------------------------------------------------
+ */
+static bool has_address(const struct nic *n, u64 mac)
+{
+    u64 its = 0;
+
+    for (u32 i = 0; i < NIC_MAC_LEN; i++)
+        its = its << 8 | n->mac[i];
+    return its == mac && !n->gone;
+}
+
+/* Of several with one address that which has the name already. */
+static struct nic *card_with(u64 mac, const char *name)
+{
+    struct nic *n = nic_find(name);
+
+    if (n && has_address(n, mac))
+        return n;
+    for (n = nic_first(); n && !has_address(n, mac);)
+        n = n->next;
+    return n;
+}
+
+static enum hv_status run_card(const struct schema_args *args, struct out *out)
+{
+    const char *name = args_text(args, "name"), *text = args_text(args, "mac");
+    u64 mac;
+
+    if (!text || !mac_address_parse(text, &mac))
+        return out_error(out, HV_EINVAL, "E_INVALID", "mac=52:54:00:00:00:01",
+                         "'%s' is no address of a card", text ? text : "");
+    struct nic *n = card_with(mac, name);
+    if (!n)
+        return out_error(out, HV_ENOENT, "E_NO_NIC", "host nic",
+                         nic_find(name) ? "no card has the address %s; %s is another one now"
+                                        : "no card has the address %s; there is no %s",
+                         text, name);
+    switch (nic_rename(n, name)) {
+    case HV_OK:
+        return HV_OK;
+    case HV_EBUSY:
+        return out_error(out, HV_EBUSY, "E_UPLINK_IN_USE", "net uplink remove",
+                         "%s or %s is in use", n->name, name);
+    default:
+        return out_error(out, HV_EINVAL, "E_INVALID", "nic0, nic1, ...", "'%s' is no card's name",
+                         name);
+    }
+}
+
+static const struct schema_arg card_args[] = {
+    {"name", PLACE_OBJECT, ARG_WORD, .help = "the name it gets; who had it gets the card's"},
+    {"mac", PLACE_KEY, ARG_WORD, .help = "address of the card"},
+    {0},
+};
 static const struct schema_arg auto_args[] = {
     {"mode", PLACE_OPTIONAL, ARG_ENUM, "on|off",
      .help = "on: without a switch, the first card with link gets one, and DHCP"},
@@ -201,5 +270,7 @@ static const struct schema_arg auto_args[] = {
 static const struct schema_command commands[] = {
     {"net", "auto", "whether a network is set up by itself when there is none", "net auto off",
      ROLE_VIEW, auto_args, NULL, run_auto},
+    {"net", "card", "the name of a card, which it has after hardware was added, too",
+     "net card nic0 mac=52:54:00:00:00:01", ROLE_ADMIN, card_args, NULL, run_card},
 };
 SCHEMA_COMMANDS(commands);

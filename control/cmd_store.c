@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/disk_serial.h"
 #include "control/place.h"
 #include "storage/partition.h"
 
@@ -62,8 +63,9 @@ static void save_stores(struct schema_text *t)
 
     for (const struct store *s = store_first(); s; s = store_next(s)) {
         struct store_alerts a = store_get_alerts(s);
+        char word[DISK_SERIAL_MAX];
 
-        schema_put(t, "store add %s", store_device(s)->name);
+        schema_put(t, "store add %s", disk_serial_word(store_device(s), word));
         if (memcmp(&a, &usual, sizeof(a)))
             schema_put(t, "store set %s warn=%u critical=%u overcommit=%u", store_name(s),
                        a.percent[STORE_WARN], a.percent[STORE_CRITICAL],
@@ -107,8 +109,9 @@ static enum hv_status mount(struct disk *d, struct out *out)
 
 static enum hv_status run_create(const struct schema_args *args, struct out *out)
 {
-    char error[STORE_ERROR_MAX];
-    struct disk *d = place_disk(out, args_text(args, "device"));
+    char error[STORE_ERROR_MAX], buf[DISK_NAME_MAX];
+    const char *name = disk_serial_name(out, args_text(args, "device"), buf);
+    struct disk *d = name ? place_disk(out, name) : NULL;
     enum hv_status status = d ? HV_OK : HV_ENOENT;
 
     if (status == HV_OK && !args_flag(args, "force"))
@@ -121,9 +124,12 @@ static enum hv_status run_create(const struct schema_args *args, struct out *out
 
 static enum hv_status run_add(const struct schema_args *args, struct out *out)
 {
-    char why[120];
-    struct disk *d = partition_find(args_text(args, "device"), why);
+    char why[120], buf[DISK_NAME_MAX];
+    const char *name = disk_serial_name(out, args_text(args, "device"), buf);
+    struct disk *d = name ? partition_find(name, why) : NULL;
 
+    if (!name)
+        return HV_ENOENT;
     if (!d)
         return out_error(out, HV_ENOENT, "E_NO_DISK", "disk list, disk scan DISK", "%s", why);
     for (struct store *s = store_first(); s; s = store_next(s))
@@ -370,7 +376,8 @@ static const struct schema_arg create_args[] = {
     {0},
 };
 static const struct schema_arg add_args[] = {
-    {"device", PLACE_OBJECT, ARG_WORD, .help = "disk or partition that has a store"},
+    {"device", PLACE_OBJECT, ARG_WORD,
+     .help = "disk or partition that has a store: vd0p2, or by serial number: serial:XYZ/2"},
     {0},
 };
 static const struct schema_arg store_args[] = {

@@ -214,7 +214,9 @@ void nic_link(struct nic *n, bool up, u32 mbps, bool full_duplex)
 
 void nic_register(struct nic *n)
 {
-    snprintf(n->name, sizeof(n->name), "nic%u", count++);
+    do
+        snprintf(n->name, sizeof(n->name), "nic%u", count++);
+    while (nic_find(n->name)); /* nic_rename() may have given it away */
     n->next = NULL;
     n->user = NULL;
     n->starved = n->gone = false;
@@ -238,6 +240,24 @@ struct nic *nic_find(const char *name)
     while (n && strcmp(n->name, name))
         n = n->next;
     return n;
+}
+
+enum hv_status nic_rename(struct nic *n, const char *name)
+{
+    struct nic *other = nic_find(name);
+
+    if (other == n)
+        return HV_OK;
+    if (strncmp(name, "nic", 3) || !name[3] || name[3 + strspn(name + 3, "0123456789")] ||
+        strlen(name) > 3 + 4)
+        return HV_EINVAL;
+    if (n->user || (other && other->user))
+        return HV_EBUSY;
+    log_info("%s is %s from now on", n->name, name);
+    if (other)
+        memcpy(other->name, n->name, sizeof(other->name));
+    snprintf(n->name, sizeof(n->name), "%s", name);
+    return HV_OK;
 }
 
 void nic_watch(void (*fn)(struct nic *n))

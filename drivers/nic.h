@@ -131,6 +131,9 @@ struct nic {
  */
 struct nic *nic_first(void); /* in order of registration; ->next */
 struct nic *nic_find(const char *name);
+/* The card gets that name, "nic" and a number of up to four digits; one that had it gets the
+ * card's. HV_EBUSY: somebody uses one of them. */
+MUST_CHECK enum hv_status nic_rename(struct nic *n, const char *name);
 /* HV_EBUSY: another has it. */
 MUST_CHECK enum hv_status nic_open(struct nic *n, const struct nic_user *user);
 void nic_close(struct nic *n);

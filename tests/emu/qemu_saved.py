@@ -1,5 +1,6 @@
 """The configuration that survives: a torn write, a reset of the machine, a crash of the control
 partition."""
+import os
 import pathlib
 import re
 import struct
@@ -8,6 +9,7 @@ import subprocess
 from tests.emu import vdisk
 from tests.emu.emulator import Qemu
 from tests.emu.monitor import MONITOR, Monitor
+from tests.emu.session import Session
 from tests.emu.suite import ESP, IMAGE, put_files, qemu
 
 SIZE = 262144
@@ -293,3 +295,54 @@ def saved_two(c):
                          r"sd0 \(number 9\)); the highest number counts, that of sd0", c.command("host log")), c.text
         assert "newer" in c.command("vm list")
         assert re.search(r"(?m)^kept on +sd0, ", c.command("host config"))
+
+
+def again_with(c, *devices):
+    """The machine is switched off and on, with further devices: its disks hold what they held."""
+    m = c.machine
+    images = [m.disk, *(m.data_path(name) for name in m.data)]
+    for image in images:
+        os.link(image, image + ".kept")
+    m.stop()
+    c.close()
+    for image in images:
+        os.rename(image + ".kept", image)
+    m.extra += [word for device in devices for word in ("-device", device)]
+    m.start()
+    Session.__init__(c, m)
+    c.prompt(m.boot_seconds)
+
+
+@qemu("saved-names", machine="pc", disk="ide", cpus=1, limit=300, data={"d": 40, "e": 8, "f": 8},
+      extra=["-netdev", "user,id=n,restrict=on", "-netdev", "user,id=m,restrict=on", "-device",
+             "virtio-net-pci,netdev=n,romfile=,mac=52:54:00:00:00:01,addr=0x8", "-device",
+             "virtio-blk-pci,drive=d,disable-legacy=on,serial=MINE,addr=0x9"])
+def saved_names(c):
+    """Names of disks and cards go by the order in which they are found."""
+    with c.check("a store is kept by its disk's serial number, an uplink with its card's address"):
+        c.until("net kif list", r"k0 +vsw0", 60)
+        for line in ("store create ds1 vd0", "net port set nic0 mode=trunk vlans=7 native=none"):
+            text = c.command(line, 60)
+            assert "E_" not in text, text
+        text = kept(c)
+        for line in ("store add serial:MINE", "net card nic0 mac=52:54:00:00:00:01", "net uplink add vsw0 nic0"):
+            assert re.search("(?m)^" + line + "$", text), text
+    with c.check("a card and disks are put in before them: the lines still mean what they meant"):
+        again_with(c, "virtio-net-pci,netdev=m,romfile=,mac=52:54:00:00:00:02,addr=0x5",
+                   "virtio-blk-pci,drive=e,disable-legacy=on,serial=TWICE,addr=0x6",
+                   "virtio-blk-pci,drive=f,disable-legacy=on,serial=TWICE,addr=0x7")
+        text = c.command("host disk list")
+        assert re.search(r"(?m)^vd0 .* TWICE ", text) and re.search(r"(?m)^vd2 .* MINE ", text), text
+        text = c.command("host nic list")
+        assert re.search(r"(?m)^nic0 .* 52:54:00:00:00:01 ", text), text
+        assert re.search(r"(?m)^nic1 .* 52:54:00:00:00:02 ", text), text
+        assert "ds1" in c.command("store list")
+        assert re.search(r"(?m)^at start +read whole, \d+ lines, 0 failed", c.command("host config"))
+        assert re.search(r"(?s)vlan +trunk 7\s", c.command("net port show nic0")), c.text
+    with c.check("what no disk or card has, or two have, is refused"):
+        assert "E_NO_DISK: no disk has" in c.command("store add serial:OTHER")
+        assert "E_NO_DISK: several disks" in c.command("store add serial:TWICE")
+        assert "E_NO_NIC" in c.command("net card nic0 mac=52:54:00:00:00:09")
+        assert "E_UPLINK_IN_USE" in c.command("net card nic0 mac=52:54:00:00:00:02")
+        assert "E_INVALID" in c.command("net card eth0 mac=52:54:00:00:00:02")
+        assert "E_" not in c.command("net card nic7 mac=52:54:00:00:00:02")
