@@ -564,6 +564,9 @@ static void ends_while_held(void **state)
 /* What goes over the wire is what the secret and the clock say, for each family. */
 static void initial_numbers_are_those_of_the_secret(void **state)
 {
+    const ip_addr_t any = {0};
+    u32 drawn, none = isn_next(&any, 1, &any, 1) - (u32)(net_lab_now / ISN_TICK);
+
     (void)state;
     for (u32 round = 0; round < 4; round++) {
         struct tcp_pcb *listening = connect(round % 2 ? 6 : 4);
@@ -582,6 +585,8 @@ static void initial_numbers_are_those_of_the_secret(void **state)
         assert_in_range(now - (peer.told - 1), 0, 1000 * MS / ISN_TICK);
         finish(listening);
     }
+    drawn = isn_next(&any, 1, &any, 1) - (u32)(net_lab_now / ISN_TICK);
+    assert_int_not_equal(drawn, none); /* the stack's start has drawn a secret */
 }
 
 /* An open connection's peer says that segments are to be shorter, while some bytes wait that lwIP
