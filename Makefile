@@ -22,8 +22,9 @@ HOSTCC := gcc
 
 WARN := -Wall -Wextra -Werror -Wimplicit-fallthrough -Wshadow -Wvla -Wundef -Wstrict-prototypes \
         -Wmissing-prototypes
+# -MD: net/lwip/lwipopts.h, which has the layout of lwIP's structures, comes by -isystem.
 CFLAGS_ALL := -std=gnu11 -O2 -g -I. -I$(B) $(WARN) -fno-common -fno-strict-aliasing \
-        -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -ffile-prefix-map=$(CURDIR)/= -MMD -MP
+        -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -ffile-prefix-map=$(CURDIR)/= -MD -MP
 NO_PIC := -fno-pic -fno-pie -fno-stack-protector -fcf-protection=none -ffunction-sections \
         -fdata-sections
 

@@ -14,7 +14,7 @@ HOST_CC ?= gcc
 FUZZ_CC ?= clang-14
 HOST_FLAGS := -std=gnu11 $(WARNINGS) -fno-common -fno-strict-aliasing -fno-omit-frame-pointer \
               -O1 -g -I. -isystem build/lib/include -isystem build/lwip/include \
-              -isystem net/lwip -isystem build/ssh/include -MMD -MP
+              -isystem net/lwip -isystem build/ssh/include -MD -MP
 # zlib, zstd, SQLite, lwIP, libssh and mbedTLS; only what a program uses is linked.
 HOST_LIB := build/ssh/host/libssh.a build/lwip/host/liblwip.a build/lib/host/libstorage.a
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
