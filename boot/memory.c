@@ -82,7 +82,7 @@ u64 memory_low_page(void)
     return (u64)claim(base, PAGE_SIZE, BOOT_MEM_LOADER);
 }
 
-/* Buffers are sized once, ahead of ExitBootServices: allocating changes the map. */
+/* Buffers are sized ahead of ExitBootServices: allocating changes the map, and its key. */
 static bool allocate_buffers(void)
 {
     UINTN size = 0, key, descriptor_size = sizeof(EFI_MEMORY_DESCRIPTOR);
@@ -144,7 +144,12 @@ const char *memory_exit_boot_services(void *image, struct boot_info *bi)
     if (!allocate_buffers())
         return "no memory for the memory map";
     for (int attempt = 0; attempt < EXIT_ATTEMPTS; attempt++) {
-        if (!read_raw_map(&size, &key, &descriptor_size))
+        bool got = read_raw_map(&size, &key, &descriptor_size);
+        if (!got) { /* drivers of the firmware may have cut it into many more pieces meanwhile */
+            map_buffer = NULL;
+            got = allocate_buffers() && read_raw_map(&size, &key, &descriptor_size);
+        }
+        if (!got)
             return "the firmware gives no memory map";
         /* A stale key means that something allocated since: ask again (UEFI 2.9 section 7.4). */
         if (EFI_ERROR(BS->ExitBootServices(image, key)))

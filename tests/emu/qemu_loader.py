@@ -3,6 +3,7 @@ import os
 import struct
 
 from tests.emu.emulator import BUILD
+from tests.emu.monitor import MONITOR, Monitor
 from tests.emu.suite import qemu
 
 SECONDS = 60
@@ -57,3 +58,20 @@ def loader_many_files(c):
     with c.check("names what it left out"):
         assert "E_TOO_MANY_FILES: " in c.text, c.last_lines()
         assert "64 modules" in c.text, c.last_lines()
+
+
+@qemu("loader-map-grows", machine="pc", disk="ide", cpus=1, limit=200, data={"d": 40, "e": 8, "f": 8},
+      extra=[*MONITOR, "-netdev", "user,id=n,restrict=on", "-netdev", "user,id=m,restrict=on", "-device",
+             "virtio-net-pci,netdev=n,romfile=,addr=0x8", "-device", "virtio-blk-pci,drive=d,addr=0x9"])
+def loader_map_grows(c):
+    """What is in the ROM of a card that is put in works for the firmware's network, which lets go of
+    memory in many pieces while the loader ends the firmware's services."""
+    with c.check("a memory map that grows at the end does not keep it from booting"):
+        monitor = Monitor(c)
+        for driver, place in (("virtio-net-pci", {"netdev": "m", "addr": "0x5"}),
+                              ("virtio-blk-pci", {"drive": "e", "addr": "0x6"}),
+                              ("virtio-blk-pci", {"drive": "f", "addr": "0x7"})):
+            answer = monitor.do("device_add", driver=driver, **place)
+            assert "error" not in answer, answer
+        c.send("host reboot --yes\r")
+        assert c.expect(r"Type help for help|E_FIRMWARE: [^\n]*", 120)[0].startswith("Type"), c.text[-300:]
