@@ -7,9 +7,12 @@
 #include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "control/shell.h"
+#include "control/ssh_session.h"
 #include "control/users.h"
 
 typedef unsigned long long ull;
+
+#define FINGERPRINT 80u
 
 /* What a user did; not what the kept configuration does at each start. */
 #define NOTE(...)                                                                                  \
@@ -30,10 +33,23 @@ static struct user *the_user(const struct schema_args *args, struct out *out)
     return u;
 }
 
+static const char *state_of(const struct user *u, char *buf, u32 len)
+{
+    if (u->barred)
+        snprintf(buf, len, "locked by an administrator");
+    else if (users_locked(u))
+        snprintf(buf, len, "locked for %llu s",
+                 (ull)(clock_ticks_to_ns(u->locked_until - clock_tsc()) / CLOCK_SECOND));
+    else
+        snprintf(buf, len, u->failures ? "%u failed logins" : "ok", u->failures);
+    return buf;
+}
+
 static enum hv_status run_list(struct out *out)
 {
     static const char *const columns[] = {"USER", "ROLE", "PASSWORD", "KEYS", "LOGINS", "STATE"};
     static const u8 widths[] = {16, 8, 8, 4, 6, 0};
+    char state[40];
 
     out_table(out, columns, widths, ARRAY_LEN(columns));
     for (const struct user *u = users_first(); u; u = u->next) {
@@ -46,12 +62,29 @@ static enum hv_status run_list(struct out *out)
         out_cell(out, "%s", u->hash[0] ? "yes" : "none");
         out_cell(out, "%u", keys);
         out_cell(out, "%llu", (ull)u->logins);
-        if (users_locked(u))
-            out_cell(out, "locked for %llu s",
-                     (ull)(clock_ticks_to_ns(u->locked_until - clock_tsc()) / CLOCK_SECOND));
-        else
-            out_cell(out, u->failures ? "%u failed logins" : "ok", u->failures);
+        out_cell(out, "%s", state_of(u, state, sizeof(state)));
     }
+    return HV_OK;
+}
+
+static enum hv_status run_show(const struct schema_args *args, struct out *out, struct user *u)
+{
+    char state[40], label[16], text[FINGERPRINT];
+
+    (void)args;
+    out_field(out, "user", "%s", u->name);
+    out_field(out, "role", "%s", schema_role_name(u->role));
+    out_field(out, "password", "%s", u->hash[0] ? "yes" : "none");
+    out_field(out, "logins", "%llu", (ull)u->logins);
+    out_field(out, "sessions", "%u", shell_sessions(u->id));
+    out_field(out, "state", "%s", state_of(u, state, sizeof(state)));
+    for (u32 i = 0; i < USERS_KEYS && u->key[i]; i++) {
+        if (!ssh_session_key_fingerprint(u->key[i], text, sizeof(text)))
+            strcpy(text, "cannot be read");
+        snprintf(label, sizeof(label), "key %u", i + 1);
+        out_field(out, label, "%s %.*s", text, (int)strcspn(u->key[i], " "), u->key[i]);
+    }
+    out_end_object(out);
     return HV_OK;
 }
 
@@ -141,6 +174,7 @@ static enum hv_status run_remove(const struct schema_args *args, struct out *out
     if (users_remove(u) != HV_OK)
         return only_admin(out);
     NOTE("user %s was removed by %s", name, shell_user());
+    shell_users_changed();
     return HV_OK;
 }
 
@@ -151,24 +185,72 @@ static enum hv_status run_role(const struct schema_args *args, struct out *out, 
     if (users_set_role(u, role_of(args)) != HV_OK)
         return only_admin(out);
     NOTE("user %s has role %s now, by %s", u->name, schema_role_name(u->role), shell_user());
+    shell_users_changed();
     return HV_OK;
+}
+
+/* A line of a .pub file ends in a comment.  NULL: there is none, or it is too long. */
+static const char *key_of(const struct schema_args *args, char key[USERS_KEY])
+{
+    const char *text = args_text(args, "key"), *blank = text ? strchr(text, ' ') : NULL;
+    const char *end = blank ? strchr(blank + 1, ' ') : NULL;
+
+    if (!text || strlen(text) >= USERS_KEY)
+        return NULL;
+    snprintf(key, USERS_KEY, "%.*s", (int)(end ? end - text : (long)strlen(text)), text);
+    return key;
 }
 
 static enum hv_status run_key(const struct schema_args *args, struct out *out, struct user *u)
 {
-    const char *text = args_text(args, "key");
-    char key[USERS_KEY];
+    char key[USERS_KEY], text[FINGERPRINT];
 
-    if (!text || strlen(text) >= sizeof(key))
+    if (!key_of(args, key))
         return out_error(out, HV_EINVAL, "E_KEY", "host user key anna key='ssh-ed25519 AAAA...'",
                          "a public key is missing, or too long");
-    /* A line of a .pub file ends in a comment. */
-    const char *blank = strchr(text, ' '), *end = blank ? strchr(blank + 1, ' ') : NULL;
-    snprintf(key, sizeof(key), "%.*s", (int)(end ? end - text : (long)strlen(text)), text);
-    if (users_add_key(u, key) != HV_OK)
+    enum hv_status status =
+        ssh_session_key_fingerprint(key, text, sizeof(text)) ? users_add_key(u, key) : HV_EINVAL;
+    if (status == HV_EEXIST)
+        return out_error(out, status, "E_EXISTS", "host user show NAME", "%s has that key already",
+                         u->name);
+    if (status != HV_OK)
         return out_error(out, HV_EINVAL, "E_KEY", "the text of a .pub file, in quotes",
                          "that is no public key, or %s has %u already", u->name, USERS_KEYS);
-    NOTE("user %s has a key more, by %s", u->name, shell_user());
+    NOTE("user %s has a key more, %s, by %s", u->name, text, shell_user());
+    return HV_OK;
+}
+
+/* By its number, its fingerprint or its text. */
+static enum hv_status run_unkey(const struct schema_args *args, struct out *out, struct user *u)
+{
+    char key[USERS_KEY], text[FINGERPRINT], number[4];
+    bool given = key_of(args, key) != NULL;
+
+    for (u32 i = 0; given && i < USERS_KEYS && u->key[i]; i++) {
+        if (!ssh_session_key_fingerprint(u->key[i], text, sizeof(text)))
+            strcpy(text, "cannot be read");
+        snprintf(number, sizeof(number), "%u", i + 1);
+        if (strcmp(key, number) && strcmp(key, text) && strcmp(key, u->key[i]))
+            continue;
+        users_remove_key(u, i);
+        NOTE("user %s has a key less, %s, by %s", u->name, text, shell_user());
+        return HV_OK;
+    }
+    return out_error(out, HV_ENOENT, "E_KEY", "host user show NAME, then key=1 or key=SHA256:...",
+                     "%s has no such key", u->name);
+}
+
+/* until=: as `host config show` prints a lock-out that failed logins brought about. */
+static enum hv_status run_lock(const struct schema_args *args, struct out *out, struct user *u)
+{
+    if (args_text(args, "until")) {
+        users_lock_until(u, args_number(args, "until", 0));
+        return HV_OK;
+    }
+    if (users_bar(u) != HV_OK)
+        return only_admin(out);
+    NOTE("user %s was locked by %s", u->name, shell_user());
+    shell_users_changed();
     return HV_OK;
 }
 
@@ -185,11 +267,9 @@ static enum hv_status run_user(const struct schema_args *args, struct out *out)
     static const struct {
         const char *name;
         enum hv_status (*run)(const struct schema_args *args, struct out *out, struct user *u);
-    } actions[] = {{"remove", run_remove},
-                   {"passwd", set_password},
-                   {"role", run_role},
-                   {"key", run_key},
-                   {"unlock", run_unlock}};
+    } actions[] = {{"show", run_show}, {"remove", run_remove}, {"passwd", set_password},
+                   {"role", run_role}, {"key", run_key},       {"unkey", run_unkey},
+                   {"lock", run_lock}, {"unlock", run_unlock}};
     const char *action = args_text(args, "action");
 
     if (!strcmp(action, "list"))
@@ -215,18 +295,28 @@ static void save_users(struct schema_text *t)
                 schema_put(t, "host user key %s 'key=%s'", u->name, u->key[i]);
         }
     }
+    /* Behind all of them: one is the last administrator until the next is there. */
+    for (const struct user *u = users_first(); u; u = u->next) {
+        if (u->barred)
+            schema_put(t, "host user lock %s", u->name);
+        else if (users_locked(u))
+            schema_put(t, "host user lock %s until=%llu", u->name, (ull)users_locked_until(u));
+    }
 }
 SCHEMA_SAVES(save_users, SAVES_HOST);
 
 static const struct schema_arg user_args[] = {
-    {"action", PLACE_OBJECT, ARG_ENUM, "list|add|remove|passwd|role|key|unlock",
-     .help = "what to do"},
+    {"action", PLACE_OBJECT, ARG_ENUM, "list|show|add|remove|passwd|role|key|unkey|lock|unlock",
+     .help = "what to do; show has the keys' fingerprints, lock ends the user's sessions"},
     {"name", PLACE_OPTIONAL, ARG_WORD, .help = "name of the user"},
     {"role", PLACE_KEY, ARG_ENUM, .values = "auditor|operator|admin",
      .help = "auditor looks, operator runs VMs, admin changes the host"},
     {"hash", PLACE_KEY, ARG_WORD,
      .help = "passwd: the sum of a password, instead of asking for one"},
-    {"key", PLACE_KEY, ARG_WORD, .help = "key: a public key, the text of a .pub file"},
+    {"key", PLACE_KEY, ARG_WORD,
+     .help = "key: a public key, the text of a .pub file; unkey: also its number or SHA256:..."},
+    {"until", PLACE_KEY, ARG_NUMBER,
+     .help = "lock: a lock-out after failed logins, as host config show prints it"},
     {0},
 };
 

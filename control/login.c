@@ -52,23 +52,23 @@ bool login_read(struct terminal *t, const char *question, bool shown, u64 deadli
     return true;
 }
 
-bool login_console(struct terminal *t, char *user, u32 len, enum schema_role *role)
+u64 login_console(struct terminal *t, char *user, u32 len)
 {
     char password[USERS_PASSWORD], name[USERS_NAME];
 
     if (!login_read(t, "login: ", true, ~0ull, name, sizeof(name)) || !name[0])
-        return false;
+        return 0;
     if (!login_read(t, "password: ", false, clock_after(TYPING), password, sizeof(password)))
-        return false;
-    bool right = users_check(name, password, "console", role);
+        return 0;
+    u64 id = users_check(name, password, "console");
     memset(password, 0, sizeof(password));
     snprintf(user, len, "%s", name);
-    if (right)
-        return true;
+    if (id)
+        return id;
     fiber_sleep_until(clock_after(PAUSE));
     terminal_print(t, "E_LOGIN: name or password is wrong, or the user is locked. "
                       "Try: again, later\n");
-    return false;
+    return 0;
 }
 
 /* ---- host login -------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ static enum hv_status run_login(const struct schema_args *args, struct out *out)
     }
     bool admin = false;
     for (const struct user *u = users_first(); u; u = u->next)
-        admin |= u->role == ROLE_ADMIN && u->hash[0];
+        admin |= u->role == ROLE_ADMIN && u->hash[0] && !u->barred;
     if (!strcmp(console, "yes") && !admin)
         return out_error(out, HV_EINVAL, "E_NO_USER", "host user add NAME role=admin",
                          "no administrator with a password could log in at the console");

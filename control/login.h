@@ -6,8 +6,9 @@
 
 /* Whether the console asks who is there: `host login console=yes`, and there are users. */
 bool login_wanted(void);
-/* Asks for name and password, once.  In the console's fiber.  False: refused, or nobody typed. */
-MUST_CHECK bool login_console(struct terminal *t, char *user, u32 len, enum schema_role *role);
+/* Asks for name and password, once.  In the console's fiber.  The user's id; 0: refused, or nobody
+ * typed. */
+MUST_CHECK u64 login_console(struct terminal *t, char *user, u32 len);
 /* Asks for a line of text; `shown`: what is typed appears.  False: Ctrl-C, Ctrl-D, the deadline
  * (TSC) has passed or the terminal has ended. */
 MUST_CHECK bool login_read(struct terminal *t, const char *question, bool shown, u64 deadline,

@@ -17,6 +17,7 @@
 #include "control/saved.h"
 #include "control/shell.h"
 #include "control/snapshot_watch.h"
+#include "control/users.h"
 #include "drivers/pci.h"
 #include "kernel/abi/crash.h"
 #include "net/net.h"
@@ -127,6 +128,12 @@ static void start_mitigations(void)
     mitigations_apply(host_config.mitigations);
 }
 
+/* A lock-out outlives this instance with the rest of what is kept. */
+static void start_users(void)
+{
+    users_on_lock = saved_touch;
+}
+
 /* New records of level NOTICE or worse, as they come. */
 static void on_log(void)
 {
@@ -168,9 +175,10 @@ static const struct {
     {"config", start_config},           /* VMs and what is wrong with their description */
     {"mitigations", start_mitigations}, /* before any VM */
     {"second console", start_second_console},
-    {"disks", physical_start},           /* each physical disk that is found becomes one */
-    {"devices", pci_start},              /* in a fiber: nobody waits for them here */
-    {"vms", cmd_vm_ready},               /* VMs that were there before */
+    {"disks", physical_start}, /* each physical disk that is found becomes one */
+    {"devices", pci_start},    /* in a fiber: nobody waits for them here */
+    {"vms", cmd_vm_ready},     /* VMs that were there before */
+    {"users", start_users},
     {"saved", saved_start},              /* what was kept, first boot's network, autostart */
     {"snapshots", snapshot_watch_start}, /* how old they are */
     {"notices", start_notices},          /* after the steps that speak for themselves */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/refusal.h"
 #include "control/rt/clock.h"
 #include "control/rt/fiber.h"
 #include "control/rt/log.h"
@@ -18,7 +19,9 @@
 
 typedef unsigned long long ull;
 
-#define CONNECTIONS 6u
+#define SESSIONS 6u /* that have logged in */
+#define WAITING 6u  /* that have not: strangers, who shall not keep the others out */
+#define OF_ONE 3u   /* of these, from one address */
 #define PORT 22u
 #define IDLE 900u
 #define IDLE_MOST 86400u
@@ -30,14 +33,39 @@ static struct {
     u32 idle;           /* seconds; 0: sessions may be idle for ever */
     char kif[KIF_NAME]; /* "": the first interface */
     char key[SSH_SESSION_KEY];
-    u32 open;
+    u32 sessions;
+    struct guest *waiting;
     u64 accepted, refused;
 } remote = {.port = PORT, .passwords = true, .idle = IDLE};
 
-struct guest { /* a connection on its way into its fiber */
+struct guest { /* a connection, in its fiber or on its way into it */
     int fd;
     char peer[TCP_PEER_TEXT];
+    bool logged_in;
+    struct guest *next; /* of those that wait */
 };
+
+static void no_more_waiting(struct guest *g)
+{
+    struct guest **at = &remote.waiting;
+
+    while (*at && *at != g)
+        at = &(*at)->next;
+    if (*at)
+        *at = g->next;
+}
+
+static bool logged_in(void *owner)
+{
+    struct guest *g = owner;
+
+    if (remote.sessions == SESSIONS)
+        return false;
+    no_more_waiting(g);
+    remote.sessions++;
+    g->logged_in = true;
+    return true;
+}
 
 static void serve(void *arg)
 {
@@ -46,12 +74,16 @@ static void serve(void *arg)
                                     .peer = g->peer,
                                     .passwords = remote.passwords,
                                     .idle_seconds = remote.idle,
-                                    .wake = sockets_wake};
+                                    .wake = sockets_wake,
+                                    .logged_in = logged_in,
+                                    .owner = g};
 
     ssh_session_serve(g->fd, &o);
-    log_info("ssh: connection of %s has ended", g->peer);
+    if (g->logged_in)
+        remote.sessions--;
+    else
+        no_more_waiting(g);
     free(g);
-    remote.open--;
 }
 
 bool remote_is_on(void)
@@ -66,27 +98,56 @@ static bool on_management(const char *kif)
     return !strcmp(kif, remote.kif[0] ? remote.kif : first ? first->name : "");
 }
 
+/* All but the port, "10.0.2.2:4711". */
+static bool same_address(const char *a, const char *b)
+{
+    const char *port = strrchr(a, ':');
+    u64 n = port ? (u64)(port - a) + 1 : strlen(a);
+
+    return !strncmp(a, b, n) && !strchr(b + n, ':');
+}
+
+static u32 waiting(const char *peer)
+{
+    u32 n = 0;
+
+    for (const struct guest *g = remote.waiting; g; g = g->next)
+        n += !peer || same_address(peer, g->peer);
+    return n;
+}
+
+/* NULL: it is welcome. */
+static const char *why_not(const char *kif, const char *peer)
+{
+    if (!on_management(kif))
+        return "not the interface that SSH is offered on";
+    if (waiting(NULL) == WAITING)
+        return "too many that have not logged in";
+    return waiting(peer) == OF_ONE ? "too many of that address that have not logged in" : NULL;
+}
+
 static bool on_link(void *owner, struct tcp_link *l, const char *kif)
 {
-    struct guest *g = NULL;
+    struct guest *g = calloc(1, sizeof(*g));
 
     (void)owner;
-    if (!on_management(kif) || remote.open == CONNECTIONS || !(g = calloc(1, sizeof(*g)))) {
-        remote.refused++;
+    remote.refused += !g;
+    if (!g)
         return false;
-    }
     tcp_link_peer(l, g->peer);
-    g->fd = sockets_add(l);
+    const char *why = why_not(kif, g->peer);
+    g->fd = why ? -1 : sockets_add(l);
     if (g->fd < 0 || !fiber_spawn("ssh", serve, g)) {
         if (g->fd >= 0)
             sockets_forget(g->fd);
+        refusal_connection(g->peer, why ? why : "no memory, or no socket is left");
         free(g);
         remote.refused++;
         return false;
     }
-    remote.open++;
+    g->next = remote.waiting;
+    remote.waiting = g;
     remote.accepted++;
-    log_info("ssh: connection of %s", g->peer);
     return true;
 }
 
@@ -107,8 +168,10 @@ static enum hv_status show(struct out *out)
     if (remote.key[0])
         ssh_session_fingerprint(remote.key, text, sizeof(text));
     out_field(out, "host key", "%s", text);
-    out_field(out, "connections", "%u of %u, %llu accepted, %llu refused", remote.open, CONNECTIONS,
-              (ull)remote.accepted, (ull)remote.refused);
+    out_field(out, "sessions", "%u of %u", remote.sessions, SESSIONS);
+    out_field(out, "logging in", "%u of %u, %u of one address", waiting(NULL), WAITING, OF_ONE);
+    out_field(out, "connections", "%llu accepted, %llu refused", (ull)remote.accepted,
+              (ull)remote.refused);
     out_end_object(out);
     return HV_OK;
 }
@@ -116,7 +179,7 @@ static enum hv_status show(struct out *out)
 static bool anyone_may(void)
 {
     for (const struct user *u = users_first(); u; u = u->next) {
-        if (u->key[0] || (u->hash[0] && remote.passwords))
+        if (!u->barred && (u->key[0] || (u->hash[0] && remote.passwords)))
             return true;
     }
     return false;

@@ -17,6 +17,7 @@
 #include "control/rt/loop.h"
 #include "control/saved.h"
 #include "control/shell_parse.h"
+#include "control/users.h"
 
 #define PROMPT "bulkhead> "
 #define ROWS_DEFAULT 24
@@ -32,19 +33,25 @@ struct shell {
     struct terminal *terminal; /* NULL: nobody is there */
     struct fiber *fiber;
     char user[SHELL_USER], from[48];
-    enum schema_role role;
+    u64 id;                 /* the user's; 0: root, or the kept configuration */
+    enum schema_role role;  /* as of the last command */
+    enum schema_role needs; /* of the command that runs */
     struct line_edit_ops ops;
     struct line_edit editor;
     struct terminal_editor hook;
     u32 rows, columns; /* rows 0: unknown, nothing is paged by itself */
     bool broken;       /* Ctrl-C */
     bool leaving;
+    bool dismissed; /* the user was removed or barred */
     int last_status;
     struct shell_words words; /* too big for a fiber's stack */
     const char *line;         /* the only one, without editing; NULL: lines are read */
     void (*ended)(void *owner, int status); /* NULL: a console's, which does not end */
     void *owner;
+    struct shell *next; /* of `shells` */
 };
+
+static struct shell *shells; /* that somebody types at */
 
 struct pager {
     struct shell *shell;
@@ -104,6 +111,69 @@ static void set_up(struct shell *s, struct terminal *t)
                                     .owner = s};
     s->hook = (struct terminal_editor){hide_line, show_line, s};
     line_edit_init(&s->editor, &s->ops, PROMPT, s->columns);
+    s->next = shells;
+    shells = s;
+}
+
+static void tear_down(struct shell *s)
+{
+    struct shell **at = &shells;
+
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    free(s);
+}
+
+/* ---- users that change ------------------------------------------------------------------------
+ */
+/* What the user may do now.  False: nothing any more. */
+static bool look_up(struct shell *s)
+{
+    const struct user *u = s->id ? users_by_id(s->id) : NULL;
+
+    if (u)
+        s->role = u->role;
+    if (!s->id || (u && !u->barred))
+        return true;
+    s->leaving = s->dismissed = true;
+    return false;
+}
+
+void shell_users_changed(void)
+{
+    for (struct shell *s = shells; s; s = s->next) {
+        bool stays = look_up(s);
+
+        if (s == current() || (stays && s->needs <= s->role))
+            continue;
+        s->broken = true;
+        if (s->fiber)
+            fiber_cancel(s->fiber);
+        if (stays)
+            terminal_leave(s->terminal);
+        else
+            terminal_dismiss(s->terminal);
+    }
+}
+
+u32 shell_sessions(u64 id)
+{
+    u32 n = 0;
+
+    for (const struct shell *s = shells; s; s = s->next)
+        n += s->id == id;
+    return n;
+}
+
+static void tell_end(struct shell *s)
+{
+    if (s->dismissed) {
+        terminal_print(s->terminal, "\nE_SESSION: the user was removed or locked, so the session "
+                                    "ends. Try: ask an administrator\n");
+        log_notice("session of %s from %s ends: the user was removed or locked", s->user, s->from);
+    }
+    log_notice("user %s (%s) has left", s->user, s->from);
 }
 
 /* ---- for commands -----------------------------------------------------------------------------
@@ -224,6 +294,10 @@ static void run_bound(struct shell *s, const struct schema_args *args, struct ou
     const struct schema_command *c = args->command;
     enum schema_role needed = schema_role_needed(args);
 
+    if (!look_up(s)) {
+        s->last_status = -HV_EPERM;
+        return;
+    }
     if (s->role < needed) {
         log_notice("user %s (%s) was refused: %s%s%s needs role %s", s->user, s->from, c->noun,
                    c->verb[0] ? " " : "", c->verb, schema_role_name(needed));
@@ -233,7 +307,9 @@ static void run_bound(struct shell *s, const struct schema_args *args, struct ou
                   schema_role_name(needed));
         return;
     }
+    s->needs = needed;
     s->last_status = -(int)c->run(args, out);
+    s->needs = ROLE_VIEW;
     if (needed > ROLE_VIEW && !s->last_status)
         saved_touch();
 }
@@ -366,18 +442,20 @@ static void console_fiber(void *arg)
     fiber_set_data(s);
     saved_wait();
     while (!s->terminal->ended) {
+        s->id = 0;
         s->role = ROLE_ADMIN;
         strcpy(s->user, "root");
-        s->leaving = false;
-        if (login_wanted() && !login_console(s->terminal, s->user, sizeof(s->user), &s->role))
+        s->leaving = s->dismissed = false;
+        terminal_readmit(s->terminal);
+        if (login_wanted() && !(s->id = login_console(s->terminal, s->user, sizeof(s->user))))
             continue;
         banner_session(s->terminal);
         terminal_print(s->terminal, ASK_SIZE);
-        while (read_and_run(s))
+        while (look_up(s) && read_and_run(s))
             ;
-        log_notice("user %s (%s) has left", s->user, s->from);
+        tell_end(s);
     }
-    free(s);
+    tear_down(s);
 }
 
 static void session_fiber(void *arg)
@@ -386,21 +464,20 @@ static void session_fiber(void *arg)
 
     s->fiber = fiber_self();
     fiber_set_data(s);
-    if (s->line) {
+    if (s->line && look_up(s)) {
         run_line(s, s->line, NULL);
-    } else {
+    } else if (look_up(s)) {
         banner_session(s->terminal);
-        while (read_and_run(s))
+        while (look_up(s) && read_and_run(s))
             ;
     }
-    log_notice("user %s (%s) has left", s->user, s->from);
+    tell_end(s);
     s->ended(s->owner, s->last_status);
-    free(s);
+    tear_down(s);
 }
 
-struct shell *shell_open(struct terminal *t, const char *user, enum schema_role role,
-                         const char *from, const char *line, void (*ended)(void *owner, int status),
-                         void *owner)
+struct shell *shell_open(struct terminal *t, const char *user, u64 id, const char *from,
+                         const char *line, void (*ended)(void *owner, int status), void *owner)
 {
     struct shell *s = calloc(1, sizeof(*s));
 
@@ -409,13 +486,13 @@ struct shell *shell_open(struct terminal *t, const char *user, enum schema_role 
     set_up(s, t);
     snprintf(s->user, sizeof(s->user), "%s", user);
     snprintf(s->from, sizeof(s->from), "%s", from);
-    s->role = role;
+    s->id = id;
     s->line = line;
     s->ended = ended;
     s->owner = owner;
     if (fiber_spawn("remote shell", session_fiber, s))
         return s;
-    free(s);
+    tear_down(s);
     return NULL;
 }
 

@@ -10,6 +10,7 @@
 #include <libssh/libssh.h>
 #include <libssh/server.h>
 
+#include "control/refusal.h"
 #include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "control/shell.h"
@@ -20,6 +21,7 @@
 #define END "-----END OPENSSH PRIVATE KEY-----\n"
 #define OUT_BYTES (16 * KIB)
 #define GOODBYE_MS 2000
+#define STUCK_MS 30000 /* what a session that ends still says has to be taken within it */
 #define TICK_MS 1000
 
 struct connection {
@@ -28,10 +30,16 @@ struct connection {
     ssh_channel channel;
     int fd;
     const struct ssh_session_options *options;
-    u32 tries;
+    u32 refusals;          /* of whatever was tried */
+    u32 passwords, keys;   /* of these that were looked at */
+    u32 nones;             /* asked what there is to try */
+    char last_key[80];     /* fingerprint of the one that was refused last */
+    char name[USERS_NAME]; /* that the client gives, cut */
+    bool offered;          /* a key that would do; it was not refused */
+    bool told;             /* a refusal is an event already */
     bool logged_in, shell_wanted, failed;
     char user[USERS_NAME];
-    enum schema_role role;
+    u64 id;                    /* the user's */
     char line[SHELL_LINE_MAX]; /* the one command to run; "": a shell */
     u32 rows, columns;
     struct terminal terminal;
@@ -100,36 +108,97 @@ bool ssh_session_new_key(char text[SSH_SESSION_KEY])
     return fine;
 }
 
-bool ssh_session_fingerprint(const char *text, char *buf, u32 len)
+static void fingerprint(ssh_key key, char *buf, u32 len)
 {
-    ssh_key key = import_key(text);
     unsigned char *hash = NULL;
     size_t n = 0;
     char *shown = NULL;
 
-    if (!key)
-        return false;
     if (ssh_get_publickey_hash(key, SSH_PUBLICKEY_HASH_SHA256, &hash, &n) == SSH_OK)
         shown = ssh_get_fingerprint_hash(SSH_PUBLICKEY_HASH_SHA256, hash, n);
     snprintf(buf, len, "%s", shown ? shown : "?");
     ssh_string_free_char(shown);
     ssh_clean_pubkey_hash(&hash);
+}
+
+bool ssh_session_fingerprint(const char *text, char *buf, u32 len)
+{
+    ssh_key key = import_key(text);
+
+    if (!key)
+        return false;
+    fingerprint(key, buf, len);
+    ssh_key_free(key);
+    return true;
+}
+
+bool ssh_session_key_fingerprint(const char *text, char *buf, u32 len)
+{
+    u32 n = (u32)strcspn(text, " ");
+    char type[40];
+    ssh_key key = NULL;
+
+    start_library();
+    snprintf(type, sizeof(type), "%.*s", (int)n, text);
+    if (!text[n] ||
+        ssh_pki_import_pubkey_base64(text + n + 1, ssh_key_type_from_name(type), &key) != SSH_OK)
+        return false;
+    fingerprint(key, buf, len);
     ssh_key_free(key);
     return true;
 }
 
 /* ---- logging in -------------------------------------------------------------------------------
  */
-static int on_none(ssh_session s, const char *user, void *owner)
+static void tell(struct connection *c, const char *user, const char *why)
 {
-    (void)s, (void)user, (void)owner;
+    refusal_login(user, c->options->peer, why);
+    c->told = true;
+}
+
+/* False: nothing is looked at any more.  Names of others may not be tried on one connection, so
+ * each connection has one name in events. */
+static bool may_try(struct connection *c, const char *user)
+{
+    char name[USERS_NAME];
+
+    snprintf(name, sizeof(name), "%s", user);
+    if (!c->name[0])
+        strcpy(c->name, name);
+    if (!c->failed && !strcmp(c->name, name))
+        return true;
+    tell(c, user, c->failed ? "too many tries" : "another name was tried");
+    c->failed = true;
+    return false;
+}
+
+static int refused(struct connection *c)
+{
+    if (++c->refusals == SSH_SESSION_REFUSALS || c->passwords == SSH_SESSION_TRIES)
+        c->failed = true;
     return SSH_AUTH_DENIED;
 }
 
-static void welcome(struct connection *c, const char *user)
+static int welcome(struct connection *c, const char *user, u64 id)
 {
+    if (c->options->logged_in && !c->options->logged_in(c->options->owner)) {
+        tell(c, user, "too many sessions");
+        c->failed = true;
+        return SSH_AUTH_DENIED;
+    }
     snprintf(c->user, sizeof(c->user), "%s", user);
+    c->id = id;
     c->logged_in = true;
+    return SSH_AUTH_SUCCESS;
+}
+
+/* Clients ask with it, once, what they may try. */
+static int on_none(ssh_session s, const char *user, void *owner)
+{
+    struct connection *c = owner;
+
+    (void)s;
+    return may_try(c, user) && c->nones++ ? refused(c) : SSH_AUTH_DENIED;
 }
 
 static int on_password(ssh_session s, const char *user, const char *password, void *owner)
@@ -137,37 +206,79 @@ static int on_password(ssh_session s, const char *user, const char *password, vo
     struct connection *c = owner;
 
     (void)s;
-    if (!c->options->passwords || c->tries >= SSH_SESSION_TRIES)
+    if (!may_try(c, user))
         return SSH_AUTH_DENIED;
-    if (users_check(user, password, c->options->peer, &c->role)) {
-        welcome(c, user);
-        return SSH_AUTH_SUCCESS;
+    if (!c->options->passwords) {
+        tell(c, user, "passwords are not let in");
+        return refused(c);
     }
-    if (++c->tries == SSH_SESSION_TRIES)
-        c->failed = true;
-    return SSH_AUTH_DENIED;
+    u64 id = users_check(user, password, c->options->peer);
+    if (id)
+        return welcome(c, user, id);
+    c->passwords++;
+    c->told = true;
+    return refused(c);
 }
 
-static int on_key(ssh_session s, const char *user, struct ssh_key_struct *key, char state,
-                  void *owner)
+/* What has no function of its own: libssh answers it as one that is refused. */
+static int on_other(ssh_session s, ssh_message m, void *owner)
 {
     struct connection *c = owner;
-    char *base64 = NULL, text[USERS_KEY];
-    bool proved = state == SSH_PUBLICKEY_STATE_VALID, known = false;
 
     (void)s;
-    if (state != SSH_PUBLICKEY_STATE_NONE && !proved)
-        return SSH_AUTH_DENIED;
+    if (ssh_message_type(m) == SSH_REQUEST_AUTH && !c->logged_in &&
+        may_try(c, ssh_message_auth_user(m)))
+        refused(c);
+    return 1;
+}
+
+static u64 check_key(struct connection *c, const char *user, ssh_key key, bool proved)
+{
+    char *base64 = NULL, text[USERS_KEY];
+    u64 id = 0;
+
     if (ssh_pki_export_pubkey_base64(key, &base64) == SSH_OK) {
         snprintf(text, sizeof(text), "%s %s", ssh_key_type_to_char(ssh_key_type(key)), base64);
         if (ssh_key_type(key) >= SSH_KEYTYPE_ECDSA_P256 && ssh_pki_key_ecdsa_name(key))
             snprintf(text, sizeof(text), "%s %s", ssh_pki_key_ecdsa_name(key), base64);
-        known = users_check_key(user, text, c->options->peer, proved, &c->role);
+        id = users_check_key(user, text, c->options->peer, proved);
     }
     ssh_string_free_char(base64);
-    if (known && proved)
-        welcome(c, user);
-    return known ? SSH_AUTH_SUCCESS : SSH_AUTH_DENIED;
+    return id;
+}
+
+/* First whether the key would do (RFC 4252 section 7), then with a signature. */
+static int on_key(ssh_session s, const char *user, struct ssh_key_struct *key, char state,
+                  void *owner)
+{
+    struct connection *c = owner;
+    bool proved = state == SSH_PUBLICKEY_STATE_VALID;
+
+    (void)s;
+    if (!may_try(c, user))
+        return SSH_AUTH_DENIED;
+    u64 id = proved || state == SSH_PUBLICKEY_STATE_NONE ? check_key(c, user, key, proved) : 0;
+    if (id && proved)
+        return welcome(c, user, id);
+    c->offered |= id != 0;
+    if (id)
+        return SSH_AUTH_SUCCESS;
+    c->keys++;
+    fingerprint(key, c->last_key, sizeof(c->last_key));
+    return refused(c);
+}
+
+/* Whatever was refused and is no event yet.  A connection that fails with keys alone is one failed
+ * login: clients offer all the keys they have, and most are others'. */
+static void tell_refused(struct connection *c)
+{
+    if (c->keys)
+        users_refuse_keys(c->name, c->options->peer, c->keys, c->last_key,
+                          !c->logged_in && !c->passwords && !c->offered);
+    else if (!c->logged_in && !c->told && (c->refusals || c->offered))
+        tell(c, c->name, c->refusals ? "nothing of that kind lets in" : "the key was not proved");
+    else if (!c->logged_in && !c->told)
+        refusal_connection(c->options->peer, "nobody tried to log in");
 }
 
 /* ---- the channel ------------------------------------------------------------------------------
@@ -315,11 +426,33 @@ static bool idle_for_too_long(struct connection *c)
     return true;
 }
 
+/* The client is gone, or takes nothing any more. */
+static bool lost(const struct connection *c)
+{
+    return gone(c) ||
+           (ring_used(&c->out) && clock_tsc() - c->active > clock_ticks(STUCK_MS * CLOCK_MS));
+}
+
+/* A command may take its time to notice that nobody types any more. */
+static void wait_for_shell(struct connection *c)
+{
+    while (!c->shell_ended) {
+        fiber_yield();
+        pump_out(c);
+        bool over = lost(c);
+
+        if (over || ssh_event_dopoll(c->event, 100) == SSH_ERROR) {
+            terminal_end(&c->terminal);
+            fiber_wait(&c->room, clock_after(50 * CLOCK_MS));
+        }
+    }
+}
+
 /* Until the shell has ended; the client may end before it. */
 static void carry(struct connection *c)
 {
     c->active = clock_tsc();
-    while (!c->shell_ended) {
+    while (!c->shell_ended && !c->terminal.dismissed) {
         fiber_yield();
         pump_out(c);
         pump_in(c);
@@ -337,17 +470,7 @@ static void carry(struct connection *c)
         terminal_end(&c->terminal);
     else if (!c->shell_ended)
         terminal_hang_up(&c->terminal);
-    while (!c->shell_ended) { /* a command may take its time to notice */
-        fiber_yield();
-        pump_out(c);
-        if (gone(c)) {
-            terminal_end(&c->terminal);
-            fiber_wait(&c->room, clock_after(50 * CLOCK_MS));
-        } else if (ssh_event_dopoll(c->event, 100) == SSH_ERROR) {
-            terminal_end(&c->terminal);
-            fiber_wait(&c->room, clock_after(50 * CLOCK_MS));
-        }
-    }
+    wait_for_shell(c);
 }
 
 static void say_goodbye(struct connection *c)
@@ -421,6 +544,7 @@ static void set_callbacks(struct connection *c)
     c->on_channel.channel_shell_request_function = on_shell;
     c->on_channel.channel_exec_request_function = on_command;
     ssh_set_server_callbacks(c->ssh, &c->server);
+    ssh_set_message_callback(c->ssh, on_other, c);
     ssh_set_auth_methods(c->ssh, SSH_AUTH_METHOD_PUBLICKEY |
                                      (c->options->passwords ? SSH_AUTH_METHOD_PASSWORD : 0));
 }
@@ -448,7 +572,7 @@ static void run_shell(struct connection *c)
 {
     ring_init(&c->out, c->out_bytes, sizeof(c->out_bytes));
     terminal_init(&c->terminal, &terminal_ops, c);
-    c->shell = shell_open(&c->terminal, c->user, c->role, c->options->peer,
+    c->shell = shell_open(&c->terminal, c->user, c->id, c->options->peer,
                           c->line[0] ? c->line : NULL, on_shell_ended, c);
     if (!c->shell) {
         log_warn("no memory for a remote shell");
@@ -472,7 +596,9 @@ void ssh_session_serve(int fd, const struct ssh_session_options *o)
     } else {
         c->fd = fd;
         c->options = o;
-        if (negotiate(c))
+        bool wanted = negotiate(c);
+        tell_refused(c);
+        if (wanted)
             run_shell(c);
         ssh_disconnect(c->ssh);
     }

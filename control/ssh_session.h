@@ -7,6 +7,7 @@
 #define SSH_SESSION_KEY 512u       /* of a host key's text, with NUL */
 #define SSH_SESSION_LOGIN_MS 60000 /* until a shell is asked for */
 #define SSH_SESSION_TRIES 3u       /* passwords a connection */
+#define SSH_SESSION_REFUSALS 6u    /* of keys, passwords and whatever else; then it is closed */
 
 struct ssh_session_options {
     const char *key;      /* the host's, as ssh_session_new_key() gives it */
@@ -14,6 +15,9 @@ struct ssh_session_options {
     bool passwords;       /* let passwords in, not keys alone */
     u32 idle_seconds;     /* a shell ends in which nothing is typed or said for so long; 0: never */
     void (*wake)(int fd); /* ends a poll() of the connection's fiber; NULL: there is none */
+    /* Somebody has logged in.  False: there is no room for him.  NULL: there always is. */
+    bool (*logged_in)(void *owner);
+    void *owner;
 };
 
 /* Serves the socket until it ends, and closes it.  In a fiber. */
@@ -23,3 +27,6 @@ MUST_CHECK bool ssh_session_new_key(char text[SSH_SESSION_KEY]);
 bool ssh_session_is_key(const char *text);
 /* "SHA256:..." of the public half. */
 bool ssh_session_fingerprint(const char *text, char *buf, u32 len);
+/* The same of a user's public key, "ssh-ed25519 BASE64", of a kind that lets in.  False: it is
+ * none. */
+MUST_CHECK bool ssh_session_key_fingerprint(const char *text, char *buf, u32 len);

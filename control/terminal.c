@@ -95,14 +95,28 @@ void terminal_end(struct terminal *t)
     event_signal(t->ops->room(t->owner));
 }
 
+void terminal_dismiss(struct terminal *t)
+{
+    t->dismissed = true;
+    terminal_leave(t);
+    event_signal(&t->key_event);
+}
+
+void terminal_readmit(struct terminal *t)
+{
+    while (t->dismissed && ring_get_byte(&t->keys) >= 0)
+        ;
+    t->dismissed = false;
+}
+
 int terminal_key(struct terminal *t, u64 deadline)
 {
     for (;;) {
-        int key = t->raw ? -1 : ring_get_byte(&t->keys);
+        int key = t->raw || t->dismissed ? -1 : ring_get_byte(&t->keys);
 
         if (key >= 0)
             return key;
-        if (t->ended || t->no_more)
+        if (t->ended || t->no_more || t->dismissed)
             return TERMINAL_ENDED;
         if (fiber_wait(&t->key_event, deadline) == HV_ETIMEDOUT)
             return TERMINAL_TIMEOUT;
@@ -173,7 +187,7 @@ enum hv_status terminal_attach(struct terminal *t, const struct terminal_raw *ra
     rt_assert(fiber_self());
     event_clear(&t->left_event);
     t->raw_escape = false;
-    if (!t->ended && !t->no_more)
+    if (!t->ended && !t->no_more && !t->dismissed)
         t->raw = raw;
     while (t->raw && (key = ring_get_byte(&t->keys)) >= 0)
         feed_raw(t, &(u8){(u8)key}, 1);

@@ -42,8 +42,9 @@ struct terminal {
     const struct terminal_raw *raw;
     bool raw_escape; /* Ctrl-] was typed */
     bool at_line_start;
-    bool no_more; /* no keys come any more */
-    bool ended;   /* nobody is there any more */
+    bool no_more;   /* no keys come any more */
+    bool ended;     /* nobody is there any more */
+    bool dismissed; /* who is there is not heard any more */
 };
 
 void terminal_init(struct terminal *t, const struct terminal_ops *ops, void *owner);
@@ -56,6 +57,11 @@ void terminal_hang_up(struct terminal *t);
 /* For the owner: the user is gone.  Ends raw mode, breaks the command, wakes who waits; from now
  * on text is dropped. */
 void terminal_end(struct terminal *t);
+
+/* For the shell: ends raw mode, and keys are not taken until terminal_readmit(), which forgets
+ * those that were typed; text is still shown. */
+void terminal_dismiss(struct terminal *t);
+void terminal_readmit(struct terminal *t);
 
 /* The next byte typed; TERMINAL_TIMEOUT when `deadline` (TSC) has passed, TERMINAL_ENDED. */
 int terminal_key(struct terminal *t, u64 deadline);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "control/password.h"
+#include "control/refusal.h"
 #include "control/rt/clock.h"
 #include "control/rt/log.h"
 
@@ -13,6 +14,9 @@
 
 static struct user *first;
 static u32 count;
+static u64 last_id;
+
+void (*users_on_lock)(void);
 
 struct user *users_first(void)
 {
@@ -29,6 +33,15 @@ struct user *users_find(const char *name)
     struct user *u = first;
 
     while (u && strcmp(u->name, name))
+        u = u->next;
+    return u;
+}
+
+struct user *users_by_id(u64 id)
+{
+    struct user *u = first;
+
+    while (u && u->id != id)
         u = u->next;
     return u;
 }
@@ -60,6 +73,7 @@ enum hv_status users_add(const char *name, enum schema_role role, struct user **
     if (!u)
         return HV_ENOMEM;
     strcpy(u->name, name);
+    u->id = ++last_id;
     u->role = role;
     while (*at)
         at = &(*at)->next;
@@ -69,20 +83,21 @@ enum hv_status users_add(const char *name, enum schema_role role, struct user **
     return HV_OK;
 }
 
+/* One who is barred cannot help the others. */
 static bool last_admin(const struct user *user)
 {
     u32 admins = 0;
 
     for (const struct user *u = first; u; u = u->next)
-        admins += u->role == ROLE_ADMIN;
-    return user->role == ROLE_ADMIN && admins == 1 && count > 1;
+        admins += u->role == ROLE_ADMIN && !u->barred;
+    return user->role == ROLE_ADMIN && !user->barred && admins == 1;
 }
 
 enum hv_status users_remove(struct user *u)
 {
     struct user **at = &first;
 
-    if (last_admin(u))
+    if (last_admin(u) && count > 1)
         return HV_EPERM;
     while (*at != u)
         at = &(*at)->next;
@@ -96,9 +111,17 @@ enum hv_status users_remove(struct user *u)
 
 enum hv_status users_set_role(struct user *u, enum schema_role role)
 {
-    if (role != ROLE_ADMIN && last_admin(u))
+    if (role != ROLE_ADMIN && last_admin(u) && count > 1)
         return HV_EPERM;
     u->role = role;
+    return HV_OK;
+}
+
+enum hv_status users_bar(struct user *u)
+{
+    if (last_admin(u))
+        return HV_EPERM;
+    u->barred = true;
     return HV_OK;
 }
 
@@ -116,7 +139,8 @@ enum hv_status users_set_password(struct user *u, const char *password)
     if (!u)
         return HV_ENOENT;
     strcpy(u->hash, text);
-    users_unlock(u);
+    u->failures = 0;
+    u->locked_until = 0;
     return HV_OK;
 }
 
@@ -146,6 +170,8 @@ enum hv_status users_add_key(struct user *u, const char *key)
     if (!good_key(key))
         return HV_EINVAL;
     for (u32 i = 0; i < USERS_KEYS; i++) {
+        if (u->key[i] && !strcmp(u->key[i], key))
+            return HV_EEXIST; /* else taking it away would leave it */
         if (u->key[i])
             continue;
         u->key[i] = malloc(strlen(key) + 1);
@@ -157,17 +183,49 @@ enum hv_status users_add_key(struct user *u, const char *key)
     return HV_E2BIG;
 }
 
+void users_remove_key(struct user *u, u32 i)
+{
+    free(u->key[i]);
+    for (; i + 1 < USERS_KEYS; i++)
+        u->key[i] = u->key[i + 1];
+    u->key[USERS_KEYS - 1] = NULL;
+}
+
+/* ---- locks ------------------------------------------------------------------------------------
+ */
 void users_unlock(struct user *u)
 {
     u->failures = 0;
     u->locked_until = 0;
+    u->barred = false;
 }
 
-bool users_locked(const struct user *u)
+static bool locked_out(const struct user *u)
 {
     return u->locked_until && clock_tsc() < u->locked_until;
 }
 
+bool users_locked(const struct user *u)
+{
+    return u->barred || locked_out(u);
+}
+
+u64 users_locked_until(const struct user *u)
+{
+    if (!locked_out(u))
+        return 0;
+    return (clock_firmware_ns() + clock_ticks_to_ns(u->locked_until - clock_tsc())) / CLOCK_SECOND;
+}
+
+void users_lock_until(struct user *u, u64 until)
+{
+    u64 now = clock_firmware_ns() / CLOCK_SECOND;
+
+    if (until > now)
+        u->locked_until = clock_after(MIN(until - now, USERS_LOCK_SECONDS) * CLOCK_SECOND);
+}
+
+/* Waits where it has to be kept: the user may be gone then. */
 static void note_failure(struct user *u, const char *from)
 {
     if (++u->failures < USERS_FAILURES)
@@ -176,34 +234,27 @@ static void note_failure(struct user *u, const char *from)
     u->locked_until = clock_after(USERS_LOCK_SECONDS * CLOCK_SECOND);
     log_warn("user %s is locked for %u s after %u failed logins, the last from %s", u->name,
              USERS_LOCK_SECONDS, USERS_FAILURES, from);
+    if (users_on_lock)
+        users_on_lock();
 }
 
 static void note_login(struct user *u, const char *how, const char *from)
 {
     u->failures = 0;
-    u->locked_until = 0;
     u->logins++;
     log_notice("user %s (%s) logged in by %s, role %s", u->name, from, how,
                schema_role_name(u->role));
 }
 
-/* A name as it came: short and printable. */
-static void printable(const char *name, char out[USERS_NAME])
-{
-    u32 n = 0;
-
-    for (; name[n] && n + 1 < USERS_NAME; n++)
-        out[n] = name[n] >= 0x20 && name[n] < 0x7f ? name[n] : '?';
-    out[n] = 0;
-}
-
-bool users_check(const char *name, const char *password, const char *from, enum schema_role *role)
+/* ---- logging in -------------------------------------------------------------------------------
+ */
+u64 users_check(const char *name, const char *password, const char *from)
 {
     /* Of no password: who asks for a name that is not there waits as long. */
     static const char nobody[] = "pbkdf2-sha512$20000$00000000000000000000000000000000$"
                                  "0000000000000000000000000000000000000000000000000000000000000000";
     struct user *u = users_find(name);
-    char hash[USERS_HASH], shown[USERS_NAME];
+    char hash[USERS_HASH];
     bool locked = u && users_locked(u), has = u && u->hash[0];
 
     snprintf(hash, sizeof(hash), "%s", has && !locked ? u->hash : nobody);
@@ -212,21 +263,15 @@ bool users_check(const char *name, const char *password, const char *from, enum 
     locked |= u && users_locked(u);
     if (right && u && !locked && !strcmp(u->hash, hash)) {
         note_login(u, "password", from);
-        *role = u->role;
-        return true;
+        return u->id;
     }
-    printable(name, shown);
-    log_notice("login of %s from %s refused: %s", shown, from,
-               !u       ? "no such user"
-               : locked ? "locked"
-                        : "wrong password");
+    refusal_login(name, from, !u ? "no such user" : locked ? "locked" : "wrong password");
     if (u && !locked)
         note_failure(u, from);
-    return false;
+    return 0;
 }
 
-bool users_check_key(const char *name, const char *key, const char *from, bool proved,
-                     enum schema_role *role)
+u64 users_check_key(const char *name, const char *key, const char *from, bool proved)
 {
     struct user *u = users_find(name);
     bool known = false;
@@ -234,10 +279,24 @@ bool users_check_key(const char *name, const char *key, const char *from, bool p
     for (u32 i = 0; u && i < USERS_KEYS; i++)
         known |= u->key[i] && !strcmp(u->key[i], key);
     if (!known || users_locked(u))
-        return false;
-    if (proved) {
+        return 0;
+    if (proved)
         note_login(u, "key", from);
-        *role = u->role;
-    }
-    return true;
+    return u->id;
+}
+
+void users_refuse_keys(const char *name, const char *from, u32 keys, const char *last, bool failed)
+{
+    struct user *u = users_find(name);
+    bool locked = u && users_locked(u);
+    char why[120];
+
+    snprintf(why, sizeof(why), "%s%u %s not accepted, the last %s",
+             !u       ? "no such user; "
+             : locked ? "locked; "
+                      : "",
+             keys, keys == 1 ? "key" : "keys", last);
+    refusal_login(name, from, why);
+    if (u && !locked && failed)
+        note_failure(u, from);
 }

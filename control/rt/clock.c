@@ -52,6 +52,13 @@ u64 clock_unix_ns(void)
     return boot_unix_ns ? boot_unix_ns + clock_ns() : 0;
 }
 
+u64 clock_firmware_ns(void)
+{
+    i64 unix_s = sys_host_info()->boot_unix_time;
+
+    return (unix_s > 0 ? (u64)unix_s * CLOCK_SECOND : 0) + clock_ns();
+}
+
 void clock_set_unix_ns(u64 unix_ns)
 {
     u64 ns = clock_ns();

@@ -14,6 +14,9 @@ u64 clock_ns(void); /* since the kernel was entered */
 /* UTC since 1970, by the firmware's clock until NTP sets it; 0: unknown. */
 i64 clock_unix(void); /* seconds */
 u64 clock_unix_ns(void);
+/* UTC since 1970 by the firmware's clock alone, which setting ours does not move, so that it is the
+ * same clock after a restart of the control partition; since the start if it is unknown. */
+u64 clock_firmware_ns(void);
 void clock_set_unix_ns(u64 unix_ns);
 /* "2026-11-22T10:00:00.123456Z", RFC 3339. */
 #define CLOCK_TEXT 40

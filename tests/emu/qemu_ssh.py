@@ -12,6 +12,7 @@ from tests.emu.suite import qemu
 # QEMU picks the port on our side; listening() finds out which.
 FORWARD = ["-netdev", "user,id=n,hostfwd=tcp:127.0.0.1:0-:22",
            "-device", "e1000,netdev=n,romfile="]
+NOBODY = r"sessions +0 of 6\s+logging in +0 of 6"
 PASSWORDS = {"anna": "eight888", "bob": "password", "olga": "operates8"}
 
 
@@ -196,7 +197,7 @@ def ssh(c):
                 s.stdin.flush()
             for i, s in enumerate(sessions):
                 until(c, s, rb"\nthis is %d\r" % i)
-            c.until("host ssh", r"(?m)^connections +4 of 6", 60)
+            c.until("host ssh", r"(?m)^sessions +4 of 6", 60)
             for s in sessions:
                 s.stdin.write(b"exit\r")
                 s.stdin.flush()
@@ -212,7 +213,7 @@ def ssh(c):
         until(c, s, rb"bulkhead> ")
         s.kill()
         s.wait()
-        c.until("host ssh", r"(?m)^connections +0 of", 60)
+        c.until("host ssh", NOBODY, 60)
     with c.check("a session in which nothing is typed or said comes to its end"):
         assert "E_VALUE" in c.command("host ssh idle=100000")
         c.command("host ssh idle=2")
@@ -231,13 +232,82 @@ def ssh(c):
         assert "user bob is locked" in log
         c.command("host user unlock bob")
         assert client.run(c, "bob", "vm list", password="password")[0] == 0
+    with c.check("keys that are refused are one event a connection, with name and address"):
+        strange = []
+        for i in range(2):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{client.key}-{i}"], check=True)
+            strange += ["-i", f"{client.key}-{i}"]
+        only = ["-o", "PreferredAuthentications=publickey"]
+        assert client.run(c, "olga", "vm list", options=[*strange, *only])[0] == 255
+        log = c.command("host log level=notice | grep olga")
+        assert re.search(r"login of olga from 10\.0\.2\.2:\d+ refused: 3 keys not accepted, the last SHA256:", log), log
+        assert re.search(r"olga .*1 failed logins", c.command("host user list")), log
+    with c.check("a key is taken away by its fingerprint"):
+        shown = subprocess.run(["ssh-keygen", "-lf", client.key + ".pub"], check=True, text=True,
+                               capture_output=True).stdout.split()[1]
+        c.command(f"host user key olga 'key={public}'")
+        assert shown in c.command("host user show olga")
+        assert client.run(c, "olga", "vm list")[0] == 0
+        assert "E_" not in c.command(f"host user unkey olga key={shown}")
+        assert shown not in c.command("host user show olga")
+        assert client.run(c, "olga", "vm list")[0] == 255
+        assert public.split()[1] in c.command("host config show | grep anna")
+        assert "olga 'key" not in c.command("host config show | grep olga")
+    with c.check("a role counts from the next command on, and who is removed or locked has to go"):
+        s = [client.start(user, options=["-tt", *more], **how) for user, more, how in (
+            ("olga", [], {"password": "operates8"}), ("olga", [], {"password": "operates8"}),
+            ("bob", [], {"password": "password"}))]
+        try:
+            for one in s:
+                until(c, one, rb"bulkhead> ")
+            c.until("host user show olga", r"(?m)^sessions +2", 60)
+            c.command("host user role olga role=auditor")
+            for word, answer in ((b"net switch add later", rb"E_ROLE"), (b"echo fine", rb"\nfine\r")):
+                s[0].stdin.write(word + b"\r")
+                s[0].stdin.flush()
+                until(c, s[0], answer)
+            s[1].stdin.write(b"host log follow\r")
+            s[1].stdin.flush()
+            c.command("host user lock bob")
+            assert "E_SESSION" in wait(c, s[2], 60)
+            assert client.run(c, "bob", "vm list", password="password")[0] == 255
+            c.command("host user unlock bob")
+            c.command("host user remove olga --yes")
+            for one in s[:2]:
+                assert "E_SESSION" in wait(c, one, 60)
+        finally:
+            for one in s:
+                if one.poll() is None:
+                    one.kill()
+                one.wait()
+        log = c.command("host log level=notice", 60)
+        for name in ("bob", "olga"):
+            assert re.search(rf"session of {name} from 10\.0\.2\.2:\d+ ends: the user was removed", log), log
     with c.check("what is no SSH hurts nobody"):
         for seed in range(60):
             noise(client, seed)
             c.pump(0.01)
         assert c.command("echo still here").strip() == "still here"
-        c.until("host ssh", r"(?m)^connections +0 of", 120)
+        c.until("host ssh", NOBODY, 120)
         assert client.run(c, "anna", "echo fine")[1].strip() == "fine"
+    with c.check("a flood of it does not fill the log"):
+        c.until("host log level=notice", r"\d+ more connections were refused; the last: connection of 10\.0\.2\.2", 90)
+        assert c.command("host log level=notice").count("connection of 10.0.2.2") < 45
+    with c.check("strangers of one address do not take all places"):
+        strangers = [socket.create_connection(("127.0.0.1", client.port), 30) for _ in range(3)]
+        try:
+            c.until("host ssh", r"logging in +3 of 6", 60)
+            with socket.create_connection(("127.0.0.1", client.port), 30) as fourth:
+                assert fourth.recv(100) == b""
+            assert "too many of that address" in c.command("host log level=notice")
+        finally:
+            for one in strangers:
+                one.close()
+        c.until("host ssh", NOBODY, 120)
+    with c.check("a crash of the control partition unlocks nobody"):
+        for _ in range(5):
+            assert client.run(c, "bob", "vm list", password="wrong")[0] == 255
+        assert re.search(r"host user lock bob until=\d+", c.command("host config show"))
     with c.check("after a crash of the control partition it is there again, with the same key"):
         before = re.search(r"SHA256:\S+", c.command("host ssh")).group()
         c.command("net switch delete ops")  # the network is the first boot's again
@@ -247,6 +317,8 @@ def ssh(c):
         status, text = client.run(c, "anna", "host info")
         assert status == 0 and re.search(r"control restarts +1", text), (status, text)
         assert "Bulkhead is at 10.0.2.15 (k0, by DHCP); `ssh USER@10.0.2.15` gives this shell" in c.text
+        assert re.search(r"bob .*locked for \d+ s", c.command("host user list"))
+        assert client.run(c, "bob", "vm list", password="password")[0] == 255
     with c.check("off again"):
         c.command("host ssh off")
         assert client.run(c, "anna", "host info")[0] == 255

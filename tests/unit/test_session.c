@@ -226,6 +226,113 @@ static void roles_bound_what_users_do(void **state)
     assert_null(strstr(output, "eight888")); /* never shown */
 }
 
+#define KEY_A "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+#define PRINT_A "SHA256:ZkAslGjFiUHdGf/WUL8rQvkib4PTvQatUV0OUQSncCA"
+#define KEY_B "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICAhIiMkJSYnKCkqKywtLi8wMTIzNDU2Nzg5Ojs8PT4/"
+
+/* The fingerprint is ssh-keygen's. */
+static void keys_come_and_go(void **state)
+{
+    (void)state;
+    session("boot/bulkhead.conf",
+            "host user add anna role=admin\rhost user add bob\r"
+            "host user key anna 'key=" KEY_A " anna@home'\r"
+            "host user key anna 'key=" KEY_A "'\rhost user key anna 'key=ssh-ed25519 AAAA'\r"
+            "host user show anna\rhost user key anna 'key=" KEY_B "'\r"
+            "host user unkey anna key=3\rhost user unkey anna key=" PRINT_A "\r"
+            "host user lock bob until=99999999999\rhost user list\rhost config show\r"
+            "host user lock bob\rhost config show\rhost user unkey anna key=1\recho now\r"
+            "host config show\rhost user unlock bob\rhost user list\rhost user lock anna\r"
+            "host log level=notice\r");
+    says("key 1              " PRINT_A " ssh-ed25519");
+    says("E_EXISTS: anna has that key already");
+    says("E_KEY: that is no public key");
+    says("E_KEY: anna has no such key");
+    says("\nhost user key anna 'key=" KEY_B "'\r");
+    assert_null(strstr(output, "\nhost user key anna 'key=" KEY_A "'\r")); /* gone by then */
+    says("\nhost user add anna role=admin\r\nhost user key anna 'key=" KEY_B
+         "'\r\nhost user add bob role=auditor\r\nhost user lock bob\r");
+    assert_null(strstr(strstr(output, "\nnow\r"), "\nhost user key"));
+    says("locked for 5"); /* 599 s, not longer */
+    says("\nhost user lock bob until=");
+    says("E_LAST_ADMIN: ");
+    says("user anna has a key more, " PRINT_A ", by root");
+    says("user anna has a key less, " PRINT_A ", by root");
+    says("user bob was locked by root");
+}
+
+static void rights_end_with_the_user(void **state)
+{
+    (void)state;
+    session("boot/bulkhead.conf",
+            "host user add anna role=admin\rhost user passwd anna\r" LOGIN("eight888", "eight888") "host user add eve role=admin\rhost user passwd eve\r" LOGIN(
+                "evil8888",
+                "evil8888") "host login console=yes\rexit\r" LOGIN("eve",
+                                                                   "evil8888") "host user remove "
+                                                                               "eve; vm delete "
+                                                                               "demo --yes\r" LOGIN(
+                                                                                   "anna",
+                                                                                   "eight888") "hos"
+                                                                                               "t "
+                                                                                               "use"
+                                                                                               "r "
+                                                                                               "add"
+                                                                                               " ca"
+                                                                                               "rl "
+                                                                                               "rol"
+                                                                                               "e="
+                                                                                               "adm"
+                                                                                               "in"
+                                                                                               "\r"
+                                                                                               "hos"
+                                                                                               "t "
+                                                                                               "use"
+                                                                                               "r "
+                                                                                               "rol"
+                                                                                               "e "
+                                                                                               "ann"
+                                                                                               "a "
+                                                                                               "rol"
+                                                                                               "e="
+                                                                                               "ope"
+                                                                                               "rat"
+                                                                                               "or;"
+                                                                                               " vm"
+                                                                                               " de"
+                                                                                               "let"
+                                                                                               "e "
+                                                                                               "dem"
+                                                                                               "o "
+                                                                                               "--"
+                                                                                               "yes"
+                                                                                               "\rn"
+                                                                                               "et "
+                                                                                               "swi"
+                                                                                               "tch"
+                                                                                               " ad"
+                                                                                               "d "
+                                                                                               "sw0"
+                                                                                               "\r"
+                                                                                               "vm "
+                                                                                               "lis"
+                                                                                               "t "
+                                                                                               "| "
+                                                                                               "gre"
+                                                                                               "p "
+                                                                                               "dem"
+                                                                                               "o "
+                                                                                               "| "
+                                                                                               "cou"
+                                                                                               "nt"
+                                                                                               "\re"
+                                                                                               "xit"
+                                                                                               "\r");
+    says("E_SESSION: the user was removed or locked, so the session ends");
+    says("session of eve from console ends: the user was removed or locked");
+    says("E_ROLE: vm delete needs the role admin");
+    says("\n1\r");
+}
+
 static void survives_noise(void **state)
 {
     static char noise[20000];
@@ -352,6 +459,8 @@ int main(void)
         cmocka_unit_test(asks_before_it_deletes),
         cmocka_unit_test(a_session_begins_with_the_addresses),
         cmocka_unit_test(roles_bound_what_users_do),
+        cmocka_unit_test(keys_come_and_go),
+        cmocka_unit_test(rights_end_with_the_user),
         cmocka_unit_test(survives_noise),
         cmocka_unit_test(a_clone_has_its_own_identity),
         cmocka_unit_test(vms_on_a_datastore),

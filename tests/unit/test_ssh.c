@@ -1,4 +1,4 @@
-/* links: control/ssh_session.c control/entropy.c control/users.c control/password.c control/terminal.c control/schema.c control/rt/random.c control/rt/ring.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/conf.c control/rt/host/host.c */
+/* links: control/ssh_session.c control/entropy.c control/users.c control/refusal.c control/password.c control/terminal.c control/schema.c control/rt/random.c control/rt/ring.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/conf.c control/rt/host/host.c */
 /* SSH connections over Linux sockets: OpenSSH's client, and bytes that no client sends. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,7 @@
 
 #include "control/rt/clock.h"
 #include "control/rt/loop.h"
+#include "control/rt/sys.h"
 #include "control/shell.h"
 #include "control/ssh_session.h"
 #include "control/users.h"
@@ -42,13 +43,13 @@ static void shell_fiber(void *arg)
     free(s);
 }
 
-struct shell *shell_open(struct terminal *t, const char *user, enum schema_role role,
-                         const char *from, const char *line, void (*ended)(void *owner, int status),
-                         void *owner)
+struct shell *shell_open(struct terminal *t, const char *user, u64 id, const char *from,
+                         const char *line, void (*ended)(void *owner, int status), void *owner)
 {
     struct shell *s = malloc(sizeof(*s));
 
-    (void)user, (void)role, (void)from;
+    (void)from;
+    assert_ptr_equal(users_by_id(id), users_find(user));
     *s = (struct shell){t, line, ended, owner};
     assert_non_null(fiber_spawn("shell", shell_fiber, s));
     return s;
@@ -61,12 +62,20 @@ void shell_resize(struct shell *s, u32 rows, u32 columns)
 
 /* ---- connections -------------------------------------------------------------------------------
  */
+static char folder[] = "/tmp/bulkhead-ssh-XXXXXX";
 static char key[SSH_SESSION_KEY];
-static bool served;
+static bool served, passwords = true, room = true;
+
+static bool has_room(void *owner)
+{
+    (void)owner;
+    return room;
+}
 
 static void serve(void *arg)
 {
-    struct ssh_session_options o = {.key = key, .peer = "test", .passwords = true};
+    struct ssh_session_options o = {
+        .key = key, .peer = "test", .passwords = passwords, .logged_in = has_room};
 
     ssh_session_serve(*(int *)arg, &o);
     served = true;
@@ -80,15 +89,21 @@ static void tick(void *owner)
     loop_timer_set(owner, clock_after(10 * CLOCK_MS));
 }
 
-static void run(int fd)
+/* Until fn(arg) says so in `served`. */
+static void in_fiber(void (*fn)(void *arg), void *arg)
 {
     served = false;
     ticker = (struct loop_timer){.fn = tick, .owner = &ticker};
     tick(&ticker);
-    assert_non_null(fiber_spawn("ssh", serve, &fd));
+    assert_non_null(fiber_spawn("ssh", fn, arg));
     while (!served)
         loop_step();
     loop_timer_cancel(&ticker);
+}
+
+static void run(int fd)
+{
+    in_fiber(serve, &fd);
 }
 
 static int set_up(void **state)
@@ -97,7 +112,18 @@ static int set_up(void **state)
 
     (void)state;
     clock_init();
-    return ssh_session_new_key(key) && users_add("anna", ROLE_ADMIN, &u) == HV_OK ? 0 : -1;
+    return mkdtemp(folder) && ssh_session_new_key(key) && users_add("anna", ROLE_ADMIN, &u) == HV_OK
+               ? 0
+               : -1;
+}
+
+static int tear_down(void **state)
+{
+    char line[80];
+
+    (void)state;
+    snprintf(line, sizeof(line), "rm -r %s", folder);
+    return system(line);
 }
 
 static void host_keys(void **state)
@@ -110,6 +136,10 @@ static void host_keys(void **state)
     assert_false(ssh_session_is_key(""));
     assert_true(ssh_session_fingerprint(key, text, sizeof(text)));
     assert_memory_equal(text, "SHA256:", 7);
+    assert_false(ssh_session_key_fingerprint("", text, sizeof(text)));
+    assert_false(ssh_session_key_fingerprint("ssh-ed25519", text, sizeof(text)));
+    assert_false(ssh_session_key_fingerprint("ssh-ed25519 AAAA", text, sizeof(text)));
+    assert_false(ssh_session_key_fingerprint("ssh-rubbish AAAA", text, sizeof(text)));
 }
 
 /* Bytes, then the end of the stream. */
@@ -148,10 +178,37 @@ static void noise(void **state)
     }
 }
 
-/* OpenSSH's client, its key that the user has, and a command. */
-static void come_with_key(const char *type)
+/* ---- OpenSSH's client --------------------------------------------------------------------------
+ */
+#define BY_KEY "-o PreferredAuthentications=publickey "
+#define BY_PASSWORD "-o PreferredAuthentications=password "
+
+static void sh(const char *line)
 {
-    char folder[] = "/tmp/bulkhead-ssh-XXXXXX", line[900], text[USERS_KEY + 100] = "";
+    assert_int_equal(system(line), 0);
+}
+
+/* A key in the folder; its public half. */
+static void make_key(const char *name, const char *type, char text[USERS_KEY])
+{
+    char line[200];
+
+    snprintf(line, sizeof(line), "cd %s && ssh-keygen -q -t %s -N '' -C '' -f %s", folder, type,
+             name);
+    sh(line);
+    snprintf(line, sizeof(line), "cut -d' ' -f1,2 %s/%s.pub", folder, name);
+    FILE *f = popen(line, "r");
+    assert_non_null(fgets(text, USERS_KEY, f));
+    pclose(f);
+    text[strcspn(text, "\n")] = 0;
+}
+
+static char answer[1000]; /* what the client said, and "=status" */
+
+/* `ssh OPTIONS user@here 'echo this'`; passwords are asked of the script `ask` in the folder. */
+static void come(const char *user, const char *options)
+{
+    char line[1200];
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in {
         unsigned short family, port;
@@ -160,33 +217,157 @@ static void come_with_key(const char *type)
     } a = {.family = AF_INET, .address = 0x0100007f};
     socklen_t size = sizeof(a);
 
-    assert_non_null(mkdtemp(folder));
     assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
     assert_int_equal(listen(listener, 1), 0);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &size), 0);
-    snprintf(line, sizeof(line), "ssh-keygen -q -t %s -N '' -C '' -f %s/key", type, folder);
-    assert_int_equal(system(line), 0);
-    snprintf(line, sizeof(line), "cut -d' ' -f1,2 %s/key.pub", folder);
-    FILE *f = popen(line, "r");
-    assert_non_null(fgets(text, sizeof(text), f));
-    pclose(f);
-    text[strcspn(text, "\n")] = 0;
-    assert_int_equal(users_add_key(users_find("anna"), text), HV_OK);
     snprintf(line, sizeof(line),
-             "timeout 60 ssh -F /dev/null -i %s/key -o IdentitiesOnly=yes -o LogLevel=ERROR "
-             "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -p %u anna@127.0.0.1 "
-             "'echo this' </dev/null; echo \"=$?\"",
-             folder, __builtin_bswap16(a.port));
-    f = popen(line, "r");
+             "cd %s && SSH_ASKPASS=%s/ask SSH_ASKPASS_REQUIRE=force DISPLAY=none SSH_AUTH_SOCK= "
+             "timeout 60 ssh -F /dev/null -o IdentitiesOnly=yes -o LogLevel=QUIET "
+             "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null %s -p %u %s@127.0.0.1 "
+             "'echo this' </dev/null 2>&1; echo \"=$?\"",
+             folder, folder, options, __builtin_bswap16(a.port), user);
+    FILE *f = popen(line, "r");
     int fd = accept(listener, NULL, NULL);
     assert_true(fd >= 0);
     run(fd);
-    text[fread(text, 1, sizeof(text) - 1, f)] = 0;
+    answer[fread(answer, 1, sizeof(answer) - 1, f)] = 0;
     pclose(f);
     close(listener);
-    snprintf(line, sizeof(line), "rm -r %s", folder);
-    assert_int_equal(system(line), 0);
-    assert_string_equal(text, "echo this=7\n");
+}
+
+static void come_with_key(const char *type)
+{
+    char text[USERS_KEY], shown[80], line[200];
+    struct user *anna = users_find("anna");
+
+    make_key("key", type, text);
+    assert_int_equal(users_add_key(anna, text), HV_OK);
+    come("anna", BY_KEY "-i key");
+    assert_string_equal(answer, "echo this=7\n");
+
+    assert_true(ssh_session_key_fingerprint(text, shown, sizeof(shown)));
+    snprintf(line, sizeof(line), "ssh-keygen -lf %s/key.pub | grep -qF '%s'", folder, shown);
+    sh(line);
+    users_remove_key(anna, 0);
+    come("anna", BY_KEY "-i key");
+    assert_string_equal(answer, "=255\n");
+    users_unlock(anna);
+    snprintf(line, sizeof(line), "rm %s/key*", folder);
+    sh(line);
+}
+
+/* How often that is in the log since the last call with NULL. */
+static u32 logged(const char *text)
+{
+    static struct log_cursor begin;
+    struct log_cursor c = begin;
+    char record[256];
+    u32 n = 0;
+
+    while (sys_log_read(&c, record, sizeof(record)) > 0)
+        n += text && strstr(record, text) != NULL;
+    if (!text)
+        begin = c;
+    return n;
+}
+
+static void keys_that_are_refused(void **state)
+{
+    char text[USERS_KEY], shown[80], name[8], line[200], options[200] = BY_KEY;
+    struct user *anna = users_find("anna");
+
+    (void)state;
+    for (u32 i = 0; i < 3; i++) {
+        snprintf(name, sizeof(name), "key%u", i);
+        make_key(name, "ed25519", text);
+        snprintf(options + strlen(options), sizeof(options) - strlen(options), "-i %s ", name);
+    }
+    assert_true(ssh_session_key_fingerprint(text, shown, sizeof(shown)));
+    logged(NULL);
+    come("anna", options);
+    assert_string_equal(answer, "=255\n");
+    snprintf(line, sizeof(line),
+             "login of anna from test refused: 3 keys not accepted, the last %s", shown);
+    assert_int_equal(logged(line), 1);
+    assert_int_equal(logged("refused"), 1);
+    assert_int_equal(anna->failures, 1);
+    come("eve", options);
+    assert_int_equal(logged("login of eve from test refused: no such user; 3 keys"), 1);
+
+    /* The third is the right one: that is told, and no failure. */
+    logged(NULL);
+    assert_int_equal(users_add_key(anna, text), HV_OK);
+    come("anna", options);
+    assert_string_equal(answer, "echo this=7\n");
+    assert_int_equal(anna->failures, 0);
+    assert_int_equal(logged("user anna (test) logged in by key"), 1);
+    assert_int_equal(logged("login of anna from test refused: 2 keys not accepted"), 1);
+    assert_int_equal(logged("refused"), 1);
+
+    room = false;
+    come("anna", options);
+    assert_string_equal(answer, "=255\n");
+    assert_int_equal(logged("login of anna from test refused: too many sessions"), 1);
+    room = true;
+
+    /* Of more than SSH_SESSION_REFUSALS the right one comes too late. */
+    logged(NULL);
+    for (u32 i = 3; i < SSH_SESSION_REFUSALS + 3; i++) {
+        snprintf(name, sizeof(name), "key%u", i);
+        make_key(name, "ed25519", text);
+    }
+    come("anna", BY_KEY "-i key3 -i key4 -i key5 -i key6 -i key7 -i key8 -i key2");
+    assert_string_equal(answer, "=255\n");
+    assert_int_equal(logged("login of anna from test refused: 6 keys not accepted"), 1);
+    assert_int_equal(logged("logged in"), 0);
+    for (u32 i = 1; i < USERS_FAILURES; i++)
+        come("anna", BY_KEY "-i key1");
+    assert_int_equal(logged("user anna is locked for 600 s"), 1);
+    come("anna", BY_KEY "-i key2");
+    assert_string_equal(answer, "=255\n");
+    assert_int_equal(logged("login of anna from test refused: locked; 1 key not accepted"), 1);
+    users_unlock(anna);
+    snprintf(line, sizeof(line), "rm %s/key*", folder);
+    sh(line);
+}
+
+static void set_password(void *arg)
+{
+    (void)arg;
+    assert_int_equal(users_set_password(users_find("anna"), "eight888"), HV_OK);
+    served = true;
+}
+
+static void passwords_that_are_refused(void **state)
+{
+    char line[200];
+
+    (void)state;
+    in_fiber(set_password, NULL);
+    snprintf(line, sizeof(line), "printf '#!/bin/sh\\necho eight888\\n' >%s/ask; chmod +x %s/ask",
+             folder, folder);
+    sh(line);
+    logged(NULL);
+    come("anna", BY_PASSWORD);
+    assert_string_equal(answer, "echo this=7\n");
+    assert_int_equal(logged("user anna (test) logged in by password"), 1);
+    assert_int_equal(logged("refused"), 0);
+
+    snprintf(line, sizeof(line), "printf '#!/bin/sh\\necho wrong\\n' >%s/ask", folder);
+    sh(line);
+    come("anna", BY_PASSWORD "-o NumberOfPasswordPrompts=9");
+    assert_string_equal(answer, "=255\n");
+    assert_int_equal(logged("login of anna from test refused: wrong password"), SSH_SESSION_TRIES);
+    assert_int_equal(logged("refused"), SSH_SESSION_TRIES);
+    assert_int_equal(users_find("anna")->failures, SSH_SESSION_TRIES);
+    users_unlock(users_find("anna"));
+
+    passwords = false; /* the client is not asked for one then */
+    logged(NULL);
+    come("anna", BY_PASSWORD);
+    assert_string_equal(answer, "=255\n");
+    assert_int_equal(logged("connection of test refused: nobody tried to log in"), 1);
+    passwords = true;
 }
 
 static void the_other_implementation(void **state)
@@ -202,7 +383,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(host_keys),
         cmocka_unit_test(the_other_implementation),
+        cmocka_unit_test(keys_that_are_refused),
+        cmocka_unit_test(passwords_that_are_refused),
         cmocka_unit_test(noise),
     };
-    return cmocka_run_group_tests(tests, set_up, NULL);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }
