@@ -560,6 +560,7 @@ static bool negotiate(struct connection *c)
     if (status == SSH_ERROR || ssh_event_add_session(c->event, c->ssh) != SSH_OK)
         return false;
     while (!c->shell_wanted && !c->failed && ssh_is_connected(c->ssh) && clock_tsc() < end) {
+        fiber_yield(); /* a stranger who has always more to say holds up nobody */
         if (status == SSH_AGAIN)
             status = ssh_handle_key_exchange(c->ssh);
         if (status == SSH_ERROR || ssh_event_dopoll(c->event, TICK_MS) == SSH_ERROR)
