@@ -20,8 +20,8 @@
 typedef unsigned long long ull;
 
 #define SESSIONS 6u /* that have logged in */
-#define WAITING 6u  /* that have not: strangers, who shall not keep the others out */
-#define OF_ONE 3u   /* of these, from one address */
+#define WAITING 9u  /* that have not: strangers, who shall not keep the others out */
+#define OF_ONE 6u   /* of these, from one address */
 #define PORT 22u
 #define IDLE 900u
 #define IDLE_MOST 86400u
