@@ -272,7 +272,7 @@ def ssh(c):
             assert "E_SESSION" in wait(c, s[2], 60)
             assert client.run(c, "bob", "vm list", password="password")[0] == 255
             c.command("host user unlock bob")
-            c.command("host user remove olga --yes")
+            c.command("host user remove olga")
             for one in s[:2]:
                 assert "E_SESSION" in wait(c, one, 60)
         finally:
