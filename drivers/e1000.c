@@ -466,10 +466,10 @@ static void gone(struct pci_device *pci)
 static const struct driver_id ids[] = {
     {0x8086, 0x100e, 0, 0, "Intel 82540EM"},
     {0x8086, 0x100f, 0, 0, "Intel 82545EM"},
-    {0x8086, 0x1026, 0, 0, "Intel 82545GM"},
     {0x8086, 0x10d3, 0, 0, "Intel 82574L"},
     {0x8086, 0x10c9, 0, 0, "Intel 82576"},
     /* By their datasheets alone: nothing here emulates them. */
+    {0x8086, 0x1026, 0, 0, "Intel 82545GM"},
     {0x8086, 0x1533, 0, 0, "Intel I210"},
     {0x8086, 0x1539, 0, 0, "Intel I211"},
     {0x8086, 0x1521, 0, 0, "Intel I350"},

@@ -446,6 +446,16 @@ static enum hv_status identify_controller(struct controller *c)
     return HV_OK;
 }
 
+/* nvm 4.1.5.2: of the NVM command set alone (CNS 06h; older controllers know of no such thing).
+ * Sectors that are to be zeroes are not moved, so there is no other limit but their own, WZSL. */
+static u64 most_zeroes(struct controller *c)
+{
+    const u8 *id = c->scratch;
+    bool known = admin(c, ADMIN_IDENTIFY, 0, dma_address(id), 6, 0) == HV_OK;
+
+    return known && id[1] && id[1] < 32 ? (u64)PAGE << id[1] : ~0ull;
+}
+
 /* nvm 4.1.5.1.  HV_ENOENT: this one cannot be used. */
 static enum hv_status identify_namespace(struct controller *c, u32 nsid)
 {
@@ -462,7 +472,8 @@ static enum hv_status identify_namespace(struct controller *c, u32 nsid)
     b->sector_size = b->physical_sector_size = 1u << shift;
     b->size = sectors << shift;
     b->limits.range[0] = (u64)0xffffffff << shift; /* 32 bits of sectors */
-    b->limits.range[1] = (u64)0x10000 << shift;    /* 16 */
+    u64 zeroes = most_zeroes(c);
+    b->limits.range[1] = MIN((u64)0x10000 << shift, MAX(zeroes, 1ull << shift)); /* 16 */
     c->nsid = nsid;
     return HV_OK;
 }

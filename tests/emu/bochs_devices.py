@@ -8,7 +8,7 @@ from tests.emu.disks import MIB, listed, outside, pattern, run_test, works
 from tests.emu.emulator import Bochs
 from tests.emu.qemu_nics import back, frame, is_mine
 from tests.emu.session import PATIENCE
-from tests.emu.suite import declare
+from tests.emu.suite import declare, not_run
 
 
 CARD = bytes.fromhex("525400123456")
@@ -95,7 +95,7 @@ def disk_ide(c):
     if c.machine.peer:
         card(c)
     else:
-        print("        localhost has no address (/etc/hosts): no Intel card here")
+        not_run(f"{c.boot}: an Intel card", "localhost has no address (/etc/hosts)")
     listed(c, "hd1", "IDE", "line", "ide")
     works(c, "hd1", "d")
     with c.check("both disks of the other channel"):

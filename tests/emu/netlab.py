@@ -19,8 +19,10 @@ import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000  # unshare(2): of this thread alone
-TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_MULTI_QUEUE = 0x400454ca, 2, 0x1000, 0x100  # linux/if_tun.h
+TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454ca, 2, 0x1000  # linux/if_tun.h
+IFF_MULTI_QUEUE, IFF_VNET_HDR = 0x100, 0x4000
 HERE = "10.9.0.1"
+NO_LAB = "no right to make a network namespace"
 HERE6, FAR6 = "2001:db8:9::1", "2001:db8:aa::1"  # FAR6 is at no network of the machine's
 
 
@@ -28,7 +30,8 @@ def enter(address, queues):
     """In the lab's thread: a namespace with a TAP interface t0; descriptors of its queues."""
     if LIBC.unshare(CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "no namespace")
-    flags = IFF_TAP | IFF_NO_PI | (IFF_MULTI_QUEUE if queues > 1 else 0)
+    # Several are for QEMU itself, which leaves sums and segments to the kernel by that header.
+    flags = IFF_TAP | IFF_NO_PI | (IFF_MULTI_QUEUE | IFF_VNET_HDR if queues > 1 else 0)
     taps = []
     for _ in range(queues):
         taps.append(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))

@@ -59,6 +59,7 @@ def functions_pulled_out(c):
         c.until("host disk list", r"(?m)^sd0 .* gone *$", 60)
         c.until("host nic list", r"(?m)^nic0 .* gone ", 60)
         c.until("host nic list", r"(?m)^nic1 .* gone ", 60)
+        c.until("host log level=warn", "usb0, which keeps the configuration, is gone", 60)
     with c.check("it is in the log, once each"):
         lines = c.command("host log level=error | grep out")
         for driver in PULLED_OUT:
@@ -80,6 +81,7 @@ def functions_pulled_out(c):
 def disk_virtio_line(c):
     listed(c, "vd0", "virtio", "line", "virtio_blk")
     works(c, "vd0", "d")
+    works(c, "nvme0", "e")
     functions_pulled_out(c)
 
 
@@ -308,13 +310,13 @@ def disk_usb(c):
         run_test(c, disks["8"], "mode=write size=1M block=64K seed=11 --yes")
         assert outside(c, "e", 0, MIB) == pattern(11, 0, MIB)
     fails_always(c, disks["8"], "e")
-    no_dma_blocked(c)
     monitor = Monitor(c)
     two_units(c, monitor)
     controller_fails(c, monitor, disks["64"], "d", ["usb0", disks["8"], "usb3", "usb4"])
     pulled_out(c, monitor, disks["64"], "stick",
                {"driver": "usb-storage", "id": "stick", "port": "2"},
                "usb5")
+    no_dma_blocked(c)
 
 
 @qemu("disk-scsi", machine="q35", cpus=2, data={"d": 64, "e": 8, "f": 8, "g": 12},
@@ -336,9 +338,9 @@ def disk_scsi(c):
         assert outside(c, "e", 0, MIB) == pattern(11, 0, MIB)
     fails_always(c, "sd1", "e")
     reads_only(c, "cd0", "f")
-    no_dma_blocked(c)
     monitor = Monitor(c)
     media_change(c, monitor, "cd", "cd0", "g", 12)
     hangs(c, monitor, "sd0", "d")
     pulled_out(c, monitor, "sd0", "stick",
                {"driver": "scsi-hd", "id": "stick", "bus": "s.0", "scsi-id": 1}, "sd2")
+    no_dma_blocked(c)

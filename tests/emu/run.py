@@ -3,7 +3,8 @@
 
 usage: run.py qemu|bochs|bochs-ipxe [--list] [NAME...]      NAME: a boot's, * for any text
 
-One line a check, with its time; the last line is "N passed, N failed".  Logs of each boot are in
+One line a check, with its time; what this machine cannot run is counted before the
+last line, which is "N passed, N failed".  Logs of each boot are in
 build/logs/TIER/NAME.  JOBS boots run at a time (two, or one on a single CPU); PATIENCE=1
 shortens every time limit to a fifth, for a quiet machine.
 """
@@ -18,7 +19,7 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, TOP)
 # pylint: disable=wrong-import-position
-from tests.emu.suite import BOOTS, LOGS, Report
+from tests.emu.suite import BOOTS, LOGS, NOT_RUN, Report
 
 
 def main():
@@ -42,6 +43,7 @@ def main():
         print(f"logs: {os.path.relpath(os.path.join(LOGS, tier))}"
               if boots else f"no boot of tier {tier} is named {names}")
     print(f"{tier} tier: {time.monotonic() - began:.0f} s")
+    print(f"{len(NOT_RUN)} not run" + "".join(f"\n        {why}" for why in sorted(NOT_RUN)))
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed or not boots else 0
 

@@ -27,6 +27,13 @@ LOGS = os.path.join(BUILD, "logs")
 ESP = "@@1M"  # where tools/mkimage.sh puts the system partition
 TEST_GUESTS = os.path.join(BUILD, "test-guests")
 BOOTS = []
+NOT_RUN = []  # why, a line each part that this machine cannot run
+
+
+def not_run(what, why):
+    """Told at once, and counted before the tier's last line."""
+    NOT_RUN.append(f"{what}: {why}")
+    print(f"        not run: {what}: {why}", flush=True)
 
 
 class Report:
