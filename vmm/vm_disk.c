@@ -9,21 +9,15 @@
 #include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "storage/chain.h"
-#include "storage/partition.h"
-#include "storage/ram_disk.h"
 #include "storage/store.h"
 #include "vmm/inventory.h"
 #include "vmm/platform.h"
 #include "vmm/virtio_dev_blk.h"
 #include "vmm/vm_devices.h"
+#include "vmm/vm_disk_image.h"
 
 #define COMEBACK (60 * CLOCK_SECOND) /* for disks, after a restart of the control partition */
 #define COMEBACK_STEP (50 * CLOCK_MS)
-
-struct open_disk {
-    struct disk *disk;
-    struct chain *chain; /* of images on a store; NULL: a physical disk */
-};
 
 struct vm_disk_set {
     struct open_disk open[VM_DISKS];
@@ -32,8 +26,6 @@ struct vm_disk_set {
     struct event unlocked;
     bool missing; /* one could not be opened again */
 };
-
-static const char *const formats[] = {"raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi"};
 
 /* While it is locked its VM does not stop, and so is not deleted; but its guest may let a device
  * go, so none is known over a wait.  False: the VM has stopped meanwhile, `vm` may be gone. */
@@ -78,62 +70,8 @@ struct disk *vm_disk_of(const struct vm *vm, u32 n)
     return vm->disks ? vm->disks->open[n].disk : NULL;
 }
 
-/* ---- opening one ------------------------------------------------------------------------------
+/* ---- connecting one ---------------------------------------------------------------------------
  */
-
-static bool failed(struct vm_error *e, u32 n, const char *of, enum hv_status status,
-                   const char *why)
-{
-    static const struct {
-        enum hv_status status;
-        const char *code, *hint;
-    } rows[] = {
-        {HV_ENOENT, "E_NOENT", "store ls STORE"},
-        {HV_EBUSY, "E_BUSY", "disk list; another VM may have it"},
-        {HV_ECORRUPT, "E_CORRUPT", "disk check, or format= as the image really is"},
-        {HV_EINVAL, "E_INVALID", "disk info, and format= as the image really is"},
-        {HV_ENOMEM, "E_NOMEM", "stop another VM"},
-        {HV_EPERM, "E_READ_ONLY", "vm set diskN.ro=yes"},
-        {HV_ENOSYS, "E_UNSUPPORTED", "disk convert"},
-    };
-    const char *code = "E_IO", *hint = "host log";
-    for (u32 i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].status == status) {
-            code = rows[i].code;
-            hint = rows[i].hint;
-        }
-    }
-    return vm_error(e, status, code, hint, "disk%u, %s: %s", n, of, why[0] ? why : "it fails");
-}
-
-bool vm_disk_find(const char *file, struct store **store, const char **path, struct vm_error *e)
-{
-    const char *colon = strchr(file, ':');
-    char name[STORE_NAME_MAX];
-    snprintf(name, sizeof(name), "%.*s", (int)(colon ? colon - file : 0), file);
-    *path = colon ? colon + 1 : "";
-    *store = store_find(name);
-    if (*store)
-        return true;
-    return vm_error(e, HV_ENOENT, "E_NO_STORE", "store list, store add DISK",
-                    "%s: there is no store '%s'", file, name);
-}
-
-static bool find_device(u32 n, const char *name, struct disk **out, struct vm_error *e)
-{
-    char why[120];
-    struct disk *d = partition_find(name, why);
-    if (!d)
-        return vm_error(e, HV_ENOENT, "E_NO_DISK", "host disk list, disk scan", "disk%u: %s", n,
-                        why);
-    if (strcmp(d->ops->name, "physical") != 0 && !ram_disk_is(d) && !partition_is(d))
-        return vm_error(e, HV_ENOENT, "E_NO_DISK", "host disk list",
-                        "disk%u: there is no physical disk '%s'", n, name);
-    if (d->users)
-        return failed(e, n, name, HV_EBUSY, "a store or another VM uses it");
-    *out = d;
-    return true;
-}
 
 static void on_pause(struct disk *disk, enum hv_status why)
 {
@@ -154,52 +92,6 @@ static void apply(struct disk *disk, const struct vm_disk *c)
                                                   [VM_DISK_RETRY] = DISK_RETRY};
     disk->on_error = policies[c->error];
     disk_set_limits(disk, (struct disk_limits){.iops = c->iops, .bandwidth = c->bw});
-}
-
-static enum hv_status open_device(const struct vm_disk *c, struct open_disk *open, char *error)
-{
-    struct image_layer layer = {.file = disk_find(c->device), .format = image_format("raw")};
-    return image_open(c->device, &layer, 1, c->read_only, &open->disk, error);
-}
-
-/* The image and those it is made from, as the store has them. */
-static bool open_images(const struct vm_disk *c, u32 n, struct open_disk *open, char *device_name,
-                        struct vm_error *e)
-{
-    struct store *store;
-    const char *path;
-    char error[IMAGE_ERROR_MAX] = "";
-    if (!vm_disk_find(c->file, &store, &path, e))
-        return false;
-    enum hv_status status =
-        chain_open(store, path, formats[c->format], c->read_only, &open->chain, error);
-    if (status != HV_OK)
-        return failed(e, n, c->file, status, error);
-    open->disk = open->chain->disk;
-    snprintf(device_name, VM_DISK_DEVICE, "%.15s", store_device(store)->name);
-    return true;
-}
-
-/* What *c says, connected to nothing yet. */
-static bool open_it(const struct vm_disk *c, u32 n, struct open_disk *open, char *device_name,
-                    struct vm_error *e)
-{
-    struct disk *below;
-    char error[IMAGE_ERROR_MAX] = "";
-    if (!c->device[0])
-        return open_images(c, n, open, device_name, e);
-    if (!find_device(n, c->device, &below, e))
-        return false;
-    enum hv_status status = open_device(c, open, error);
-    return status == HV_OK ? true : failed(e, n, c->device, status, error);
-}
-
-static enum hv_status close_it(struct vm *vm, u32 n, const struct open_disk *open)
-{
-    enum hv_status status = open->chain ? chain_close(open->chain) : disk_close(open->disk);
-    if (status != HV_OK)
-        platform_log(vm, "disk%u: closing it failed (%d)", n, status);
-    return status;
 }
 
 /* Does not wait. */
@@ -223,13 +115,13 @@ static bool open_one(struct vm *vm, u32 n, struct vm_error *e)
     char device_name[VM_DISK_DEVICE] = "";
     if (!device(vm, n))
         return true;
-    if (!open_it(&c, n, &open, device_name, e))
+    if (!vm_disk_image_open(&c, n, &open, device_name, e))
         return false;
     struct virtio_device *d = device(vm, n);
     if (d)
         connect(vm, n, &open, d, device_name);
     else
-        (void)close_it(vm, n, &open);
+        (void)vm_disk_image_close(vm, n, &open);
     return true;
 }
 
@@ -240,7 +132,7 @@ static enum hv_status close_one(struct vm *vm, u32 n)
         return HV_OK;
     struct virtio_device *d = behind(vm, n);
     virtio_dev_blk_connect(d, NULL);
-    enum hv_status status = close_it(vm, n, &open);
+    enum hv_status status = vm_disk_image_close(vm, n, &open);
     vm->disks->open[n] = (struct open_disk){0};
     if (d != device(vm, n)) { /* its area is free from now on */
         loop_timer_cancel(&d->timer);
@@ -371,7 +263,7 @@ bool vm_disk_quiesce(struct vm *vm, struct vm_error *e)
         virtio_dev_blk_drain(behind(vm, i));
         status = disk_flush(disk);
         if (status != HV_OK)
-            failed(e, i, disk->name, status, "what was written cannot be flushed");
+            vm_disk_failed(e, i, disk->name, status, "what was written cannot be flushed");
     }
     unlock(vm);
     if (status != HV_OK)
@@ -435,11 +327,11 @@ static bool grow_open(struct vm *vm, u32 n, u64 size, struct vm_error *e)
     if (!vm_disk_quiesce(vm, e))
         return false;
     if (!vm->disks || !lock(vm))
-        return failed(e, n, "none", HV_EBUSY, "the VM was stopped meanwhile");
+        return vm_disk_failed(e, n, "none", HV_EBUSY, "the VM was stopped meanwhile");
     enum hv_status status = grow_locked(vm, n, size, error, e);
     unlock(vm);
     vm_disk_release(vm);
-    return status == HV_OK ? true : failed(e, n, vm->config.disk[n].file, status, error);
+    return status == HV_OK ? true : vm_disk_failed(e, n, vm->config.disk[n].file, status, error);
 }
 
 bool vm_disk_grow(struct vm *vm, u32 n, u64 size, struct vm_error *e)
@@ -450,20 +342,20 @@ bool vm_disk_grow(struct vm *vm, u32 n, u64 size, struct vm_error *e)
     char error[IMAGE_ERROR_MAX] = "";
     struct chain *c;
     if (!vm_config_has_disk(&vm->config, n))
-        return failed(e, n, "none", HV_ENOENT, "the VM has no such disk");
+        return vm_disk_failed(e, n, "none", HV_ENOENT, "the VM has no such disk");
     if (!d->file[0])
-        return failed(e, n, d->device, HV_ENOSYS, "a physical disk has the size it has");
+        return vm_disk_failed(e, n, d->device, HV_ENOSYS, "a physical disk has the size it has");
     if (vm->state)
         return grow_open(vm, n, size, e);
     if (!vm_disk_find(d->file, &store, &path, e))
         return false;
-    enum hv_status status = chain_open(store, path, formats[d->format], false, &c, error);
+    enum hv_status status = chain_open(store, path, vm_disk_format(d), false, &c, error);
     if (status == HV_OK) {
         status = chain_grow(store, c, size, error);
         enum hv_status closed = chain_close(c);
         status = status == HV_OK ? closed : status;
     }
-    return status == HV_OK ? true : failed(e, n, d->file, status, error);
+    return status == HV_OK ? true : vm_disk_failed(e, n, d->file, status, error);
 }
 
 /* ---- put in and taken out while the guest runs ------------------------------------------------
@@ -490,9 +382,9 @@ bool vm_disk_put_in(struct vm *vm, u32 n, const struct vm_disk *to, struct vm_er
     if (!make_set(vm))
         return vm_error(e, HV_ENOMEM, "E_NOMEM", "stop another VM", "no memory for disks");
     if (!lock(vm))
-        return failed(e, n, "none", HV_EBUSY, "the VM was stopped meanwhile");
+        return vm_disk_failed(e, n, "none", HV_EBUSY, "the VM was stopped meanwhile");
     (void)finish_leaving(vm, n);
-    bool ok = open_it(&c, n, &open, device_name, e);
+    bool ok = vm_disk_image_open(&c, n, &open, device_name, e);
     struct virtio_device *d = NULL;
     if (ok && vm->phase != PHASE_RUNNING && vm->phase != PHASE_PAUSED)
         vm_error(e, HV_EBUSY, "E_STATE", "once more", "VM %s is %s", vm->config.name,
@@ -504,7 +396,7 @@ bool vm_disk_put_in(struct vm *vm, u32 n, const struct vm_disk *to, struct vm_er
         connect(vm, n, &open, d, device_name);
         vm_state_set_config(vm->state, &vm->config);
     } else if (ok) {
-        (void)close_it(vm, n, &open);
+        (void)vm_disk_image_close(vm, n, &open);
     }
     unlock(vm);
     return d;
@@ -517,7 +409,7 @@ bool vm_disk_finish(struct vm *vm, u32 n, struct vm_error *e)
     enum hv_status status = finish_leaving(vm, n);
     unlock(vm);
     return status == HV_OK ||
-           failed(e, n, "taken out", status, "what was written last may not be on it");
+           vm_disk_failed(e, n, "taken out", status, "what was written last may not be on it");
 }
 
 struct left {

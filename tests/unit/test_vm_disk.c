@@ -1,4 +1,4 @@
-/* links: vmm/vm_disk.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
+/* links: vmm/vm_disk.c vmm/vm_disk_image.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/host/host.c */
 /* Disks of a running VM whose guest lets one go, and whose VM stops, at every wait there is. */
 #include <setjmp.h>
 #include <stdarg.h>
