@@ -10,7 +10,8 @@
 
 static enum hv_status run_help(const struct schema_args *args, struct out *out)
 {
-    static struct shell_words w; /* one thread, and no wait while it is read; too big for a fiber's stack */
+    static struct shell_words
+        w; /* one thread, and no wait while it is read; too big for a fiber's stack */
     const char *noun = args_text(args, "noun"), *verb = args_text(args, "verb");
     struct shell_found f;
     struct shell_error err;

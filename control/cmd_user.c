@@ -7,7 +7,7 @@
 #include "control/rt/clock.h"
 #include "control/rt/log.h"
 #include "control/shell.h"
-#include "control/ssh_session.h"
+#include "control/ssh_keys.h"
 #include "control/users.h"
 
 typedef unsigned long long ull;
@@ -79,7 +79,7 @@ static enum hv_status run_show(const struct schema_args *args, struct out *out, 
     out_field(out, "sessions", "%u", shell_sessions(u->id));
     out_field(out, "state", "%s", state_of(u, state, sizeof(state)));
     for (u32 i = 0; i < USERS_KEYS && u->key[i]; i++) {
-        if (!ssh_session_key_fingerprint(u->key[i], text, sizeof(text)))
+        if (!ssh_keys_user_fingerprint(u->key[i], text, sizeof(text)))
             strcpy(text, "cannot be read");
         snprintf(label, sizeof(label), "key %u", i + 1);
         out_field(out, label, "%s %.*s", text, (int)strcspn(u->key[i], " "), u->key[i]);
@@ -209,7 +209,7 @@ static enum hv_status run_key(const struct schema_args *args, struct out *out, s
         return out_error(out, HV_EINVAL, "E_KEY", "host user key anna key='ssh-ed25519 AAAA...'",
                          "a public key is missing, or too long");
     enum hv_status status =
-        ssh_session_key_fingerprint(key, text, sizeof(text)) ? users_add_key(u, key) : HV_EINVAL;
+        ssh_keys_user_fingerprint(key, text, sizeof(text)) ? users_add_key(u, key) : HV_EINVAL;
     if (status == HV_EEXIST)
         return out_error(out, status, "E_EXISTS", "host user show NAME", "%s has that key already",
                          u->name);
@@ -227,7 +227,7 @@ static enum hv_status run_unkey(const struct schema_args *args, struct out *out,
     bool given = key_of(args, key) != NULL;
 
     for (u32 i = 0; given && i < USERS_KEYS && u->key[i]; i++) {
-        if (!ssh_session_key_fingerprint(u->key[i], text, sizeof(text)))
+        if (!ssh_keys_user_fingerprint(u->key[i], text, sizeof(text)))
             strcpy(text, "cannot be read");
         snprintf(number, sizeof(number), "%u", i + 1);
         if (strcmp(key, number) && strcmp(key, text) && strcmp(key, u->key[i]))

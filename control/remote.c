@@ -12,6 +12,7 @@
 #include "control/rt/log.h"
 #include "control/schema.h"
 #include "control/sockets.h"
+#include "control/ssh_keys.h"
 #include "control/ssh_session.h"
 #include "control/users.h"
 #include "net/kif.h"
@@ -32,7 +33,7 @@ static struct {
     bool passwords;
     u32 idle;           /* seconds; 0: sessions may be idle for ever */
     char kif[KIF_NAME]; /* "": the first interface */
-    char key[SSH_SESSION_KEY];
+    char key[SSH_KEYS_HOST];
     u32 sessions;
     struct guest *waiting;
     u64 accepted, refused;
@@ -166,7 +167,7 @@ static enum hv_status show(struct out *out)
     else
         out_field(out, "idle sessions", "stay");
     if (remote.key[0])
-        ssh_session_fingerprint(remote.key, text, sizeof(text));
+        ssh_keys_host_fingerprint(remote.key, text, sizeof(text));
     out_field(out, "host key", "%s", text);
     out_field(out, "sessions", "%u of %u", remote.sessions, SESSIONS);
     out_field(out, "logging in", "%u of %u, %u of one address", waiting(NULL), WAITING, OF_ONE);
@@ -197,7 +198,7 @@ static enum hv_status switch_on(struct out *out)
     if (!anyone_may())
         return out_error(out, HV_EINVAL, "E_NO_USER", "host user add NAME; host user passwd NAME",
                          "no user could log in");
-    if (!remote.key[0] && !ssh_session_new_key(remote.key))
+    if (!remote.key[0] && !ssh_keys_new_host(remote.key))
         return out_error(out, HV_ENOMEM, "E_MEMORY", "host mem", "no memory for a host key");
     if (remote.door && remote.listening == remote.port)
         return HV_OK; /* its port would be in use by connections that have ended */
@@ -230,7 +231,7 @@ static bool take_settings(const struct schema_args *args, struct out *out)
         out_error(out, HV_EINVAL, "E_VALUE", "net kif list", "no interface has such a name");
         return false;
     }
-    if (key && strcmp(key, "new") && !ssh_session_is_key(key)) {
+    if (key && strcmp(key, "new") && !ssh_keys_is_host(key)) {
         out_error(out, HV_EINVAL, "E_VALUE", "key=new", "that is no host key");
         return false;
     }

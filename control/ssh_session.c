@@ -15,10 +15,9 @@
 #include "control/rt/log.h"
 #include "control/shell.h"
 #include "control/shell_parse.h"
+#include "control/ssh_keys.h"
 #include "control/users.h"
 
-#define BEGIN "-----BEGIN OPENSSH PRIVATE KEY-----\n"
-#define END "-----END OPENSSH PRIVATE KEY-----\n"
 #define OUT_BYTES (16 * KIB)
 #define GOODBYE_MS 2000
 #define STUCK_MS 30000 /* what a session that ends still says has to be taken within it */
@@ -53,100 +52,6 @@ struct connection {
     struct ssh_server_callbacks_struct server;
     struct ssh_channel_callbacks_struct on_channel;
 };
-
-/* Once, before anything else of libssh. */
-static void start_library(void)
-{
-    static bool started;
-
-    if (!started && ssh_init() == SSH_OK)
-        started = true;
-}
-
-/* ---- host keys --------------------------------------------------------------------------------
- */
-static ssh_key import_key(const char *text)
-{
-    char whole[SSH_SESSION_KEY + sizeof(BEGIN) + sizeof(END) + 2];
-    ssh_key key = NULL;
-
-    start_library();
-    snprintf(whole, sizeof(whole), BEGIN "%s\n" END, text);
-    return ssh_pki_import_privkey_base64(whole, NULL, NULL, NULL, &key) == SSH_OK ? key : NULL;
-}
-
-bool ssh_session_is_key(const char *text)
-{
-    ssh_key key = strlen(text) < SSH_SESSION_KEY ? import_key(text) : NULL;
-
-    if (!key)
-        return false;
-    ssh_key_free(key);
-    return true;
-}
-
-bool ssh_session_new_key(char text[SSH_SESSION_KEY])
-{
-    ssh_key key = NULL;
-    char *whole = NULL;
-    u32 n = 0;
-
-    start_library();
-    if (ssh_pki_generate(SSH_KEYTYPE_ED25519, 0, &key) != SSH_OK)
-        return false;
-    bool fine = ssh_pki_export_privkey_base64(key, NULL, NULL, NULL, &whole) == SSH_OK &&
-                !strncmp(whole, BEGIN, sizeof(BEGIN) - 1);
-    for (const char *p = fine ? whole + sizeof(BEGIN) - 1 : ""; *p && *p != '-'; p++) {
-        if (*p != '\n' && n + 1 < SSH_SESSION_KEY)
-            text[n++] = *p;
-    }
-    text[n] = 0;
-    if (whole)
-        memset(whole, 0, strlen(whole));
-    ssh_string_free_char(whole);
-    ssh_key_free(key);
-    return fine;
-}
-
-static void fingerprint(ssh_key key, char *buf, u32 len)
-{
-    unsigned char *hash = NULL;
-    size_t n = 0;
-    char *shown = NULL;
-
-    if (ssh_get_publickey_hash(key, SSH_PUBLICKEY_HASH_SHA256, &hash, &n) == SSH_OK)
-        shown = ssh_get_fingerprint_hash(SSH_PUBLICKEY_HASH_SHA256, hash, n);
-    snprintf(buf, len, "%s", shown ? shown : "?");
-    ssh_string_free_char(shown);
-    ssh_clean_pubkey_hash(&hash);
-}
-
-bool ssh_session_fingerprint(const char *text, char *buf, u32 len)
-{
-    ssh_key key = import_key(text);
-
-    if (!key)
-        return false;
-    fingerprint(key, buf, len);
-    ssh_key_free(key);
-    return true;
-}
-
-bool ssh_session_key_fingerprint(const char *text, char *buf, u32 len)
-{
-    u32 n = (u32)strcspn(text, " ");
-    char type[40];
-    ssh_key key = NULL;
-
-    start_library();
-    snprintf(type, sizeof(type), "%.*s", (int)n, text);
-    if (!text[n] ||
-        ssh_pki_import_pubkey_base64(text + n + 1, ssh_key_type_from_name(type), &key) != SSH_OK)
-        return false;
-    fingerprint(key, buf, len);
-    ssh_key_free(key);
-    return true;
-}
 
 /* ---- logging in -------------------------------------------------------------------------------
  */
@@ -264,7 +169,7 @@ static int on_key(ssh_session s, const char *user, struct ssh_key_struct *key, c
     if (id)
         return SSH_AUTH_SUCCESS;
     c->keys++;
-    fingerprint(key, c->last_key, sizeof(c->last_key));
+    ssh_keys_fingerprint(key, c->last_key, sizeof(c->last_key));
     return refused(c);
 }
 
@@ -514,7 +419,7 @@ static const struct {
 static ssh_bind make_bind(const char *key_text)
 {
     ssh_bind b = ssh_bind_new();
-    ssh_key key = b ? import_key(key_text) : NULL;
+    ssh_key key = b ? ssh_keys_host(key_text) : NULL;
     bool no = false, fine = key != NULL;
 
     fine = fine && ssh_bind_options_set(b, SSH_BIND_OPTIONS_PROCESS_CONFIG, &no) == SSH_OK &&

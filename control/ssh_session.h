@@ -4,13 +4,12 @@
 
 #include "kernel/abi/types.h"
 
-#define SSH_SESSION_KEY 512u       /* of a host key's text, with NUL */
 #define SSH_SESSION_LOGIN_MS 60000 /* until a shell is asked for */
 #define SSH_SESSION_TRIES 3u       /* passwords a connection */
 #define SSH_SESSION_REFUSALS 6u    /* of keys, passwords and whatever else; then it is closed */
 
 struct ssh_session_options {
-    const char *key;      /* the host's, as ssh_session_new_key() gives it */
+    const char *key;      /* the host's, as ssh_keys_new_host() gives it */
     const char *peer;     /* for events */
     bool passwords;       /* let passwords in, not keys alone */
     u32 idle_seconds;     /* a shell ends in which nothing is typed or said for so long; 0: never */
@@ -22,11 +21,3 @@ struct ssh_session_options {
 
 /* Serves the socket until it ends, and closes it.  In a fiber. */
 void ssh_session_serve(int fd, const struct ssh_session_options *o);
-/* A new host key (Ed25519).  False: no memory. */
-MUST_CHECK bool ssh_session_new_key(char text[SSH_SESSION_KEY]);
-bool ssh_session_is_key(const char *text);
-/* "SHA256:..." of the public half. */
-bool ssh_session_fingerprint(const char *text, char *buf, u32 len);
-/* The same of a user's public key, "ssh-ed25519 BASE64", of a kind that lets in.  False: it is
- * none. */
-MUST_CHECK bool ssh_session_key_fingerprint(const char *text, char *buf, u32 len);

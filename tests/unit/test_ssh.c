@@ -1,4 +1,4 @@
-/* links: control/ssh_session.c control/entropy.c control/users.c control/refusal.c control/password.c control/terminal.c control/schema.c control/rt/random.c control/rt/ring.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/conf.c control/rt/host/host.c */
+/* links: control/ssh_keys.c control/ssh_session.c control/entropy.c control/users.c control/refusal.c control/password.c control/terminal.c control/schema.c control/rt/random.c control/rt/ring.c control/rt/fiber.c control/rt/fiber_switch.S control/rt/loop.c control/rt/clock.c control/rt/log.c control/rt/conf.c control/rt/host/host.c */
 /* SSH connections over Linux sockets: OpenSSH's client, and bytes that no client sends. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +15,7 @@
 #include "control/rt/loop.h"
 #include "control/rt/sys.h"
 #include "control/shell.h"
+#include "control/ssh_keys.h"
 #include "control/ssh_session.h"
 #include "control/users.h"
 
@@ -63,7 +64,7 @@ void shell_resize(struct shell *s, u32 rows, u32 columns)
 /* ---- connections -------------------------------------------------------------------------------
  */
 static char folder[] = "/tmp/bulkhead-ssh-XXXXXX";
-static char key[SSH_SESSION_KEY];
+static char key[SSH_KEYS_HOST];
 static bool served, passwords = true, room = true;
 
 static bool has_room(void *owner)
@@ -112,7 +113,7 @@ static int set_up(void **state)
 
     (void)state;
     clock_init();
-    return mkdtemp(folder) && ssh_session_new_key(key) && users_add("anna", ROLE_ADMIN, &u) == HV_OK
+    return mkdtemp(folder) && ssh_keys_new_host(key) && users_add("anna", ROLE_ADMIN, &u) == HV_OK
                ? 0
                : -1;
 }
@@ -131,15 +132,15 @@ static void host_keys(void **state)
     char text[80];
 
     (void)state;
-    assert_true(ssh_session_is_key(key));
-    assert_false(ssh_session_is_key("AAAA"));
-    assert_false(ssh_session_is_key(""));
-    assert_true(ssh_session_fingerprint(key, text, sizeof(text)));
+    assert_true(ssh_keys_is_host(key));
+    assert_false(ssh_keys_is_host("AAAA"));
+    assert_false(ssh_keys_is_host(""));
+    assert_true(ssh_keys_host_fingerprint(key, text, sizeof(text)));
     assert_memory_equal(text, "SHA256:", 7);
-    assert_false(ssh_session_key_fingerprint("", text, sizeof(text)));
-    assert_false(ssh_session_key_fingerprint("ssh-ed25519", text, sizeof(text)));
-    assert_false(ssh_session_key_fingerprint("ssh-ed25519 AAAA", text, sizeof(text)));
-    assert_false(ssh_session_key_fingerprint("ssh-rubbish AAAA", text, sizeof(text)));
+    assert_false(ssh_keys_user_fingerprint("", text, sizeof(text)));
+    assert_false(ssh_keys_user_fingerprint("ssh-ed25519", text, sizeof(text)));
+    assert_false(ssh_keys_user_fingerprint("ssh-ed25519 AAAA", text, sizeof(text)));
+    assert_false(ssh_keys_user_fingerprint("ssh-rubbish AAAA", text, sizeof(text)));
 }
 
 /* Bytes, then the end of the stream. */
@@ -245,7 +246,7 @@ static void come_with_key(const char *type)
     come("anna", BY_KEY "-i key");
     assert_string_equal(answer, "echo this=7\n");
 
-    assert_true(ssh_session_key_fingerprint(text, shown, sizeof(shown)));
+    assert_true(ssh_keys_user_fingerprint(text, shown, sizeof(shown)));
     snprintf(line, sizeof(line), "ssh-keygen -lf %s/key.pub | grep -qF '%s'", folder, shown);
     sh(line);
     users_remove_key(anna, 0);
@@ -282,7 +283,7 @@ static void keys_that_are_refused(void **state)
         make_key(name, "ed25519", text);
         snprintf(options + strlen(options), sizeof(options) - strlen(options), "-i %s ", name);
     }
-    assert_true(ssh_session_key_fingerprint(text, shown, sizeof(shown)));
+    assert_true(ssh_keys_user_fingerprint(text, shown, sizeof(shown)));
     logged(NULL);
     come("anna", options);
     assert_string_equal(answer, "=255\n");
