@@ -33,7 +33,7 @@ def lasts(c):
     before = c.command("host config show")
     c.send("host reboot --yes\r")
     c.expect("Type help for help", 120)
-    banner = c.expect(r"Addresses: k0 [^\n]*\n", 60)[0]
+    banner = c.expect(r"Addresses: k0 [^\n]*(?=\n)", 60)[0]
     c.prompt(60)
     assert "asks DHCP" in banner, banner
     text = c.command("net route list")
