@@ -265,7 +265,8 @@ void virtq_kick(struct virtq *q)
 
 bool virtq_pop(struct virtq *q, u32 *slot, u32 *len)
 {
-    if (q->used_ring[1] == q->used_index)
+    u16 ready = (u16)(q->used_ring[1] - q->used_index);
+    if (!ready)
         return false;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     const volatile u32 *entry =
@@ -273,7 +274,8 @@ bool virtq_pop(struct virtq *q, u32 *slot, u32 *len)
     u32 head = entry[0];
     *len = entry[1];
     u32 stride = q->indirect ? 1 : q->stride;
-    *slot = head % stride == 0 && head / stride < q->slots ? head / stride : q->slots;
+    bool sound = ready <= q->slots && head % stride == 0 && head / stride < q->slots;
+    *slot = sound ? head / stride : q->slots;
     q->used_index++;
     return true;
 }
