@@ -267,7 +267,7 @@ struct job { /* one request of the test */
     struct test *test;
     struct block_request r;
     struct block_iov iov;
-    bool busy;
+    bool busy, filled;
 };
 
 static const struct test_mode {
@@ -284,7 +284,7 @@ struct test {
     struct block_device *disk;
     const struct test_mode *mode;
     u64 from, size, block, seed, next, blocks, finished, wrong, first_wrong;
-    bool random;
+    bool random, same; /* same: a buffer is filled once */
     enum hv_status error;
     struct event step;
     struct job jobs[DEPTH_MOST];
@@ -342,8 +342,9 @@ static void start_job(struct test *t, struct job *j)
                                   .iov_count = data ? 1 : 0,
                                   .done = on_job,
                                   .owner = j};
-    if (t->mode->op == BLOCK_WRITE)
+    if (t->mode->op == BLOCK_WRITE && !(t->same && j->filled))
         fill(t, j->iov.base, j->r.offset);
+    j->filled = true;
     block_submit(t->disk, &j->r);
 }
 
@@ -428,6 +429,7 @@ static enum hv_status run_test(const struct schema_args *args, struct out *out)
         t->blocks = size / block;
         t->seed = args_number(args, "seed", 1);
         t->random = args_flag(args, "random");
+        t->same = args_flag(args, "same");
         u64 start = clock_tsc();
         run_jobs(t, out, depth);
         if (mode->op != BLOCK_READ && t->error == HV_OK)
@@ -462,6 +464,9 @@ static const struct schema_arg disk_args[] = {
     {"depth", PLACE_KEY, ARG_NUMBER, .default_value = "8", .help = "requests at once, at most 64"},
     {"seed", PLACE_KEY, ARG_NUMBER, .default_value = "1", .help = "which pattern"},
     {"random", PLACE_FLAG, ARG_WORD, .help = "not in order"},
+    {"same", PLACE_FLAG, ARG_WORD,
+     .help = "write: fill each buffer once alone, to measure the disk and not the filling; verify "
+             "finds other data then"},
     {"yes", PLACE_FLAG, ARG_WORD, .help = "do not ask before overwriting"},
     {0},
 };

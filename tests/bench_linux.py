@@ -2,7 +2,7 @@
 the same emulated QEMU machine with the same devices: rates, their ratio, and what is wanted of it.
 
 Disks: reads and writes of 128 KiB in order, 16 at a time, and of 4 KiB in no order, 32 at a time, past all
-caches (O_DIRECT there); what is written is filled with a pattern each time, and flushed at the end.  AHCI and e1000e
+caches (O_DIRECT there); buffers are filled with a pattern once, and what is written is flushed at the end.  AHCI and e1000e
 are beside Debian's stock kernel, since the cloud one has no drivers of them.  TCP: to and from a program in a network
 namespace, by a TAP interface without offloads, with a virtio card and an e1000e.  Each rate is the best of five; they
 depend on this machine and on what else it does.
@@ -71,7 +71,7 @@ def our_disks(s, disks):
     for name, _, disk, _ in disks:
         for load, block, depth, size, scattered, write in LOADS:
             line = f"host disk test {disk} mode={'write' if write else 'read'} size={size} block={block} depth={depth}"
-            line += " --yes" + " --random" * scattered
+            line += " --yes --same" + " --random" * scattered
             rates[f"{name}.{load}"] = best(lambda line=line: float(
                 re.search(r"requests a second +(\d+)", s.command(line, 300))[1]))
     return rates

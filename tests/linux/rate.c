@@ -99,7 +99,7 @@ struct disk {
     int random, write;
 };
 
-/* As `host disk test mode=write` does. */
+/* As `host disk test mode=write --same` does. */
 static void fill(uint64_t *words, uint64_t bytes, uint64_t at)
 {
     for (uint64_t i = 0; i < bytes / 8; i++)
@@ -114,7 +114,7 @@ static int submit(struct disk *d, unsigned slot)
 
     if (d->random)
         at = at * 0x9e3779b97f4a7c15ull % d->count;
-    if (d->write)
+    if (d->write && d->next <= DEPTH_MOST) /* each buffer, and no more */
         fill((uint64_t *)(buffer + slot * d->block), d->block, at * d->block);
     *b = (struct iocb){.aio_data = slot,
                        .aio_lio_opcode = d->write ? IOCB_CMD_PWRITE : IOCB_CMD_PREAD,
