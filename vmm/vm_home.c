@@ -1,4 +1,5 @@
-/* The home of a VM on a datastore; called by commands, by starts and stops of VMs, in fibers. */
+/* The home of a VM on a datastore; called by commands, by starts and stops of VMs, in fibers.
+ * One file: whatever happens to a home ends in the one write of its NAME.conf. */
 #include "vmm/vm_home.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-"""The host's own network: DHCP at first boot, IPv4 and IPv6, teams, discovery on the wire."""
+"""The host's own network: DHCP at first boot, IPv4 and IPv6, teams, discovery on the wire.
+One file: its cases share the peers that answer the host."""
 import base64
 import concurrent.futures
 import gzip

@@ -1,5 +1,6 @@
 /* Frames of the peer that test_nic_fuzz_* has: one table of the sound ones, one of what is done to
- * them.  RFCs are named where a frame is not plain from its name. */
+ * them.  RFCs are named where a frame is not plain from its name.  One file: what is done to a
+ * frame knows how it was built. */
 #include "tests/unit/nic_fuzz_frames.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/isn.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/servers.c net/ping.c net/offload.c tests/unit/net_lab.c */
 /* What an interface sends: lwIP's memory that is held and let go of, TCP's sums, segments that
  * become one long frame and come out of it again byte for byte, and frames that must not be joined.
- */
+ * One file: every case is judged by the one wire behind the switch. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,8 @@
 /* links: net/frame.c net/mac_table.c net/vlan.c net/policy.c net/shape.c net/delay.c net/igmp_snoop.c net/lacp.c net/team.c net/discovery.c net/lldp.c net/cdp.c net/switch.c net/switch_slow.c net/switch_port.c net/switch_clock.c net/switches.c net/mac_address.c net/checksum.c net/stack.c net/isn.c net/kif.c net/kif_join.c net/kif_send.c net/frame_buffer.c net/route.c net/servers.c net/ping.c net/offload.c tests/unit/net_lab.c */
 /* TCP of an interface and a peer written here.  Received: the peer sends a known stream in bursts,
  * in order or not, whole or not; all bytes come, in order, and few acknowledgements go back.  Sent:
- * the wire holds segments as cards do, while they are due again, while the connection ends. */
+ * the wire holds segments as cards do, while they are due again, while the connection ends.  One
+ * file: both directions have the same peer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
